@@ -1,0 +1,199 @@
+//! The model's constraints, checked while an input is read, with AWS's validation messages.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{LazyLock, RwLock};
+
+use regex::Regex;
+
+use crate::reader::DecodeError;
+use crate::schema::{Kind, Location, Member, Schema};
+
+/// One broken constraint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    /// The value's path, as AWS writes it: `tags.1.member.key`.
+    pub path: String,
+    /// AWS's sentence: `Value 'x' at 'y' failed to satisfy constraint: …`.
+    pub message: String,
+    /// The top-level member under which it happened.
+    pub member: &'static str,
+    /// Where that member travels.
+    pub location: Location,
+    /// A required member that was absent.
+    pub missing: bool,
+}
+
+/// Collects violations while an input is decoded.
+#[derive(Default)]
+pub struct Audit {
+    path: Vec<Step>,
+    /// What was broken, in the order found.
+    pub violations: Vec<Violation>,
+}
+
+enum Step {
+    Member(&'static Member),
+    Element(usize),
+    Key(String),
+}
+
+/// AWS stops listing at some point; a bound keeps a hostile request cheap.
+const MAX_VIOLATIONS: usize = 50;
+
+impl Audit {
+    /// Runs `f` one level deeper, inside a member.
+    pub fn within<R>(&mut self, member: &'static Member, f: impl FnOnce(&mut Audit) -> R) -> R {
+        self.path.push(Step::Member(member));
+        let r = f(self);
+        self.path.pop();
+        r
+    }
+    /// Runs `f` inside the element with that index, counted from 0.
+    pub fn element<R>(&mut self, index: usize, f: impl FnOnce(&mut Audit) -> R) -> R {
+        self.path.push(Step::Element(index));
+        let r = f(self);
+        self.path.pop();
+        r
+    }
+    /// Runs `f` inside a map's entry.
+    pub fn entry<R>(&mut self, key: &str, f: impl FnOnce(&mut Audit) -> R) -> R {
+        self.path.push(Step::Key(key.to_owned()));
+        let r = f(self);
+        self.path.pop();
+        r
+    }
+    /// Checks text against its shape.
+    pub fn text(&mut self, schema: &'static Schema, value: &str) {
+        if !schema.is_constrained() {
+            return;
+        }
+        if !schema.values.is_empty() {
+            if !schema.values.contains(&value) {
+                self.broken(value, format_args!("Member must satisfy enum value set: [{}]", schema.values.join(", ")));
+            }
+            return;
+        }
+        self.length(schema, value.chars().count(), value);
+        if let Some(pattern) = schema.pattern
+            && !matches(pattern, value)
+        {
+            self.broken(value, format_args!("Member must satisfy regular expression pattern: {pattern}"));
+        }
+    }
+    /// Checks a length against the shape's bounds; `shown` is how the value reads in the message.
+    pub fn length(&mut self, schema: &'static Schema, len: usize, shown: &str) {
+        if let Some(min) = schema.min
+            && (len as i64) < min
+        {
+            self.broken(shown, format_args!("Member must have length greater than or equal to {min}"));
+        }
+        if let Some(max) = schema.max
+            && (len as i64) > max
+        {
+            self.broken(shown, format_args!("Member must have length less than or equal to {max}"));
+        }
+    }
+    /// Checks a number against its shape.
+    pub fn number(&mut self, schema: &'static Schema, value: f64, shown: &str) {
+        if let Some(min) = schema.min
+            && value < min as f64
+        {
+            self.broken(shown, format_args!("Member must have value greater than or equal to {min}"));
+        }
+        if let Some(max) = schema.max
+            && value > max as f64
+        {
+            self.broken(shown, format_args!("Member must have value less than or equal to {max}"));
+        }
+    }
+    /// Records a required member that is absent.
+    pub fn missing(&mut self, member: &'static Member) {
+        self.path.push(Step::Member(member));
+        let path = self.where_now();
+        let message = format!("Value null at '{path}' failed to satisfy constraint: Member must not be null");
+        self.push(path, message, true);
+        self.path.pop();
+    }
+    /// Ends a decode: all violations, or none.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        if self.violations.is_empty() { Ok(()) } else { Err(DecodeError::Rejected) }
+    }
+    /// AWS's message over all violations.
+    pub fn message(&self) -> String {
+        let n = self.violations.len();
+        let mut text = format!("{n} validation error{} detected: ", if n == 1 { "" } else { "s" });
+        for (i, v) in self.violations.iter().enumerate() {
+            if i > 0 {
+                text.push_str("; ");
+            }
+            text.push_str(&v.message);
+        }
+        text
+    }
+    fn broken(&mut self, shown: &str, constraint: std::fmt::Arguments<'_>) {
+        let path = self.where_now();
+        let sensitive = self.path.iter().any(|s| matches!(s, Step::Member(m) if m.target.sensitive));
+        let message = if sensitive {
+            format!("Value at '{path}' failed to satisfy constraint: {constraint}")
+        } else {
+            format!("Value '{shown}' at '{path}' failed to satisfy constraint: {constraint}")
+        };
+        self.push(path, message, false);
+    }
+    fn push(&mut self, path: String, message: String, missing: bool) {
+        if self.violations.len() >= MAX_VIOLATIONS {
+            return;
+        }
+        let top = self.path.iter().find_map(|s| match s {
+            Step::Member(m) => Some((m.name, m.location)),
+            _ => None,
+        });
+        let (member, location) = top.unwrap_or(("", Location::Body));
+        self.violations.push(Violation { path, message, member, location, missing });
+    }
+    fn where_now(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            match step {
+                Step::Member(m) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    let mut chars = m.name.chars();
+                    if let Some(first) = chars.next() {
+                        path.extend(first.to_lowercase());
+                        path.push_str(chars.as_str());
+                    }
+                }
+                Step::Element(i) => {
+                    let _ = write!(path, ".{}", i + 1);
+                }
+                Step::Key(k) => {
+                    let _ = write!(path, ".{k}");
+                }
+            }
+        }
+        path
+    }
+}
+
+/// Whether the whole value matches a model's pattern. A pattern that this regex engine cannot compile accepts all.
+fn matches(pattern: &'static str, value: &str) -> bool {
+    static COMPILED: LazyLock<RwLock<HashMap<&'static str, Option<Regex>>>> = LazyLock::new(Default::default);
+    if let Some(found) = COMPILED.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(pattern) {
+        return found.as_ref().is_none_or(|r| r.is_match(value));
+    }
+    let compiled = Regex::new(&format!("^(?s:{pattern})$")).ok();
+    let ok = compiled.as_ref().is_none_or(|r| r.is_match(value));
+    COMPILED.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(pattern, compiled);
+    ok
+}
+
+/// How a list or map reads in a validation message.
+pub fn shown(schema: &'static Schema, len: usize) -> String {
+    match schema.kind {
+        Kind::List => format!("[{len} elements]"),
+        _ => format!("{{{len} entries}}"),
+    }
+}

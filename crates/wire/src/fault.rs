@@ -1,0 +1,108 @@
+//! An error as AWS answers it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::encode::Encode;
+
+/// Who is to blame, as the query protocols' `Type` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The caller.
+    Sender,
+    /// The service.
+    Receiver,
+}
+
+/// An error answer: AWS's code, status, message and fields. Protocols write it each in their own way.
+pub struct Fault {
+    /// The code, as the protocol's clients see it: `NoSuchBucket`.
+    pub code: Cow<'static, str>,
+    /// The message.
+    pub message: Cow<'static, str>,
+    /// HTTP status.
+    pub status: u16,
+    /// Whose fault it is.
+    pub blame: Blame,
+    /// The shape's name where it differs from the code (`awsQueryError`): JSON protocols answer it as `__type`.
+    pub shape: Option<&'static str>,
+    /// The key of the message in JSON and CBOR answers.
+    pub message_key: &'static str,
+    /// Further text fields, written beside code and message.
+    pub fields: Vec<(&'static str, String)>,
+    /// A modelled error structure with more than a message; it is written instead of `fields`.
+    pub detail: Option<Box<dyn Encode + Sync>>,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Fault {
+    /// An error that the caller made.
+    pub fn sender(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault {
+            code: code.into(),
+            message: message.into(),
+            status,
+            blame: Blame::Sender,
+            shape: None,
+            message_key: "message",
+            fields: Vec::new(),
+            detail: None,
+            headers: Vec::new(),
+        }
+    }
+    /// An error of the service.
+    pub fn receiver(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault { blame: Blame::Receiver, ..Fault::sender(status, code, message) }
+    }
+    /// What no caller should see: logged with its cause by the gateway.
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault::receiver(500, "InternalFailure", message)
+    }
+    /// With the shape's own name.
+    pub fn shape(mut self, shape: &'static str) -> Fault {
+        self.shape = Some(shape);
+        self
+    }
+    /// With another key for the message.
+    pub fn message_key(mut self, key: &'static str) -> Fault {
+        self.message_key = key;
+        self
+    }
+    /// With one more text field.
+    pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Fault {
+        self.fields.push((name, value.into()));
+        self
+    }
+    /// With one more header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Fault {
+        self.headers.push((name, value.into()));
+        self
+    }
+    /// With a modelled structure.
+    pub fn detail(mut self, detail: impl Encode + Sync + 'static) -> Fault {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+    /// With another status.
+    pub fn status(mut self, status: u16) -> Fault {
+        self.status = status;
+        self
+    }
+    /// Whether its code is that one.
+    pub fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.status, self.message)
+    }
+}
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+impl std::error::Error for Fault {}

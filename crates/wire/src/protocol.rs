@@ -1,0 +1,494 @@
+//! From an HTTP request to a [`Reader`], and from an output or fault to an HTTP answer, for each protocol.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{LazyLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::HeaderMap;
+
+use crate::body::Body;
+use crate::cbor::{self, CborWriter};
+use crate::encode::{Encode, EventStream};
+use crate::event_stream::Message;
+use crate::fault::{Blame, Fault};
+use crate::json::{self, JsonWriter};
+use crate::model::{Operation, Protocol, ServiceModel, Validation};
+use crate::query::{Parameters, QueryReader};
+use crate::reader::{DecodeError, Reader};
+use crate::rest::{Parts, RestReader, RestWriter};
+use crate::schema::{Kind, Location, Schema};
+use crate::writer::Writer;
+use crate::xml::XmlWriter;
+
+/// A request as the codecs need it.
+pub struct Request<'a> {
+    /// Path labels, for REST.
+    pub labels: &'a [(&'static str, String)],
+    /// Query parameters, decoded.
+    pub query: &'a [(String, String)],
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// The held body.
+    pub body: &'a [u8],
+    /// The streamed body.
+    pub stream: Option<Body>,
+}
+
+/// An answer, before the HTTP server's own headers.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// Status.
+    pub status: u16,
+    /// Headers; names in any case.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Body,
+}
+
+impl Response {
+    /// An answer with a body of that type.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Body>) -> Response {
+        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        Response { status, headers, body: body.into() }
+    }
+    /// With one more header.
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Response {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+impl Operation {
+    /// Whether its input's payload must not be collected.
+    pub fn streams_input(&self) -> bool {
+        self.input.payload().is_some_and(|m| matches!(m.target.kind, Kind::Stream | Kind::Events))
+    }
+}
+
+impl Protocol {
+    /// Whether operations are told by method and path.
+    pub fn is_rest(self) -> bool {
+        matches!(self, Protocol::RestJson | Protocol::RestXml)
+    }
+
+    /// The type of bodies.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Protocol::AwsJson10 => "application/x-amz-json-1.0",
+            Protocol::AwsJson11 => "application/x-amz-json-1.1",
+            Protocol::RestJson => "application/json",
+            Protocol::RestXml => "application/xml",
+            Protocol::AwsQuery | Protocol::Ec2Query => "text/xml",
+            Protocol::RpcV2Cbor => "application/cbor",
+            Protocol::AwsCbor11 => "application/x-amz-cbor-1.1",
+        }
+    }
+
+    /// Calls `f` with the reader of a request's input.
+    pub fn read<R>(
+        self,
+        request: Request<'_>,
+        f: impl FnOnce(&mut dyn Reader) -> Result<R, DecodeError>,
+    ) -> Result<R, DecodeError> {
+        match self {
+            Protocol::AwsJson10 | Protocol::AwsJson11 => json::read(request.body, f),
+            Protocol::RpcV2Cbor | Protocol::AwsCbor11 => cbor::read(request.body, f),
+            Protocol::AwsQuery | Protocol::Ec2Query => {
+                let mut parameters = Parameters::parse(request.body)?;
+                for (k, v) in request.query {
+                    parameters.insert(k, v.clone())?;
+                }
+                f(&mut QueryReader::new(&parameters, self == Protocol::Ec2Query))
+            }
+            Protocol::RestJson | Protocol::RestXml => f(&mut RestReader::new(Parts {
+                labels: request.labels,
+                query: request.query,
+                headers: request.headers,
+                body: request.body,
+                stream: request.stream,
+                xml: self == Protocol::RestXml,
+            })),
+        }
+    }
+
+    /// Writes a success.
+    pub fn write(self, model: &ServiceModel, op: &Operation, output: &mut dyn Encode, request_id: &str) -> Response {
+        let mut response = Response { status: op.status, headers: Vec::new(), body: Body::Empty };
+        if let Some(events) = output.take_events() {
+            self.write_headers(output, &mut response);
+            response.headers.push(("Content-Type".into(), "application/vnd.amazon.eventstream".into()));
+            response.body = Body::stream(self.frames(events), None);
+            return response;
+        }
+        match self {
+            Protocol::AwsJson10 | Protocol::AwsJson11 => {
+                let mut w = JsonWriter::new();
+                output.encode(&mut w);
+                response.body = w.finish().into();
+            }
+            Protocol::RpcV2Cbor | Protocol::AwsCbor11 => {
+                let mut w = self.cbor();
+                output.encode(&mut w);
+                response.body = w.finish().into();
+                if self == Protocol::RpcV2Cbor {
+                    response.headers.push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
+                }
+            }
+            Protocol::AwsQuery => response.body = query_output(model, op, output, request_id).into(),
+            Protocol::Ec2Query => response.body = ec2_output(model, op, output, request_id).into(),
+            Protocol::RestJson => {
+                let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
+                output.encode(&mut w);
+                let stream = output.take_body();
+                finish_rest(w, &mut response, stream, self.content_type(), output.schema(), JsonWriter::finish);
+                return response;
+            }
+            Protocol::RestXml => {
+                let millis = model.validation == Validation::S3;
+                let fragment = |name, namespace| {
+                    let w = XmlWriter::document(name, namespace);
+                    if millis { w.with_millis() } else { w }
+                };
+                let schema = output.schema();
+                let inner = fragment(schema.element.unwrap_or(schema.name), model.namespace);
+                let payload = |m: &'static crate::schema::Member| {
+                    let name = if m.wire != m.name { m.wire } else { m.target.element.unwrap_or(m.wire) };
+                    fragment(name, m.namespace.map(|n| n.1).or(model.namespace))
+                };
+                let mut w = RestWriter::new(inner, &payload);
+                output.encode(&mut w);
+                let stream = output.take_body();
+                finish_rest(w, &mut response, stream, self.content_type(), schema, XmlWriter::finish);
+                return response;
+            }
+        }
+        response.headers.push(("Content-Type".into(), self.content_type().into()));
+        response
+    }
+
+    /// Writes an error.
+    pub fn write_fault(self, model: &ServiceModel, fault: &Fault, request_id: &str) -> Response {
+        let code = fault.shape.unwrap_or(&fault.code);
+        let mut response = Response { status: fault.status, headers: Vec::new(), body: Body::Empty };
+        match self {
+            Protocol::AwsJson10 | Protocol::AwsJson11 | Protocol::RestJson => {
+                let mut w = JsonWriter::new();
+                w.structure(&crate::schema::EMPTY);
+                if self == Protocol::RestJson {
+                    response.headers.push(("x-amzn-ErrorType".into(), code.to_owned()));
+                } else {
+                    w.text_member("__type", code);
+                }
+                write_fields(fault, &mut w, |w, k, v| w.text_member(k, v));
+                w.end_structure();
+                response.body = w.finish().into();
+            }
+            Protocol::RpcV2Cbor | Protocol::AwsCbor11 => {
+                let mut w = self.cbor();
+                w.structure(&crate::schema::EMPTY);
+                w.text_member("__type", code);
+                write_fields(fault, &mut w, |w, k, v| w.text_member(k, v));
+                w.end_structure();
+                response.body = w.finish().into();
+                if self == Protocol::RpcV2Cbor {
+                    response.headers.push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
+                }
+            }
+            Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query => {
+                response.body = self.xml_fault(model, fault, request_id).into();
+            }
+        }
+        let query_code = model.query_compatible && fault.shape.is_some();
+        if query_code && !matches!(self, Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query) {
+            let blame = if fault.blame == Blame::Sender { "Sender" } else { "Receiver" };
+            response.headers.push(("x-amzn-query-error".into(), format!("{};{blame}", fault.code)));
+        }
+        response.headers.extend(fault.headers.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        response.headers.push(("Content-Type".into(), self.content_type().into()));
+        response
+    }
+
+    fn xml_fault(self, model: &ServiceModel, fault: &Fault, request_id: &str) -> Vec<u8> {
+        let bare = model.validation == Validation::S3;
+        let root = match self {
+            Protocol::Ec2Query => "Response",
+            _ if bare => "Error",
+            _ => "ErrorResponse",
+        };
+        let mut w = XmlWriter::document(root, if bare || self == Protocol::Ec2Query { None } else { model.namespace });
+        w.structure(&crate::schema::EMPTY);
+        if self == Protocol::Ec2Query {
+            w.open("Errors");
+        }
+        if !bare {
+            w.open("Error");
+            if self != Protocol::Ec2Query {
+                w.text_element("Type", if fault.blame == Blame::Sender { "Sender" } else { "Receiver" });
+            }
+        }
+        w.text_element("Code", &fault.code);
+        w.text_element("Message", &fault.message);
+        match &fault.detail {
+            Some(detail) => detail.encode(&mut Members { inner: &mut w, depth: 0, skip: false }),
+            None => fault.fields.iter().for_each(|(k, v)| w.text_element(k, v)),
+        }
+        if !bare {
+            w.close("Error");
+        }
+        if self == Protocol::Ec2Query {
+            w.close("Errors");
+            w.text_element("RequestID", request_id);
+        } else {
+            w.text_element("RequestId", request_id);
+        }
+        if bare {
+            w.text_element("HostId", &host_id(request_id));
+        }
+        w.end_structure();
+        w.finish()
+    }
+
+    fn cbor(self) -> CborWriter {
+        if self == Protocol::AwsCbor11 { CborWriter::new().with_millis() } else { CborWriter::new() }
+    }
+
+    fn write_headers(self, output: &dyn Encode, response: &mut Response) {
+        let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
+        output.encode(&mut w);
+        response.headers.append(&mut w.headers);
+    }
+
+    fn frames(self, events: EventStream) -> crate::body::ByteStream {
+        let frames = events.0.map(move |event| {
+            Ok(match event {
+                Ok(event) => {
+                    let payload = event.value.schema().payload();
+                    let content = match payload.map(|m| m.target.kind) {
+                        Some(Kind::Blob | Kind::Stream) => "application/octet-stream",
+                        Some(Kind::String) => "text/plain",
+                        _ if self == Protocol::RestXml => "text/xml",
+                        _ => self.content_type(),
+                    };
+                    let bytes = self.event_payload(event.value.as_ref(), event.member.wire);
+                    Message::event(event.member.wire, Some(content), bytes).to_bytes()
+                }
+                Err(fault) => {
+                    let mut w = JsonWriter::new();
+                    w.structure(&crate::schema::EMPTY);
+                    write_fields(&fault, &mut w, |w, k, v| w.text_member(k, v));
+                    w.end_structure();
+                    let code = fault.shape.unwrap_or(&fault.code);
+                    Message::exception(code, self.content_type(), w.finish().into()).to_bytes()
+                }
+            })
+        });
+        Box::pin(frames) as Pin<Box<_>>
+    }
+
+    fn event_payload(self, value: &dyn Encode, name: &'static str) -> Bytes {
+        if self == Protocol::RestXml {
+            let mut w = RestWriter::new(XmlWriter::fragment(name, None), &|m| XmlWriter::fragment(m.wire, None));
+            value.encode(&mut w);
+            return match w.raw.take() {
+                Some(raw) => raw.into(),
+                None if w.has_document => w.into_inner().finish().into(),
+                None => Bytes::new(),
+            };
+        }
+        let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
+        value.encode(&mut w);
+        match w.raw.take() {
+            Some(raw) => raw.into(),
+            None if w.has_document => w.into_inner().finish().into(),
+            None => Bytes::from_static(b"{}"),
+        }
+    }
+}
+
+/// S3's second id: opaque, from the first.
+pub fn host_id(request_id: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(request_id.repeat(3))
+}
+
+fn finish_rest<W: Writer>(
+    mut w: RestWriter<'_, W>,
+    response: &mut Response,
+    stream: Option<Body>,
+    content_type: &str,
+    schema: &Schema,
+    bytes: impl FnOnce(W) -> Vec<u8>,
+) {
+    response.headers.append(&mut w.headers);
+    if let Some(status) = w.status {
+        response.status = status;
+    }
+    let typed = response.headers.iter().any(|(k, _)| k.eq_ignore_ascii_case("content-type"));
+    let mut content_type = Some(content_type).filter(|_| !typed);
+    if let Some(body) = stream {
+        response.body = body;
+        content_type = content_type.map(|_| "application/octet-stream");
+    } else if let Some(raw) = w.raw.take() {
+        let text = schema.payload().is_some_and(|m| m.target.kind == Kind::String);
+        content_type = content_type.map(|_| if text { "text/plain" } else { "application/octet-stream" });
+        response.body = raw.into();
+    } else if w.has_document {
+        response.body = bytes(w.into_inner()).into();
+    } else {
+        // AWS's REST JSON services answer `{}` neither for 204 nor where a payload is bound.
+        content_type = None;
+    }
+    if let Some(content_type) = content_type {
+        response.headers.push(("Content-Type".into(), content_type.to_owned()));
+    }
+}
+
+fn query_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, request_id: &str) -> Vec<u8> {
+    let root = joined(op.name, "Response");
+    let mut w = XmlWriter::fragment(root, model.namespace);
+    w.structure(&crate::schema::EMPTY);
+    if op.wrapper.is_some() || !op.output.members.is_empty() {
+        let wrapper = op.wrapper.map_or_else(|| joined(op.name, "Result"), |w| w);
+        w.open(wrapper);
+        output.encode(&mut Members { inner: &mut w, depth: 0, skip: false });
+        w.close(wrapper);
+    }
+    w.open("ResponseMetadata");
+    w.text_element("RequestId", request_id);
+    w.close("ResponseMetadata");
+    w.end_structure();
+    w.finish()
+}
+
+fn ec2_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, request_id: &str) -> Vec<u8> {
+    let root = joined(op.name, "Response");
+    let mut w = XmlWriter::document(root, model.namespace);
+    w.structure(&crate::schema::EMPTY);
+    w.text_element("requestId", request_id);
+    output.encode(&mut Members { inner: &mut w, depth: 0, skip: false });
+    w.end_structure();
+    w.finish()
+}
+
+/// Names built from operation names, each made once.
+fn joined(name: &'static str, suffix: &'static str) -> &'static str {
+    static NAMES: LazyLock<RwLock<HashMap<(&str, &str), &'static str>>> = LazyLock::new(Default::default);
+    let key = (name, suffix);
+    if let Some(found) = NAMES.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return found;
+    }
+    let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
+    names.entry(key).or_insert_with(|| Box::leak(format!("{name}{suffix}").into_boxed_str()))
+}
+
+fn write_fields<W: Writer>(fault: &Fault, w: &mut W, text: impl Fn(&mut W, &str, &str)) {
+    text(w, fault.message_key, &fault.message);
+    match &fault.detail {
+        Some(detail) => detail.encode(&mut Members { inner: w, depth: 0, skip: false }),
+        None => fault.fields.iter().for_each(|(k, v)| text(w, k, v)),
+    }
+}
+
+/// Writes a structure's members into the structure already under way; a message member is left out.
+struct Members<'a, W> {
+    inner: &'a mut W,
+    depth: usize,
+    skip: bool,
+}
+
+impl<W: Writer> Members<'_, W> {
+    fn on(&mut self) -> bool {
+        !(self.depth == 1 && std::mem::take(&mut self.skip))
+    }
+}
+
+impl<W: Writer> Writer for Members<'_, W> {
+    fn structure(&mut self, schema: &'static Schema) {
+        if self.depth > 0 {
+            self.inner.structure(schema);
+        }
+        self.depth += 1;
+    }
+    fn member(&mut self, member: &'static crate::schema::Member) {
+        let aside = matches!(member.location, Location::Header | Location::StatusCode);
+        self.skip = self.depth == 1 && (aside || member.name.eq_ignore_ascii_case("message"));
+        if !self.skip {
+            self.inner.member(member);
+        }
+    }
+    fn end_structure(&mut self) {
+        self.depth -= 1;
+        if self.depth > 0 {
+            self.inner.end_structure();
+        }
+    }
+    fn list(&mut self, schema: &'static Schema, len: usize) {
+        self.inner.list(schema, len);
+        self.depth += 1;
+    }
+    fn element(&mut self) {
+        self.inner.element();
+    }
+    fn end_list(&mut self) {
+        self.depth -= 1;
+        self.inner.end_list();
+    }
+    fn map(&mut self, schema: &'static Schema, len: usize) {
+        self.inner.map(schema, len);
+        self.depth += 1;
+    }
+    fn key(&mut self, key: &str) {
+        self.inner.key(key);
+    }
+    fn end_map(&mut self) {
+        self.depth -= 1;
+        self.inner.end_map();
+    }
+    fn string(&mut self, value: &str) {
+        if self.on() {
+            self.inner.string(value);
+        }
+    }
+    fn boolean(&mut self, value: bool) {
+        if self.on() {
+            self.inner.boolean(value);
+        }
+    }
+    fn long(&mut self, value: i64) {
+        if self.on() {
+            self.inner.long(value);
+        }
+    }
+    fn double(&mut self, value: f64) {
+        if self.on() {
+            self.inner.double(value);
+        }
+    }
+    fn float(&mut self, value: f32) {
+        if self.on() {
+            self.inner.float(value);
+        }
+    }
+    fn blob(&mut self, value: &[u8]) {
+        if self.on() {
+            self.inner.blob(value);
+        }
+    }
+    fn timestamp(&mut self, value: crate::timestamp::Timestamp) {
+        if self.on() {
+            self.inner.timestamp(value);
+        }
+    }
+    fn document(&mut self, value: &serde_json::Value) {
+        if self.on() {
+            self.inner.document(value);
+        }
+    }
+    fn null(&mut self) {
+        if self.on() {
+            self.inner.null();
+        }
+    }
+}
