@@ -12,7 +12,7 @@ use std::fmt;
 use std::fs;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -20,12 +20,22 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::engine::Engine;
+use crate::store::COUNTS;
 pub use reader::BlobStream;
 pub use writer::BlobWriter;
 
 /// The name of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlobId(#[serde(with = "serde_bytes")] pub(crate) [u8; 16]);
+
+impl BlobId {
+    fn parse(name: &str) -> Option<BlobId> {
+        let mut id = [0; 16];
+        hex::decode_to_slice(name, &mut id).ok()?;
+        Some(BlobId(id))
+    }
+}
 
 impl fmt::Display for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +94,8 @@ struct Shared {
     /// Blobs of this process that are being written or not linked yet.
     unlinked: Mutex<HashSet<BlobId>>,
     held: Mutex<Held>,
+    /// Blobs that came from a snapshot since the start, perhaps not committed yet.
+    loaded: Mutex<HashSet<BlobId>>,
     sync: bool,
 }
 
@@ -126,6 +138,7 @@ impl Blobs {
             next: AtomicU64::new(1),
             unlinked: Mutex::default(),
             held: Mutex::default(),
+            loaded: Mutex::default(),
             sync,
         })))
     }
@@ -164,6 +177,24 @@ impl Blobs {
         }
     }
 
+    /// Deletes, in the background, the files that a crash left without a link.
+    pub(crate) fn sweep(&self, engine: &Arc<dyn Engine>) -> Result<(), Error> {
+        let Place::Files(dir) = &self.0.place else { return Ok(()) };
+        if !dir.exists() {
+            return Ok(());
+        }
+        let (dir, shared, engine) = (dir.clone(), Arc::downgrade(&self.0), Arc::downgrade(engine));
+        std::thread::Builder::new()
+            .name("store-sweep".into())
+            .spawn(move || {
+                if let Err(error) = sweep(&dir, &shared, &engine) {
+                    tracing::warn!(%error, "unused blobs may remain until the next start");
+                }
+            })
+            .map_err(Error::io("starting the thread store-sweep"))?;
+        Ok(())
+    }
+
     pub(crate) fn is_unlinked(&self, id: BlobId) -> bool {
         self.0.unlinked.lock().contains(&id)
     }
@@ -195,6 +226,28 @@ impl Blobs {
             }
         }
     }
+}
+
+/// Goes through the directories of `dir`.
+fn sweep(dir: &Path, shared: &Weak<Shared>, engine: &Weak<dyn Engine>) -> Result<(), Error> {
+    let failed = || Error::io(format!("sweeping {}", dir.display()));
+    for folder in fs::read_dir(dir).map_err(failed())? {
+        let folder = folder.map_err(failed())?.path();
+        for file in fs::read_dir(&folder).map_err(failed())? {
+            let file = file.map_err(failed())?;
+            // The store may be closed before this is through.
+            let (Some(shared), Some(engine)) = (shared.upgrade(), engine.upgrade()) else {
+                return Ok(());
+            };
+            let name = file.file_name();
+            let Some(id) = name.to_str().and_then(BlobId::parse) else { continue };
+            let is_ours = id.0.starts_with(&shared.token) || shared.loaded.lock().contains(&id);
+            if !is_ours && engine.get(&[&COUNTS[..], &id.0].concat())?.is_none() {
+                unlink(&file.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A file that stays is swept after the next start, so a failure needs no more than a line.

@@ -1,11 +1,15 @@
 //! The byte-level contract between the typed store and what keeps its bytes.
 
+mod base;
+mod durable;
+mod journal;
 mod memory;
 mod merge;
 
 use bytes::Bytes;
 
 use crate::Error;
+pub(crate) use durable::Durable;
 pub(crate) use memory::Memory;
 pub(crate) use merge::merge;
 

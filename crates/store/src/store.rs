@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::blob::Blobs;
-use crate::engine::{Batch, Engine, Memory};
+use crate::engine::{Batch, Durable, Engine, Memory};
 use crate::scope::Locks;
 use crate::table::id_of;
 use crate::{BlobId, Error, Log, Record, Scope, Table, Tx, View};
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     locks: Locks,
     /// Held while reference counts are read and changed: blobs are shared between scopes.
     counts: Mutex<()>,
+    /// Dropped last: the directory is ours until everything else is closed.
+    _lock: Option<File>,
 }
 
 /// What is known of a table besides its id.
@@ -100,14 +103,16 @@ type Pending = oneshot::Receiver<Result<(), Error>>;
 impl Store {
     /// Opens (or creates) the store. Takes milliseconds even where there is much data.
     pub fn open(options: Options) -> Result<Store, Error> {
-        let engine: Arc<dyn Engine> = Arc::new(Memory::default());
-        if let Some(dir) = &options.dir {
-            return Err(Error::Engine(format!(
-                "{}: only in memory so far",
-                dir.display()
-            )));
-        }
-        let blobs = Blobs::in_memory()?;
+        let (engine, blobs, lock): (Arc<dyn Engine>, _, _) = match &options.dir {
+            None => (Arc::new(Memory::default()), Blobs::in_memory()?, None),
+            Some(dir) => {
+                let lock = lock(dir)?;
+                let engine = Durable::open(dir, options.durability)?;
+                let sync = options.durability == Durability::Disk;
+                (Arc::new(engine), Blobs::in_files(dir.join("blobs"), sync)?, Some(lock))
+            }
+        };
+        blobs.sweep(&engine)?;
         Ok(Store(Arc::new(Inner {
             engine,
             blobs,
@@ -115,6 +120,7 @@ impl Store {
             named: Mutex::default(),
             locks: Locks::new(),
             counts: Mutex::new(()),
+            _lock: lock,
         })))
     }
 
@@ -312,6 +318,23 @@ impl Store {
             }
         }
         new
+    }
+}
+
+/// Makes `dir` ours; the system takes the lock back however the process ends.
+fn lock(dir: &Path) -> Result<File, Error> {
+    std::fs::create_dir_all(dir).map_err(Error::io(format!("creating {}", dir.display())))?;
+    let path = dir.join("lock");
+    let failed = || Error::io(format!("locking {}", path.display()));
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(failed())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.into())),
+        Err(TryLockError::Error(error)) => Err(failed()(error)),
     }
 }
 
