@@ -1,0 +1,180 @@
+use std::fs;
+use std::io::{self, Write};
+use std::mem;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::{Blob, BlobId, Blobs, NewBlob, Place, path_of, unlink};
+use crate::Error;
+
+/// Takes in a blob piece by piece. Dropping it unfinished leaves nothing behind.
+pub struct BlobWriter {
+    blobs: Blobs,
+    id: BlobId,
+    len: u64,
+    pieces: Vec<Bytes>,
+    buffered: usize,
+    /// The file, or the thread that is writing the last buffer to it.
+    file: File,
+    finished: bool,
+}
+
+enum File {
+    None,
+    Open(fs::File),
+    Busy(JoinHandle<io::Result<fs::File>>),
+}
+
+/// What is handed to a blocking thread at once.
+const BUFFER: usize = 1 << 20;
+
+impl BlobWriter {
+    pub(super) fn new(blobs: Blobs, id: BlobId) -> BlobWriter {
+        BlobWriter {
+            blobs,
+            id,
+            len: 0,
+            pieces: Vec::new(),
+            buffered: 0,
+            file: File::None,
+            finished: false,
+        }
+    }
+
+    /// Appends `piece`. While a full buffer goes to the disk the next one fills.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
+        self.len += piece.len() as u64;
+        self.buffered += piece.len();
+        self.pieces.push(piece);
+        if self.buffered >= BUFFER && matches!(self.blobs.0.place, Place::Files(_)) {
+            self.flush(false).await?;
+        }
+        Ok(())
+    }
+
+    /// The length so far, in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True before the first byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Completes the blob. With [`Durability::Disk`](crate::Durability::Disk) its content is on
+    /// the disk afterwards.
+    pub async fn finish(mut self) -> Result<NewBlob, Error> {
+        if matches!(self.blobs.0.place, Place::Files(_)) {
+            self.flush(true).await?;
+            self.settle().await?;
+        } else if let Place::Memory(blobs) = &self.blobs.0.place {
+            blobs
+                .lock()
+                .insert(self.id, mem::take(&mut self.pieces).into());
+        }
+        self.finished = true;
+        Ok(NewBlob {
+            blob: Blob {
+                id: self.id,
+                len: self.len,
+            },
+            blobs: self.blobs.clone(),
+        })
+    }
+
+    /// Starts writing what is buffered, once the piece before is through.
+    async fn flush(&mut self, last: bool) -> Result<(), Error> {
+        let Place::Files(dir) = &self.blobs.0.place else {
+            return Ok(());
+        };
+        let path = path_of(dir, self.id);
+        self.settle().await?;
+        let pieces = mem::take(&mut self.pieces);
+        self.buffered = 0;
+        let open = match mem::replace(&mut self.file, File::None) {
+            File::Open(file) => Some(file),
+            _ => None,
+        };
+        let sync = last && self.blobs.0.sync;
+        self.file = File::Busy(tokio::task::spawn_blocking(move || {
+            let mut file = match open {
+                Some(file) => file,
+                None => create(&path)?,
+            };
+            for piece in &pieces {
+                file.write_all(piece)?;
+            }
+            if sync {
+                file.sync_all()?;
+                if let Some(dir) = path.parent() {
+                    fs::File::open(dir)?.sync_all()?;
+                }
+            }
+            Ok(file)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the buffer being written.
+    async fn settle(&mut self) -> Result<(), Error> {
+        if let File::Busy(task) = &mut self.file {
+            let result = task
+                .await
+                .unwrap_or_else(|error| Err(io::Error::other(error)));
+            self.file = File::None;
+            self.file = File::Open(result.map_err(Error::io(format!("writing blob {}", self.id)))?);
+        }
+        Ok(())
+    }
+}
+
+fn create(path: &std::path::Path) -> io::Result<fs::File> {
+    let create = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+    };
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(dir) = path.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            create()
+        }
+        result => result,
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let (blobs, id) = (self.blobs.clone(), self.id);
+        let Place::Files(dir) = &blobs.0.place else {
+            blobs.set_linked(id);
+            return;
+        };
+        let path = path_of(dir, id);
+        match mem::replace(&mut self.file, File::None) {
+            // A thread is writing: the file may yet appear, so it goes when the thread is through.
+            File::Busy(task) => {
+                let remove = async move {
+                    let _ = task.await;
+                    let _ = tokio::task::spawn_blocking(move || unlink(&path)).await;
+                    blobs.set_linked(id);
+                };
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    drop(runtime.spawn(remove));
+                }
+            }
+            _ => {
+                unlink(&path);
+                blobs.set_linked(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A journal in front of a database.
+//!
+//! A commit appends to the journal and to an ordered map of recent rows (`active`). When that map
+//! is large, a thread of its own freezes it, writes it to the base in one transaction and lets the
+//! journal segments go that covered it. Reads look through active, frozen and base. A restart reads
+//! only the journal's tail.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::base::Base;
+use super::journal::{self, Journal};
+use super::{Batch, Done, Engine, Row, Scanned, Span, merge};
+use crate::{Durability, Error};
+
+type Recent = BTreeMap<Bytes, Option<Bytes>>;
+
+/// Recent rows are moved to the base when they take so many bytes,
+const FLUSH_AT: usize = 16 << 20;
+/// and writers wait when the base falls behind so far.
+const OVERLOAD_AT: usize = 4 * FLUSH_AT;
+/// What the map costs per row besides the bytes.
+const ROW_COST: usize = 128;
+/// After a failed flush, such as on a full disk.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Durable {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    durability: Durability,
+    journal_dir: PathBuf,
+    /// Locked before `recent` wherever both are.
+    journal: Mutex<Journal>,
+    recent: RwLock<State>,
+    base: Base,
+    orders: Mutex<Orders>,
+    ordered: Condvar,
+    unsynced: Mutex<Unsynced>,
+    appended: Condvar,
+    relief: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    active: Recent,
+    size: usize,
+    frozen: Option<Arc<Recent>>,
+    /// Counts freezings and thawings; a scan that spans one begins again.
+    generation: u64,
+}
+
+/// What the flushing thread is to do.
+#[derive(Default)]
+struct Orders {
+    flush: bool,
+    stop: bool,
+}
+
+/// What the syncing thread is to do.
+#[derive(Default)]
+struct Unsynced {
+    waiting: Vec<(Arc<File>, Done)>,
+    stop: bool,
+}
+
+impl State {
+    fn apply(&mut self, batch: Batch) {
+        for (key, value) in batch {
+            let cost = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+            self.size += cost(&value);
+            let key_cost = key.len() + ROW_COST;
+            match self.active.insert(key, value) {
+                Some(old) => self.size = self.size.saturating_sub(cost(&old)),
+                None => self.size += key_cost,
+            }
+        }
+    }
+}
+
+impl Durable {
+    pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Durable, Error> {
+        let (base, applied) = Base::open(&dir.join("base.sqlite"))?;
+        let journal_dir = dir.join("journal");
+        let mut state = State::default();
+        let journal = Journal::open(journal_dir.clone(), durability, applied, |batch| {
+            state.apply(batch);
+        })?;
+        let is_large = state.size >= FLUSH_AT;
+        let shared = Arc::new(Shared {
+            durability,
+            journal_dir,
+            journal: Mutex::new(journal),
+            recent: RwLock::new(state),
+            base,
+            orders: Mutex::new(Orders { flush: is_large, stop: false }),
+            ordered: Condvar::new(),
+            unsynced: Mutex::default(),
+            appended: Condvar::new(),
+            relief: Notify::new(),
+        });
+        let mut threads = vec![spawn("store-flush", &shared, Shared::flush_on_order)?];
+        if durability == Durability::Disk {
+            threads.push(spawn("store-sync", &shared, Shared::sync_appended)?);
+        }
+        Ok(Durable { shared, threads })
+    }
+}
+
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(&Shared) + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let shared = shared.clone();
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || run(&shared))
+        .map_err(Error::io(format!("starting the thread {name}")))
+}
+
+impl Drop for Durable {
+    fn drop(&mut self) {
+        self.shared.orders.lock().stop = true;
+        self.shared.ordered.notify_all();
+        self.shared.unsynced.lock().stop = true;
+        self.shared.appended.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic of the thread has been reported where it happened.
+            let _ = thread.join();
+        }
+        if let Err(error) = self.shared.journal.lock().write_gathered() {
+            tracing::error!(%error, "the last writes are lost");
+        }
+    }
+}
+
+impl Engine for Durable {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let recent = self.shared.recent.read();
+        let found = recent
+            .active
+            .get(key)
+            .or_else(|| recent.frozen.as_ref().and_then(|frozen| frozen.get(key)));
+        if let Some(value) = found {
+            return Ok(value.clone());
+        }
+        drop(recent);
+        // Rows leave the maps only after they have arrived in the base.
+        self.shared.base.get(key)
+    }
+
+    fn scan(
+        &self,
+        span: &Span,
+        reverse: bool,
+        limit: usize,
+        out: &mut Vec<Row>,
+    ) -> Result<Scanned, Error> {
+        if span.is_empty() {
+            return Ok(Scanned::All);
+        }
+        loop {
+            let generation = self.shared.recent.read().generation;
+            let mut base = Vec::new();
+            // Not under the lock: this may go to the disk.
+            let mut end = self.shared.base.scan(span, reverse, limit, &mut base)?;
+            let recent = self.shared.recent.read();
+            if recent.generation != generation {
+                continue;
+            }
+            if let Some(frozen) = &recent.frozen {
+                let mut merged = Vec::with_capacity(base.len());
+                end = lay_over(base, end, frozen, span, reverse, limit, &mut merged);
+                base = merged;
+            }
+            return Ok(lay_over(base, end, &recent.active, span, reverse, limit, out));
+        }
+    }
+
+    fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error> {
+        let shared = &self.shared;
+        if batch.is_empty() {
+            return Ok(Some(done));
+        }
+        let entry = journal::encode(&batch)?;
+        let mut journal = shared.journal.lock();
+        journal.append(&entry)?;
+        let file = (shared.durability == Durability::Disk).then(|| journal.file());
+        let mut recent = shared.recent.write();
+        recent.apply(batch);
+        let is_large = recent.size >= FLUSH_AT && recent.frozen.is_none();
+        drop(recent);
+        drop(journal);
+        if is_large {
+            shared.orders.lock().flush = true;
+            shared.ordered.notify_one();
+        }
+        let Some(file) = file else { return Ok(Some(done)) };
+        shared.unsynced.lock().waiting.push((file, done));
+        shared.appended.notify_one();
+        Ok(None)
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.shared.recent.read().size >= OVERLOAD_AT
+    }
+
+    fn relief(&self) -> Option<&Notify> {
+        Some(&self.shared.relief)
+    }
+}
+
+fn lay_over(
+    base: Vec<Row>,
+    end: Scanned,
+    rows: &Recent,
+    span: &Span,
+    reverse: bool,
+    limit: usize,
+    out: &mut Vec<Row>,
+) -> Scanned {
+    let range = rows
+        .range::<[u8], _>((Bound::Included(&span.lower[..]), Bound::Excluded(&span.upper[..])));
+    if reverse {
+        merge(base, end, range.rev(), true, limit, out)
+    } else {
+        merge(base, end, range, false, limit, out)
+    }
+}
+
+impl Shared {
+    fn flush_on_order(&self) {
+        loop {
+            let mut orders = self.orders.lock();
+            while !orders.flush && !orders.stop {
+                self.ordered.wait(&mut orders);
+            }
+            if orders.stop {
+                return;
+            }
+            orders.flush = false;
+            drop(orders);
+            if let Err(error) = self.flush() {
+                tracing::warn!(%error, "cannot move rows to the database yet, the journal keeps them");
+                let mut orders = self.orders.lock();
+                orders.flush = true;
+                if !orders.stop {
+                    self.ordered.wait_for(&mut orders, RETRY);
+                }
+            }
+        }
+    }
+
+    /// Moves the active rows to the base. After a failure the frozen ones stay readable.
+    fn flush(&self) -> Result<(), Error> {
+        // Frozen rows of a failed flush are moved first, with whatever segments they cover.
+        let mut journal = self.journal.lock();
+        let complete = journal.rotate()?;
+        let mut recent = self.recent.write();
+        let newer = std::mem::take(&mut recent.active);
+        recent.size = 0;
+        recent.generation += 1;
+        let frozen = match recent.frozen.take() {
+            None => newer,
+            Some(older) => {
+                let mut rows = Arc::unwrap_or_clone(older);
+                rows.extend(newer);
+                rows
+            }
+        };
+        let frozen = Arc::new(frozen);
+        recent.frozen = Some(frozen.clone());
+        drop(recent);
+        drop(journal);
+        self.relief.notify_waiters();
+
+        self.base.apply(frozen.iter(), complete)?;
+
+        let mut recent = self.recent.write();
+        let old = recent.frozen.take();
+        recent.generation += 1;
+        let is_large = recent.size >= FLUSH_AT;
+        drop(recent);
+        drop((old, frozen));
+        if is_large {
+            self.orders.lock().flush = true;
+        }
+        journal::discard(&self.journal_dir, complete)
+    }
+
+    /// Confirms everything appended since the last time with one sync.
+    fn sync_appended(&self) {
+        loop {
+            let mut unsynced = self.unsynced.lock();
+            while unsynced.waiting.is_empty() && !unsynced.stop {
+                self.appended.wait(&mut unsynced);
+            }
+            let waiting = std::mem::take(&mut unsynced.waiting);
+            drop(unsynced);
+            let Some((newest, _)) = waiting.last() else { return };
+            // An older segment was synced when this one began.
+            let result = newest.clone().sync_data();
+            for (_, done) in waiting {
+                done(match &result {
+                    Ok(()) => Ok(()),
+                    Err(error) => {
+                        Err(Error::io("syncing the journal")(std::io::Error::from(error.kind())))
+                    }
+                });
+            }
+        }
+    }
+}
