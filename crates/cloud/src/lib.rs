@@ -1,1 +1,26 @@
-//! (being written)
+//! What every service is given: who calls, the time, durable jobs and facts, the road to other services.
+//!
+//! A service is built from a [`Cloud`] and hands back a [`Service`]. It touches neither the system clock, nor
+//! randomness, nor another service: those are [`Clock`], [`ids`] and [`Targets`].
+
+pub mod arn;
+mod clock;
+mod context;
+mod facts;
+pub mod ids;
+pub mod paging;
+pub mod ports;
+mod region;
+mod scheduler;
+mod service;
+mod targets;
+
+pub use arn::Arn;
+pub use clock::Clock;
+pub use context::{Context, Principal, PrincipalKind};
+pub use facts::{Fact, Facts};
+pub use ports::Ports;
+pub use region::{Cloud, Config};
+pub use scheduler::{Job, Scheduler};
+pub use service::{Before, Call, Front, Handler, Service};
+pub use targets::{Delivery, Refusal, RetryPolicy, Source, Target, Targets};

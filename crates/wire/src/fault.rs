@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::body::BodyError;
 use crate::encode::Encode;
 
 /// Who is to blame, as the query protocols' `Type` says.
@@ -34,6 +35,8 @@ pub struct Fault {
     pub detail: Option<Box<dyn Encode + Sync>>,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
+    /// What went wrong inside, for the log and nobody else.
+    pub cause: Option<String>,
 }
 
 impl Fault {
@@ -49,6 +52,7 @@ impl Fault {
             fields: Vec::new(),
             detail: None,
             headers: Vec::new(),
+            cause: None,
         }
     }
     /// An error of the service.
@@ -58,6 +62,25 @@ impl Fault {
     /// What no caller should see: logged with its cause by the gateway.
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Fault {
         Fault::receiver(500, "InternalFailure", message)
+    }
+    /// A body that did not arrive as announced.
+    pub fn from_body(e: &BodyError) -> Fault {
+        match e {
+            BodyError::Incomplete(_) => Fault::sender(
+                400,
+                "IncompleteBody",
+                "The request body terminated unexpectedly",
+            ),
+            BodyError::TooLarge(limit) => Fault::sender(
+                413,
+                "RequestEntityTooLarge",
+                format!("The request body exceeds the limit of {limit} bytes"),
+            ),
+            BodyError::Rejected { code, message } => Fault::sender(400, *code, message.clone()),
+            BodyError::Io(cause) => {
+                Fault { cause: Some(cause.clone()), ..Fault::internal("We encountered an internal error. Please try again.") }
+            }
+        }
     }
     /// With the shape's own name.
     pub fn shape(mut self, shape: &'static str) -> Fault {
@@ -105,4 +128,24 @@ impl fmt::Display for Fault {
         write!(f, "{}: {}", self.code, self.message)
     }
 }
-impl std::error::Error for Fault {}
+
+/// Anything unexpected is AWS's `InternalFailure`, with its cause kept for the log.
+///
+/// `Fault` is no `std::error::Error` itself so that this can cover every error type there is.
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Fault {
+    fn from(e: E) -> Fault {
+        if let Some(body) = (&e as &dyn std::any::Any).downcast_ref::<BodyError>() {
+            return Fault::from_body(body);
+        }
+        let mut cause = e.to_string();
+        let mut source = e.source();
+        while let Some(inner) = source {
+            cause.push_str(": ");
+            cause.push_str(&inner.to_string());
+            source = inner.source();
+        }
+        let mut fault = Fault::internal("We encountered an internal error. Please try again.");
+        fault.cause = Some(cause);
+        fault
+    }
+}

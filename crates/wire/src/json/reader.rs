@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for StructureVisitor<'_, '_> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a structure")
     }
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut set = false;
         while let Some(found) = map.next_key_seed(MemberName(self.schema))? {
             let Some(index) = found else {

@@ -1,0 +1,63 @@
+//! Identifiers in AWS's formats. The one place where randomness comes from.
+
+/// Fills a buffer with random bytes. Where the operating system has none, the process cannot run safely and ends.
+pub fn random(buffer: &mut [u8]) {
+    if let Err(e) = getrandom::fill(buffer) {
+        tracing::error!(error = %e, "the operating system gives no random bytes");
+        std::process::abort();
+    }
+}
+
+/// `n` random characters of `alphabet` (at most 256 characters of one byte each).
+fn pick(alphabet: &[u8], n: usize) -> String {
+    let mut bytes = vec![0u8; n];
+    random(&mut bytes);
+    bytes.iter().map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()])).collect()
+}
+
+/// A random version 4 UUID with hyphens, the form of most request ids.
+pub fn uuid() -> String {
+    let mut b = [0u8; 16];
+    random(&mut b);
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (i, byte) in b.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// `n` lower-case hexadecimal digits: `i-…`, `vpc-…`.
+pub fn hex(n: usize) -> String {
+    pick(HEX, n)
+}
+/// `n` digits and capitals, as S3's request ids have.
+pub fn upper(n: usize) -> String {
+    pick(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", n)
+}
+/// `n` letters and digits of any case.
+pub fn alphanumeric(n: usize) -> String {
+    pick(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._", n)
+}
+/// `n` small letters and digits, as function URLs have.
+pub fn lower(n: usize) -> String {
+    pick(b"abcdefghijklmnopqrstuvwxyz012345", n)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_uuid_has_its_version_and_variant() {
+        let id = super::uuid();
+        assert_eq!(id.len(), 36);
+        assert_eq!(&id[14..15], "4");
+        assert!("89ab".contains(&id[19..20]));
+    }
+}

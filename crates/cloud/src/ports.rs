@@ -1,0 +1,132 @@
+//! Few questions that one service answers for others. Each has one owner, which registers itself.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+use wire::{Bytes, Fault, Timestamp};
+
+use crate::Principal;
+
+/// Temporary credentials.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// `ASIA…`
+    pub access_key: String,
+    /// The secret.
+    pub secret_key: String,
+    /// The session token.
+    pub session_token: String,
+    /// When they end.
+    pub expiration: Timestamp,
+}
+
+/// Who an access key is. Owned by `sts` (sessions) and `iam` (users' keys).
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The account.
+    pub account: String,
+    /// The caller.
+    pub principal: Principal,
+    /// The secret that its requests are signed with.
+    pub secret_key: String,
+    /// The session token that must come along.
+    pub session_token: Option<String>,
+    /// When it ends.
+    pub expiration: Option<Timestamp>,
+}
+
+/// Users' access keys, and sessions.
+pub trait Identities: Send + Sync {
+    /// Who that key is; `None` for a key nobody made here.
+    fn identity(&self, access_key: &str) -> Option<Identity>;
+}
+
+/// Roles, for services that act as one.
+pub trait Roles: Send + Sync {
+    /// Whether a role exists and trusts that service.
+    fn check(&self, role_arn: &str, service: &str) -> Result<(), RoleProblem>;
+    /// Credentials of a new session of that role, for a service that runs something as it.
+    fn assume<'a>(
+        &'a self,
+        role_arn: &'a str,
+        session: &'a str,
+        seconds: i64,
+    ) -> BoxFuture<'a, Result<Credentials, Fault>>;
+}
+
+/// Why a role cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleProblem {
+    /// There is none of that name.
+    Missing,
+    /// Its trust policy does not name the service.
+    Untrusted,
+}
+
+/// Logs, for services that write some.
+pub trait LogSink: Send + Sync {
+    /// Appends events to a stream, making group and stream where they are missing.
+    fn append<'a>(
+        &'a self,
+        account: &'a str,
+        region: &'a str,
+        group: &'a str,
+        stream: &'a str,
+        events: Vec<(Timestamp, String)>,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
+}
+
+/// Objects in buckets, for services that keep code or exports there.
+pub trait Objects: Send + Sync {
+    /// An object's bytes, at most `limit` of them; S3's own errors.
+    fn get<'a>(
+        &'a self,
+        account: &'a str,
+        bucket: &'a str,
+        key: &'a str,
+        version: Option<&'a str>,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Bytes, Fault>>;
+    /// Puts an object as that service would.
+    fn put<'a>(&'a self, account: &'a str, bucket: &'a str, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Fault>>;
+}
+
+/// The owners. Set once while the region is built; a question without an owner answers `None`.
+#[derive(Clone, Default)]
+pub struct Ports(Arc<Owners>);
+
+#[derive(Default)]
+struct Owners {
+    users: OnceLock<Arc<dyn Identities>>,
+    sessions: OnceLock<Arc<dyn Identities>>,
+    roles: OnceLock<Arc<dyn Roles>>,
+    logs: OnceLock<Arc<dyn LogSink>>,
+    objects: OnceLock<Arc<dyn Objects>>,
+}
+
+macro_rules! owner {
+    ($set:ident, $get:ident, $owner:ident: $what:ty, $doc:literal) => {
+        #[doc = concat!("Names the owner of ", $doc, ".")]
+        pub fn $set(&self, owner: Arc<$what>) {
+            let _ = self.0.$owner.set(owner);
+        }
+        #[doc = concat!("The owner of ", $doc, ".")]
+        pub fn $get(&self) -> Option<&Arc<$what>> {
+            self.0.$owner.get()
+        }
+    };
+}
+
+impl Ports {
+    owner!(set_users, users, users: dyn Identities, "users' access keys");
+    owner!(set_sessions, sessions, sessions: dyn Identities, "sessions");
+    owner!(set_roles, roles, roles: dyn Roles, "roles");
+    owner!(set_logs, logs, logs: dyn LogSink, "logs");
+    owner!(set_objects, objects, objects: dyn Objects, "objects");
+
+    /// Who an access key is, asked of every owner.
+    pub fn identity(&self, access_key: &str) -> Option<Identity> {
+        let owners = [self.sessions(), self.users()];
+        owners.into_iter().flatten().find_map(|o| o.identity(access_key))
+    }
+}

@@ -1,0 +1,218 @@
+//! Durable jobs that run at a time of the region's clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use store::{Range, Read, Record, Scope, Store, Table, Tx};
+use tokio::sync::Notify;
+use wire::{Fault, Timestamp};
+
+use crate::Clock;
+
+/// A job that is due.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What is to be done: the name under which its handler registered.
+    pub kind: String,
+    /// Which one; a later `at` of the same kind and key replaces it.
+    pub key: String,
+    /// When it was due.
+    pub when: i64,
+    /// What its handler needs.
+    pub payload: serde_json::Value,
+}
+impl Record for Job {}
+
+type JobHandler = Arc<dyn Fn(Job) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
+
+/// The region's scheduler. Clones are the same.
+#[derive(Clone)]
+pub struct Scheduler(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    clock: Clock,
+    /// By time, kind and key.
+    jobs: Table<(i64, String, String), Job>,
+    /// By kind and key: the time.
+    times: Table<(String, String), When>,
+    offset: Table<String, When>,
+    handlers: RwLock<HashMap<&'static str, JobHandler>>,
+    changed: Notify,
+    /// Held while due jobs run, so that moving the clock and the loop do not run one twice.
+    running: tokio::sync::Mutex<()>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct When(i64);
+impl Record for When {}
+
+/// A failed job is tried again after that many milliseconds.
+const RETRY: i64 = 5_000;
+
+impl Scheduler {
+    pub(crate) fn new(store: &Store, clock: &Clock) -> Result<Scheduler, store::Error> {
+        let inner = Inner {
+            store: store.clone(),
+            clock: clock.clone(),
+            jobs: store.table("cloud.jobs"),
+            times: store.table("cloud.job_times"),
+            offset: store.table("cloud.clock"),
+            handlers: RwLock::default(),
+            changed: Notify::new(),
+            running: tokio::sync::Mutex::new(()),
+        };
+        if let Some(When(offset)) = store.read().get(&inner.offset, &"offset")? {
+            clock.set_offset(offset);
+        }
+        Ok(Scheduler(Arc::new(inner)))
+    }
+
+    /// Handles jobs of that kind. A handler may see a job twice after a crash. Register before the region starts.
+    pub fn register(
+        &self,
+        kind: &'static str,
+        f: impl Fn(Job) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync + 'static,
+    ) {
+        self.0.handlers.write().insert(kind, Arc::new(f));
+    }
+
+    /// Plans a job within a transaction; it replaces one of the same kind and key.
+    pub fn at(
+        &self,
+        tx: &mut Tx<'_>,
+        when: Timestamp,
+        kind: &'static str,
+        key: &str,
+        payload: serde_json::Value,
+    ) -> Result<(), Fault> {
+        self.cancel(tx, kind, key)?;
+        let job = Job { kind: kind.to_owned(), key: key.to_owned(), when: when.0, payload };
+        tx.put(&self.0.jobs, &(when.0, kind, key), &job)?;
+        tx.put(&self.0.times, &(kind, key), &When(when.0))?;
+        let inner = self.0.clone();
+        tx.after_commit(Box::new(move || inner.changed.notify_one()));
+        Ok(())
+    }
+
+    /// Forgets a job within a transaction.
+    pub fn cancel(&self, tx: &mut Tx<'_>, kind: &str, key: &str) -> Result<(), Fault> {
+        if let Some(When(old)) = tx.get(&self.0.times, &(kind, key))? {
+            tx.delete(&self.0.jobs, &(old, kind, key));
+            tx.delete(&self.0.times, &(kind, key));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn start(&self) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let changed = this.0.changed.notified();
+                match this.next_due() {
+                    Some(when) if when <= this.0.clock.now() => {
+                        let _running = this.0.running.lock().await;
+                        this.run_due(this.0.clock.now()).await;
+                    }
+                    Some(when) => tokio::select! {
+                        () = this.0.clock.until(when) => {}
+                        () = changed => {}
+                    },
+                    None => changed.await,
+                }
+            }
+        });
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let view = self.0.store.read();
+        let first = view.range(&self.0.jobs, Range::all().limit(1)).next()?;
+        match first {
+            Ok(((when, _, _), _)) => Some(Timestamp(when)),
+            Err(e) => {
+                tracing::error!(error = %e, "the planned jobs cannot be read");
+                None
+            }
+        }
+    }
+
+    async fn run_due(&self, until: Timestamp) {
+        let due: Vec<Job> = {
+            let view = self.0.store.read();
+            let rows = view.range(&self.0.jobs, Range::all().limit(1000)).filter_map(Result::ok);
+            rows.take_while(|((when, _, _), _)| *when <= until.0).map(|(_, job)| job).collect()
+        };
+        for job in due {
+            let handler = self.0.handlers.read().get(job.kind.as_str()).cloned();
+            let outcome = match &handler {
+                Some(handler) => handler(job.clone()).await,
+                None => Err(Fault::internal(format!("nothing handles jobs of kind {}", job.kind))),
+            };
+            if let Err(fault) = &outcome {
+                tracing::warn!(kind = job.kind, key = job.key, %fault, cause = fault.cause, "a job failed and is tried again");
+            }
+            let again = outcome.is_err().then(|| self.0.clock.now().plus_millis(RETRY));
+            if let Err(e) = self.settle(&job, again).await {
+                tracing::error!(error = %e, cause = e.cause, "a job's outcome could not be recorded");
+                self.0.clock.pass(RETRY).await;
+            }
+        }
+    }
+
+    /// Removes a job that ran, unless it was planned anew meanwhile, or moves one that failed.
+    async fn settle(&self, job: &Job, again: Option<Timestamp>) -> Result<(), Fault> {
+        let inner = &self.0;
+        let (kind, key) = (job.kind.as_str(), job.key.as_str());
+        let scope = ["cloud.jobs", kind, key];
+        let settled = inner.store.transact(Scope::new(&scope), |tx| {
+            tx.delete(&inner.jobs, &(job.when, kind, key));
+            if let Some(When(planned)) = tx.get(&inner.times, &(kind, key))?
+                && planned == job.when
+            {
+                match again {
+                    Some(when) => {
+                        tx.put(&inner.jobs, &(when.0, kind, key), &Job { when: when.0, ..job.clone() })?;
+                        tx.put(&inner.times, &(kind, key), &When(when.0))?;
+                    }
+                    None => tx.delete(&inner.times, &(kind, key)),
+                }
+            }
+            Ok::<_, Fault>(())
+        });
+        settled.await
+    }
+
+    /// Moves the region's clock to `when`, running what falls due on the way in its order, each at its own time.
+    /// A clock that is already there stays. The offset survives a restart.
+    pub async fn advance_to(&self, when: Timestamp) -> Result<(), Fault> {
+        let _running = self.0.running.lock().await;
+        while let Some(due) = self.next_due() {
+            if due > when {
+                break;
+            }
+            self.move_to(due);
+            self.run_due(due).await;
+        }
+        self.move_to(when);
+        let offset = When(self.0.clock.offset());
+        self.0.store.transact(Scope::new(&["cloud.clock"]), |tx| tx.put(&self.0.offset, &"offset", &offset)).await?;
+        Ok(())
+    }
+
+    fn move_to(&self, when: Timestamp) {
+        let ahead = when.0.saturating_sub(self.0.clock.now().0);
+        if ahead > 0 {
+            self.0.clock.set_offset(self.0.clock.offset().saturating_add(ahead));
+        }
+    }
+
+    /// Lets the clock show the system's time again.
+    pub async fn reset_clock(&self) -> Result<(), Fault> {
+        self.0.clock.set_offset(0);
+        self.0.store.transact(Scope::new(&["cloud.clock"]), |tx| tx.put(&self.0.offset, &"offset", &When(0))).await?;
+        Ok(())
+    }
+}

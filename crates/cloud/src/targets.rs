@@ -1,0 +1,186 @@
+//! The only road from one service to another: a payload delivered to an ARN.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use store::Tx;
+use wire::Fault;
+
+use crate::{Arn, Clock, Fact, Facts};
+
+/// On whose behalf something is delivered.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Source {
+    /// The calling service's principal: `s3.amazonaws.com`.
+    pub service: String,
+    /// The resource that causes it: a bucket, a topic, a rule.
+    pub arn: String,
+    /// The account that owns that resource.
+    pub account: String,
+    /// The role to act as, where the service has one.
+    #[serde(default)]
+    pub role: Option<String>,
+}
+
+/// How often and for how long a delivery is tried.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub attempts: u32,
+    /// Seconds after which it is given up.
+    pub max_age: i64,
+}
+
+impl Default for RetryPolicy {
+    /// A day, as EventBridge does.
+    fn default() -> Self {
+        RetryPolicy { attempts: 185, max_age: 86_400 }
+    }
+}
+
+/// Something on its way.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Where to.
+    pub target: String,
+    /// What: the event's text, JSON for most targets.
+    pub payload: String,
+    /// From whom.
+    pub source: Source,
+    /// What only some targets use: a message group, a partition key, message attributes.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// How hard to try.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Where it goes when that was not enough: a queue's or topic's ARN.
+    #[serde(default)]
+    pub dead_letter: Option<String>,
+}
+
+impl Fact for Delivery {
+    const NAME: &'static str = "cloud.Delivery";
+}
+
+/// Why a target did not take a delivery.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Not now: throttled, or failing. It is tried again.
+    Later(Fault),
+    /// Never: no such resource, no permission, too large.
+    Never(Fault),
+}
+
+/// How others deliver to a service.
+pub trait Target: Send + Sync + 'static {
+    /// Takes a delivery; `Ok` means that it is durable here.
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>>;
+    /// Whether the resource exists and lets the source in; asked when a configuration names it.
+    fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault>;
+}
+
+/// The services that take deliveries, by the service part of the ARN. Clones are the same.
+#[derive(Clone)]
+pub struct Targets(Arc<Inner>);
+
+struct Inner {
+    facts: Facts,
+    clock: Clock,
+    targets: RwLock<HashMap<&'static str, Arc<dyn Target>>>,
+}
+
+impl Targets {
+    pub(crate) fn new(facts: &Facts, clock: &Clock) -> Targets {
+        let targets = Targets(Arc::new(Inner {
+            facts: facts.clone(),
+            clock: clock.clone(),
+            targets: RwLock::default(),
+        }));
+        let this = targets.clone();
+        facts.subscribe::<Delivery>(move |delivery| {
+            let this = this.clone();
+            Box::pin(async move {
+                this.carry(delivery).await;
+                Ok(())
+            })
+        });
+        targets
+    }
+
+    /// Takes deliveries for ARNs of that service.
+    pub fn register(&self, service: &'static str, target: Arc<dyn Target>) {
+        self.0.targets.write().insert(service, target);
+    }
+
+    /// Whether anything takes deliveries for that ARN.
+    pub fn exists(&self, target: &Arn) -> bool {
+        self.0.targets.read().contains_key(target.service.as_str())
+    }
+
+    /// Whether the resource exists and lets the source in. A service that does not exist here is an error too.
+    pub fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault> {
+        match self.find(&target.service) {
+            Some(t) => t.check(target, source),
+            None => Err(no_such_target(&target.to_string())),
+        }
+    }
+
+    /// Sends within a transaction: once it commits, the delivery is tried until it succeeds or its policy ends it.
+    pub fn send(&self, tx: &mut Tx<'_>, delivery: &Delivery) -> Result<(), Fault> {
+        self.0.facts.emit(tx, delivery)
+    }
+
+    /// Delivers now, once, and says how it went.
+    pub async fn deliver(&self, delivery: &Delivery) -> Result<(), Refusal> {
+        let arn: Arn = delivery
+            .target
+            .parse()
+            .map_err(|_| Refusal::Never(Fault::sender(400, "InvalidArn", format!("{} is not an ARN", delivery.target))))?;
+        match self.find(&arn.service) {
+            Some(target) => target.deliver(delivery).await,
+            None => Err(Refusal::Never(no_such_target(&delivery.target))),
+        }
+    }
+
+    fn find(&self, service: &str) -> Option<Arc<dyn Target>> {
+        self.0.targets.read().get(service).cloned()
+    }
+
+    /// Delivers with the policy's retries and the dead-letter queue behind them.
+    async fn carry(&self, delivery: Delivery) {
+        let clock = &self.0.clock;
+        let give_up = clock.now().plus_secs(delivery.retry.max_age);
+        let mut pause: i64 = 1_000;
+        let mut attempt = 0;
+        let fault = loop {
+            match self.deliver(&delivery).await {
+                Ok(()) => return,
+                Err(Refusal::Never(fault)) => break fault,
+                Err(Refusal::Later(fault)) if attempt >= delivery.retry.attempts || clock.now() >= give_up => break fault,
+                Err(Refusal::Later(fault)) => {
+                    tracing::debug!(target_arn = delivery.target, %fault, attempt, "a delivery is tried again");
+                    clock.pass(pause).await;
+                    pause = (pause * 2).min(60_000);
+                    attempt += 1;
+                }
+            }
+        };
+        tracing::warn!(target_arn = delivery.target, source_arn = delivery.source.arn, %fault, "a delivery was given up");
+        if let Some(queue) = delivery.dead_letter.clone() {
+            let mut parameters = delivery.parameters.clone();
+            parameters.insert("ERROR_CODE".into(), fault.code.to_string());
+            parameters.insert("ERROR_MESSAGE".into(), fault.message.to_string());
+            let dead = Delivery { target: queue, parameters, dead_letter: None, ..delivery };
+            if let Err(Refusal::Later(fault) | Refusal::Never(fault)) = self.deliver(&dead).await {
+                tracing::warn!(target_arn = dead.target, %fault, "the dead-letter queue refused too");
+            }
+        }
+    }
+}
+
+fn no_such_target(arn: &str) -> Fault {
+    Fault::sender(400, "InvalidArgument", format!("nothing here takes deliveries for {arn}"))
+}
