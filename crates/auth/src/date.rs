@@ -106,10 +106,11 @@ fn split_zone(clock: &str) -> Option<(&str, Duration)> {
         return Some((clock, Duration::ZERO));
     };
     let zone = clock.get(at + 1..)?;
+    let two_digits = |text: &str| digits(text).filter(|_| text.len() == 2);
     let (hours, minutes) = match zone.split_once(':') {
-        Some((hours, minutes)) => (digits(hours)?, digits(minutes)?),
+        Some((hours, minutes)) => (two_digits(hours)?, two_digits(minutes)?),
         None if zone.len() == 4 => (digits(zone.get(..2)?)?, digits(zone.get(2..)?)?),
-        None => (digits(zone)?, 0),
+        None => (two_digits(zone)?, 0),
     };
     if hours > 23 || minutes > 59 {
         return None;

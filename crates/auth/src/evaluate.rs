@@ -140,29 +140,24 @@ struct Findings {
 /// Decides a request.
 pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     let mut findings = Findings::default();
+    // Counted, not stopped at the first: every Deny must be seen.
     let mut all = |sources: &[Source<'_>], role| {
-        sources.iter().fold(false, |allowed, source| {
-            findings.add(request, source, role).is_some() || allowed
-        })
+        let allowing = sources
+            .iter()
+            .filter(|source| findings.add(request, source, role).is_some());
+        allowing.count() > 0
     };
     let identity = all(policies.identity, PolicyRole::Identity);
     let boundary = policies
         .boundary
         .map(|source| all(&[source], PolicyRole::Boundary));
     let session = policies.session.is_empty() || all(policies.session, PolicyRole::Session);
-    // Folded without stopping early: every Deny must be seen.
-    let organizations = policies
-        .service_control
-        .iter()
-        .fold(true, |allowed, level| {
-            all(level, PolicyRole::ServiceControl) && allowed
-        });
-    let resource_control = policies
-        .resource_control
-        .iter()
-        .fold(true, |allowed, level| {
-            all(level, PolicyRole::ResourceControl) && allowed
-        });
+    let mut each_level = |levels: &[&[Source<'_>]], role| {
+        let refusing = levels.iter().filter(|level| !all(level, role));
+        refusing.count() == 0
+    };
+    let organizations = each_level(policies.service_control, PolicyRole::ServiceControl);
+    let resource_control = each_level(policies.resource_control, PolicyRole::ResourceControl);
     let resource = policies
         .resource
         .and_then(|source| findings.add(request, &source, PolicyRole::Resource));
