@@ -1,1 +1,15 @@
-//! (being written)
+//! The HTTP server: from a connection to a service's method and back.
+//!
+//! One request passes the rooms in this order: [`listen`] accepts, [`detect`] tells service and operation,
+//! [`identify`] the caller, [`pipeline`] reads, calls and answers. No service is known here by name.
+
+pub mod detect;
+pub mod host;
+pub mod identify;
+pub mod listen;
+pub mod metrics;
+pub mod pipeline;
+
+pub use listen::{Limits, Listener};
+pub use metrics::Metrics;
+pub use pipeline::{Authorize, Authorizer, Control, Gateway};

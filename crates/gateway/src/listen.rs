@@ -1,0 +1,240 @@
+//! Connections: HTTP/1.1, HTTP/2 and TLS on one port, told apart by the first byte.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use wire::{Body, BodyError};
+
+use crate::pipeline::Gateway;
+
+/// What a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For sending a request's headers, and between requests of one connection.
+    pub header_timeout: Duration,
+    /// Between two pieces of a body.
+    pub body_timeout: Duration,
+    /// Size of a request's headers in bytes.
+    pub header_bytes: usize,
+    /// For requests under way when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            header_bytes: 64 * 1024,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A bound port.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+}
+
+type Answered = http::Response<http_body_util::Either<Full<Bytes>, StreamBody<Frames>>>;
+type Frames = Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, BodyError>> + Send>>;
+
+impl Listener {
+    /// Binds an address. With a TLS configuration, TLS is spoken on the same port.
+    pub async fn bind(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>, limits: Limits) -> io::Result<Listener> {
+        let socket = TcpListener::bind(address).await?;
+        Ok(Listener { socket, tls: tls.map(TlsAcceptor::from), limits })
+    }
+    /// The address that was bound.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `stop` turns true, then lets requests under way finish.
+    pub async fn serve(self, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
+        let (done, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                () = stopped(&mut stop) => break,
+            };
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    // Out of file descriptors: existing connections free some.
+                    tracing::warn!(error = %e, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let _ = socket.set_nodelay(true);
+            let connection = Connection {
+                gateway: gateway.clone(),
+                tls: self.tls.clone(),
+                limits: self.limits,
+                stop: stop.clone(),
+                peer,
+            };
+            let done = done.clone();
+            tokio::spawn(async move {
+                connection.gateway.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                let metrics = connection.gateway.metrics.clone();
+                connection.run(socket).await;
+                metrics.connections.fetch_sub(1, Ordering::Relaxed);
+                drop(done);
+            });
+        }
+        drop(done);
+        let _ = tokio::time::timeout(self.limits.drain, all_done.recv()).await;
+    }
+}
+
+/// Resolves once the server is to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone: the server is ending anyway.
+    drop(stop.wait_for(|s| *s).await);
+}
+
+struct Connection {
+    gateway: Arc<Gateway>,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+    peer: SocketAddr,
+}
+
+/// The first byte of a TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+impl Connection {
+    async fn run(self, socket: TcpStream) {
+        let mut first = [0u8; 1];
+        let peeked = tokio::time::timeout(self.limits.header_timeout, socket.peek(&mut first)).await;
+        if !matches!(peeked, Ok(Ok(1))) {
+            return;
+        }
+        match &self.tls {
+            Some(tls) if first[0] == TLS_HANDSHAKE => {
+                match tokio::time::timeout(self.limits.header_timeout, tls.accept(socket)).await {
+                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true).await,
+                    Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
+                    Err(_) => {}
+                }
+            }
+            _ => self.http(TokioIo::new(socket), false).await,
+        }
+    }
+
+    async fn http<I>(self, io: I, secure: bool)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let Connection { gateway, limits, mut stop, peer, .. } = self;
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let gateway = gateway.clone();
+            async move {
+                let head = request.method() == http::Method::HEAD;
+                let request = request.map(|body| incoming(body, limits.body_timeout));
+                let response = gateway.answer(request, peer.ip(), secure).await;
+                Ok::<_, std::convert::Infallible>(outgoing(response, head))
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.header_bytes.max(8192) + 64 * 1024)
+            .title_case_headers(false)
+            .keep_alive(true);
+        builder.http2().timer(TokioTimer::new()).max_header_list_size(limits.header_bytes as u32);
+        let connection = builder.serve_connection_with_upgrades(io, service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(e) = ended {
+            tracing::debug!(error = %e, "a connection ended");
+        }
+    }
+}
+
+/// A request's body as services see it.
+fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
+    use http_body::Body as _;
+    if body.is_end_stream() {
+        return Body::Empty;
+    }
+    let len = body.size_hint().exact();
+    let stream = futures_util::stream::unfold(body.into_data_stream(), move |mut body| async move {
+        let chunk = match tokio::time::timeout(patience, body.next()).await {
+            Ok(None) => return None,
+            Ok(Some(Ok(bytes))) => Ok(bytes),
+            Ok(Some(Err(e))) => Err(BodyError::Incomplete(e.to_string())),
+            Err(_) => Err(BodyError::Rejected {
+                code: "RequestTimeout",
+                message: "Your socket connection to the server was not read from or written to within the timeout period. \
+                          Idle connections will be closed."
+                    .into(),
+            }),
+        };
+        Some((chunk, body))
+    });
+    Body::stream(Box::pin(stream), len)
+}
+
+/// An answer as hyper sends it.
+fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
+    use http_body_util::Either;
+    let mut builder = http::Response::builder().status(response.status);
+    let mut has_length = false;
+    for (name, value) in &response.headers {
+        has_length |= name.eq_ignore_ascii_case("content-length");
+        match http::HeaderValue::from_bytes(value.as_bytes()) {
+            Ok(value) => builder = builder.header(name, value),
+            Err(_) => tracing::warn!(name, "a header's value cannot be sent and is left out"),
+        }
+    }
+    if let Some(len) = response.body.len()
+        && !has_length
+        && response.status != 204
+        && response.status != 304
+        && response.status >= 200
+    {
+        builder = builder.header(http::header::CONTENT_LENGTH, len);
+    }
+    let body = match response.body {
+        _ if head => Either::Left(Full::new(Bytes::new())),
+        Body::Empty => Either::Left(Full::new(Bytes::new())),
+        Body::Bytes(bytes) => Either::Left(Full::new(bytes)),
+        stream => Either::Right(StreamBody::new(
+            Box::pin(stream.into_stream().map(|chunk| chunk.map(Frame::data))) as Frames
+        )),
+    };
+    builder.body(body).unwrap_or_else(|e| {
+        tracing::error!(error = %e, "an answer could not be sent");
+        let mut failed = http::Response::new(Either::Left(Full::new(Bytes::new())));
+        *failed.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        failed
+    })
+}
