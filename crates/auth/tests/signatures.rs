@@ -174,6 +174,28 @@ fn a_wrong_signature_shows_what_should_have_been_signed() {
 }
 
 #[test]
+fn an_amz_header_that_is_not_signed_is_refused() {
+    let result = verify_documented(
+        "GET",
+        "/test.txt",
+        "",
+        &[
+            ("host", "examplebucket.s3.amazonaws.com"),
+            ("range", "bytes=0-9"),
+            ("x-amz-acl", "public-read"),
+            ("x-amz-content-sha256", EMPTY),
+            ("x-amz-date", "20130524T000000Z"),
+        ],
+        "host;range;x-amz-content-sha256;x-amz-date",
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+    );
+    assert_eq!(
+        result,
+        Err(SignatureError::HeaderNotSigned("x-amz-acl".into()))
+    );
+}
+
+#[test]
 fn the_documented_version_2_requests_verify() {
     let now = datetime!(2007-03-27 19:40 UTC);
     let map = headers(&[
