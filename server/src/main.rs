@@ -1,1 +1,21 @@
-fn main() {}
+//! `cumulo`: a whole AWS region in one process.
+
+mod certs;
+mod cli;
+mod client;
+mod control;
+mod region;
+mod start;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // The message is the product here: a terminal's user reads it.
+            eprintln!("cumulo: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! (being written)
+//! S3 (being written)
 
 pub mod api;
 pub mod errors;
