@@ -17,6 +17,8 @@ pub trait Engine: Send + Sync {
     fn is_quick(&self) -> bool {
         true
     }
+    /// Does now what the engine has put off.
+    fn settle(&self) {}
 }
 
 pub fn open(name: &str, dir: &Path) -> Arc<dyn Engine> {
@@ -233,6 +235,9 @@ impl Engine for Own {
     }
     fn put_grouped(&self, key: Key, value: &[u8]) {
         self.put(&[key], value);
+    }
+    fn settle(&self) {
+        self.0.flush().unwrap();
     }
     fn get(&self, key: &Key) -> Option<Vec<u8>> {
         use store::Read;

@@ -84,6 +84,7 @@ fn child(name: &str, records: u64, dir: &Path, size: usize) {
             }
         }
     });
+    timed("(put off by the load)", name, records, || engine.settle());
     timed("put, 1 writer", name, singles, || {
         (records..records + 20_000).for_each(|i| engine.put(&[key(i)], &value));
     });

@@ -92,7 +92,7 @@ impl State {
 
 impl Durable {
     pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Durable, Error> {
-        let (base, applied) = Base::open(&dir.join("base.sqlite"))?;
+        let (base, applied) = Base::open(&dir.join("base"))?;
         let journal_dir = dir.join("journal");
         let mut state = State::default();
         let journal = Journal::open(journal_dir.clone(), durability, applied, |batch| {
@@ -353,5 +353,37 @@ impl Shared {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(engine: &Durable, key: &'static str) -> Result<(), Error> {
+        let batch = vec![(Bytes::from(key), Some(Bytes::from(key)))];
+        engine.commit(batch, Box::new(|_| {})).map(|_| ())
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_write_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Durable::open(dir.path(), Durability::Process).unwrap();
+        put(&engine, "before").unwrap();
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let good = engine.shared.journal.lock().replace_file(Arc::new(full));
+
+        assert!(put(&engine, "lost").unwrap_err().is_out_of_space());
+        assert!(engine.shared.flush().is_err());
+        assert_eq!(engine.get(b"lost").unwrap(), None);
+        assert_eq!(engine.get(b"before").unwrap(), Some(Bytes::from("before")));
+
+        engine.shared.journal.lock().replace_file(good);
+        put(&engine, "after").unwrap();
+        drop(engine);
+        let engine = Durable::open(dir.path(), Durability::Process).unwrap();
+        assert_eq!(engine.get(b"lost").unwrap(), None);
+        assert!(engine.get(b"before").unwrap().is_some());
+        assert!(engine.get(b"after").unwrap().is_some());
     }
 }

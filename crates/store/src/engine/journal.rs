@@ -242,6 +242,11 @@ impl Journal {
         Ok(self.number - 1)
     }
 
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.file, file)
+    }
+
     /// The file that holds what was appended last.
     pub(super) fn file(&self) -> Arc<File> {
         self.file.clone()
