@@ -1,9 +1,12 @@
 //! The foundation that services stand on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use store::{Options, Store};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use store::{Filter, Options, Store};
+use wire::Fault;
 
 use crate::{Clock, Facts, Ports, Scheduler, Targets};
 
@@ -51,6 +54,14 @@ pub struct Cloud {
     pub ports: Ports,
     /// Settings.
     pub config: Arc<Config>,
+    hooks: Arc<Hooks>,
+}
+
+/// What services want to be told of.
+#[derive(Default)]
+struct Hooks {
+    reset: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+    stop: Mutex<Vec<Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>>>,
 }
 
 impl Cloud {
@@ -61,7 +72,7 @@ impl Cloud {
         let facts = Facts::new(&store, &clock)?;
         let scheduler = Scheduler::new(&store, &clock)?;
         let targets = Targets::new(&facts, &clock);
-        Ok(Cloud { store, clock, scheduler, facts, targets, ports: Ports::default(), config: Arc::new(config) })
+        Ok(Cloud { store, clock, scheduler, facts, targets, ports: Ports::default(), config: Arc::new(config), hooks: Arc::default() })
     }
     /// A region in memory, for tests.
     pub fn ephemeral() -> Cloud {
@@ -74,5 +85,41 @@ impl Cloud {
     pub fn start(&self) {
         self.facts.start();
         self.scheduler.start();
+    }
+
+    /// Calls `f` whenever stored state was replaced from outside: caches and other live state are to be dropped.
+    pub fn after_reset(&self, f: impl Fn() + Send + Sync + 'static) {
+        self.hooks.reset.lock().push(Box::new(f));
+    }
+    /// Runs `f` when the server stops: sandboxes are to be ended.
+    pub fn before_stop(&self, f: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static) {
+        self.hooks.stop.lock().push(Box::new(f));
+    }
+    /// Ends what services run.
+    pub async fn stop(&self) {
+        let hooks = std::mem::take(&mut *self.hooks.stop.lock());
+        for hook in hooks {
+            hook().await;
+        }
+    }
+    /// Deletes state: all, or one service's or account's.
+    pub async fn reset(&self, service: Option<String>, account: Option<String>) -> Result<(), Fault> {
+        self.replace(move |store| store.reset(&Filter { service, account })).await
+    }
+    /// Writes all state to a file.
+    pub async fn snapshot_save(&self, file: &Path) -> Result<(), Fault> {
+        let (store, file) = (self.store.clone(), file.to_owned());
+        Ok(tokio::task::spawn_blocking(move || store.snapshot_save(&file, &Filter::default())).await??)
+    }
+    /// Replaces all state by that of a file.
+    pub async fn snapshot_load(&self, file: &Path) -> Result<(), Fault> {
+        let file = file.to_owned();
+        self.replace(move |store| store.snapshot_load(&file, &Filter::default())).await
+    }
+    async fn replace(&self, f: impl FnOnce(&Store) -> Result<(), store::Error> + Send + 'static) -> Result<(), Fault> {
+        let store = self.store.clone();
+        let outcome = tokio::task::spawn_blocking(move || f(&store)).await?;
+        self.hooks.reset.lock().iter().for_each(|hook| hook());
+        Ok(outcome?)
     }
 }

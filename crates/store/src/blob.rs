@@ -5,6 +5,7 @@
 //! background after the next start. Ids are unique over all stores and times.
 
 mod reader;
+mod transfer;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -12,8 +13,8 @@ use std::fmt;
 use std::fs;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -179,7 +180,9 @@ impl Blobs {
 
     /// Deletes, in the background, the files that a crash left without a link.
     pub(crate) fn sweep(&self, engine: &Arc<dyn Engine>) -> Result<(), Error> {
-        let Place::Files(dir) = &self.0.place else { return Ok(()) };
+        let Place::Files(dir) = &self.0.place else {
+            return Ok(());
+        };
         if !dir.exists() {
             return Ok(());
         }
@@ -240,7 +243,9 @@ fn sweep(dir: &Path, shared: &Weak<Shared>, engine: &Weak<dyn Engine>) -> Result
                 return Ok(());
             };
             let name = file.file_name();
-            let Some(id) = name.to_str().and_then(BlobId::parse) else { continue };
+            let Some(id) = name.to_str().and_then(BlobId::parse) else {
+                continue;
+            };
             let is_ours = id.0.starts_with(&shared.token) || shared.loaded.lock().contains(&id);
             if !is_ours && engine.get(&[&COUNTS[..], &id.0].concat())?.is_none() {
                 unlink(&file.path());

@@ -66,6 +66,11 @@ pub(crate) trait Engine: Send + Sync {
     /// as was asked; otherwise calls it later, exactly once, on a thread of its own.
     fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error>;
 
+    /// Moves everything committed to where it rests.
+    fn flush(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// True while commits come in faster than they can be moved to their place; who can wait
     /// should do so by [`Engine::relief`].
     fn is_overloaded(&self) -> bool {

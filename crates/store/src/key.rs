@@ -207,6 +207,26 @@ impl<K, T: PrefixOf<K> + ?Sized> PrefixOf<K> for &T {
     }
 }
 
+/// A key of one part is led by nothing or by itself.
+macro_rules! whole {
+    ($($from:ty => $key:ty),*) => {$(
+        impl PrefixOf<$key> for $from {
+            fn encode_prefix(&self, out: &mut Vec<u8>) {
+                KeyFor::<$key>::encode(self, out);
+            }
+        }
+    )*};
+}
+
+whole!(str => String, String => String, [u8] => Vec<u8>, Vec<u8> => Vec<u8>, bool => bool);
+whole!(u8 => u8, u16 => u16, u32 => u32, u64 => u64, u128 => u128, i64 => i64);
+
+impl<const N: usize> PrefixOf<[u8; N]> for [u8; N] {
+    fn encode_prefix(&self, out: &mut Vec<u8>) {
+        KeyFor::<[u8; N]>::encode(self, out);
+    }
+}
+
 /// The parts before the bar belong to the prefix, those after it only to the key.
 macro_rules! prefix {
     ($($part:ident $key:ident $index:tt),+ | $($rest:ident),*) => {

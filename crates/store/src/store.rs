@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use crate::blob::Blobs;
@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     /// Tables whose name is on disk, in the rows of [`NAMES`].
     named: Mutex<HashSet<u32>>,
     locks: Locks,
+    /// Transactions share it; what needs a state that stands still has it alone.
+    gate: RwLock<()>,
     /// Held while reference counts are read and changed: blobs are shared between scopes.
     counts: Mutex<()>,
     /// Dropped last: the directory is ours until everything else is closed.
@@ -98,7 +100,7 @@ impl After {
 }
 
 /// A commit that is applied but not yet acknowledged.
-type Pending = oneshot::Receiver<Result<(), Error>>;
+pub(crate) type Pending = oneshot::Receiver<Result<(), Error>>;
 
 impl Store {
     /// Opens (or creates) the store. Takes milliseconds even where there is much data.
@@ -109,7 +111,11 @@ impl Store {
                 let lock = lock(dir)?;
                 let engine = Durable::open(dir, options.durability)?;
                 let sync = options.durability == Durability::Disk;
-                (Arc::new(engine), Blobs::in_files(dir.join("blobs"), sync)?, Some(lock))
+                (
+                    Arc::new(engine),
+                    Blobs::in_files(dir.join("blobs"), sync)?,
+                    Some(lock),
+                )
             }
         };
         blobs.sweep(&engine)?;
@@ -119,6 +125,7 @@ impl Store {
             tables: Mutex::default(),
             named: Mutex::default(),
             locks: Locks::new(),
+            gate: RwLock::new(()),
             counts: Mutex::new(()),
             _lock: lock,
         })))
@@ -192,6 +199,9 @@ impl Store {
         scope: Scope<'_>,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
+        while self.0.engine.is_overloaded() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let (result, pending) = self.run(&scope, f)?;
         if let Some(pending) = pending {
             pending.blocking_recv().unwrap_or_else(|_| Err(gone()))?;
@@ -218,6 +228,7 @@ impl Store {
         scope: &Scope<'_>,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<(R, Option<Pending>), E> {
+        let gate = self.0.gate.read();
         let locked = self.0.locks.lock(scope);
         let mut tx = Tx::new(&self.0);
         let result = f(&mut tx)?;
@@ -229,7 +240,8 @@ impl Store {
         } = tx;
         let (now, pending) = self.commit(writes.into_iter().collect(), links, hooks)?;
         drop(locked);
-        // Behind the lock: a hook may wake someone who wants it.
+        drop(gate);
+        // Behind the locks: a hook may wake someone who wants it.
         if let Some(now) = now {
             now();
         }
@@ -238,7 +250,7 @@ impl Store {
 
     /// Commits; what must follow at once comes back as the first part of the answer.
     #[allow(clippy::type_complexity, reason = "named only here")]
-    fn commit(
+    pub(crate) fn commit(
         &self,
         mut batch: Batch,
         links: BTreeMap<BlobId, i64>,
@@ -295,6 +307,42 @@ impl Store {
         })
     }
 
+    /// Keeps transactions out while the answer lives.
+    pub(crate) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.gate.write()
+    }
+
+    /// Names the blobs that a row's record links.
+    pub(crate) fn blobs_of(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        visit: &mut dyn FnMut(BlobId),
+    ) -> Result<(), Error> {
+        let id = key.first_chunk().map(|id| u32::from_be_bytes(*id));
+        let blobs = id.and_then(|id| self.0.tables.lock().get(&id).and_then(|table| table.blobs));
+        blobs.map_or(Ok(()), |blobs| blobs(value, visit))
+    }
+
+    pub(crate) fn registered_names(&self) -> BTreeMap<[u8; 4], String> {
+        let tables = self.0.tables.lock();
+        tables
+            .iter()
+            .map(|(id, table)| (id.to_be_bytes(), table.name.to_owned()))
+            .collect()
+    }
+
+    /// The names on disk are about to go; the next write to a table puts its name back.
+    pub(crate) fn forget_names(&self) {
+        self.0.named.lock().clear();
+    }
+
+    /// Moves recent rows from the journal to their place: for a clean end, so that the next start
+    /// has nothing to replay. Blocks the thread.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.0.engine.flush()
+    }
+
     /// Adds the names of tables that `batch` writes to for the first time.
     fn name_tables(&self, batch: &mut Batch) -> Vec<u32> {
         let mut new: Vec<u32> = Vec::new();
@@ -348,6 +396,6 @@ pub(crate) fn count(bytes: &[u8]) -> Result<i64, Error> {
     }
 }
 
-fn gone() -> Error {
+pub(crate) fn gone() -> Error {
     Error::Engine("the store was closed while a write waited for the disk".into())
 }

@@ -27,7 +27,7 @@ type Recent = BTreeMap<Bytes, Option<Bytes>>;
 /// Recent rows are moved to the base when they take so many bytes,
 const FLUSH_AT: usize = 16 << 20;
 /// and writers wait when the base falls behind so far.
-const OVERLOAD_AT: usize = 4 * FLUSH_AT;
+const OVERLOAD_AT: usize = 3 * FLUSH_AT;
 /// What the map costs per row besides the bytes.
 const ROW_COST: usize = 128;
 /// After a failed flush, such as on a full disk.
@@ -45,6 +45,7 @@ struct Shared {
     journal: Mutex<Journal>,
     recent: RwLock<State>,
     base: Base,
+    flushing: Mutex<()>,
     orders: Mutex<Orders>,
     ordered: Condvar,
     unsynced: Mutex<Unsynced>,
@@ -91,7 +92,7 @@ impl State {
 
 impl Durable {
     pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Durable, Error> {
-        let (base, applied) = Base::open(&dir.join("base.sqlite"))?;
+        let (base, applied) = Base::open(&dir.join("base"))?;
         let journal_dir = dir.join("journal");
         let mut state = State::default();
         let journal = Journal::open(journal_dir.clone(), durability, applied, |batch| {
@@ -104,7 +105,11 @@ impl Durable {
             journal: Mutex::new(journal),
             recent: RwLock::new(state),
             base,
-            orders: Mutex::new(Orders { flush: is_large, stop: false }),
+            flushing: Mutex::new(()),
+            orders: Mutex::new(Orders {
+                flush: is_large,
+                stop: false,
+            }),
             ordered: Condvar::new(),
             unsynced: Mutex::default(),
             appended: Condvar::new(),
@@ -137,8 +142,11 @@ impl Drop for Durable {
         self.shared.unsynced.lock().stop = true;
         self.shared.appended.notify_all();
         for thread in self.threads.drain(..) {
-            // A panic of the thread has been reported where it happened.
-            let _ = thread.join();
+            // A hook that held the last handle of the store drops it on the syncing thread.
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic of the thread has been reported where it happened.
+                let _ = thread.join();
+            }
         }
         if let Err(error) = self.shared.journal.lock().write_gathered() {
             tracing::error!(%error, "the last writes are lost");
@@ -185,7 +193,15 @@ impl Engine for Durable {
                 end = lay_over(base, end, frozen, span, reverse, limit, &mut merged);
                 base = merged;
             }
-            return Ok(lay_over(base, end, &recent.active, span, reverse, limit, out));
+            return Ok(lay_over(
+                base,
+                end,
+                &recent.active,
+                span,
+                reverse,
+                limit,
+                out,
+            ));
         }
     }
 
@@ -207,10 +223,16 @@ impl Engine for Durable {
             shared.orders.lock().flush = true;
             shared.ordered.notify_one();
         }
-        let Some(file) = file else { return Ok(Some(done)) };
+        let Some(file) = file else {
+            return Ok(Some(done));
+        };
         shared.unsynced.lock().waiting.push((file, done));
         shared.appended.notify_one();
         Ok(None)
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.shared.flush()
     }
 
     fn is_overloaded(&self) -> bool {
@@ -231,8 +253,10 @@ fn lay_over(
     limit: usize,
     out: &mut Vec<Row>,
 ) -> Scanned {
-    let range = rows
-        .range::<[u8], _>((Bound::Included(&span.lower[..]), Bound::Excluded(&span.upper[..])));
+    let range = rows.range::<[u8], _>((
+        Bound::Included(&span.lower[..]),
+        Bound::Excluded(&span.upper[..]),
+    ));
     if reverse {
         merge(base, end, range.rev(), true, limit, out)
     } else {
@@ -265,8 +289,14 @@ impl Shared {
 
     /// Moves the active rows to the base. After a failure the frozen ones stay readable.
     fn flush(&self) -> Result<(), Error> {
+        let _alone = self.flushing.lock();
         // Frozen rows of a failed flush are moved first, with whatever segments they cover.
         let mut journal = self.journal.lock();
+        let recent = self.recent.read();
+        if recent.active.is_empty() && recent.frozen.is_none() {
+            return Ok(());
+        }
+        drop(recent);
         let complete = journal.rotate()?;
         let mut recent = self.recent.write();
         let newer = std::mem::take(&mut recent.active);
@@ -309,17 +339,51 @@ impl Shared {
             }
             let waiting = std::mem::take(&mut unsynced.waiting);
             drop(unsynced);
-            let Some((newest, _)) = waiting.last() else { return };
+            let Some((newest, _)) = waiting.last() else {
+                return;
+            };
             // An older segment was synced when this one began.
             let result = newest.clone().sync_data();
             for (_, done) in waiting {
                 done(match &result {
                     Ok(()) => Ok(()),
-                    Err(error) => {
-                        Err(Error::io("syncing the journal")(std::io::Error::from(error.kind())))
-                    }
+                    Err(error) => Err(Error::io("syncing the journal")(std::io::Error::from(
+                        error.kind(),
+                    ))),
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(engine: &Durable, key: &'static str) -> Result<(), Error> {
+        let batch = vec![(Bytes::from(key), Some(Bytes::from(key)))];
+        engine.commit(batch, Box::new(|_| {})).map(|_| ())
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_write_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Durable::open(dir.path(), Durability::Process).unwrap();
+        put(&engine, "before").unwrap();
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let good = engine.shared.journal.lock().replace_file(Arc::new(full));
+
+        assert!(put(&engine, "lost").unwrap_err().is_out_of_space());
+        assert!(engine.shared.flush().is_err());
+        assert_eq!(engine.get(b"lost").unwrap(), None);
+        assert_eq!(engine.get(b"before").unwrap(), Some(Bytes::from("before")));
+
+        engine.shared.journal.lock().replace_file(good);
+        put(&engine, "after").unwrap();
+        drop(engine);
+        let engine = Durable::open(dir.path(), Durability::Process).unwrap();
+        assert_eq!(engine.get(b"lost").unwrap(), None);
+        assert!(engine.get(b"before").unwrap().is_some());
+        assert!(engine.get(b"after").unwrap().is_some());
     }
 }

@@ -59,7 +59,10 @@ pub(super) fn encode(batch: &Batch) -> Result<Vec<u8>, Error> {
 /// Takes one whole entry off the front.
 fn decode(input: &mut Bytes) -> Option<Batch> {
     let (len, crc) = match input.first_chunk::<HEADER>()? {
-        [a, b, c, d, crc @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes(*crc)),
+        [a, b, c, d, crc @ ..] => (
+            u32::from_le_bytes([*a, *b, *c, *d]),
+            u32::from_le_bytes(*crc),
+        ),
     };
     // A block that never reached the disk reads as zeros, which would pass as an empty entry.
     if len == 0 || input.len() - HEADER < len as usize {
@@ -214,7 +217,9 @@ impl Journal {
 
     /// Cuts off half an entry. The file is in append mode, so no position needs to go back.
     fn mend(&mut self) -> Result<(), Error> {
-        self.file.set_len(self.len).map_err(Error::io("truncating the journal"))?;
+        self.file
+            .set_len(self.len)
+            .map_err(Error::io("truncating the journal"))?;
         self.is_torn = false;
         Ok(())
     }
@@ -227,12 +232,19 @@ impl Journal {
         }
         if self.durability == Durability::Disk {
             // Who still waits for this segment is told by the next sync of a newer one.
-            self.file.sync_data().map_err(Error::io("syncing the journal"))?;
+            self.file
+                .sync_data()
+                .map_err(Error::io("syncing the journal"))?;
         }
         self.file = begin(&self.dir, self.number + 1, self.durability)?;
         self.len = 0;
         self.number += 1;
         Ok(self.number - 1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.file, file)
     }
 
     /// The file that holds what was appended last.
@@ -252,7 +264,9 @@ fn begin(dir: &Path, number: u64, durability: Durability) -> Result<Arc<File>, E
         }
         Ok(file)
     };
-    create().map(Arc::new).map_err(Error::io(format!("creating {}", path.display())))
+    create()
+        .map(Arc::new)
+        .map_err(Error::io(format!("creating {}", path.display())))
 }
 
 #[cfg(test)]
