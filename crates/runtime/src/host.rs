@@ -194,7 +194,7 @@ impl Host {
                 let (starter, readers) = process::prepare(spec)?;
                 Ok(Prepared {
                     readers,
-                    inner: PreparedInner::Process(starter),
+                    inner: PreparedInner::Process(Box::new(starter)),
                 })
             }
         }

@@ -69,7 +69,7 @@ pub struct Prepared {
 pub(crate) enum PreparedInner {
     #[cfg(target_os = "linux")]
     Linux(Starter),
-    Process(process::Starter),
+    Process(Box<process::Starter>),
 }
 
 impl Prepared {

@@ -63,12 +63,9 @@ impl Cage {
             return Ok(());
         }
         self.end();
-        loop {
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
-                Err(nix::errno::Errno::EINTR) => {}
-                _ => break,
-            }
-        }
+        while waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED)
+            == Err(nix::errno::Errno::EINTR)
+        {}
         *destroyed = true;
         self.group.remove()
     }

@@ -68,13 +68,17 @@ impl Tree {
                 delegate(&ours)?;
             }
         }
+        // One server at a time sweeps and makes its part: between its making and its locking a part looks like a dead server's.
+        let turn = File::open(hierarchies[0].1.join(OURS)).map_err(|error| error.to_string())?;
+        let _turn = Flock::lock(turn, FlockArg::LockExclusive)
+            .map_err(|(_, error)| format!("cgroup lock: {error}"))?;
         sweep(&hierarchies);
         let places: Vec<_> = hierarchies
             .iter()
             .map(|(controller, hierarchy)| (*controller, hierarchy.join(OURS).join(name)))
             .collect();
         for (_, place) in &places {
-            fs::create_dir(place).map_err(|error| format!("{}: {error}", place.display()))?;
+            fs::create_dir_all(place).map_err(|error| format!("{}: {error}", place.display()))?;
             if version == Version::V2 {
                 delegate(place)?;
             }
@@ -122,7 +126,9 @@ impl Drop for Tree {
     }
 }
 
-fn hierarchies(mountinfo: &str) -> Result<(Version, Vec<(&'static str, PathBuf)>), String> {
+type Places = Vec<(&'static str, PathBuf)>;
+
+fn hierarchies(mountinfo: &str) -> Result<(Version, Places), String> {
     let mut first = Vec::new();
     let mut unified = None;
     for line in mountinfo.lines() {
@@ -230,8 +236,9 @@ fn kill_all(place: &Path) {
         .lines()
         .filter_map(|line| line.parse().ok())
     {
-        // SAFETY: plain numbers. "0" would mean ourselves: it stands for a process this pid namespace cannot see.
+        // "0" would mean ourselves: it stands for a process this pid namespace cannot see.
         if pid > 0 {
+            // SAFETY: plain numbers.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
     }

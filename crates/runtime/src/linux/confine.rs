@@ -32,12 +32,9 @@ fn check(result: libc::c_int) -> io::Result<()> {
 
 /// Makes the calling, single-threaded process the given user without the rights to reach out of its sandbox.
 pub(crate) fn confine(user: User) -> io::Result<()> {
-    for capability in 0..64 {
-        let kept = user.uid == 0 && KEPT.contains(&capability);
+    for capability in (0..64).filter(|capability| user.uid != 0 || !KEPT.contains(capability)) {
         // SAFETY: prctl with plain numbers.
-        if !kept
-            && unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }
-                != 0
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } != 0
         {
             let error = io::Error::last_os_error();
             if error.raw_os_error() == Some(libc::EINVAL) {
