@@ -6,7 +6,7 @@ mod dynamic;
 
 use proptest::prelude::*;
 use wire::protocol::Request;
-use wire::{Audit, Kind, Location, Member, Protocol, Schema};
+use wire::{Kind, Location, Member, Protocol, Schema};
 
 static TREE: Schema = Schema::new("Tree", Kind::Structure).members(&[
     Member::new("name", &wire::schema::STRING),
@@ -41,7 +41,7 @@ const ALL: [Protocol; 8] = [
 fn read(protocol: Protocol, body: &[u8]) -> bool {
     let headers = http::HeaderMap::new();
     let request = Request { labels: &[], query: &[], headers: &headers, body, stream: None };
-    protocol.read(request, |r| dynamic::read(r, &mut Audit::default(), &TREE)).is_ok()
+    protocol.read(request, |r| dynamic::read(r, &TREE)).is_ok()
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use wire::{Audit, Body, DecodeError, Encode, Kind, Location, Member, Reader, Schema, Timestamp, TimestampFormat, Writer};
+use wire::{Body, DecodeError, Encode, Kind, Location, Member, Reader, Schema, Timestamp, TimestampFormat, Writer};
 
 fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
@@ -109,19 +109,19 @@ impl Shapes {
 }
 
 /// Reads a value of that shape into JSON: blobs as base64, timestamps as seconds.
-pub fn read(r: &mut dyn Reader, audit: &mut Audit, schema: &'static Schema) -> Result<Value, DecodeError> {
+pub fn read(r: &mut dyn Reader, schema: &'static Schema) -> Result<Value, DecodeError> {
     let root = Box::leak(Box::new(Member::new("root", schema)));
-    value(r, audit, root)
+    value(r, root)
 }
 
-fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Value, DecodeError> {
+fn value(r: &mut dyn Reader, m: &'static Member) -> Result<Value, DecodeError> {
     let schema = m.target;
     Ok(match schema.kind {
         Kind::Structure | Kind::Union => {
             let mut map = Map::new();
             r.structure(schema, &mut |r, i| {
                 let member = &schema.members[i];
-                let v = value(r, audit, member)?;
+                let v = value(r, member)?;
                 match (map.get_mut(member.name), v) {
                     (Some(Value::Array(old)), Value::Array(new)) => old.extend(new),
                     (_, v) => drop(map.insert(member.name.to_owned(), v)),
@@ -134,7 +134,7 @@ fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Va
             let mut items = Vec::new();
             r.list(schema, &mut |r| {
                 if !r.is_null() {
-                    items.push(value(r, audit, &schema.members[0])?);
+                    items.push(value(r, &schema.members[0])?);
                 } else if schema.sparse {
                     items.push(Value::Null);
                 }
@@ -146,7 +146,7 @@ fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Va
             let mut map = Map::new();
             r.map(schema, &mut |k, r| {
                 if !r.is_null() {
-                    map.insert(k, value(r, audit, &schema.members[1])?);
+                    map.insert(k, value(r, &schema.members[1])?);
                 } else if schema.sparse {
                     map.insert(k, Value::Null);
                 }
