@@ -23,6 +23,8 @@ pub struct Config {
     pub scratch: PathBuf,
     /// `auto`, `linux` or `process`.
     pub sandbox: String,
+    /// The object ownership of new buckets that ask for none, as S3 names it; empty for none, as before April 2023.
+    pub object_ownership: String,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             port: 4566,
             scratch: std::env::temp_dir().join("cumulo"),
             sandbox: "auto".into(),
+            object_ownership: "BucketOwnerEnforced".into(),
         }
     }
 }

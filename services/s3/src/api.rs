@@ -19,6 +19,151 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `AbortIncompleteMultipartUpload`
+#[derive(Clone, Debug, Default)]
+pub struct AbortIncompleteMultipartUpload {
+    pub days_after_initiation: Option<i32>,
+}
+impl Decode for AbortIncompleteMultipartUpload {
+    const SCHEMA: &'static Schema = &S_ABORT_INCOMPLETE_MULTIPART_UPLOAD;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ABORT_INCOMPLETE_MULTIPART_UPLOAD.members;
+        let mut days_after_initiation = None;
+        r.structure(&S_ABORT_INCOMPLETE_MULTIPART_UPLOAD, &mut |r, i| {
+            match i {
+                0 => days_after_initiation = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AbortIncompleteMultipartUpload {
+            days_after_initiation,
+        })
+    }
+}
+impl Encode for AbortIncompleteMultipartUpload {
+    fn schema(&self) -> &'static Schema {
+        &S_ABORT_INCOMPLETE_MULTIPART_UPLOAD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ABORT_INCOMPLETE_MULTIPART_UPLOAD);
+        if let Some(v) = &self.days_after_initiation {
+            w.member(&S_ABORT_INCOMPLETE_MULTIPART_UPLOAD.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AbortMultipartUploadOutput`
+#[derive(Clone, Debug, Default)]
+pub struct AbortMultipartUploadOutput {
+    pub request_charged: Option<String>,
+    pub version_id: Option<String>,
+}
+impl Encode for AbortMultipartUploadOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ABORT_MULTIPART_UPLOAD_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ABORT_MULTIPART_UPLOAD_OUTPUT);
+        if let Some(v) = &self.request_charged {
+            w.member(&S_ABORT_MULTIPART_UPLOAD_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_ABORT_MULTIPART_UPLOAD_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AbortMultipartUploadRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AbortMultipartUploadInput {
+    pub bucket: String,
+    pub key: String,
+    pub upload_id: String,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub if_match_initiated_time: Option<Timestamp>,
+}
+impl Decode for AbortMultipartUploadInput {
+    const SCHEMA: &'static Schema = &S_ABORT_MULTIPART_UPLOAD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ABORT_MULTIPART_UPLOAD_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut upload_id = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut if_match_initiated_time = None;
+        r.structure(&S_ABORT_MULTIPART_UPLOAD_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => upload_id = Some(Read::read(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                5 => if_match_initiated_time = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        if upload_id.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(bucket), Some(key), Some(upload_id)) = (bucket, key, upload_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AbortMultipartUploadInput {
+            bucket,
+            key,
+            upload_id,
+            request_payer,
+            expected_bucket_owner,
+            if_match_initiated_time,
+        })
+    }
+}
+/// `AccelerateConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct AccelerateConfiguration {
+    pub status: Option<String>,
+}
+impl Decode for AccelerateConfiguration {
+    const SCHEMA: &'static Schema = &S_ACCELERATE_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACCELERATE_CONFIGURATION.members;
+        let mut status = None;
+        r.structure(&S_ACCELERATE_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AccelerateConfiguration { status })
+    }
+}
+impl Encode for AccelerateConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCELERATE_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCELERATE_CONFIGURATION);
+        if let Some(v) = &self.status {
+            w.member(&S_ACCELERATE_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `AccessControlPolicy`
 #[derive(Clone, Debug, Default)]
 pub struct AccessControlPolicy {
@@ -40,6 +185,349 @@ impl Decode for AccessControlPolicy {
             Ok(())
         })?;
         Ok(AccessControlPolicy { grants, owner })
+    }
+}
+/// `AccessControlTranslation`
+#[derive(Clone, Debug, Default)]
+pub struct AccessControlTranslation {
+    pub owner: String,
+}
+impl Decode for AccessControlTranslation {
+    const SCHEMA: &'static Schema = &S_ACCESS_CONTROL_TRANSLATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACCESS_CONTROL_TRANSLATION.members;
+        let mut owner = None;
+        r.structure(&S_ACCESS_CONTROL_TRANSLATION, &mut |r, i| {
+            match i {
+                0 => owner = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if owner.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(owner),) = (owner,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AccessControlTranslation { owner })
+    }
+}
+impl Encode for AccessControlTranslation {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCESS_CONTROL_TRANSLATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCESS_CONTROL_TRANSLATION);
+        {
+            let v = &self.owner;
+            w.member(&S_ACCESS_CONTROL_TRANSLATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AnalyticsAndOperator`
+#[derive(Clone, Debug, Default)]
+pub struct AnalyticsAndOperator {
+    pub prefix: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for AnalyticsAndOperator {
+    const SCHEMA: &'static Schema = &S_ANALYTICS_AND_OPERATOR;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ANALYTICS_AND_OPERATOR.members;
+        let mut prefix = None;
+        let mut tags = None;
+        r.structure(&S_ANALYTICS_AND_OPERATOR, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AnalyticsAndOperator { prefix, tags })
+    }
+}
+impl Encode for AnalyticsAndOperator {
+    fn schema(&self) -> &'static Schema {
+        &S_ANALYTICS_AND_OPERATOR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ANALYTICS_AND_OPERATOR);
+        if let Some(v) = &self.prefix {
+            w.member(&S_ANALYTICS_AND_OPERATOR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_ANALYTICS_AND_OPERATOR.members[1]);
+            encode::list(w, S_ANALYTICS_AND_OPERATOR.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `AnalyticsConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct AnalyticsConfiguration {
+    pub id: String,
+    pub filter: Option<AnalyticsFilter>,
+    pub storage_class_analysis: StorageClassAnalysis,
+}
+impl Decode for AnalyticsConfiguration {
+    const SCHEMA: &'static Schema = &S_ANALYTICS_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ANALYTICS_CONFIGURATION.members;
+        let mut id = None;
+        let mut filter = None;
+        let mut storage_class_analysis = None;
+        r.structure(&S_ANALYTICS_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => filter = Some(decode::nested(r, a, &m[1])?),
+                2 => storage_class_analysis = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if id.is_none() {
+            a.missing(&m[0]);
+        }
+        if storage_class_analysis.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(id), Some(storage_class_analysis)) = (id, storage_class_analysis) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AnalyticsConfiguration {
+            id,
+            filter,
+            storage_class_analysis,
+        })
+    }
+}
+impl Encode for AnalyticsConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_ANALYTICS_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ANALYTICS_CONFIGURATION);
+        {
+            let v = &self.id;
+            w.member(&S_ANALYTICS_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_ANALYTICS_CONFIGURATION.members[1]);
+            v.encode(w);
+        }
+        {
+            let v = &self.storage_class_analysis;
+            w.member(&S_ANALYTICS_CONFIGURATION.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AnalyticsExportDestination`
+#[derive(Clone, Debug, Default)]
+pub struct AnalyticsExportDestination {
+    pub s3_bucket_destination: AnalyticsS3BucketDestination,
+}
+impl Decode for AnalyticsExportDestination {
+    const SCHEMA: &'static Schema = &S_ANALYTICS_EXPORT_DESTINATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ANALYTICS_EXPORT_DESTINATION.members;
+        let mut s3_bucket_destination = None;
+        r.structure(&S_ANALYTICS_EXPORT_DESTINATION, &mut |r, i| {
+            match i {
+                0 => s3_bucket_destination = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if s3_bucket_destination.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(s3_bucket_destination),) = (s3_bucket_destination,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AnalyticsExportDestination {
+            s3_bucket_destination,
+        })
+    }
+}
+impl Encode for AnalyticsExportDestination {
+    fn schema(&self) -> &'static Schema {
+        &S_ANALYTICS_EXPORT_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ANALYTICS_EXPORT_DESTINATION);
+        {
+            let v = &self.s3_bucket_destination;
+            w.member(&S_ANALYTICS_EXPORT_DESTINATION.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AnalyticsFilter`
+#[derive(Clone, Debug, Default)]
+pub struct AnalyticsFilter {
+    pub prefix: Option<String>,
+    pub tag: Option<Tag>,
+    pub and: Option<AnalyticsAndOperator>,
+}
+impl Decode for AnalyticsFilter {
+    const SCHEMA: &'static Schema = &S_ANALYTICS_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ANALYTICS_FILTER.members;
+        let mut prefix = None;
+        let mut tag = None;
+        let mut and = None;
+        r.structure(&S_ANALYTICS_FILTER, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => tag = Some(decode::nested(r, a, &m[1])?),
+                2 => and = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AnalyticsFilter { prefix, tag, and })
+    }
+}
+impl Encode for AnalyticsFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_ANALYTICS_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ANALYTICS_FILTER);
+        if let Some(v) = &self.prefix {
+            w.member(&S_ANALYTICS_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tag {
+            w.member(&S_ANALYTICS_FILTER.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.and {
+            w.member(&S_ANALYTICS_FILTER.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AnalyticsS3BucketDestination`
+#[derive(Clone, Debug, Default)]
+pub struct AnalyticsS3BucketDestination {
+    pub format: String,
+    pub bucket_account_id: Option<String>,
+    pub bucket: String,
+    pub prefix: Option<String>,
+}
+impl Decode for AnalyticsS3BucketDestination {
+    const SCHEMA: &'static Schema = &S_ANALYTICS_S3_BUCKET_DESTINATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ANALYTICS_S3_BUCKET_DESTINATION.members;
+        let mut format = None;
+        let mut bucket_account_id = None;
+        let mut bucket = None;
+        let mut prefix = None;
+        r.structure(&S_ANALYTICS_S3_BUCKET_DESTINATION, &mut |r, i| {
+            match i {
+                0 => format = Some(Read::read(r, a, &m[0])?),
+                1 => bucket_account_id = Some(Read::read(r, a, &m[1])?),
+                2 => bucket = Some(Read::read(r, a, &m[2])?),
+                3 => prefix = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if format.is_none() {
+            a.missing(&m[0]);
+        }
+        if bucket.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(format), Some(bucket)) = (format, bucket) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AnalyticsS3BucketDestination {
+            format,
+            bucket_account_id,
+            bucket,
+            prefix,
+        })
+    }
+}
+impl Encode for AnalyticsS3BucketDestination {
+    fn schema(&self) -> &'static Schema {
+        &S_ANALYTICS_S3_BUCKET_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ANALYTICS_S3_BUCKET_DESTINATION);
+        {
+            let v = &self.format;
+            w.member(&S_ANALYTICS_S3_BUCKET_DESTINATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_account_id {
+            w.member(&S_ANALYTICS_S3_BUCKET_DESTINATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.bucket;
+            w.member(&S_ANALYTICS_S3_BUCKET_DESTINATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_ANALYTICS_S3_BUCKET_DESTINATION.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BlockedEncryptionTypes`
+#[derive(Clone, Debug, Default)]
+pub struct BlockedEncryptionTypes {
+    pub encryption_type: Option<Vec<String>>,
+}
+impl Decode for BlockedEncryptionTypes {
+    const SCHEMA: &'static Schema = &S_BLOCKED_ENCRYPTION_TYPES;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BLOCKED_ENCRYPTION_TYPES.members;
+        let mut encryption_type = None;
+        r.structure(&S_BLOCKED_ENCRYPTION_TYPES, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut encryption_type, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(BlockedEncryptionTypes { encryption_type })
+    }
+}
+impl Encode for BlockedEncryptionTypes {
+    fn schema(&self) -> &'static Schema {
+        &S_BLOCKED_ENCRYPTION_TYPES
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BLOCKED_ENCRYPTION_TYPES);
+        if let Some(v) = &self.encryption_type {
+            w.member(&S_BLOCKED_ENCRYPTION_TYPES.members[0]);
+            encode::list(
+                w,
+                S_BLOCKED_ENCRYPTION_TYPES.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
     }
 }
 /// `Bucket`
@@ -99,6 +587,1199 @@ impl Decode for BucketInfo {
             data_redundancy,
             r#type,
         })
+    }
+}
+/// `BucketLifecycleConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct BucketLifecycleConfiguration {
+    pub rules: Vec<LifecycleRule>,
+}
+impl Decode for BucketLifecycleConfiguration {
+    const SCHEMA: &'static Schema = &S_BUCKET_LIFECYCLE_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BUCKET_LIFECYCLE_CONFIGURATION.members;
+        let mut rules = None;
+        r.structure(&S_BUCKET_LIFECYCLE_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut rules, decode::nested::<LifecycleRule>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if rules.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(rules),) = (rules,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(BucketLifecycleConfiguration { rules })
+    }
+}
+impl Encode for BucketLifecycleConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_BUCKET_LIFECYCLE_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BUCKET_LIFECYCLE_CONFIGURATION);
+        {
+            let v = &self.rules;
+            w.member(&S_BUCKET_LIFECYCLE_CONFIGURATION.members[0]);
+            encode::list(
+                w,
+                S_BUCKET_LIFECYCLE_CONFIGURATION.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `BucketLoggingStatus`
+#[derive(Clone, Debug, Default)]
+pub struct BucketLoggingStatus {
+    pub logging_enabled: Option<LoggingEnabled>,
+}
+impl Decode for BucketLoggingStatus {
+    const SCHEMA: &'static Schema = &S_BUCKET_LOGGING_STATUS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BUCKET_LOGGING_STATUS.members;
+        let mut logging_enabled = None;
+        r.structure(&S_BUCKET_LOGGING_STATUS, &mut |r, i| {
+            match i {
+                0 => logging_enabled = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(BucketLoggingStatus { logging_enabled })
+    }
+}
+impl Encode for BucketLoggingStatus {
+    fn schema(&self) -> &'static Schema {
+        &S_BUCKET_LOGGING_STATUS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BUCKET_LOGGING_STATUS);
+        if let Some(v) = &self.logging_enabled {
+            w.member(&S_BUCKET_LOGGING_STATUS.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CORSConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct CORSConfiguration {
+    pub cors_rules: Vec<CORSRule>,
+}
+impl Decode for CORSConfiguration {
+    const SCHEMA: &'static Schema = &S_CORS_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CORS_CONFIGURATION.members;
+        let mut cors_rules = None;
+        r.structure(&S_CORS_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut cors_rules, decode::nested::<CORSRule>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if cors_rules.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(cors_rules),) = (cors_rules,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CORSConfiguration { cors_rules })
+    }
+}
+impl Encode for CORSConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_CORS_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CORS_CONFIGURATION);
+        {
+            let v = &self.cors_rules;
+            w.member(&S_CORS_CONFIGURATION.members[0]);
+            encode::list(w, S_CORS_CONFIGURATION.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `CORSRule`
+#[derive(Clone, Debug, Default)]
+pub struct CORSRule {
+    pub id: Option<String>,
+    pub allowed_headers: Option<Vec<String>>,
+    pub allowed_methods: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub expose_headers: Option<Vec<String>>,
+    pub max_age_seconds: Option<i32>,
+}
+impl Decode for CORSRule {
+    const SCHEMA: &'static Schema = &S_CORS_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CORS_RULE.members;
+        let mut id = None;
+        let mut allowed_headers = None;
+        let mut allowed_methods = None;
+        let mut allowed_origins = None;
+        let mut expose_headers = None;
+        let mut max_age_seconds = None;
+        r.structure(&S_CORS_RULE, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut allowed_headers, <String as Read>::read)?,
+                2 => decode::list(r, a, &m[2], &mut allowed_methods, <String as Read>::read)?,
+                3 => decode::list(r, a, &m[3], &mut allowed_origins, <String as Read>::read)?,
+                4 => decode::list(r, a, &m[4], &mut expose_headers, <String as Read>::read)?,
+                5 => max_age_seconds = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if allowed_methods.is_none() {
+            a.missing(&m[2]);
+        }
+        if allowed_origins.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(allowed_methods), Some(allowed_origins)) = (allowed_methods, allowed_origins)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CORSRule {
+            id,
+            allowed_headers,
+            allowed_methods,
+            allowed_origins,
+            expose_headers,
+            max_age_seconds,
+        })
+    }
+}
+impl Encode for CORSRule {
+    fn schema(&self) -> &'static Schema {
+        &S_CORS_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CORS_RULE);
+        if let Some(v) = &self.id {
+            w.member(&S_CORS_RULE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.allowed_headers {
+            w.member(&S_CORS_RULE.members[1]);
+            encode::list(w, S_CORS_RULE.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        {
+            let v = &self.allowed_methods;
+            w.member(&S_CORS_RULE.members[2]);
+            encode::list(w, S_CORS_RULE.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        {
+            let v = &self.allowed_origins;
+            w.member(&S_CORS_RULE.members[3]);
+            encode::list(w, S_CORS_RULE.members[3].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.expose_headers {
+            w.member(&S_CORS_RULE.members[4]);
+            encode::list(w, S_CORS_RULE.members[4].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.max_age_seconds {
+            w.member(&S_CORS_RULE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CSVInput`
+#[derive(Clone, Debug, Default)]
+pub struct CSVInput {
+    pub file_header_info: Option<String>,
+    pub comments: Option<String>,
+    pub quote_escape_character: Option<String>,
+    pub record_delimiter: Option<String>,
+    pub field_delimiter: Option<String>,
+    pub quote_character: Option<String>,
+    pub allow_quoted_record_delimiter: Option<bool>,
+}
+impl Decode for CSVInput {
+    const SCHEMA: &'static Schema = &S_CSV_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CSV_INPUT.members;
+        let mut file_header_info = None;
+        let mut comments = None;
+        let mut quote_escape_character = None;
+        let mut record_delimiter = None;
+        let mut field_delimiter = None;
+        let mut quote_character = None;
+        let mut allow_quoted_record_delimiter = None;
+        r.structure(&S_CSV_INPUT, &mut |r, i| {
+            match i {
+                0 => file_header_info = Some(Read::read(r, a, &m[0])?),
+                1 => comments = Some(Read::read(r, a, &m[1])?),
+                2 => quote_escape_character = Some(Read::read(r, a, &m[2])?),
+                3 => record_delimiter = Some(Read::read(r, a, &m[3])?),
+                4 => field_delimiter = Some(Read::read(r, a, &m[4])?),
+                5 => quote_character = Some(Read::read(r, a, &m[5])?),
+                6 => allow_quoted_record_delimiter = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CSVInput {
+            file_header_info,
+            comments,
+            quote_escape_character,
+            record_delimiter,
+            field_delimiter,
+            quote_character,
+            allow_quoted_record_delimiter,
+        })
+    }
+}
+/// `CSVOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CSVOutput {
+    pub quote_fields: Option<String>,
+    pub quote_escape_character: Option<String>,
+    pub record_delimiter: Option<String>,
+    pub field_delimiter: Option<String>,
+    pub quote_character: Option<String>,
+}
+impl Decode for CSVOutput {
+    const SCHEMA: &'static Schema = &S_CSV_OUTPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CSV_OUTPUT.members;
+        let mut quote_fields = None;
+        let mut quote_escape_character = None;
+        let mut record_delimiter = None;
+        let mut field_delimiter = None;
+        let mut quote_character = None;
+        r.structure(&S_CSV_OUTPUT, &mut |r, i| {
+            match i {
+                0 => quote_fields = Some(Read::read(r, a, &m[0])?),
+                1 => quote_escape_character = Some(Read::read(r, a, &m[1])?),
+                2 => record_delimiter = Some(Read::read(r, a, &m[2])?),
+                3 => field_delimiter = Some(Read::read(r, a, &m[3])?),
+                4 => quote_character = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CSVOutput {
+            quote_fields,
+            quote_escape_character,
+            record_delimiter,
+            field_delimiter,
+            quote_character,
+        })
+    }
+}
+/// `Checksum`
+#[derive(Clone, Debug, Default)]
+pub struct Checksum {
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub checksum_type: Option<String>,
+}
+impl Encode for Checksum {
+    fn schema(&self) -> &'static Schema {
+        &S_CHECKSUM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHECKSUM);
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_CHECKSUM.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_CHECKSUM.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_CHECKSUM.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_CHECKSUM.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_CHECKSUM.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_CHECKSUM.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_CHECKSUM.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_CHECKSUM.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_CHECKSUM.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_CHECKSUM.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_CHECKSUM.members[10]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CommonPrefix`
+#[derive(Clone, Debug, Default)]
+pub struct CommonPrefix {
+    pub prefix: Option<String>,
+}
+impl Encode for CommonPrefix {
+    fn schema(&self) -> &'static Schema {
+        &S_COMMON_PREFIX
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_COMMON_PREFIX);
+        if let Some(v) = &self.prefix {
+            w.member(&S_COMMON_PREFIX.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CompleteMultipartUploadOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CompleteMultipartUploadOutput {
+    pub location: Option<String>,
+    pub bucket: Option<String>,
+    pub key: Option<String>,
+    pub expiration: Option<String>,
+    pub e_tag: Option<String>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub checksum_type: Option<String>,
+    pub server_side_encryption: Option<String>,
+    pub version_id: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub request_charged: Option<String>,
+}
+impl Encode for CompleteMultipartUploadOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_COMPLETE_MULTIPART_UPLOAD_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT);
+        if let Some(v) = &self.location {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.e_tag {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.server_side_encryption {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[16]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[17]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_key_id {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[18]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[19]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_COMPLETE_MULTIPART_UPLOAD_OUTPUT.members[20]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CompleteMultipartUploadRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CompleteMultipartUploadInput {
+    pub bucket: String,
+    pub key: String,
+    pub multipart_upload: Option<CompletedMultipartUpload>,
+    pub upload_id: String,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub checksum_type: Option<String>,
+    pub mpu_object_size: Option<i64>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub if_match: Option<String>,
+    pub if_none_match: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+}
+impl Decode for CompleteMultipartUploadInput {
+    const SCHEMA: &'static Schema = &S_COMPLETE_MULTIPART_UPLOAD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_COMPLETE_MULTIPART_UPLOAD_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut multipart_upload = None;
+        let mut upload_id = None;
+        let mut checksum_crc32 = None;
+        let mut checksum_crc32_c = None;
+        let mut checksum_crc64_nvme = None;
+        let mut checksum_sha1 = None;
+        let mut checksum_sha256 = None;
+        let mut checksum_sha512 = None;
+        let mut checksum_md5 = None;
+        let mut checksum_xxhash64 = None;
+        let mut checksum_xxhash3 = None;
+        let mut checksum_xxhash128 = None;
+        let mut checksum_type = None;
+        let mut mpu_object_size = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut if_match = None;
+        let mut if_none_match = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        r.structure(&S_COMPLETE_MULTIPART_UPLOAD_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => multipart_upload = Some(decode::nested(r, a, &m[2])?),
+                3 => upload_id = Some(Read::read(r, a, &m[3])?),
+                4 => checksum_crc32 = Some(Read::read(r, a, &m[4])?),
+                5 => checksum_crc32_c = Some(Read::read(r, a, &m[5])?),
+                6 => checksum_crc64_nvme = Some(Read::read(r, a, &m[6])?),
+                7 => checksum_sha1 = Some(Read::read(r, a, &m[7])?),
+                8 => checksum_sha256 = Some(Read::read(r, a, &m[8])?),
+                9 => checksum_sha512 = Some(Read::read(r, a, &m[9])?),
+                10 => checksum_md5 = Some(Read::read(r, a, &m[10])?),
+                11 => checksum_xxhash64 = Some(Read::read(r, a, &m[11])?),
+                12 => checksum_xxhash3 = Some(Read::read(r, a, &m[12])?),
+                13 => checksum_xxhash128 = Some(Read::read(r, a, &m[13])?),
+                14 => checksum_type = Some(Read::read(r, a, &m[14])?),
+                15 => mpu_object_size = Some(Read::read(r, a, &m[15])?),
+                16 => request_payer = Some(Read::read(r, a, &m[16])?),
+                17 => expected_bucket_owner = Some(Read::read(r, a, &m[17])?),
+                18 => if_match = Some(Read::read(r, a, &m[18])?),
+                19 => if_none_match = Some(Read::read(r, a, &m[19])?),
+                20 => sse_customer_algorithm = Some(Read::read(r, a, &m[20])?),
+                21 => sse_customer_key = Some(Read::read(r, a, &m[21])?),
+                22 => sse_customer_key_md5 = Some(Read::read(r, a, &m[22])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        if upload_id.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(key), Some(upload_id)) = (bucket, key, upload_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CompleteMultipartUploadInput {
+            bucket,
+            key,
+            multipart_upload,
+            upload_id,
+            checksum_crc32,
+            checksum_crc32_c,
+            checksum_crc64_nvme,
+            checksum_sha1,
+            checksum_sha256,
+            checksum_sha512,
+            checksum_md5,
+            checksum_xxhash64,
+            checksum_xxhash3,
+            checksum_xxhash128,
+            checksum_type,
+            mpu_object_size,
+            request_payer,
+            expected_bucket_owner,
+            if_match,
+            if_none_match,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+        })
+    }
+}
+/// `CompletedMultipartUpload`
+#[derive(Clone, Debug, Default)]
+pub struct CompletedMultipartUpload {
+    pub parts: Option<Vec<CompletedPart>>,
+}
+impl Decode for CompletedMultipartUpload {
+    const SCHEMA: &'static Schema = &S_COMPLETED_MULTIPART_UPLOAD;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_COMPLETED_MULTIPART_UPLOAD.members;
+        let mut parts = None;
+        r.structure(&S_COMPLETED_MULTIPART_UPLOAD, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut parts, decode::nested::<CompletedPart>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CompletedMultipartUpload { parts })
+    }
+}
+/// `CompletedPart`
+#[derive(Clone, Debug, Default)]
+pub struct CompletedPart {
+    pub e_tag: Option<String>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub part_number: Option<i32>,
+}
+impl Decode for CompletedPart {
+    const SCHEMA: &'static Schema = &S_COMPLETED_PART;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_COMPLETED_PART.members;
+        let mut e_tag = None;
+        let mut checksum_crc32 = None;
+        let mut checksum_crc32_c = None;
+        let mut checksum_crc64_nvme = None;
+        let mut checksum_sha1 = None;
+        let mut checksum_sha256 = None;
+        let mut checksum_sha512 = None;
+        let mut checksum_md5 = None;
+        let mut checksum_xxhash64 = None;
+        let mut checksum_xxhash3 = None;
+        let mut checksum_xxhash128 = None;
+        let mut part_number = None;
+        r.structure(&S_COMPLETED_PART, &mut |r, i| {
+            match i {
+                0 => e_tag = Some(Read::read(r, a, &m[0])?),
+                1 => checksum_crc32 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_crc32_c = Some(Read::read(r, a, &m[2])?),
+                3 => checksum_crc64_nvme = Some(Read::read(r, a, &m[3])?),
+                4 => checksum_sha1 = Some(Read::read(r, a, &m[4])?),
+                5 => checksum_sha256 = Some(Read::read(r, a, &m[5])?),
+                6 => checksum_sha512 = Some(Read::read(r, a, &m[6])?),
+                7 => checksum_md5 = Some(Read::read(r, a, &m[7])?),
+                8 => checksum_xxhash64 = Some(Read::read(r, a, &m[8])?),
+                9 => checksum_xxhash3 = Some(Read::read(r, a, &m[9])?),
+                10 => checksum_xxhash128 = Some(Read::read(r, a, &m[10])?),
+                11 => part_number = Some(Read::read(r, a, &m[11])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CompletedPart {
+            e_tag,
+            checksum_crc32,
+            checksum_crc32_c,
+            checksum_crc64_nvme,
+            checksum_sha1,
+            checksum_sha256,
+            checksum_sha512,
+            checksum_md5,
+            checksum_xxhash64,
+            checksum_xxhash3,
+            checksum_xxhash128,
+            part_number,
+        })
+    }
+}
+/// `Condition`
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    pub http_error_code_returned_equals: Option<String>,
+    pub key_prefix_equals: Option<String>,
+}
+impl Decode for Condition {
+    const SCHEMA: &'static Schema = &S_CONDITION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CONDITION.members;
+        let mut http_error_code_returned_equals = None;
+        let mut key_prefix_equals = None;
+        r.structure(&S_CONDITION, &mut |r, i| {
+            match i {
+                0 => http_error_code_returned_equals = Some(Read::read(r, a, &m[0])?),
+                1 => key_prefix_equals = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Condition {
+            http_error_code_returned_equals,
+            key_prefix_equals,
+        })
+    }
+}
+impl Encode for Condition {
+    fn schema(&self) -> &'static Schema {
+        &S_CONDITION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CONDITION);
+        if let Some(v) = &self.http_error_code_returned_equals {
+            w.member(&S_CONDITION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_prefix_equals {
+            w.member(&S_CONDITION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CopyObjectOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CopyObjectOutput {
+    pub copy_object_result: Option<CopyObjectResult>,
+    pub expiration: Option<String>,
+    pub copy_source_version_id: Option<String>,
+    pub version_id: Option<String>,
+    pub server_side_encryption: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub ssekms_encryption_context: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub request_charged: Option<String>,
+}
+impl Encode for CopyObjectOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_COPY_OBJECT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_COPY_OBJECT_OUTPUT);
+        if let Some(v) = &self.copy_object_result {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.expiration {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.copy_source_version_id {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.server_side_encryption {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_algorithm {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_key_md5 {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_key_id {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_encryption_context {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_COPY_OBJECT_OUTPUT.members[10]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CopyObjectRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CopyObjectInput {
+    pub acl: Option<String>,
+    pub bucket: String,
+    pub cache_control: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub content_disposition: Option<String>,
+    pub content_encoding: Option<String>,
+    pub content_language: Option<String>,
+    pub content_type: Option<String>,
+    pub copy_source: String,
+    pub copy_source_if_match: Option<String>,
+    pub copy_source_if_modified_since: Option<Timestamp>,
+    pub copy_source_if_none_match: Option<String>,
+    pub copy_source_if_unmodified_since: Option<Timestamp>,
+    pub expires: Option<Timestamp>,
+    pub grant_full_control: Option<String>,
+    pub grant_read: Option<String>,
+    pub grant_read_acp: Option<String>,
+    pub grant_write_acp: Option<String>,
+    pub if_match: Option<String>,
+    pub if_none_match: Option<String>,
+    pub key: String,
+    pub metadata: Option<BTreeMap<String, String>>,
+    pub metadata_directive: Option<String>,
+    pub tagging_directive: Option<String>,
+    pub annotation_directive: Option<String>,
+    pub server_side_encryption: Option<String>,
+    pub storage_class: Option<String>,
+    pub website_redirect_location: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub ssekms_encryption_context: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub copy_source_sse_customer_algorithm: Option<String>,
+    pub copy_source_sse_customer_key: Option<String>,
+    pub copy_source_sse_customer_key_md5: Option<String>,
+    pub request_payer: Option<String>,
+    pub tagging: Option<String>,
+    pub object_lock_mode: Option<String>,
+    pub object_lock_retain_until_date: Option<Timestamp>,
+    pub object_lock_legal_hold_status: Option<String>,
+    pub object_lock_event_hold: Option<String>,
+    pub object_lock_event_hold_duration_days: Option<i32>,
+    pub object_lock_event_hold_duration_years: Option<i32>,
+    pub expected_bucket_owner: Option<String>,
+    pub expected_source_bucket_owner: Option<String>,
+}
+impl Decode for CopyObjectInput {
+    const SCHEMA: &'static Schema = &S_COPY_OBJECT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_COPY_OBJECT_REQUEST.members;
+        let mut acl = None;
+        let mut bucket = None;
+        let mut cache_control = None;
+        let mut checksum_algorithm = None;
+        let mut content_disposition = None;
+        let mut content_encoding = None;
+        let mut content_language = None;
+        let mut content_type = None;
+        let mut copy_source = None;
+        let mut copy_source_if_match = None;
+        let mut copy_source_if_modified_since = None;
+        let mut copy_source_if_none_match = None;
+        let mut copy_source_if_unmodified_since = None;
+        let mut expires = None;
+        let mut grant_full_control = None;
+        let mut grant_read = None;
+        let mut grant_read_acp = None;
+        let mut grant_write_acp = None;
+        let mut if_match = None;
+        let mut if_none_match = None;
+        let mut key = None;
+        let mut metadata = None;
+        let mut metadata_directive = None;
+        let mut tagging_directive = None;
+        let mut annotation_directive = None;
+        let mut server_side_encryption = None;
+        let mut storage_class = None;
+        let mut website_redirect_location = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut ssekms_key_id = None;
+        let mut ssekms_encryption_context = None;
+        let mut bucket_key_enabled = None;
+        let mut copy_source_sse_customer_algorithm = None;
+        let mut copy_source_sse_customer_key = None;
+        let mut copy_source_sse_customer_key_md5 = None;
+        let mut request_payer = None;
+        let mut tagging = None;
+        let mut object_lock_mode = None;
+        let mut object_lock_retain_until_date = None;
+        let mut object_lock_legal_hold_status = None;
+        let mut object_lock_event_hold = None;
+        let mut object_lock_event_hold_duration_days = None;
+        let mut object_lock_event_hold_duration_years = None;
+        let mut expected_bucket_owner = None;
+        let mut expected_source_bucket_owner = None;
+        r.structure(&S_COPY_OBJECT_REQUEST, &mut |r, i| {
+            match i {
+                0 => acl = Some(Read::read(r, a, &m[0])?),
+                1 => bucket = Some(Read::read(r, a, &m[1])?),
+                2 => cache_control = Some(Read::read(r, a, &m[2])?),
+                3 => checksum_algorithm = Some(Read::read(r, a, &m[3])?),
+                4 => content_disposition = Some(Read::read(r, a, &m[4])?),
+                5 => content_encoding = Some(Read::read(r, a, &m[5])?),
+                6 => content_language = Some(Read::read(r, a, &m[6])?),
+                7 => content_type = Some(Read::read(r, a, &m[7])?),
+                8 => copy_source = Some(Read::read(r, a, &m[8])?),
+                9 => copy_source_if_match = Some(Read::read(r, a, &m[9])?),
+                10 => copy_source_if_modified_since = Some(Read::read(r, a, &m[10])?),
+                11 => copy_source_if_none_match = Some(Read::read(r, a, &m[11])?),
+                12 => copy_source_if_unmodified_since = Some(Read::read(r, a, &m[12])?),
+                13 => expires = Some(Read::read(r, a, &m[13])?),
+                14 => grant_full_control = Some(Read::read(r, a, &m[14])?),
+                15 => grant_read = Some(Read::read(r, a, &m[15])?),
+                16 => grant_read_acp = Some(Read::read(r, a, &m[16])?),
+                17 => grant_write_acp = Some(Read::read(r, a, &m[17])?),
+                18 => if_match = Some(Read::read(r, a, &m[18])?),
+                19 => if_none_match = Some(Read::read(r, a, &m[19])?),
+                20 => key = Some(Read::read(r, a, &m[20])?),
+                21 => decode::map(r, a, &m[21], &mut metadata, <String as Read>::read)?,
+                22 => metadata_directive = Some(Read::read(r, a, &m[22])?),
+                23 => tagging_directive = Some(Read::read(r, a, &m[23])?),
+                24 => annotation_directive = Some(Read::read(r, a, &m[24])?),
+                25 => server_side_encryption = Some(Read::read(r, a, &m[25])?),
+                26 => storage_class = Some(Read::read(r, a, &m[26])?),
+                27 => website_redirect_location = Some(Read::read(r, a, &m[27])?),
+                28 => sse_customer_algorithm = Some(Read::read(r, a, &m[28])?),
+                29 => sse_customer_key = Some(Read::read(r, a, &m[29])?),
+                30 => sse_customer_key_md5 = Some(Read::read(r, a, &m[30])?),
+                31 => ssekms_key_id = Some(Read::read(r, a, &m[31])?),
+                32 => ssekms_encryption_context = Some(Read::read(r, a, &m[32])?),
+                33 => bucket_key_enabled = Some(Read::read(r, a, &m[33])?),
+                34 => copy_source_sse_customer_algorithm = Some(Read::read(r, a, &m[34])?),
+                35 => copy_source_sse_customer_key = Some(Read::read(r, a, &m[35])?),
+                36 => copy_source_sse_customer_key_md5 = Some(Read::read(r, a, &m[36])?),
+                37 => request_payer = Some(Read::read(r, a, &m[37])?),
+                38 => tagging = Some(Read::read(r, a, &m[38])?),
+                39 => object_lock_mode = Some(Read::read(r, a, &m[39])?),
+                40 => object_lock_retain_until_date = Some(Read::read(r, a, &m[40])?),
+                41 => object_lock_legal_hold_status = Some(Read::read(r, a, &m[41])?),
+                42 => object_lock_event_hold = Some(Read::read(r, a, &m[42])?),
+                43 => object_lock_event_hold_duration_days = Some(Read::read(r, a, &m[43])?),
+                44 => object_lock_event_hold_duration_years = Some(Read::read(r, a, &m[44])?),
+                45 => expected_bucket_owner = Some(Read::read(r, a, &m[45])?),
+                46 => expected_source_bucket_owner = Some(Read::read(r, a, &m[46])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[1]);
+        }
+        if copy_source.is_none() {
+            a.missing(&m[8]);
+        }
+        if key.is_none() {
+            a.missing(&m[20]);
+        }
+        let (Some(bucket), Some(copy_source), Some(key)) = (bucket, copy_source, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CopyObjectInput {
+            acl,
+            bucket,
+            cache_control,
+            checksum_algorithm,
+            content_disposition,
+            content_encoding,
+            content_language,
+            content_type,
+            copy_source,
+            copy_source_if_match,
+            copy_source_if_modified_since,
+            copy_source_if_none_match,
+            copy_source_if_unmodified_since,
+            expires,
+            grant_full_control,
+            grant_read,
+            grant_read_acp,
+            grant_write_acp,
+            if_match,
+            if_none_match,
+            key,
+            metadata,
+            metadata_directive,
+            tagging_directive,
+            annotation_directive,
+            server_side_encryption,
+            storage_class,
+            website_redirect_location,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            ssekms_key_id,
+            ssekms_encryption_context,
+            bucket_key_enabled,
+            copy_source_sse_customer_algorithm,
+            copy_source_sse_customer_key,
+            copy_source_sse_customer_key_md5,
+            request_payer,
+            tagging,
+            object_lock_mode,
+            object_lock_retain_until_date,
+            object_lock_legal_hold_status,
+            object_lock_event_hold,
+            object_lock_event_hold_duration_days,
+            object_lock_event_hold_duration_years,
+            expected_bucket_owner,
+            expected_source_bucket_owner,
+        })
+    }
+}
+/// `CopyObjectResult`
+#[derive(Clone, Debug, Default)]
+pub struct CopyObjectResult {
+    pub e_tag: Option<String>,
+    pub last_modified: Option<Timestamp>,
+    pub checksum_type: Option<String>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+}
+impl Encode for CopyObjectResult {
+    fn schema(&self) -> &'static Schema {
+        &S_COPY_OBJECT_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_COPY_OBJECT_RESULT);
+        if let Some(v) = &self.e_tag {
+            w.member(&S_COPY_OBJECT_RESULT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_COPY_OBJECT_RESULT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_COPY_OBJECT_RESULT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_COPY_OBJECT_RESULT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_COPY_OBJECT_RESULT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_COPY_OBJECT_RESULT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_COPY_OBJECT_RESULT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_COPY_OBJECT_RESULT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_COPY_OBJECT_RESULT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_COPY_OBJECT_RESULT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_COPY_OBJECT_RESULT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_COPY_OBJECT_RESULT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_COPY_OBJECT_RESULT.members[12]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CopyPartResult`
+#[derive(Clone, Debug, Default)]
+pub struct CopyPartResult {
+    pub e_tag: Option<String>,
+    pub last_modified: Option<Timestamp>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+}
+impl Encode for CopyPartResult {
+    fn schema(&self) -> &'static Schema {
+        &S_COPY_PART_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_COPY_PART_RESULT);
+        if let Some(v) = &self.e_tag {
+            w.member(&S_COPY_PART_RESULT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_COPY_PART_RESULT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_COPY_PART_RESULT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_COPY_PART_RESULT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_COPY_PART_RESULT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_COPY_PART_RESULT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_COPY_PART_RESULT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_COPY_PART_RESULT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_COPY_PART_RESULT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_COPY_PART_RESULT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_COPY_PART_RESULT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_COPY_PART_RESULT.members[11]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `CreateBucketConfiguration`
@@ -223,6 +1904,3028 @@ impl Decode for CreateBucketInput {
             object_lock_enabled_for_bucket,
             object_ownership,
             bucket_namespace,
+        })
+    }
+}
+/// `CreateMultipartUploadOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateMultipartUploadOutput {
+    pub abort_date: Option<Timestamp>,
+    pub abort_rule_id: Option<String>,
+    pub bucket: Option<String>,
+    pub key: Option<String>,
+    pub upload_id: Option<String>,
+    pub server_side_encryption: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub ssekms_encryption_context: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub request_charged: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub checksum_type: Option<String>,
+    pub version_id: Option<String>,
+}
+impl Encode for CreateMultipartUploadOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_MULTIPART_UPLOAD_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_MULTIPART_UPLOAD_OUTPUT);
+        if let Some(v) = &self.abort_date {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.abort_rule_id {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_id {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.server_side_encryption {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_algorithm {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_key_md5 {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_key_id {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_encryption_context {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_algorithm {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_CREATE_MULTIPART_UPLOAD_OUTPUT.members[14]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateMultipartUploadRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateMultipartUploadInput {
+    pub acl: Option<String>,
+    pub bucket: String,
+    pub cache_control: Option<String>,
+    pub content_disposition: Option<String>,
+    pub content_encoding: Option<String>,
+    pub content_language: Option<String>,
+    pub content_type: Option<String>,
+    pub expires: Option<Timestamp>,
+    pub grant_full_control: Option<String>,
+    pub grant_read: Option<String>,
+    pub grant_read_acp: Option<String>,
+    pub grant_write_acp: Option<String>,
+    pub key: String,
+    pub metadata: Option<BTreeMap<String, String>>,
+    pub server_side_encryption: Option<String>,
+    pub storage_class: Option<String>,
+    pub website_redirect_location: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub ssekms_encryption_context: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub request_payer: Option<String>,
+    pub tagging: Option<String>,
+    pub object_lock_mode: Option<String>,
+    pub object_lock_retain_until_date: Option<Timestamp>,
+    pub object_lock_legal_hold_status: Option<String>,
+    pub object_lock_event_hold: Option<String>,
+    pub object_lock_event_hold_duration_days: Option<i32>,
+    pub object_lock_event_hold_duration_years: Option<i32>,
+    pub expected_bucket_owner: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub checksum_type: Option<String>,
+}
+impl Decode for CreateMultipartUploadInput {
+    const SCHEMA: &'static Schema = &S_CREATE_MULTIPART_UPLOAD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_MULTIPART_UPLOAD_REQUEST.members;
+        let mut acl = None;
+        let mut bucket = None;
+        let mut cache_control = None;
+        let mut content_disposition = None;
+        let mut content_encoding = None;
+        let mut content_language = None;
+        let mut content_type = None;
+        let mut expires = None;
+        let mut grant_full_control = None;
+        let mut grant_read = None;
+        let mut grant_read_acp = None;
+        let mut grant_write_acp = None;
+        let mut key = None;
+        let mut metadata = None;
+        let mut server_side_encryption = None;
+        let mut storage_class = None;
+        let mut website_redirect_location = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut ssekms_key_id = None;
+        let mut ssekms_encryption_context = None;
+        let mut bucket_key_enabled = None;
+        let mut request_payer = None;
+        let mut tagging = None;
+        let mut object_lock_mode = None;
+        let mut object_lock_retain_until_date = None;
+        let mut object_lock_legal_hold_status = None;
+        let mut object_lock_event_hold = None;
+        let mut object_lock_event_hold_duration_days = None;
+        let mut object_lock_event_hold_duration_years = None;
+        let mut expected_bucket_owner = None;
+        let mut checksum_algorithm = None;
+        let mut checksum_type = None;
+        r.structure(&S_CREATE_MULTIPART_UPLOAD_REQUEST, &mut |r, i| {
+            match i {
+                0 => acl = Some(Read::read(r, a, &m[0])?),
+                1 => bucket = Some(Read::read(r, a, &m[1])?),
+                2 => cache_control = Some(Read::read(r, a, &m[2])?),
+                3 => content_disposition = Some(Read::read(r, a, &m[3])?),
+                4 => content_encoding = Some(Read::read(r, a, &m[4])?),
+                5 => content_language = Some(Read::read(r, a, &m[5])?),
+                6 => content_type = Some(Read::read(r, a, &m[6])?),
+                7 => expires = Some(Read::read(r, a, &m[7])?),
+                8 => grant_full_control = Some(Read::read(r, a, &m[8])?),
+                9 => grant_read = Some(Read::read(r, a, &m[9])?),
+                10 => grant_read_acp = Some(Read::read(r, a, &m[10])?),
+                11 => grant_write_acp = Some(Read::read(r, a, &m[11])?),
+                12 => key = Some(Read::read(r, a, &m[12])?),
+                13 => decode::map(r, a, &m[13], &mut metadata, <String as Read>::read)?,
+                14 => server_side_encryption = Some(Read::read(r, a, &m[14])?),
+                15 => storage_class = Some(Read::read(r, a, &m[15])?),
+                16 => website_redirect_location = Some(Read::read(r, a, &m[16])?),
+                17 => sse_customer_algorithm = Some(Read::read(r, a, &m[17])?),
+                18 => sse_customer_key = Some(Read::read(r, a, &m[18])?),
+                19 => sse_customer_key_md5 = Some(Read::read(r, a, &m[19])?),
+                20 => ssekms_key_id = Some(Read::read(r, a, &m[20])?),
+                21 => ssekms_encryption_context = Some(Read::read(r, a, &m[21])?),
+                22 => bucket_key_enabled = Some(Read::read(r, a, &m[22])?),
+                23 => request_payer = Some(Read::read(r, a, &m[23])?),
+                24 => tagging = Some(Read::read(r, a, &m[24])?),
+                25 => object_lock_mode = Some(Read::read(r, a, &m[25])?),
+                26 => object_lock_retain_until_date = Some(Read::read(r, a, &m[26])?),
+                27 => object_lock_legal_hold_status = Some(Read::read(r, a, &m[27])?),
+                28 => object_lock_event_hold = Some(Read::read(r, a, &m[28])?),
+                29 => object_lock_event_hold_duration_days = Some(Read::read(r, a, &m[29])?),
+                30 => object_lock_event_hold_duration_years = Some(Read::read(r, a, &m[30])?),
+                31 => expected_bucket_owner = Some(Read::read(r, a, &m[31])?),
+                32 => checksum_algorithm = Some(Read::read(r, a, &m[32])?),
+                33 => checksum_type = Some(Read::read(r, a, &m[33])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[1]);
+        }
+        if key.is_none() {
+            a.missing(&m[12]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateMultipartUploadInput {
+            acl,
+            bucket,
+            cache_control,
+            content_disposition,
+            content_encoding,
+            content_language,
+            content_type,
+            expires,
+            grant_full_control,
+            grant_read,
+            grant_read_acp,
+            grant_write_acp,
+            key,
+            metadata,
+            server_side_encryption,
+            storage_class,
+            website_redirect_location,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            ssekms_key_id,
+            ssekms_encryption_context,
+            bucket_key_enabled,
+            request_payer,
+            tagging,
+            object_lock_mode,
+            object_lock_retain_until_date,
+            object_lock_legal_hold_status,
+            object_lock_event_hold,
+            object_lock_event_hold_duration_days,
+            object_lock_event_hold_duration_years,
+            expected_bucket_owner,
+            checksum_algorithm,
+            checksum_type,
+        })
+    }
+}
+/// `DefaultRetention`
+#[derive(Clone, Debug, Default)]
+pub struct DefaultRetention {
+    pub mode: Option<String>,
+    pub days: Option<i32>,
+    pub years: Option<i32>,
+    pub default_event_hold: Option<EventHoldDuration>,
+}
+impl Decode for DefaultRetention {
+    const SCHEMA: &'static Schema = &S_DEFAULT_RETENTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DEFAULT_RETENTION.members;
+        let mut mode = None;
+        let mut days = None;
+        let mut years = None;
+        let mut default_event_hold = None;
+        r.structure(&S_DEFAULT_RETENTION, &mut |r, i| {
+            match i {
+                0 => mode = Some(Read::read(r, a, &m[0])?),
+                1 => days = Some(Read::read(r, a, &m[1])?),
+                2 => years = Some(Read::read(r, a, &m[2])?),
+                3 => default_event_hold = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DefaultRetention {
+            mode,
+            days,
+            years,
+            default_event_hold,
+        })
+    }
+}
+impl Encode for DefaultRetention {
+    fn schema(&self) -> &'static Schema {
+        &S_DEFAULT_RETENTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DEFAULT_RETENTION);
+        if let Some(v) = &self.mode {
+            w.member(&S_DEFAULT_RETENTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.days {
+            w.member(&S_DEFAULT_RETENTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.years {
+            w.member(&S_DEFAULT_RETENTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.default_event_hold {
+            w.member(&S_DEFAULT_RETENTION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Delete`
+#[derive(Clone, Debug, Default)]
+pub struct Delete {
+    pub objects: Vec<ObjectIdentifier>,
+    pub quiet: Option<bool>,
+}
+impl Decode for Delete {
+    const SCHEMA: &'static Schema = &S_DELETE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE.members;
+        let mut objects = None;
+        let mut quiet = None;
+        r.structure(&S_DELETE, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut objects,
+                    decode::nested::<ObjectIdentifier>,
+                )?,
+                1 => quiet = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if objects.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(objects),) = (objects,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Delete { objects, quiet })
+    }
+}
+/// `DeleteBucketAnalyticsConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketAnalyticsConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketAnalyticsConfigurationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_ANALYTICS_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_ANALYTICS_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_DELETE_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketAnalyticsConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketCorsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketCorsInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketCorsInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_CORS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_CORS_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_CORS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketCorsInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketEncryptionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketEncryptionInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketEncryptionInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_ENCRYPTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_ENCRYPTION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_ENCRYPTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketEncryptionInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketIntelligentTieringConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketIntelligentTieringConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketIntelligentTieringConfigurationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_DELETE_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketIntelligentTieringConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketInventoryConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketInventoryConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketInventoryConfigurationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_INVENTORY_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_INVENTORY_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_DELETE_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketInventoryConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketLifecycleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketLifecycleInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketLifecycleInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_LIFECYCLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_LIFECYCLE_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_LIFECYCLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketLifecycleInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketMetricsConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketMetricsConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketMetricsConfigurationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_METRICS_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_METRICS_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_DELETE_BUCKET_METRICS_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketMetricsConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketOwnershipControlsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketOwnershipControlsInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketOwnershipControlsInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_OWNERSHIP_CONTROLS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_OWNERSHIP_CONTROLS_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_OWNERSHIP_CONTROLS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketOwnershipControlsInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketPolicyInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_POLICY_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketPolicyInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketReplicationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketReplicationInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketReplicationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_REPLICATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_REPLICATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_REPLICATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketReplicationInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketTaggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketTaggingInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketTaggingInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_TAGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_TAGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_TAGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketTaggingInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteBucketWebsiteRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketWebsiteInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteBucketWebsiteInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BUCKET_WEBSITE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BUCKET_WEBSITE_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_BUCKET_WEBSITE_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBucketWebsiteInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteMarkerEntry`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteMarkerEntry {
+    pub owner: Option<Owner>,
+    pub key: Option<String>,
+    pub version_id: Option<String>,
+    pub is_latest: Option<bool>,
+    pub last_modified: Option<Timestamp>,
+}
+impl Encode for DeleteMarkerEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_MARKER_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_MARKER_ENTRY);
+        if let Some(v) = &self.owner {
+            w.member(&S_DELETE_MARKER_ENTRY.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.key {
+            w.member(&S_DELETE_MARKER_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_DELETE_MARKER_ENTRY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_latest {
+            w.member(&S_DELETE_MARKER_ENTRY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_DELETE_MARKER_ENTRY.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteMarkerReplication`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteMarkerReplication {
+    pub status: Option<String>,
+}
+impl Decode for DeleteMarkerReplication {
+    const SCHEMA: &'static Schema = &S_DELETE_MARKER_REPLICATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_MARKER_REPLICATION.members;
+        let mut status = None;
+        r.structure(&S_DELETE_MARKER_REPLICATION, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DeleteMarkerReplication { status })
+    }
+}
+impl Encode for DeleteMarkerReplication {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_MARKER_REPLICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_MARKER_REPLICATION);
+        if let Some(v) = &self.status {
+            w.member(&S_DELETE_MARKER_REPLICATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteObjectOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteObjectOutput {
+    pub delete_marker: Option<bool>,
+    pub version_id: Option<String>,
+    pub request_charged: Option<String>,
+}
+impl Encode for DeleteObjectOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_OBJECT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_OBJECT_OUTPUT);
+        if let Some(v) = &self.delete_marker {
+            w.member(&S_DELETE_OBJECT_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_DELETE_OBJECT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_DELETE_OBJECT_OUTPUT.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteObjectRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteObjectInput {
+    pub bucket: String,
+    pub key: String,
+    pub mfa: Option<String>,
+    pub version_id: Option<String>,
+    pub request_payer: Option<String>,
+    pub bypass_governance_retention: Option<bool>,
+    pub expected_bucket_owner: Option<String>,
+    pub if_match: Option<String>,
+    pub if_match_last_modified_time: Option<Timestamp>,
+    pub if_match_size: Option<i64>,
+}
+impl Decode for DeleteObjectInput {
+    const SCHEMA: &'static Schema = &S_DELETE_OBJECT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_OBJECT_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut mfa = None;
+        let mut version_id = None;
+        let mut request_payer = None;
+        let mut bypass_governance_retention = None;
+        let mut expected_bucket_owner = None;
+        let mut if_match = None;
+        let mut if_match_last_modified_time = None;
+        let mut if_match_size = None;
+        r.structure(&S_DELETE_OBJECT_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => mfa = Some(Read::read(r, a, &m[2])?),
+                3 => version_id = Some(Read::read(r, a, &m[3])?),
+                4 => request_payer = Some(Read::read(r, a, &m[4])?),
+                5 => bypass_governance_retention = Some(Read::read(r, a, &m[5])?),
+                6 => expected_bucket_owner = Some(Read::read(r, a, &m[6])?),
+                7 => if_match = Some(Read::read(r, a, &m[7])?),
+                8 => if_match_last_modified_time = Some(Read::read(r, a, &m[8])?),
+                9 => if_match_size = Some(Read::read(r, a, &m[9])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteObjectInput {
+            bucket,
+            key,
+            mfa,
+            version_id,
+            request_payer,
+            bypass_governance_retention,
+            expected_bucket_owner,
+            if_match,
+            if_match_last_modified_time,
+            if_match_size,
+        })
+    }
+}
+/// `DeleteObjectTaggingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteObjectTaggingOutput {
+    pub version_id: Option<String>,
+}
+impl Encode for DeleteObjectTaggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_OBJECT_TAGGING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_OBJECT_TAGGING_OUTPUT);
+        if let Some(v) = &self.version_id {
+            w.member(&S_DELETE_OBJECT_TAGGING_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteObjectTaggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteObjectTaggingInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeleteObjectTaggingInput {
+    const SCHEMA: &'static Schema = &S_DELETE_OBJECT_TAGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_OBJECT_TAGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_OBJECT_TAGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => expected_bucket_owner = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteObjectTaggingInput {
+            bucket,
+            key,
+            version_id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeleteObjectsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteObjectsOutput {
+    pub deleted: Option<Vec<DeletedObject>>,
+    pub request_charged: Option<String>,
+    pub errors: Option<Vec<Error>>,
+}
+impl Encode for DeleteObjectsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_OBJECTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_OBJECTS_OUTPUT);
+        if let Some(v) = &self.deleted {
+            w.member(&S_DELETE_OBJECTS_OUTPUT.members[0]);
+            encode::list(w, S_DELETE_OBJECTS_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_DELETE_OBJECTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.errors {
+            w.member(&S_DELETE_OBJECTS_OUTPUT.members[2]);
+            encode::list(w, S_DELETE_OBJECTS_OUTPUT.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteObjectsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteObjectsInput {
+    pub bucket: String,
+    pub delete: Delete,
+    pub mfa: Option<String>,
+    pub request_payer: Option<String>,
+    pub bypass_governance_retention: Option<bool>,
+    pub expected_bucket_owner: Option<String>,
+    pub checksum_algorithm: Option<String>,
+}
+impl Decode for DeleteObjectsInput {
+    const SCHEMA: &'static Schema = &S_DELETE_OBJECTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_OBJECTS_REQUEST.members;
+        let mut bucket = None;
+        let mut delete = None;
+        let mut mfa = None;
+        let mut request_payer = None;
+        let mut bypass_governance_retention = None;
+        let mut expected_bucket_owner = None;
+        let mut checksum_algorithm = None;
+        r.structure(&S_DELETE_OBJECTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => delete = Some(decode::nested(r, a, &m[1])?),
+                2 => mfa = Some(Read::read(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => bypass_governance_retention = Some(Read::read(r, a, &m[4])?),
+                5 => expected_bucket_owner = Some(Read::read(r, a, &m[5])?),
+                6 => checksum_algorithm = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if delete.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(delete)) = (bucket, delete) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteObjectsInput {
+            bucket,
+            delete,
+            mfa,
+            request_payer,
+            bypass_governance_retention,
+            expected_bucket_owner,
+            checksum_algorithm,
+        })
+    }
+}
+/// `DeletePublicAccessBlockRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePublicAccessBlockInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for DeletePublicAccessBlockInput {
+    const SCHEMA: &'static Schema = &S_DELETE_PUBLIC_ACCESS_BLOCK_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_PUBLIC_ACCESS_BLOCK_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_DELETE_PUBLIC_ACCESS_BLOCK_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePublicAccessBlockInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `DeletedObject`
+#[derive(Clone, Debug, Default)]
+pub struct DeletedObject {
+    pub key: Option<String>,
+    pub version_id: Option<String>,
+    pub delete_marker: Option<bool>,
+    pub delete_marker_version_id: Option<String>,
+}
+impl Encode for DeletedObject {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETED_OBJECT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETED_OBJECT);
+        if let Some(v) = &self.key {
+            w.member(&S_DELETED_OBJECT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_DELETED_OBJECT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delete_marker {
+            w.member(&S_DELETED_OBJECT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delete_marker_version_id {
+            w.member(&S_DELETED_OBJECT.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Destination`
+#[derive(Clone, Debug, Default)]
+pub struct Destination {
+    pub bucket: String,
+    pub account: Option<String>,
+    pub storage_class: Option<String>,
+    pub access_control_translation: Option<AccessControlTranslation>,
+    pub encryption_configuration: Option<EncryptionConfiguration>,
+    pub replication_time: Option<ReplicationTime>,
+    pub metrics: Option<Metrics>,
+}
+impl Decode for Destination {
+    const SCHEMA: &'static Schema = &S_DESTINATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESTINATION.members;
+        let mut bucket = None;
+        let mut account = None;
+        let mut storage_class = None;
+        let mut access_control_translation = None;
+        let mut encryption_configuration = None;
+        let mut replication_time = None;
+        let mut metrics = None;
+        r.structure(&S_DESTINATION, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => account = Some(Read::read(r, a, &m[1])?),
+                2 => storage_class = Some(Read::read(r, a, &m[2])?),
+                3 => access_control_translation = Some(decode::nested(r, a, &m[3])?),
+                4 => encryption_configuration = Some(decode::nested(r, a, &m[4])?),
+                5 => replication_time = Some(decode::nested(r, a, &m[5])?),
+                6 => metrics = Some(decode::nested(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Destination {
+            bucket,
+            account,
+            storage_class,
+            access_control_translation,
+            encryption_configuration,
+            replication_time,
+            metrics,
+        })
+    }
+}
+impl Encode for Destination {
+    fn schema(&self) -> &'static Schema {
+        &S_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESTINATION);
+        {
+            let v = &self.bucket;
+            w.member(&S_DESTINATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.account {
+            w.member(&S_DESTINATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_DESTINATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.access_control_translation {
+            w.member(&S_DESTINATION.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.encryption_configuration {
+            w.member(&S_DESTINATION.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replication_time {
+            w.member(&S_DESTINATION.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.metrics {
+            w.member(&S_DESTINATION.members[6]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Encryption`
+#[derive(Clone, Debug, Default)]
+pub struct Encryption {
+    pub encryption_type: String,
+    pub kms_key_id: Option<String>,
+    pub kms_context: Option<String>,
+}
+impl Decode for Encryption {
+    const SCHEMA: &'static Schema = &S_ENCRYPTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ENCRYPTION.members;
+        let mut encryption_type = None;
+        let mut kms_key_id = None;
+        let mut kms_context = None;
+        r.structure(&S_ENCRYPTION, &mut |r, i| {
+            match i {
+                0 => encryption_type = Some(Read::read(r, a, &m[0])?),
+                1 => kms_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => kms_context = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if encryption_type.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(encryption_type),) = (encryption_type,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Encryption {
+            encryption_type,
+            kms_key_id,
+            kms_context,
+        })
+    }
+}
+/// `EncryptionConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct EncryptionConfiguration {
+    pub replica_kms_key_id: Option<String>,
+}
+impl Decode for EncryptionConfiguration {
+    const SCHEMA: &'static Schema = &S_ENCRYPTION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ENCRYPTION_CONFIGURATION.members;
+        let mut replica_kms_key_id = None;
+        r.structure(&S_ENCRYPTION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => replica_kms_key_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(EncryptionConfiguration { replica_kms_key_id })
+    }
+}
+impl Encode for EncryptionConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_ENCRYPTION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ENCRYPTION_CONFIGURATION);
+        if let Some(v) = &self.replica_kms_key_id {
+            w.member(&S_ENCRYPTION_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Error`
+#[derive(Clone, Debug, Default)]
+pub struct Error {
+    pub key: Option<String>,
+    pub version_id: Option<String>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl Encode for Error {
+    fn schema(&self) -> &'static Schema {
+        &S_ERROR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ERROR);
+        if let Some(v) = &self.key {
+            w.member(&S_ERROR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_ERROR.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.code {
+            w.member(&S_ERROR.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_ERROR.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ErrorDocument`
+#[derive(Clone, Debug, Default)]
+pub struct ErrorDocument {
+    pub key: String,
+}
+impl Decode for ErrorDocument {
+    const SCHEMA: &'static Schema = &S_ERROR_DOCUMENT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ERROR_DOCUMENT.members;
+        let mut key = None;
+        r.structure(&S_ERROR_DOCUMENT, &mut |r, i| {
+            match i {
+                0 => key = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(key),) = (key,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ErrorDocument { key })
+    }
+}
+impl Encode for ErrorDocument {
+    fn schema(&self) -> &'static Schema {
+        &S_ERROR_DOCUMENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ERROR_DOCUMENT);
+        {
+            let v = &self.key;
+            w.member(&S_ERROR_DOCUMENT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `EventBridgeConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct EventBridgeConfiguration {}
+impl Decode for EventBridgeConfiguration {
+    const SCHEMA: &'static Schema = &S_EVENT_BRIDGE_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_EVENT_BRIDGE_CONFIGURATION, &mut |_, _| Ok(()))?;
+        Ok(EventBridgeConfiguration {
+            ..Default::default()
+        })
+    }
+}
+impl Encode for EventBridgeConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_EVENT_BRIDGE_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVENT_BRIDGE_CONFIGURATION);
+        w.end_structure();
+    }
+}
+/// `EventHoldDuration`
+#[derive(Clone, Debug, Default)]
+pub struct EventHoldDuration {
+    pub days: Option<i32>,
+    pub years: Option<i32>,
+}
+impl Decode for EventHoldDuration {
+    const SCHEMA: &'static Schema = &S_EVENT_HOLD_DURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EVENT_HOLD_DURATION.members;
+        let mut days = None;
+        let mut years = None;
+        r.structure(&S_EVENT_HOLD_DURATION, &mut |r, i| {
+            match i {
+                0 => days = Some(Read::read(r, a, &m[0])?),
+                1 => years = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(EventHoldDuration { days, years })
+    }
+}
+impl Encode for EventHoldDuration {
+    fn schema(&self) -> &'static Schema {
+        &S_EVENT_HOLD_DURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVENT_HOLD_DURATION);
+        if let Some(v) = &self.days {
+            w.member(&S_EVENT_HOLD_DURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.years {
+            w.member(&S_EVENT_HOLD_DURATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ExistingObjectReplication`
+#[derive(Clone, Debug, Default)]
+pub struct ExistingObjectReplication {
+    pub status: String,
+}
+impl Decode for ExistingObjectReplication {
+    const SCHEMA: &'static Schema = &S_EXISTING_OBJECT_REPLICATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EXISTING_OBJECT_REPLICATION.members;
+        let mut status = None;
+        r.structure(&S_EXISTING_OBJECT_REPLICATION, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(status),) = (status,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ExistingObjectReplication { status })
+    }
+}
+impl Encode for ExistingObjectReplication {
+    fn schema(&self) -> &'static Schema {
+        &S_EXISTING_OBJECT_REPLICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXISTING_OBJECT_REPLICATION);
+        {
+            let v = &self.status;
+            w.member(&S_EXISTING_OBJECT_REPLICATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FilterRule`
+#[derive(Clone, Debug, Default)]
+pub struct FilterRule {
+    pub name: Option<String>,
+    pub value: Option<String>,
+}
+impl Decode for FilterRule {
+    const SCHEMA: &'static Schema = &S_FILTER_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_FILTER_RULE.members;
+        let mut name = None;
+        let mut value = None;
+        r.structure(&S_FILTER_RULE, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => value = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(FilterRule { name, value })
+    }
+}
+impl Encode for FilterRule {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTER_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTER_RULE);
+        if let Some(v) = &self.name {
+            w.member(&S_FILTER_RULE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.value {
+            w.member(&S_FILTER_RULE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketAccelerateConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketAccelerateConfigurationOutput {
+    pub status: Option<String>,
+    pub request_charged: Option<String>,
+}
+impl Encode for GetBucketAccelerateConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.status {
+            w.member(&S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketAccelerateConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketAccelerateConfigurationInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+    pub request_payer: Option<String>,
+}
+impl Decode for GetBucketAccelerateConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_ACCELERATE_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_ACCELERATE_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        let mut request_payer = None;
+        r.structure(
+            &S_GET_BUCKET_ACCELERATE_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                    2 => request_payer = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketAccelerateConfigurationInput {
+            bucket,
+            expected_bucket_owner,
+            request_payer,
+        })
+    }
+}
+/// `GetBucketAclOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketAclOutput {
+    pub owner: Option<Owner>,
+    pub grants: Option<Vec<Grant>>,
+}
+impl Encode for GetBucketAclOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_ACL_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_ACL_OUTPUT);
+        if let Some(v) = &self.owner {
+            w.member(&S_GET_BUCKET_ACL_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.grants {
+            w.member(&S_GET_BUCKET_ACL_OUTPUT.members[1]);
+            encode::list(w, S_GET_BUCKET_ACL_OUTPUT.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketAclRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketAclInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketAclInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_ACL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_ACL_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_ACL_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketAclInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketAnalyticsConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketAnalyticsConfigurationOutput {
+    pub analytics_configuration: Option<AnalyticsConfiguration>,
+}
+impl Encode for GetBucketAnalyticsConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_ANALYTICS_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_ANALYTICS_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.analytics_configuration {
+            w.member(&S_GET_BUCKET_ANALYTICS_CONFIGURATION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketAnalyticsConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketAnalyticsConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketAnalyticsConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_ANALYTICS_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_ANALYTICS_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_GET_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketAnalyticsConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketCorsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketCorsOutput {
+    pub cors_rules: Option<Vec<CORSRule>>,
+}
+impl Encode for GetBucketCorsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_CORS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_CORS_OUTPUT);
+        if let Some(v) = &self.cors_rules {
+            w.member(&S_GET_BUCKET_CORS_OUTPUT.members[0]);
+            encode::list(w, S_GET_BUCKET_CORS_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketCorsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketCorsInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketCorsInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_CORS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_CORS_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_CORS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketCorsInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketEncryptionOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketEncryptionOutput {
+    pub server_side_encryption_configuration: Option<ServerSideEncryptionConfiguration>,
+}
+impl Encode for GetBucketEncryptionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_ENCRYPTION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_ENCRYPTION_OUTPUT);
+        if let Some(v) = &self.server_side_encryption_configuration {
+            w.member(&S_GET_BUCKET_ENCRYPTION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketEncryptionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketEncryptionInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketEncryptionInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_ENCRYPTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_ENCRYPTION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_ENCRYPTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketEncryptionInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketIntelligentTieringConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketIntelligentTieringConfigurationOutput {
+    pub intelligent_tiering_configuration: Option<IntelligentTieringConfiguration>,
+}
+impl Encode for GetBucketIntelligentTieringConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.intelligent_tiering_configuration {
+            w.member(&S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketIntelligentTieringConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketIntelligentTieringConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketIntelligentTieringConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketIntelligentTieringConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketInventoryConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketInventoryConfigurationOutput {
+    pub inventory_configuration: Option<InventoryConfiguration>,
+}
+impl Encode for GetBucketInventoryConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_INVENTORY_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_INVENTORY_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.inventory_configuration {
+            w.member(&S_GET_BUCKET_INVENTORY_CONFIGURATION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketInventoryConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketInventoryConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketInventoryConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_INVENTORY_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_INVENTORY_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_GET_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketInventoryConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketLifecycleConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketLifecycleConfigurationOutput {
+    pub rules: Option<Vec<LifecycleRule>>,
+    pub transition_default_minimum_object_size: Option<String>,
+}
+impl Encode for GetBucketLifecycleConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.rules {
+            w.member(&S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.transition_default_minimum_object_size {
+            w.member(&S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketLifecycleConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketLifecycleConfigurationInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketLifecycleConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_GET_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketLifecycleConfigurationInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketLocationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketLocationOutput {
+    pub location_constraint: Option<String>,
+}
+impl Encode for GetBucketLocationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_LOCATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_LOCATION_OUTPUT);
+        if let Some(v) = &self.location_constraint {
+            w.member(&S_GET_BUCKET_LOCATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketLocationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketLocationInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketLocationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_LOCATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_LOCATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_LOCATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketLocationInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketLoggingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketLoggingOutput {
+    pub logging_enabled: Option<LoggingEnabled>,
+}
+impl Encode for GetBucketLoggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_LOGGING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_LOGGING_OUTPUT);
+        if let Some(v) = &self.logging_enabled {
+            w.member(&S_GET_BUCKET_LOGGING_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketLoggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketLoggingInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketLoggingInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_LOGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_LOGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_LOGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketLoggingInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketMetricsConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketMetricsConfigurationOutput {
+    pub metrics_configuration: Option<MetricsConfiguration>,
+}
+impl Encode for GetBucketMetricsConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_METRICS_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_METRICS_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.metrics_configuration {
+            w.member(&S_GET_BUCKET_METRICS_CONFIGURATION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketMetricsConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketMetricsConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketMetricsConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_METRICS_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_METRICS_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_METRICS_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => id = Some(Read::read(r, a, &m[1])?),
+                2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(id)) = (bucket, id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketMetricsConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketNotificationConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketNotificationConfigurationRequest {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketNotificationConfigurationRequest {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_GET_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketNotificationConfigurationRequest {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketOwnershipControlsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketOwnershipControlsOutput {
+    pub ownership_controls: Option<OwnershipControls>,
+}
+impl Encode for GetBucketOwnershipControlsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_OWNERSHIP_CONTROLS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_OWNERSHIP_CONTROLS_OUTPUT);
+        if let Some(v) = &self.ownership_controls {
+            w.member(&S_GET_BUCKET_OWNERSHIP_CONTROLS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketOwnershipControlsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketOwnershipControlsInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketOwnershipControlsInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_OWNERSHIP_CONTROLS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_OWNERSHIP_CONTROLS_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_OWNERSHIP_CONTROLS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketOwnershipControlsInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketPolicyOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketPolicyOutput {
+    pub policy: Option<String>,
+}
+impl Encode for GetBucketPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_POLICY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_POLICY_OUTPUT);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_BUCKET_POLICY_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketPolicyInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_POLICY_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketPolicyInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketPolicyStatusOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketPolicyStatusOutput {
+    pub policy_status: Option<PolicyStatus>,
+}
+impl Encode for GetBucketPolicyStatusOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_POLICY_STATUS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_POLICY_STATUS_OUTPUT);
+        if let Some(v) = &self.policy_status {
+            w.member(&S_GET_BUCKET_POLICY_STATUS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketPolicyStatusRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketPolicyStatusInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketPolicyStatusInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_POLICY_STATUS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_POLICY_STATUS_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_POLICY_STATUS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketPolicyStatusInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketReplicationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketReplicationOutput {
+    pub replication_configuration: Option<ReplicationConfiguration>,
+}
+impl Encode for GetBucketReplicationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_REPLICATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_REPLICATION_OUTPUT);
+        if let Some(v) = &self.replication_configuration {
+            w.member(&S_GET_BUCKET_REPLICATION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketReplicationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketReplicationInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketReplicationInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_REPLICATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_REPLICATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_REPLICATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketReplicationInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketRequestPaymentOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketRequestPaymentOutput {
+    pub payer: Option<String>,
+}
+impl Encode for GetBucketRequestPaymentOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_REQUEST_PAYMENT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_REQUEST_PAYMENT_OUTPUT);
+        if let Some(v) = &self.payer {
+            w.member(&S_GET_BUCKET_REQUEST_PAYMENT_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketRequestPaymentRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketRequestPaymentInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketRequestPaymentInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_REQUEST_PAYMENT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_REQUEST_PAYMENT_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_REQUEST_PAYMENT_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketRequestPaymentInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketTaggingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketTaggingOutput {
+    pub tag_set: Vec<Tag>,
+}
+impl Encode for GetBucketTaggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_TAGGING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_TAGGING_OUTPUT);
+        {
+            let v = &self.tag_set;
+            w.member(&S_GET_BUCKET_TAGGING_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_GET_BUCKET_TAGGING_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketTaggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketTaggingInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketTaggingInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_TAGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_TAGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_TAGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketTaggingInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketVersioningOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketVersioningOutput {
+    pub status: Option<String>,
+    pub mfa_delete: Option<String>,
+}
+impl Encode for GetBucketVersioningOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_VERSIONING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_VERSIONING_OUTPUT);
+        if let Some(v) = &self.status {
+            w.member(&S_GET_BUCKET_VERSIONING_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.mfa_delete {
+            w.member(&S_GET_BUCKET_VERSIONING_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketVersioningRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketVersioningInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketVersioningInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_VERSIONING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_VERSIONING_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_VERSIONING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketVersioningInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetBucketWebsiteOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketWebsiteOutput {
+    pub redirect_all_requests_to: Option<RedirectAllRequestsTo>,
+    pub index_document: Option<IndexDocument>,
+    pub error_document: Option<ErrorDocument>,
+    pub routing_rules: Option<Vec<RoutingRule>>,
+}
+impl Encode for GetBucketWebsiteOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_BUCKET_WEBSITE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_BUCKET_WEBSITE_OUTPUT);
+        if let Some(v) = &self.redirect_all_requests_to {
+            w.member(&S_GET_BUCKET_WEBSITE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.index_document {
+            w.member(&S_GET_BUCKET_WEBSITE_OUTPUT.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.error_document {
+            w.member(&S_GET_BUCKET_WEBSITE_OUTPUT.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.routing_rules {
+            w.member(&S_GET_BUCKET_WEBSITE_OUTPUT.members[3]);
+            encode::list(
+                w,
+                S_GET_BUCKET_WEBSITE_OUTPUT.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetBucketWebsiteRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetBucketWebsiteInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetBucketWebsiteInput {
+    const SCHEMA: &'static Schema = &S_GET_BUCKET_WEBSITE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_BUCKET_WEBSITE_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_BUCKET_WEBSITE_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetBucketWebsiteInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetObjectAclOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectAclOutput {
+    pub owner: Option<Owner>,
+    pub grants: Option<Vec<Grant>>,
+    pub request_charged: Option<String>,
+}
+impl Encode for GetObjectAclOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_ACL_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_ACL_OUTPUT);
+        if let Some(v) = &self.owner {
+            w.member(&S_GET_OBJECT_ACL_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.grants {
+            w.member(&S_GET_OBJECT_ACL_OUTPUT.members[1]);
+            encode::list(w, S_GET_OBJECT_ACL_OUTPUT.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_GET_OBJECT_ACL_OUTPUT.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectAclRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectAclInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetObjectAclInput {
+    const SCHEMA: &'static Schema = &S_GET_OBJECT_ACL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OBJECT_ACL_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_OBJECT_ACL_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetObjectAclInput {
+            bucket,
+            key,
+            version_id,
+            request_payer,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetObjectAttributesOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectAttributesOutput {
+    pub delete_marker: Option<bool>,
+    pub last_modified: Option<Timestamp>,
+    pub version_id: Option<String>,
+    pub request_charged: Option<String>,
+    pub e_tag: Option<String>,
+    pub checksum: Option<Checksum>,
+    pub object_parts: Option<GetObjectAttributesParts>,
+    pub storage_class: Option<String>,
+    pub object_size: Option<i64>,
+}
+impl Encode for GetObjectAttributesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_ATTRIBUTES_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_ATTRIBUTES_OUTPUT);
+        if let Some(v) = &self.delete_marker {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.e_tag {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.object_parts {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_size {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_OUTPUT.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectAttributesParts`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectAttributesParts {
+    pub total_parts_count: Option<i32>,
+    pub part_number_marker: Option<i32>,
+    pub next_part_number_marker: Option<i32>,
+    pub max_parts: Option<i32>,
+    pub is_truncated: Option<bool>,
+    pub parts: Option<Vec<ObjectPart>>,
+}
+impl Encode for GetObjectAttributesParts {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_ATTRIBUTES_PARTS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_ATTRIBUTES_PARTS);
+        if let Some(v) = &self.total_parts_count {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_PARTS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.part_number_marker {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_PARTS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_part_number_marker {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_PARTS.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_parts {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_PARTS.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_PARTS.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.parts {
+            w.member(&S_GET_OBJECT_ATTRIBUTES_PARTS.members[5]);
+            encode::list(
+                w,
+                S_GET_OBJECT_ATTRIBUTES_PARTS.members[5].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectAttributesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectAttributesInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub max_parts: Option<i32>,
+    pub part_number_marker: Option<i32>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub object_attributes: Vec<String>,
+}
+impl Decode for GetObjectAttributesInput {
+    const SCHEMA: &'static Schema = &S_GET_OBJECT_ATTRIBUTES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OBJECT_ATTRIBUTES_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut max_parts = None;
+        let mut part_number_marker = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut object_attributes = None;
+        r.structure(&S_GET_OBJECT_ATTRIBUTES_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => max_parts = Some(Read::read(r, a, &m[3])?),
+                4 => part_number_marker = Some(Read::read(r, a, &m[4])?),
+                5 => sse_customer_algorithm = Some(Read::read(r, a, &m[5])?),
+                6 => sse_customer_key = Some(Read::read(r, a, &m[6])?),
+                7 => sse_customer_key_md5 = Some(Read::read(r, a, &m[7])?),
+                8 => request_payer = Some(Read::read(r, a, &m[8])?),
+                9 => expected_bucket_owner = Some(Read::read(r, a, &m[9])?),
+                10 => decode::list(r, a, &m[10], &mut object_attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        if object_attributes.is_none() {
+            a.missing(&m[10]);
+        }
+        let (Some(bucket), Some(key), Some(object_attributes)) = (bucket, key, object_attributes)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetObjectAttributesInput {
+            bucket,
+            key,
+            version_id,
+            max_parts,
+            part_number_marker,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            request_payer,
+            expected_bucket_owner,
+            object_attributes,
+        })
+    }
+}
+/// `GetObjectLegalHoldOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectLegalHoldOutput {
+    pub legal_hold: Option<ObjectLockLegalHold>,
+}
+impl Encode for GetObjectLegalHoldOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_LEGAL_HOLD_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_LEGAL_HOLD_OUTPUT);
+        if let Some(v) = &self.legal_hold {
+            w.member(&S_GET_OBJECT_LEGAL_HOLD_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectLegalHoldRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectLegalHoldInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetObjectLegalHoldInput {
+    const SCHEMA: &'static Schema = &S_GET_OBJECT_LEGAL_HOLD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OBJECT_LEGAL_HOLD_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_OBJECT_LEGAL_HOLD_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetObjectLegalHoldInput {
+            bucket,
+            key,
+            version_id,
+            request_payer,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetObjectLockConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectLockConfigurationOutput {
+    pub object_lock_configuration: Option<ObjectLockConfiguration>,
+}
+impl Encode for GetObjectLockConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_LOCK_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_LOCK_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.object_lock_configuration {
+            w.member(&S_GET_OBJECT_LOCK_CONFIGURATION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectLockConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectLockConfigurationInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetObjectLockConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_OBJECT_LOCK_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OBJECT_LOCK_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_OBJECT_LOCK_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetObjectLockConfigurationInput {
+            bucket,
+            expected_bucket_owner,
         })
     }
 }
@@ -581,6 +5284,225 @@ impl Decode for GetObjectInput {
         })
     }
 }
+/// `GetObjectRetentionOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectRetentionOutput {
+    pub retention: Option<ObjectLockRetention>,
+}
+impl Encode for GetObjectRetentionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_RETENTION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_RETENTION_OUTPUT);
+        if let Some(v) = &self.retention {
+            w.member(&S_GET_OBJECT_RETENTION_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectRetentionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectRetentionInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetObjectRetentionInput {
+    const SCHEMA: &'static Schema = &S_GET_OBJECT_RETENTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OBJECT_RETENTION_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_OBJECT_RETENTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetObjectRetentionInput {
+            bucket,
+            key,
+            version_id,
+            request_payer,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GetObjectTaggingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectTaggingOutput {
+    pub version_id: Option<String>,
+    pub tag_set: Vec<Tag>,
+}
+impl Encode for GetObjectTaggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OBJECT_TAGGING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OBJECT_TAGGING_OUTPUT);
+        if let Some(v) = &self.version_id {
+            w.member(&S_GET_OBJECT_TAGGING_OUTPUT.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.tag_set;
+            w.member(&S_GET_OBJECT_TAGGING_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_GET_OBJECT_TAGGING_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetObjectTaggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetObjectTaggingInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub request_payer: Option<String>,
+}
+impl Decode for GetObjectTaggingInput {
+    const SCHEMA: &'static Schema = &S_GET_OBJECT_TAGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OBJECT_TAGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut expected_bucket_owner = None;
+        let mut request_payer = None;
+        r.structure(&S_GET_OBJECT_TAGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => expected_bucket_owner = Some(Read::read(r, a, &m[3])?),
+                4 => request_payer = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetObjectTaggingInput {
+            bucket,
+            key,
+            version_id,
+            expected_bucket_owner,
+            request_payer,
+        })
+    }
+}
+/// `GetPublicAccessBlockOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetPublicAccessBlockOutput {
+    pub public_access_block_configuration: Option<PublicAccessBlockConfiguration>,
+}
+impl Encode for GetPublicAccessBlockOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_PUBLIC_ACCESS_BLOCK_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_PUBLIC_ACCESS_BLOCK_OUTPUT);
+        if let Some(v) = &self.public_access_block_configuration {
+            w.member(&S_GET_PUBLIC_ACCESS_BLOCK_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetPublicAccessBlockRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetPublicAccessBlockInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for GetPublicAccessBlockInput {
+    const SCHEMA: &'static Schema = &S_GET_PUBLIC_ACCESS_BLOCK_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_PUBLIC_ACCESS_BLOCK_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_GET_PUBLIC_ACCESS_BLOCK_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPublicAccessBlockInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `GlacierJobParameters`
+#[derive(Clone, Debug, Default)]
+pub struct GlacierJobParameters {
+    pub tier: String,
+}
+impl Decode for GlacierJobParameters {
+    const SCHEMA: &'static Schema = &S_GLACIER_JOB_PARAMETERS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GLACIER_JOB_PARAMETERS.members;
+        let mut tier = None;
+        r.structure(&S_GLACIER_JOB_PARAMETERS, &mut |r, i| {
+            match i {
+                0 => tier = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if tier.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(tier),) = (tier,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GlacierJobParameters { tier })
+    }
+}
 /// `Grant`
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
@@ -605,6 +5527,23 @@ impl Decode for Grant {
             grantee,
             permission,
         })
+    }
+}
+impl Encode for Grant {
+    fn schema(&self) -> &'static Schema {
+        &S_GRANT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GRANT);
+        if let Some(v) = &self.grantee {
+            w.member(&S_GRANT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.permission {
+            w.member(&S_GRANT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `Grantee`
@@ -651,6 +5590,734 @@ impl Decode for Grantee {
         })
     }
 }
+impl Encode for Grantee {
+    fn schema(&self) -> &'static Schema {
+        &S_GRANTEE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GRANTEE);
+        {
+            let v = &self.r#type;
+            w.member(&S_GRANTEE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.display_name {
+            w.member(&S_GRANTEE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.email_address {
+            w.member(&S_GRANTEE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.id {
+            w.member(&S_GRANTEE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.uri {
+            w.member(&S_GRANTEE.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `HeadBucketOutput`
+#[derive(Clone, Debug, Default)]
+pub struct HeadBucketOutput {
+    pub bucket_arn: Option<String>,
+    pub bucket_location_type: Option<String>,
+    pub bucket_location_name: Option<String>,
+    pub bucket_region: Option<String>,
+    pub access_point_alias: Option<bool>,
+}
+impl Encode for HeadBucketOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_HEAD_BUCKET_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_HEAD_BUCKET_OUTPUT);
+        if let Some(v) = &self.bucket_arn {
+            w.member(&S_HEAD_BUCKET_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_location_type {
+            w.member(&S_HEAD_BUCKET_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_location_name {
+            w.member(&S_HEAD_BUCKET_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_region {
+            w.member(&S_HEAD_BUCKET_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.access_point_alias {
+            w.member(&S_HEAD_BUCKET_OUTPUT.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `HeadBucketRequest`
+#[derive(Clone, Debug, Default)]
+pub struct HeadBucketInput {
+    pub bucket: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for HeadBucketInput {
+    const SCHEMA: &'static Schema = &S_HEAD_BUCKET_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_HEAD_BUCKET_REQUEST.members;
+        let mut bucket = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_HEAD_BUCKET_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(HeadBucketInput {
+            bucket,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `HeadObjectOutput`
+#[derive(Clone, Debug, Default)]
+pub struct HeadObjectOutput {
+    pub delete_marker: Option<bool>,
+    pub accept_ranges: Option<String>,
+    pub expiration: Option<String>,
+    pub restore: Option<String>,
+    pub archive_status: Option<String>,
+    pub last_modified: Option<Timestamp>,
+    pub content_length: Option<i64>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub checksum_type: Option<String>,
+    pub e_tag: Option<String>,
+    pub missing_meta: Option<i32>,
+    pub version_id: Option<String>,
+    pub cache_control: Option<String>,
+    pub content_disposition: Option<String>,
+    pub content_encoding: Option<String>,
+    pub content_language: Option<String>,
+    pub content_type: Option<String>,
+    pub content_range: Option<String>,
+    pub expires: Option<Timestamp>,
+    pub website_redirect_location: Option<String>,
+    pub server_side_encryption: Option<String>,
+    pub metadata: Option<BTreeMap<String, String>>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub storage_class: Option<String>,
+    pub request_charged: Option<String>,
+    pub replication_status: Option<String>,
+    pub parts_count: Option<i32>,
+    pub tag_count: Option<i32>,
+    pub object_lock_mode: Option<String>,
+    pub object_lock_retain_until_date: Option<Timestamp>,
+    pub object_lock_legal_hold_status: Option<String>,
+    pub object_lock_event_hold: Option<String>,
+    pub object_lock_event_hold_duration_days: Option<i32>,
+    pub object_lock_event_hold_duration_years: Option<i32>,
+}
+impl Encode for HeadObjectOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_HEAD_OBJECT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_HEAD_OBJECT_OUTPUT);
+        if let Some(v) = &self.delete_marker {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.accept_ranges {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.restore {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.archive_status {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.content_length {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[16]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[17]);
+            v.write(w);
+        }
+        if let Some(v) = &self.e_tag {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[18]);
+            v.write(w);
+        }
+        if let Some(v) = &self.missing_meta {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[19]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[20]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cache_control {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[21]);
+            v.write(w);
+        }
+        if let Some(v) = &self.content_disposition {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[22]);
+            v.write(w);
+        }
+        if let Some(v) = &self.content_encoding {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[23]);
+            v.write(w);
+        }
+        if let Some(v) = &self.content_language {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[24]);
+            v.write(w);
+        }
+        if let Some(v) = &self.content_type {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[25]);
+            v.write(w);
+        }
+        if let Some(v) = &self.content_range {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[26]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expires {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[27]);
+            v.write(w);
+        }
+        if let Some(v) = &self.website_redirect_location {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[28]);
+            v.write(w);
+        }
+        if let Some(v) = &self.server_side_encryption {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[29]);
+            v.write(w);
+        }
+        if let Some(v) = &self.metadata {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[30]);
+            encode::map(w, S_HEAD_OBJECT_OUTPUT.members[30].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.sse_customer_algorithm {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[31]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_key_md5 {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[32]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_key_id {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[33]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[34]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[35]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[36]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replication_status {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[37]);
+            v.write(w);
+        }
+        if let Some(v) = &self.parts_count {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[38]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tag_count {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[39]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_lock_mode {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[40]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_lock_retain_until_date {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[41]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_lock_legal_hold_status {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[42]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_lock_event_hold {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[43]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_lock_event_hold_duration_days {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[44]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_lock_event_hold_duration_years {
+            w.member(&S_HEAD_OBJECT_OUTPUT.members[45]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `HeadObjectRequest`
+#[derive(Clone, Debug, Default)]
+pub struct HeadObjectInput {
+    pub bucket: String,
+    pub if_match: Option<String>,
+    pub if_modified_since: Option<Timestamp>,
+    pub if_none_match: Option<String>,
+    pub if_unmodified_since: Option<Timestamp>,
+    pub key: String,
+    pub range: Option<String>,
+    pub response_cache_control: Option<String>,
+    pub response_content_disposition: Option<String>,
+    pub response_content_encoding: Option<String>,
+    pub response_content_language: Option<String>,
+    pub response_content_type: Option<String>,
+    pub response_expires: Option<Timestamp>,
+    pub version_id: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub request_payer: Option<String>,
+    pub part_number: Option<i32>,
+    pub expected_bucket_owner: Option<String>,
+    pub checksum_mode: Option<String>,
+}
+impl Decode for HeadObjectInput {
+    const SCHEMA: &'static Schema = &S_HEAD_OBJECT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_HEAD_OBJECT_REQUEST.members;
+        let mut bucket = None;
+        let mut if_match = None;
+        let mut if_modified_since = None;
+        let mut if_none_match = None;
+        let mut if_unmodified_since = None;
+        let mut key = None;
+        let mut range = None;
+        let mut response_cache_control = None;
+        let mut response_content_disposition = None;
+        let mut response_content_encoding = None;
+        let mut response_content_language = None;
+        let mut response_content_type = None;
+        let mut response_expires = None;
+        let mut version_id = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut request_payer = None;
+        let mut part_number = None;
+        let mut expected_bucket_owner = None;
+        let mut checksum_mode = None;
+        r.structure(&S_HEAD_OBJECT_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => if_match = Some(Read::read(r, a, &m[1])?),
+                2 => if_modified_since = Some(Read::read(r, a, &m[2])?),
+                3 => if_none_match = Some(Read::read(r, a, &m[3])?),
+                4 => if_unmodified_since = Some(Read::read(r, a, &m[4])?),
+                5 => key = Some(Read::read(r, a, &m[5])?),
+                6 => range = Some(Read::read(r, a, &m[6])?),
+                7 => response_cache_control = Some(Read::read(r, a, &m[7])?),
+                8 => response_content_disposition = Some(Read::read(r, a, &m[8])?),
+                9 => response_content_encoding = Some(Read::read(r, a, &m[9])?),
+                10 => response_content_language = Some(Read::read(r, a, &m[10])?),
+                11 => response_content_type = Some(Read::read(r, a, &m[11])?),
+                12 => response_expires = Some(Read::read(r, a, &m[12])?),
+                13 => version_id = Some(Read::read(r, a, &m[13])?),
+                14 => sse_customer_algorithm = Some(Read::read(r, a, &m[14])?),
+                15 => sse_customer_key = Some(Read::read(r, a, &m[15])?),
+                16 => sse_customer_key_md5 = Some(Read::read(r, a, &m[16])?),
+                17 => request_payer = Some(Read::read(r, a, &m[17])?),
+                18 => part_number = Some(Read::read(r, a, &m[18])?),
+                19 => expected_bucket_owner = Some(Read::read(r, a, &m[19])?),
+                20 => checksum_mode = Some(Read::read(r, a, &m[20])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[5]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(HeadObjectInput {
+            bucket,
+            if_match,
+            if_modified_since,
+            if_none_match,
+            if_unmodified_since,
+            key,
+            range,
+            response_cache_control,
+            response_content_disposition,
+            response_content_encoding,
+            response_content_language,
+            response_content_type,
+            response_expires,
+            version_id,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            request_payer,
+            part_number,
+            expected_bucket_owner,
+            checksum_mode,
+        })
+    }
+}
+/// `IndexDocument`
+#[derive(Clone, Debug, Default)]
+pub struct IndexDocument {
+    pub suffix: String,
+}
+impl Decode for IndexDocument {
+    const SCHEMA: &'static Schema = &S_INDEX_DOCUMENT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INDEX_DOCUMENT.members;
+        let mut suffix = None;
+        r.structure(&S_INDEX_DOCUMENT, &mut |r, i| {
+            match i {
+                0 => suffix = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if suffix.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(suffix),) = (suffix,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(IndexDocument { suffix })
+    }
+}
+impl Encode for IndexDocument {
+    fn schema(&self) -> &'static Schema {
+        &S_INDEX_DOCUMENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INDEX_DOCUMENT);
+        {
+            let v = &self.suffix;
+            w.member(&S_INDEX_DOCUMENT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Initiator`
+#[derive(Clone, Debug, Default)]
+pub struct Initiator {
+    pub id: Option<String>,
+    pub display_name: Option<String>,
+}
+impl Encode for Initiator {
+    fn schema(&self) -> &'static Schema {
+        &S_INITIATOR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INITIATOR);
+        if let Some(v) = &self.id {
+            w.member(&S_INITIATOR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.display_name {
+            w.member(&S_INITIATOR.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InputSerialization`
+#[derive(Clone, Debug, Default)]
+pub struct InputSerialization {
+    pub csv: Option<CSVInput>,
+    pub compression_type: Option<String>,
+    pub json: Option<JSONInput>,
+    pub parquet: Option<ParquetInput>,
+}
+impl Decode for InputSerialization {
+    const SCHEMA: &'static Schema = &S_INPUT_SERIALIZATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INPUT_SERIALIZATION.members;
+        let mut csv = None;
+        let mut compression_type = None;
+        let mut json = None;
+        let mut parquet = None;
+        r.structure(&S_INPUT_SERIALIZATION, &mut |r, i| {
+            match i {
+                0 => csv = Some(decode::nested(r, a, &m[0])?),
+                1 => compression_type = Some(Read::read(r, a, &m[1])?),
+                2 => json = Some(decode::nested(r, a, &m[2])?),
+                3 => parquet = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(InputSerialization {
+            csv,
+            compression_type,
+            json,
+            parquet,
+        })
+    }
+}
+/// `IntelligentTieringAndOperator`
+#[derive(Clone, Debug, Default)]
+pub struct IntelligentTieringAndOperator {
+    pub prefix: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for IntelligentTieringAndOperator {
+    const SCHEMA: &'static Schema = &S_INTELLIGENT_TIERING_AND_OPERATOR;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INTELLIGENT_TIERING_AND_OPERATOR.members;
+        let mut prefix = None;
+        let mut tags = None;
+        r.structure(&S_INTELLIGENT_TIERING_AND_OPERATOR, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(IntelligentTieringAndOperator { prefix, tags })
+    }
+}
+impl Encode for IntelligentTieringAndOperator {
+    fn schema(&self) -> &'static Schema {
+        &S_INTELLIGENT_TIERING_AND_OPERATOR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INTELLIGENT_TIERING_AND_OPERATOR);
+        if let Some(v) = &self.prefix {
+            w.member(&S_INTELLIGENT_TIERING_AND_OPERATOR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_INTELLIGENT_TIERING_AND_OPERATOR.members[1]);
+            encode::list(
+                w,
+                S_INTELLIGENT_TIERING_AND_OPERATOR.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `IntelligentTieringConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct IntelligentTieringConfiguration {
+    pub id: String,
+    pub filter: Option<IntelligentTieringFilter>,
+    pub status: String,
+    pub tierings: Vec<Tiering>,
+}
+impl Decode for IntelligentTieringConfiguration {
+    const SCHEMA: &'static Schema = &S_INTELLIGENT_TIERING_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INTELLIGENT_TIERING_CONFIGURATION.members;
+        let mut id = None;
+        let mut filter = None;
+        let mut status = None;
+        let mut tierings = None;
+        r.structure(&S_INTELLIGENT_TIERING_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => filter = Some(decode::nested(r, a, &m[1])?),
+                2 => status = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(r, a, &m[3], &mut tierings, decode::nested::<Tiering>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if id.is_none() {
+            a.missing(&m[0]);
+        }
+        if status.is_none() {
+            a.missing(&m[2]);
+        }
+        if tierings.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(id), Some(status), Some(tierings)) = (id, status, tierings) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(IntelligentTieringConfiguration {
+            id,
+            filter,
+            status,
+            tierings,
+        })
+    }
+}
+impl Encode for IntelligentTieringConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_INTELLIGENT_TIERING_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INTELLIGENT_TIERING_CONFIGURATION);
+        {
+            let v = &self.id;
+            w.member(&S_INTELLIGENT_TIERING_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_INTELLIGENT_TIERING_CONFIGURATION.members[1]);
+            v.encode(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_INTELLIGENT_TIERING_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.tierings;
+            w.member(&S_INTELLIGENT_TIERING_CONFIGURATION.members[3]);
+            encode::list(
+                w,
+                S_INTELLIGENT_TIERING_CONFIGURATION.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `IntelligentTieringFilter`
+#[derive(Clone, Debug, Default)]
+pub struct IntelligentTieringFilter {
+    pub prefix: Option<String>,
+    pub tag: Option<Tag>,
+    pub and: Option<IntelligentTieringAndOperator>,
+}
+impl Decode for IntelligentTieringFilter {
+    const SCHEMA: &'static Schema = &S_INTELLIGENT_TIERING_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INTELLIGENT_TIERING_FILTER.members;
+        let mut prefix = None;
+        let mut tag = None;
+        let mut and = None;
+        r.structure(&S_INTELLIGENT_TIERING_FILTER, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => tag = Some(decode::nested(r, a, &m[1])?),
+                2 => and = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(IntelligentTieringFilter { prefix, tag, and })
+    }
+}
+impl Encode for IntelligentTieringFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_INTELLIGENT_TIERING_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INTELLIGENT_TIERING_FILTER);
+        if let Some(v) = &self.prefix {
+            w.member(&S_INTELLIGENT_TIERING_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tag {
+            w.member(&S_INTELLIGENT_TIERING_FILTER.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.and {
+            w.member(&S_INTELLIGENT_TIERING_FILTER.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `InvalidObjectState`
 #[derive(Clone, Debug, Default)]
 pub struct InvalidObjectState {
@@ -672,6 +6339,1100 @@ impl Encode for InvalidObjectState {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `InventoryConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct InventoryConfiguration {
+    pub destination: InventoryDestination,
+    pub is_enabled: bool,
+    pub filter: Option<InventoryFilter>,
+    pub id: String,
+    pub included_object_versions: String,
+    pub optional_fields: Option<Vec<String>>,
+    pub schedule: InventorySchedule,
+}
+impl Decode for InventoryConfiguration {
+    const SCHEMA: &'static Schema = &S_INVENTORY_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVENTORY_CONFIGURATION.members;
+        let mut destination = None;
+        let mut is_enabled = None;
+        let mut filter = None;
+        let mut id = None;
+        let mut included_object_versions = None;
+        let mut optional_fields = None;
+        let mut schedule = None;
+        r.structure(&S_INVENTORY_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => destination = Some(decode::nested(r, a, &m[0])?),
+                1 => is_enabled = Some(Read::read(r, a, &m[1])?),
+                2 => filter = Some(decode::nested(r, a, &m[2])?),
+                3 => id = Some(Read::read(r, a, &m[3])?),
+                4 => included_object_versions = Some(Read::read(r, a, &m[4])?),
+                5 => decode::list(r, a, &m[5], &mut optional_fields, <String as Read>::read)?,
+                6 => schedule = Some(decode::nested(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if destination.is_none() {
+            a.missing(&m[0]);
+        }
+        if is_enabled.is_none() {
+            a.missing(&m[1]);
+        }
+        if id.is_none() {
+            a.missing(&m[3]);
+        }
+        if included_object_versions.is_none() {
+            a.missing(&m[4]);
+        }
+        if schedule.is_none() {
+            a.missing(&m[6]);
+        }
+        let (
+            Some(destination),
+            Some(is_enabled),
+            Some(id),
+            Some(included_object_versions),
+            Some(schedule),
+        ) = (
+            destination,
+            is_enabled,
+            id,
+            included_object_versions,
+            schedule,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InventoryConfiguration {
+            destination,
+            is_enabled,
+            filter,
+            id,
+            included_object_versions,
+            optional_fields,
+            schedule,
+        })
+    }
+}
+impl Encode for InventoryConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_INVENTORY_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVENTORY_CONFIGURATION);
+        {
+            let v = &self.destination;
+            w.member(&S_INVENTORY_CONFIGURATION.members[0]);
+            v.encode(w);
+        }
+        {
+            let v = &self.is_enabled;
+            w.member(&S_INVENTORY_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_INVENTORY_CONFIGURATION.members[2]);
+            v.encode(w);
+        }
+        {
+            let v = &self.id;
+            w.member(&S_INVENTORY_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.included_object_versions;
+            w.member(&S_INVENTORY_CONFIGURATION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.optional_fields {
+            w.member(&S_INVENTORY_CONFIGURATION.members[5]);
+            encode::list(w, S_INVENTORY_CONFIGURATION.members[5].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        {
+            let v = &self.schedule;
+            w.member(&S_INVENTORY_CONFIGURATION.members[6]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InventoryDestination`
+#[derive(Clone, Debug, Default)]
+pub struct InventoryDestination {
+    pub s3_bucket_destination: InventoryS3BucketDestination,
+}
+impl Decode for InventoryDestination {
+    const SCHEMA: &'static Schema = &S_INVENTORY_DESTINATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVENTORY_DESTINATION.members;
+        let mut s3_bucket_destination = None;
+        r.structure(&S_INVENTORY_DESTINATION, &mut |r, i| {
+            match i {
+                0 => s3_bucket_destination = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if s3_bucket_destination.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(s3_bucket_destination),) = (s3_bucket_destination,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InventoryDestination {
+            s3_bucket_destination,
+        })
+    }
+}
+impl Encode for InventoryDestination {
+    fn schema(&self) -> &'static Schema {
+        &S_INVENTORY_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVENTORY_DESTINATION);
+        {
+            let v = &self.s3_bucket_destination;
+            w.member(&S_INVENTORY_DESTINATION.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InventoryEncryption`
+#[derive(Clone, Debug, Default)]
+pub struct InventoryEncryption {
+    pub sses3: Option<SSES3>,
+    pub ssekms: Option<SSEKMS>,
+}
+impl Decode for InventoryEncryption {
+    const SCHEMA: &'static Schema = &S_INVENTORY_ENCRYPTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVENTORY_ENCRYPTION.members;
+        let mut sses3 = None;
+        let mut ssekms = None;
+        r.structure(&S_INVENTORY_ENCRYPTION, &mut |r, i| {
+            match i {
+                0 => sses3 = Some(decode::nested(r, a, &m[0])?),
+                1 => ssekms = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(InventoryEncryption { sses3, ssekms })
+    }
+}
+impl Encode for InventoryEncryption {
+    fn schema(&self) -> &'static Schema {
+        &S_INVENTORY_ENCRYPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVENTORY_ENCRYPTION);
+        if let Some(v) = &self.sses3 {
+            w.member(&S_INVENTORY_ENCRYPTION.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.ssekms {
+            w.member(&S_INVENTORY_ENCRYPTION.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InventoryFilter`
+#[derive(Clone, Debug, Default)]
+pub struct InventoryFilter {
+    pub prefix: String,
+}
+impl Decode for InventoryFilter {
+    const SCHEMA: &'static Schema = &S_INVENTORY_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVENTORY_FILTER.members;
+        let mut prefix = None;
+        r.structure(&S_INVENTORY_FILTER, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if prefix.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(prefix),) = (prefix,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InventoryFilter { prefix })
+    }
+}
+impl Encode for InventoryFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_INVENTORY_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVENTORY_FILTER);
+        {
+            let v = &self.prefix;
+            w.member(&S_INVENTORY_FILTER.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InventoryS3BucketDestination`
+#[derive(Clone, Debug, Default)]
+pub struct InventoryS3BucketDestination {
+    pub account_id: Option<String>,
+    pub bucket: String,
+    pub format: String,
+    pub prefix: Option<String>,
+    pub encryption: Option<InventoryEncryption>,
+}
+impl Decode for InventoryS3BucketDestination {
+    const SCHEMA: &'static Schema = &S_INVENTORY_S3_BUCKET_DESTINATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVENTORY_S3_BUCKET_DESTINATION.members;
+        let mut account_id = None;
+        let mut bucket = None;
+        let mut format = None;
+        let mut prefix = None;
+        let mut encryption = None;
+        r.structure(&S_INVENTORY_S3_BUCKET_DESTINATION, &mut |r, i| {
+            match i {
+                0 => account_id = Some(Read::read(r, a, &m[0])?),
+                1 => bucket = Some(Read::read(r, a, &m[1])?),
+                2 => format = Some(Read::read(r, a, &m[2])?),
+                3 => prefix = Some(Read::read(r, a, &m[3])?),
+                4 => encryption = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[1]);
+        }
+        if format.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(bucket), Some(format)) = (bucket, format) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InventoryS3BucketDestination {
+            account_id,
+            bucket,
+            format,
+            prefix,
+            encryption,
+        })
+    }
+}
+impl Encode for InventoryS3BucketDestination {
+    fn schema(&self) -> &'static Schema {
+        &S_INVENTORY_S3_BUCKET_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVENTORY_S3_BUCKET_DESTINATION);
+        if let Some(v) = &self.account_id {
+            w.member(&S_INVENTORY_S3_BUCKET_DESTINATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.bucket;
+            w.member(&S_INVENTORY_S3_BUCKET_DESTINATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.format;
+            w.member(&S_INVENTORY_S3_BUCKET_DESTINATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_INVENTORY_S3_BUCKET_DESTINATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.encryption {
+            w.member(&S_INVENTORY_S3_BUCKET_DESTINATION.members[4]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InventorySchedule`
+#[derive(Clone, Debug, Default)]
+pub struct InventorySchedule {
+    pub frequency: String,
+}
+impl Decode for InventorySchedule {
+    const SCHEMA: &'static Schema = &S_INVENTORY_SCHEDULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVENTORY_SCHEDULE.members;
+        let mut frequency = None;
+        r.structure(&S_INVENTORY_SCHEDULE, &mut |r, i| {
+            match i {
+                0 => frequency = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if frequency.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(frequency),) = (frequency,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InventorySchedule { frequency })
+    }
+}
+impl Encode for InventorySchedule {
+    fn schema(&self) -> &'static Schema {
+        &S_INVENTORY_SCHEDULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVENTORY_SCHEDULE);
+        {
+            let v = &self.frequency;
+            w.member(&S_INVENTORY_SCHEDULE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `JSONInput`
+#[derive(Clone, Debug, Default)]
+pub struct JSONInput {
+    pub r#type: Option<String>,
+}
+impl Decode for JSONInput {
+    const SCHEMA: &'static Schema = &S_JSON_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_JSON_INPUT.members;
+        let mut r#type = None;
+        r.structure(&S_JSON_INPUT, &mut |r, i| {
+            match i {
+                0 => r#type = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(JSONInput { r#type })
+    }
+}
+/// `JSONOutput`
+#[derive(Clone, Debug, Default)]
+pub struct JSONOutput {
+    pub record_delimiter: Option<String>,
+}
+impl Decode for JSONOutput {
+    const SCHEMA: &'static Schema = &S_JSON_OUTPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_JSON_OUTPUT.members;
+        let mut record_delimiter = None;
+        r.structure(&S_JSON_OUTPUT, &mut |r, i| {
+            match i {
+                0 => record_delimiter = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(JSONOutput { record_delimiter })
+    }
+}
+/// `LambdaFunctionConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct LambdaFunctionConfiguration {
+    pub id: Option<String>,
+    pub lambda_function_arn: String,
+    pub events: Vec<String>,
+    pub filter: Option<NotificationConfigurationFilter>,
+}
+impl Decode for LambdaFunctionConfiguration {
+    const SCHEMA: &'static Schema = &S_LAMBDA_FUNCTION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LAMBDA_FUNCTION_CONFIGURATION.members;
+        let mut id = None;
+        let mut lambda_function_arn = None;
+        let mut events = None;
+        let mut filter = None;
+        r.structure(&S_LAMBDA_FUNCTION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => lambda_function_arn = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut events, <String as Read>::read)?,
+                3 => filter = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if lambda_function_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if events.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(lambda_function_arn), Some(events)) = (lambda_function_arn, events) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(LambdaFunctionConfiguration {
+            id,
+            lambda_function_arn,
+            events,
+            filter,
+        })
+    }
+}
+impl Encode for LambdaFunctionConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_LAMBDA_FUNCTION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LAMBDA_FUNCTION_CONFIGURATION);
+        if let Some(v) = &self.id {
+            w.member(&S_LAMBDA_FUNCTION_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.lambda_function_arn;
+            w.member(&S_LAMBDA_FUNCTION_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.events;
+            w.member(&S_LAMBDA_FUNCTION_CONFIGURATION.members[2]);
+            encode::list(
+                w,
+                S_LAMBDA_FUNCTION_CONFIGURATION.members[2].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_LAMBDA_FUNCTION_CONFIGURATION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LifecycleExpiration`
+#[derive(Clone, Debug, Default)]
+pub struct LifecycleExpiration {
+    pub date: Option<Timestamp>,
+    pub days: Option<i32>,
+    pub expired_object_delete_marker: Option<bool>,
+}
+impl Decode for LifecycleExpiration {
+    const SCHEMA: &'static Schema = &S_LIFECYCLE_EXPIRATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIFECYCLE_EXPIRATION.members;
+        let mut date = None;
+        let mut days = None;
+        let mut expired_object_delete_marker = None;
+        r.structure(&S_LIFECYCLE_EXPIRATION, &mut |r, i| {
+            match i {
+                0 => date = Some(Read::read(r, a, &m[0])?),
+                1 => days = Some(Read::read(r, a, &m[1])?),
+                2 => expired_object_delete_marker = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(LifecycleExpiration {
+            date,
+            days,
+            expired_object_delete_marker,
+        })
+    }
+}
+impl Encode for LifecycleExpiration {
+    fn schema(&self) -> &'static Schema {
+        &S_LIFECYCLE_EXPIRATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIFECYCLE_EXPIRATION);
+        if let Some(v) = &self.date {
+            w.member(&S_LIFECYCLE_EXPIRATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.days {
+            w.member(&S_LIFECYCLE_EXPIRATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expired_object_delete_marker {
+            w.member(&S_LIFECYCLE_EXPIRATION.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LifecycleRule`
+#[derive(Clone, Debug, Default)]
+pub struct LifecycleRule {
+    pub expiration: Option<LifecycleExpiration>,
+    pub id: Option<String>,
+    pub prefix: Option<String>,
+    pub filter: Option<LifecycleRuleFilter>,
+    pub status: String,
+    pub transitions: Option<Vec<Transition>>,
+    pub noncurrent_version_transitions: Option<Vec<NoncurrentVersionTransition>>,
+    pub noncurrent_version_expiration: Option<NoncurrentVersionExpiration>,
+    pub abort_incomplete_multipart_upload: Option<AbortIncompleteMultipartUpload>,
+}
+impl Decode for LifecycleRule {
+    const SCHEMA: &'static Schema = &S_LIFECYCLE_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIFECYCLE_RULE.members;
+        let mut expiration = None;
+        let mut id = None;
+        let mut prefix = None;
+        let mut filter = None;
+        let mut status = None;
+        let mut transitions = None;
+        let mut noncurrent_version_transitions = None;
+        let mut noncurrent_version_expiration = None;
+        let mut abort_incomplete_multipart_upload = None;
+        r.structure(&S_LIFECYCLE_RULE, &mut |r, i| {
+            match i {
+                0 => expiration = Some(decode::nested(r, a, &m[0])?),
+                1 => id = Some(Read::read(r, a, &m[1])?),
+                2 => prefix = Some(Read::read(r, a, &m[2])?),
+                3 => filter = Some(decode::nested(r, a, &m[3])?),
+                4 => status = Some(Read::read(r, a, &m[4])?),
+                5 => decode::list(r, a, &m[5], &mut transitions, decode::nested::<Transition>)?,
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut noncurrent_version_transitions,
+                    decode::nested::<NoncurrentVersionTransition>,
+                )?,
+                7 => noncurrent_version_expiration = Some(decode::nested(r, a, &m[7])?),
+                8 => abort_incomplete_multipart_upload = Some(decode::nested(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(status),) = (status,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(LifecycleRule {
+            expiration,
+            id,
+            prefix,
+            filter,
+            status,
+            transitions,
+            noncurrent_version_transitions,
+            noncurrent_version_expiration,
+            abort_incomplete_multipart_upload,
+        })
+    }
+}
+impl Encode for LifecycleRule {
+    fn schema(&self) -> &'static Schema {
+        &S_LIFECYCLE_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIFECYCLE_RULE);
+        if let Some(v) = &self.expiration {
+            w.member(&S_LIFECYCLE_RULE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.id {
+            w.member(&S_LIFECYCLE_RULE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIFECYCLE_RULE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_LIFECYCLE_RULE.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_LIFECYCLE_RULE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.transitions {
+            w.member(&S_LIFECYCLE_RULE.members[5]);
+            encode::list(w, S_LIFECYCLE_RULE.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.noncurrent_version_transitions {
+            w.member(&S_LIFECYCLE_RULE.members[6]);
+            encode::list(w, S_LIFECYCLE_RULE.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.noncurrent_version_expiration {
+            w.member(&S_LIFECYCLE_RULE.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.abort_incomplete_multipart_upload {
+            w.member(&S_LIFECYCLE_RULE.members[8]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LifecycleRuleAndOperator`
+#[derive(Clone, Debug, Default)]
+pub struct LifecycleRuleAndOperator {
+    pub prefix: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub object_size_greater_than: Option<i64>,
+    pub object_size_less_than: Option<i64>,
+}
+impl Decode for LifecycleRuleAndOperator {
+    const SCHEMA: &'static Schema = &S_LIFECYCLE_RULE_AND_OPERATOR;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIFECYCLE_RULE_AND_OPERATOR.members;
+        let mut prefix = None;
+        let mut tags = None;
+        let mut object_size_greater_than = None;
+        let mut object_size_less_than = None;
+        r.structure(&S_LIFECYCLE_RULE_AND_OPERATOR, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                2 => object_size_greater_than = Some(Read::read(r, a, &m[2])?),
+                3 => object_size_less_than = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(LifecycleRuleAndOperator {
+            prefix,
+            tags,
+            object_size_greater_than,
+            object_size_less_than,
+        })
+    }
+}
+impl Encode for LifecycleRuleAndOperator {
+    fn schema(&self) -> &'static Schema {
+        &S_LIFECYCLE_RULE_AND_OPERATOR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIFECYCLE_RULE_AND_OPERATOR);
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIFECYCLE_RULE_AND_OPERATOR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_LIFECYCLE_RULE_AND_OPERATOR.members[1]);
+            encode::list(
+                w,
+                S_LIFECYCLE_RULE_AND_OPERATOR.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.object_size_greater_than {
+            w.member(&S_LIFECYCLE_RULE_AND_OPERATOR.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_size_less_than {
+            w.member(&S_LIFECYCLE_RULE_AND_OPERATOR.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LifecycleRuleFilter`
+#[derive(Clone, Debug, Default)]
+pub struct LifecycleRuleFilter {
+    pub prefix: Option<String>,
+    pub tag: Option<Tag>,
+    pub object_size_greater_than: Option<i64>,
+    pub object_size_less_than: Option<i64>,
+    pub and: Option<LifecycleRuleAndOperator>,
+}
+impl Decode for LifecycleRuleFilter {
+    const SCHEMA: &'static Schema = &S_LIFECYCLE_RULE_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIFECYCLE_RULE_FILTER.members;
+        let mut prefix = None;
+        let mut tag = None;
+        let mut object_size_greater_than = None;
+        let mut object_size_less_than = None;
+        let mut and = None;
+        r.structure(&S_LIFECYCLE_RULE_FILTER, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => tag = Some(decode::nested(r, a, &m[1])?),
+                2 => object_size_greater_than = Some(Read::read(r, a, &m[2])?),
+                3 => object_size_less_than = Some(Read::read(r, a, &m[3])?),
+                4 => and = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(LifecycleRuleFilter {
+            prefix,
+            tag,
+            object_size_greater_than,
+            object_size_less_than,
+            and,
+        })
+    }
+}
+impl Encode for LifecycleRuleFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_LIFECYCLE_RULE_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIFECYCLE_RULE_FILTER);
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIFECYCLE_RULE_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tag {
+            w.member(&S_LIFECYCLE_RULE_FILTER.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.object_size_greater_than {
+            w.member(&S_LIFECYCLE_RULE_FILTER.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.object_size_less_than {
+            w.member(&S_LIFECYCLE_RULE_FILTER.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.and {
+            w.member(&S_LIFECYCLE_RULE_FILTER.members[4]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListBucketAnalyticsConfigurationsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketAnalyticsConfigurationsOutput {
+    pub is_truncated: Option<bool>,
+    pub continuation_token: Option<String>,
+    pub next_continuation_token: Option<String>,
+    pub analytics_configuration_list: Option<Vec<AnalyticsConfiguration>>,
+}
+impl Encode for ListBucketAnalyticsConfigurationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT);
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.continuation_token {
+            w.member(&S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_continuation_token {
+            w.member(&S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.analytics_configuration_list {
+            w.member(&S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT.members[3]);
+            encode::list(
+                w,
+                S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListBucketAnalyticsConfigurationsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketAnalyticsConfigurationsInput {
+    pub bucket: String,
+    pub continuation_token: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for ListBucketAnalyticsConfigurationsInput {
+    const SCHEMA: &'static Schema = &S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_REQUEST.members;
+        let mut bucket = None;
+        let mut continuation_token = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => continuation_token = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListBucketAnalyticsConfigurationsInput {
+            bucket,
+            continuation_token,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `ListBucketIntelligentTieringConfigurationsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketIntelligentTieringConfigurationsOutput {
+    pub is_truncated: Option<bool>,
+    pub continuation_token: Option<String>,
+    pub next_continuation_token: Option<String>,
+    pub intelligent_tiering_configuration_list: Option<Vec<IntelligentTieringConfiguration>>,
+}
+impl Encode for ListBucketIntelligentTieringConfigurationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT);
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.continuation_token {
+            w.member(&S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_continuation_token {
+            w.member(&S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.intelligent_tiering_configuration_list {
+            w.member(&S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT.members[3]);
+            encode::list(
+                w,
+                S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListBucketIntelligentTieringConfigurationsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketIntelligentTieringConfigurationsInput {
+    pub bucket: String,
+    pub continuation_token: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for ListBucketIntelligentTieringConfigurationsInput {
+    const SCHEMA: &'static Schema = &S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_REQUEST.members;
+        let mut bucket = None;
+        let mut continuation_token = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => continuation_token = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListBucketIntelligentTieringConfigurationsInput {
+            bucket,
+            continuation_token,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `ListBucketInventoryConfigurationsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketInventoryConfigurationsOutput {
+    pub continuation_token: Option<String>,
+    pub inventory_configuration_list: Option<Vec<InventoryConfiguration>>,
+    pub is_truncated: Option<bool>,
+    pub next_continuation_token: Option<String>,
+}
+impl Encode for ListBucketInventoryConfigurationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT);
+        if let Some(v) = &self.continuation_token {
+            w.member(&S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.inventory_configuration_list {
+            w.member(&S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_continuation_token {
+            w.member(&S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListBucketInventoryConfigurationsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketInventoryConfigurationsInput {
+    pub bucket: String,
+    pub continuation_token: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for ListBucketInventoryConfigurationsInput {
+    const SCHEMA: &'static Schema = &S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_REQUEST.members;
+        let mut bucket = None;
+        let mut continuation_token = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => continuation_token = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListBucketInventoryConfigurationsInput {
+            bucket,
+            continuation_token,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `ListBucketMetricsConfigurationsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketMetricsConfigurationsOutput {
+    pub is_truncated: Option<bool>,
+    pub continuation_token: Option<String>,
+    pub next_continuation_token: Option<String>,
+    pub metrics_configuration_list: Option<Vec<MetricsConfiguration>>,
+}
+impl Encode for ListBucketMetricsConfigurationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT);
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.continuation_token {
+            w.member(&S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_continuation_token {
+            w.member(&S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.metrics_configuration_list {
+            w.member(&S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT.members[3]);
+            encode::list(
+                w,
+                S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListBucketMetricsConfigurationsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListBucketMetricsConfigurationsInput {
+    pub bucket: String,
+    pub continuation_token: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for ListBucketMetricsConfigurationsInput {
+    const SCHEMA: &'static Schema = &S_LIST_BUCKET_METRICS_CONFIGURATIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_BUCKET_METRICS_CONFIGURATIONS_REQUEST.members;
+        let mut bucket = None;
+        let mut continuation_token = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_LIST_BUCKET_METRICS_CONFIGURATIONS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => continuation_token = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListBucketMetricsConfigurationsInput {
+            bucket,
+            continuation_token,
+            expected_bucket_owner,
+        })
     }
 }
 /// `ListBucketsOutput`
@@ -743,6 +7504,796 @@ impl Decode for ListBucketsInput {
         })
     }
 }
+/// `ListMultipartUploadsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListMultipartUploadsOutput {
+    pub bucket: Option<String>,
+    pub key_marker: Option<String>,
+    pub upload_id_marker: Option<String>,
+    pub next_key_marker: Option<String>,
+    pub prefix: Option<String>,
+    pub delimiter: Option<String>,
+    pub next_upload_id_marker: Option<String>,
+    pub max_uploads: Option<i32>,
+    pub is_truncated: Option<bool>,
+    pub uploads: Option<Vec<MultipartUpload>>,
+    pub common_prefixes: Option<Vec<CommonPrefix>>,
+    pub encoding_type: Option<String>,
+    pub request_charged: Option<String>,
+}
+impl Encode for ListMultipartUploadsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_MULTIPART_UPLOADS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_MULTIPART_UPLOADS_OUTPUT);
+        if let Some(v) = &self.bucket {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_marker {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_id_marker {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_key_marker {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_upload_id_marker {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_uploads {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.uploads {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[9]);
+            encode::list(
+                w,
+                S_LIST_MULTIPART_UPLOADS_OUTPUT.members[9].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.common_prefixes {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[10]);
+            encode::list(
+                w,
+                S_LIST_MULTIPART_UPLOADS_OUTPUT.members[10].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_LIST_MULTIPART_UPLOADS_OUTPUT.members[12]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListMultipartUploadsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListMultipartUploadsInput {
+    pub bucket: String,
+    pub delimiter: Option<String>,
+    pub encoding_type: Option<String>,
+    pub key_marker: Option<String>,
+    pub max_uploads: Option<i32>,
+    pub prefix: Option<String>,
+    pub upload_id_marker: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub request_payer: Option<String>,
+}
+impl Decode for ListMultipartUploadsInput {
+    const SCHEMA: &'static Schema = &S_LIST_MULTIPART_UPLOADS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_MULTIPART_UPLOADS_REQUEST.members;
+        let mut bucket = None;
+        let mut delimiter = None;
+        let mut encoding_type = None;
+        let mut key_marker = None;
+        let mut max_uploads = None;
+        let mut prefix = None;
+        let mut upload_id_marker = None;
+        let mut expected_bucket_owner = None;
+        let mut request_payer = None;
+        r.structure(&S_LIST_MULTIPART_UPLOADS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => delimiter = Some(Read::read(r, a, &m[1])?),
+                2 => encoding_type = Some(Read::read(r, a, &m[2])?),
+                3 => key_marker = Some(Read::read(r, a, &m[3])?),
+                4 => max_uploads = Some(Read::read(r, a, &m[4])?),
+                5 => prefix = Some(Read::read(r, a, &m[5])?),
+                6 => upload_id_marker = Some(Read::read(r, a, &m[6])?),
+                7 => expected_bucket_owner = Some(Read::read(r, a, &m[7])?),
+                8 => request_payer = Some(Read::read(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListMultipartUploadsInput {
+            bucket,
+            delimiter,
+            encoding_type,
+            key_marker,
+            max_uploads,
+            prefix,
+            upload_id_marker,
+            expected_bucket_owner,
+            request_payer,
+        })
+    }
+}
+/// `ListObjectVersionsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListObjectVersionsOutput {
+    pub is_truncated: Option<bool>,
+    pub key_marker: Option<String>,
+    pub version_id_marker: Option<String>,
+    pub next_key_marker: Option<String>,
+    pub next_version_id_marker: Option<String>,
+    pub versions: Option<Vec<ObjectVersion>>,
+    pub delete_markers: Option<Vec<DeleteMarkerEntry>>,
+    pub name: Option<String>,
+    pub prefix: Option<String>,
+    pub delimiter: Option<String>,
+    pub max_keys: Option<i32>,
+    pub common_prefixes: Option<Vec<CommonPrefix>>,
+    pub encoding_type: Option<String>,
+    pub request_charged: Option<String>,
+}
+impl Encode for ListObjectVersionsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_OBJECT_VERSIONS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_OBJECT_VERSIONS_OUTPUT);
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_marker {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id_marker {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_key_marker {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_version_id_marker {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.versions {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[5]);
+            encode::list(
+                w,
+                S_LIST_OBJECT_VERSIONS_OUTPUT.members[5].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.delete_markers {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[6]);
+            encode::list(
+                w,
+                S_LIST_OBJECT_VERSIONS_OUTPUT.members[6].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_keys {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.common_prefixes {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[11]);
+            encode::list(
+                w,
+                S_LIST_OBJECT_VERSIONS_OUTPUT.members[11].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[13]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListObjectVersionsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListObjectVersionsInput {
+    pub bucket: String,
+    pub delimiter: Option<String>,
+    pub encoding_type: Option<String>,
+    pub key_marker: Option<String>,
+    pub max_keys: Option<i32>,
+    pub prefix: Option<String>,
+    pub version_id_marker: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub request_payer: Option<String>,
+    pub optional_object_attributes: Option<Vec<String>>,
+}
+impl Decode for ListObjectVersionsInput {
+    const SCHEMA: &'static Schema = &S_LIST_OBJECT_VERSIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_OBJECT_VERSIONS_REQUEST.members;
+        let mut bucket = None;
+        let mut delimiter = None;
+        let mut encoding_type = None;
+        let mut key_marker = None;
+        let mut max_keys = None;
+        let mut prefix = None;
+        let mut version_id_marker = None;
+        let mut expected_bucket_owner = None;
+        let mut request_payer = None;
+        let mut optional_object_attributes = None;
+        r.structure(&S_LIST_OBJECT_VERSIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => delimiter = Some(Read::read(r, a, &m[1])?),
+                2 => encoding_type = Some(Read::read(r, a, &m[2])?),
+                3 => key_marker = Some(Read::read(r, a, &m[3])?),
+                4 => max_keys = Some(Read::read(r, a, &m[4])?),
+                5 => prefix = Some(Read::read(r, a, &m[5])?),
+                6 => version_id_marker = Some(Read::read(r, a, &m[6])?),
+                7 => expected_bucket_owner = Some(Read::read(r, a, &m[7])?),
+                8 => request_payer = Some(Read::read(r, a, &m[8])?),
+                9 => decode::list(
+                    r,
+                    a,
+                    &m[9],
+                    &mut optional_object_attributes,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListObjectVersionsInput {
+            bucket,
+            delimiter,
+            encoding_type,
+            key_marker,
+            max_keys,
+            prefix,
+            version_id_marker,
+            expected_bucket_owner,
+            request_payer,
+            optional_object_attributes,
+        })
+    }
+}
+/// `ListObjectsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListObjectsOutput {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub next_marker: Option<String>,
+    pub contents: Option<Vec<Object>>,
+    pub name: Option<String>,
+    pub prefix: Option<String>,
+    pub delimiter: Option<String>,
+    pub max_keys: Option<i32>,
+    pub common_prefixes: Option<Vec<CommonPrefix>>,
+    pub encoding_type: Option<String>,
+    pub request_charged: Option<String>,
+}
+impl Encode for ListObjectsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_OBJECTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_OBJECTS_OUTPUT);
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contents {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[3]);
+            encode::list(w, S_LIST_OBJECTS_OUTPUT.members[3].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_keys {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.common_prefixes {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[8]);
+            encode::list(w, S_LIST_OBJECTS_OUTPUT.members[8].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[10]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListObjectsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListObjectsInput {
+    pub bucket: String,
+    pub delimiter: Option<String>,
+    pub encoding_type: Option<String>,
+    pub marker: Option<String>,
+    pub max_keys: Option<i32>,
+    pub prefix: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub optional_object_attributes: Option<Vec<String>>,
+}
+impl Decode for ListObjectsInput {
+    const SCHEMA: &'static Schema = &S_LIST_OBJECTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_OBJECTS_REQUEST.members;
+        let mut bucket = None;
+        let mut delimiter = None;
+        let mut encoding_type = None;
+        let mut marker = None;
+        let mut max_keys = None;
+        let mut prefix = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut optional_object_attributes = None;
+        r.structure(&S_LIST_OBJECTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => delimiter = Some(Read::read(r, a, &m[1])?),
+                2 => encoding_type = Some(Read::read(r, a, &m[2])?),
+                3 => marker = Some(Read::read(r, a, &m[3])?),
+                4 => max_keys = Some(Read::read(r, a, &m[4])?),
+                5 => prefix = Some(Read::read(r, a, &m[5])?),
+                6 => request_payer = Some(Read::read(r, a, &m[6])?),
+                7 => expected_bucket_owner = Some(Read::read(r, a, &m[7])?),
+                8 => decode::list(
+                    r,
+                    a,
+                    &m[8],
+                    &mut optional_object_attributes,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListObjectsInput {
+            bucket,
+            delimiter,
+            encoding_type,
+            marker,
+            max_keys,
+            prefix,
+            request_payer,
+            expected_bucket_owner,
+            optional_object_attributes,
+        })
+    }
+}
+/// `ListObjectsV2Output`
+#[derive(Clone, Debug, Default)]
+pub struct ListObjectsV2Output {
+    pub is_truncated: Option<bool>,
+    pub contents: Option<Vec<Object>>,
+    pub name: Option<String>,
+    pub prefix: Option<String>,
+    pub delimiter: Option<String>,
+    pub max_keys: Option<i32>,
+    pub common_prefixes: Option<Vec<CommonPrefix>>,
+    pub encoding_type: Option<String>,
+    pub key_count: Option<i32>,
+    pub continuation_token: Option<String>,
+    pub next_continuation_token: Option<String>,
+    pub start_after: Option<String>,
+    pub request_charged: Option<String>,
+}
+impl Encode for ListObjectsV2Output {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_OBJECTS_V2_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_OBJECTS_V2_OUTPUT);
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contents {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[1]);
+            encode::list(w, S_LIST_OBJECTS_V2_OUTPUT.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_keys {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.common_prefixes {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[6]);
+            encode::list(w, S_LIST_OBJECTS_V2_OUTPUT.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_count {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.continuation_token {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_continuation_token {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.start_after {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[12]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListObjectsV2Request`
+#[derive(Clone, Debug, Default)]
+pub struct ListObjectsV2Input {
+    pub bucket: String,
+    pub delimiter: Option<String>,
+    pub encoding_type: Option<String>,
+    pub max_keys: Option<i32>,
+    pub prefix: Option<String>,
+    pub continuation_token: Option<String>,
+    pub fetch_owner: Option<bool>,
+    pub start_after: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub optional_object_attributes: Option<Vec<String>>,
+}
+impl Decode for ListObjectsV2Input {
+    const SCHEMA: &'static Schema = &S_LIST_OBJECTS_V2_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_OBJECTS_V2_REQUEST.members;
+        let mut bucket = None;
+        let mut delimiter = None;
+        let mut encoding_type = None;
+        let mut max_keys = None;
+        let mut prefix = None;
+        let mut continuation_token = None;
+        let mut fetch_owner = None;
+        let mut start_after = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut optional_object_attributes = None;
+        r.structure(&S_LIST_OBJECTS_V2_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => delimiter = Some(Read::read(r, a, &m[1])?),
+                2 => encoding_type = Some(Read::read(r, a, &m[2])?),
+                3 => max_keys = Some(Read::read(r, a, &m[3])?),
+                4 => prefix = Some(Read::read(r, a, &m[4])?),
+                5 => continuation_token = Some(Read::read(r, a, &m[5])?),
+                6 => fetch_owner = Some(Read::read(r, a, &m[6])?),
+                7 => start_after = Some(Read::read(r, a, &m[7])?),
+                8 => request_payer = Some(Read::read(r, a, &m[8])?),
+                9 => expected_bucket_owner = Some(Read::read(r, a, &m[9])?),
+                10 => decode::list(
+                    r,
+                    a,
+                    &m[10],
+                    &mut optional_object_attributes,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListObjectsV2Input {
+            bucket,
+            delimiter,
+            encoding_type,
+            max_keys,
+            prefix,
+            continuation_token,
+            fetch_owner,
+            start_after,
+            request_payer,
+            expected_bucket_owner,
+            optional_object_attributes,
+        })
+    }
+}
+/// `ListPartsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListPartsOutput {
+    pub abort_date: Option<Timestamp>,
+    pub abort_rule_id: Option<String>,
+    pub bucket: Option<String>,
+    pub key: Option<String>,
+    pub upload_id: Option<String>,
+    pub part_number_marker: Option<i32>,
+    pub next_part_number_marker: Option<i32>,
+    pub max_parts: Option<i32>,
+    pub is_truncated: Option<bool>,
+    pub parts: Option<Vec<Part>>,
+    pub initiator: Option<Initiator>,
+    pub owner: Option<Owner>,
+    pub storage_class: Option<String>,
+    pub request_charged: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub checksum_type: Option<String>,
+    pub version_id: Option<String>,
+}
+impl Encode for ListPartsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_PARTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_PARTS_OUTPUT);
+        if let Some(v) = &self.abort_date {
+            w.member(&S_LIST_PARTS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.abort_rule_id {
+            w.member(&S_LIST_PARTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket {
+            w.member(&S_LIST_PARTS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key {
+            w.member(&S_LIST_PARTS_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_id {
+            w.member(&S_LIST_PARTS_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.part_number_marker {
+            w.member(&S_LIST_PARTS_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_part_number_marker {
+            w.member(&S_LIST_PARTS_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_parts {
+            w.member(&S_LIST_PARTS_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_PARTS_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.parts {
+            w.member(&S_LIST_PARTS_OUTPUT.members[9]);
+            encode::list(w, S_LIST_PARTS_OUTPUT.members[9].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.initiator {
+            w.member(&S_LIST_PARTS_OUTPUT.members[10]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.owner {
+            w.member(&S_LIST_PARTS_OUTPUT.members[11]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_LIST_PARTS_OUTPUT.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_LIST_PARTS_OUTPUT.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_algorithm {
+            w.member(&S_LIST_PARTS_OUTPUT.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_LIST_PARTS_OUTPUT.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_LIST_PARTS_OUTPUT.members[16]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPartsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPartsInput {
+    pub bucket: String,
+    pub key: String,
+    pub max_parts: Option<i32>,
+    pub part_number_marker: Option<i32>,
+    pub upload_id: String,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+}
+impl Decode for ListPartsInput {
+    const SCHEMA: &'static Schema = &S_LIST_PARTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_PARTS_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut max_parts = None;
+        let mut part_number_marker = None;
+        let mut upload_id = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        r.structure(&S_LIST_PARTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => max_parts = Some(Read::read(r, a, &m[2])?),
+                3 => part_number_marker = Some(Read::read(r, a, &m[3])?),
+                4 => upload_id = Some(Read::read(r, a, &m[4])?),
+                5 => request_payer = Some(Read::read(r, a, &m[5])?),
+                6 => expected_bucket_owner = Some(Read::read(r, a, &m[6])?),
+                7 => sse_customer_algorithm = Some(Read::read(r, a, &m[7])?),
+                8 => sse_customer_key = Some(Read::read(r, a, &m[8])?),
+                9 => sse_customer_key_md5 = Some(Read::read(r, a, &m[9])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        if upload_id.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(bucket), Some(key), Some(upload_id)) = (bucket, key, upload_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPartsInput {
+            bucket,
+            key,
+            max_parts,
+            part_number_marker,
+            upload_id,
+            request_payer,
+            expected_bucket_owner,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+        })
+    }
+}
 /// `LocationInfo`
 #[derive(Clone, Debug, Default)]
 pub struct LocationInfo {
@@ -764,6 +8315,1057 @@ impl Decode for LocationInfo {
             Ok(())
         })?;
         Ok(LocationInfo { r#type, name })
+    }
+}
+/// `LoggingEnabled`
+#[derive(Clone, Debug, Default)]
+pub struct LoggingEnabled {
+    pub target_bucket: String,
+    pub target_grants: Option<Vec<TargetGrant>>,
+    pub target_prefix: String,
+    pub target_object_key_format: Option<TargetObjectKeyFormat>,
+}
+impl Decode for LoggingEnabled {
+    const SCHEMA: &'static Schema = &S_LOGGING_ENABLED;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LOGGING_ENABLED.members;
+        let mut target_bucket = None;
+        let mut target_grants = None;
+        let mut target_prefix = None;
+        let mut target_object_key_format = None;
+        r.structure(&S_LOGGING_ENABLED, &mut |r, i| {
+            match i {
+                0 => target_bucket = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut target_grants,
+                    decode::nested::<TargetGrant>,
+                )?,
+                2 => target_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => target_object_key_format = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if target_bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if target_prefix.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(target_bucket), Some(target_prefix)) = (target_bucket, target_prefix) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(LoggingEnabled {
+            target_bucket,
+            target_grants,
+            target_prefix,
+            target_object_key_format,
+        })
+    }
+}
+impl Encode for LoggingEnabled {
+    fn schema(&self) -> &'static Schema {
+        &S_LOGGING_ENABLED
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOGGING_ENABLED);
+        {
+            let v = &self.target_bucket;
+            w.member(&S_LOGGING_ENABLED.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.target_grants {
+            w.member(&S_LOGGING_ENABLED.members[1]);
+            encode::list(w, S_LOGGING_ENABLED.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        {
+            let v = &self.target_prefix;
+            w.member(&S_LOGGING_ENABLED.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.target_object_key_format {
+            w.member(&S_LOGGING_ENABLED.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MetadataEntry`
+#[derive(Clone, Debug, Default)]
+pub struct MetadataEntry {
+    pub name: Option<String>,
+    pub value: Option<String>,
+}
+impl Decode for MetadataEntry {
+    const SCHEMA: &'static Schema = &S_METADATA_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_METADATA_ENTRY.members;
+        let mut name = None;
+        let mut value = None;
+        r.structure(&S_METADATA_ENTRY, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => value = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(MetadataEntry { name, value })
+    }
+}
+/// `Metrics`
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub status: String,
+    pub event_threshold: Option<ReplicationTimeValue>,
+}
+impl Decode for Metrics {
+    const SCHEMA: &'static Schema = &S_METRICS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_METRICS.members;
+        let mut status = None;
+        let mut event_threshold = None;
+        r.structure(&S_METRICS, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                1 => event_threshold = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(status),) = (status,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Metrics {
+            status,
+            event_threshold,
+        })
+    }
+}
+impl Encode for Metrics {
+    fn schema(&self) -> &'static Schema {
+        &S_METRICS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRICS);
+        {
+            let v = &self.status;
+            w.member(&S_METRICS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_threshold {
+            w.member(&S_METRICS.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MetricsAndOperator`
+#[derive(Clone, Debug, Default)]
+pub struct MetricsAndOperator {
+    pub prefix: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub access_point_arn: Option<String>,
+}
+impl Decode for MetricsAndOperator {
+    const SCHEMA: &'static Schema = &S_METRICS_AND_OPERATOR;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_METRICS_AND_OPERATOR.members;
+        let mut prefix = None;
+        let mut tags = None;
+        let mut access_point_arn = None;
+        r.structure(&S_METRICS_AND_OPERATOR, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                2 => access_point_arn = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(MetricsAndOperator {
+            prefix,
+            tags,
+            access_point_arn,
+        })
+    }
+}
+impl Encode for MetricsAndOperator {
+    fn schema(&self) -> &'static Schema {
+        &S_METRICS_AND_OPERATOR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRICS_AND_OPERATOR);
+        if let Some(v) = &self.prefix {
+            w.member(&S_METRICS_AND_OPERATOR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_METRICS_AND_OPERATOR.members[1]);
+            encode::list(w, S_METRICS_AND_OPERATOR.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.access_point_arn {
+            w.member(&S_METRICS_AND_OPERATOR.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MetricsConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct MetricsConfiguration {
+    pub id: String,
+    pub filter: Option<MetricsFilter>,
+}
+impl Decode for MetricsConfiguration {
+    const SCHEMA: &'static Schema = &S_METRICS_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_METRICS_CONFIGURATION.members;
+        let mut id = None;
+        let mut filter = None;
+        r.structure(&S_METRICS_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => filter = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(id),) = (id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(MetricsConfiguration { id, filter })
+    }
+}
+impl Encode for MetricsConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_METRICS_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRICS_CONFIGURATION);
+        {
+            let v = &self.id;
+            w.member(&S_METRICS_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_METRICS_CONFIGURATION.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MetricsFilter`
+#[derive(Clone, Debug, Default)]
+pub struct MetricsFilter {
+    pub prefix: Option<String>,
+    pub tag: Option<Tag>,
+    pub access_point_arn: Option<String>,
+    pub and: Option<MetricsAndOperator>,
+}
+impl Decode for MetricsFilter {
+    const SCHEMA: &'static Schema = &S_METRICS_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_METRICS_FILTER.members;
+        let mut prefix = None;
+        let mut tag = None;
+        let mut access_point_arn = None;
+        let mut and = None;
+        r.structure(&S_METRICS_FILTER, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => tag = Some(decode::nested(r, a, &m[1])?),
+                2 => access_point_arn = Some(Read::read(r, a, &m[2])?),
+                3 => and = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(MetricsFilter {
+            prefix,
+            tag,
+            access_point_arn,
+            and,
+        })
+    }
+}
+impl Encode for MetricsFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_METRICS_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRICS_FILTER);
+        if let Some(v) = &self.prefix {
+            w.member(&S_METRICS_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tag {
+            w.member(&S_METRICS_FILTER.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.access_point_arn {
+            w.member(&S_METRICS_FILTER.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.and {
+            w.member(&S_METRICS_FILTER.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MultipartUpload`
+#[derive(Clone, Debug, Default)]
+pub struct MultipartUpload {
+    pub upload_id: Option<String>,
+    pub key: Option<String>,
+    pub initiated: Option<Timestamp>,
+    pub storage_class: Option<String>,
+    pub owner: Option<Owner>,
+    pub initiator: Option<Initiator>,
+    pub checksum_algorithm: Option<String>,
+    pub checksum_type: Option<String>,
+    pub version_id: Option<String>,
+}
+impl Encode for MultipartUpload {
+    fn schema(&self) -> &'static Schema {
+        &S_MULTIPART_UPLOAD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_MULTIPART_UPLOAD);
+        if let Some(v) = &self.upload_id {
+            w.member(&S_MULTIPART_UPLOAD.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key {
+            w.member(&S_MULTIPART_UPLOAD.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.initiated {
+            w.member(&S_MULTIPART_UPLOAD.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_MULTIPART_UPLOAD.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.owner {
+            w.member(&S_MULTIPART_UPLOAD.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.initiator {
+            w.member(&S_MULTIPART_UPLOAD.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.checksum_algorithm {
+            w.member(&S_MULTIPART_UPLOAD.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_MULTIPART_UPLOAD.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_MULTIPART_UPLOAD.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `NoncurrentVersionExpiration`
+#[derive(Clone, Debug, Default)]
+pub struct NoncurrentVersionExpiration {
+    pub noncurrent_days: Option<i32>,
+    pub newer_noncurrent_versions: Option<i32>,
+}
+impl Decode for NoncurrentVersionExpiration {
+    const SCHEMA: &'static Schema = &S_NONCURRENT_VERSION_EXPIRATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_NONCURRENT_VERSION_EXPIRATION.members;
+        let mut noncurrent_days = None;
+        let mut newer_noncurrent_versions = None;
+        r.structure(&S_NONCURRENT_VERSION_EXPIRATION, &mut |r, i| {
+            match i {
+                0 => noncurrent_days = Some(Read::read(r, a, &m[0])?),
+                1 => newer_noncurrent_versions = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(NoncurrentVersionExpiration {
+            noncurrent_days,
+            newer_noncurrent_versions,
+        })
+    }
+}
+impl Encode for NoncurrentVersionExpiration {
+    fn schema(&self) -> &'static Schema {
+        &S_NONCURRENT_VERSION_EXPIRATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_NONCURRENT_VERSION_EXPIRATION);
+        if let Some(v) = &self.noncurrent_days {
+            w.member(&S_NONCURRENT_VERSION_EXPIRATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.newer_noncurrent_versions {
+            w.member(&S_NONCURRENT_VERSION_EXPIRATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `NoncurrentVersionTransition`
+#[derive(Clone, Debug, Default)]
+pub struct NoncurrentVersionTransition {
+    pub noncurrent_days: Option<i32>,
+    pub storage_class: Option<String>,
+    pub newer_noncurrent_versions: Option<i32>,
+}
+impl Decode for NoncurrentVersionTransition {
+    const SCHEMA: &'static Schema = &S_NONCURRENT_VERSION_TRANSITION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_NONCURRENT_VERSION_TRANSITION.members;
+        let mut noncurrent_days = None;
+        let mut storage_class = None;
+        let mut newer_noncurrent_versions = None;
+        r.structure(&S_NONCURRENT_VERSION_TRANSITION, &mut |r, i| {
+            match i {
+                0 => noncurrent_days = Some(Read::read(r, a, &m[0])?),
+                1 => storage_class = Some(Read::read(r, a, &m[1])?),
+                2 => newer_noncurrent_versions = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(NoncurrentVersionTransition {
+            noncurrent_days,
+            storage_class,
+            newer_noncurrent_versions,
+        })
+    }
+}
+impl Encode for NoncurrentVersionTransition {
+    fn schema(&self) -> &'static Schema {
+        &S_NONCURRENT_VERSION_TRANSITION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_NONCURRENT_VERSION_TRANSITION);
+        if let Some(v) = &self.noncurrent_days {
+            w.member(&S_NONCURRENT_VERSION_TRANSITION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_NONCURRENT_VERSION_TRANSITION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.newer_noncurrent_versions {
+            w.member(&S_NONCURRENT_VERSION_TRANSITION.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `NotificationConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct NotificationConfiguration {
+    pub topic_configurations: Option<Vec<TopicConfiguration>>,
+    pub queue_configurations: Option<Vec<QueueConfiguration>>,
+    pub lambda_function_configurations: Option<Vec<LambdaFunctionConfiguration>>,
+    pub event_bridge_configuration: Option<EventBridgeConfiguration>,
+}
+impl Decode for NotificationConfiguration {
+    const SCHEMA: &'static Schema = &S_NOTIFICATION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_NOTIFICATION_CONFIGURATION.members;
+        let mut topic_configurations = None;
+        let mut queue_configurations = None;
+        let mut lambda_function_configurations = None;
+        let mut event_bridge_configuration = None;
+        r.structure(&S_NOTIFICATION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut topic_configurations,
+                    decode::nested::<TopicConfiguration>,
+                )?,
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut queue_configurations,
+                    decode::nested::<QueueConfiguration>,
+                )?,
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut lambda_function_configurations,
+                    decode::nested::<LambdaFunctionConfiguration>,
+                )?,
+                3 => event_bridge_configuration = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(NotificationConfiguration {
+            topic_configurations,
+            queue_configurations,
+            lambda_function_configurations,
+            event_bridge_configuration,
+        })
+    }
+}
+impl Encode for NotificationConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_NOTIFICATION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_NOTIFICATION_CONFIGURATION);
+        if let Some(v) = &self.topic_configurations {
+            w.member(&S_NOTIFICATION_CONFIGURATION.members[0]);
+            encode::list(
+                w,
+                S_NOTIFICATION_CONFIGURATION.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.queue_configurations {
+            w.member(&S_NOTIFICATION_CONFIGURATION.members[1]);
+            encode::list(
+                w,
+                S_NOTIFICATION_CONFIGURATION.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.lambda_function_configurations {
+            w.member(&S_NOTIFICATION_CONFIGURATION.members[2]);
+            encode::list(
+                w,
+                S_NOTIFICATION_CONFIGURATION.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.event_bridge_configuration {
+            w.member(&S_NOTIFICATION_CONFIGURATION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `NotificationConfigurationFilter`
+#[derive(Clone, Debug, Default)]
+pub struct NotificationConfigurationFilter {
+    pub key: Option<S3KeyFilter>,
+}
+impl Decode for NotificationConfigurationFilter {
+    const SCHEMA: &'static Schema = &S_NOTIFICATION_CONFIGURATION_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_NOTIFICATION_CONFIGURATION_FILTER.members;
+        let mut key = None;
+        r.structure(&S_NOTIFICATION_CONFIGURATION_FILTER, &mut |r, i| {
+            match i {
+                0 => key = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(NotificationConfigurationFilter { key })
+    }
+}
+impl Encode for NotificationConfigurationFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_NOTIFICATION_CONFIGURATION_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_NOTIFICATION_CONFIGURATION_FILTER);
+        if let Some(v) = &self.key {
+            w.member(&S_NOTIFICATION_CONFIGURATION_FILTER.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Object`
+#[derive(Clone, Debug, Default)]
+pub struct Object {
+    pub key: Option<String>,
+    pub last_modified: Option<Timestamp>,
+    pub e_tag: Option<String>,
+    pub checksum_algorithm: Option<Vec<String>>,
+    pub checksum_type: Option<String>,
+    pub size: Option<i64>,
+    pub storage_class: Option<String>,
+    pub owner: Option<Owner>,
+    pub restore_status: Option<RestoreStatus>,
+}
+impl Encode for Object {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT);
+        if let Some(v) = &self.key {
+            w.member(&S_OBJECT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_OBJECT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.e_tag {
+            w.member(&S_OBJECT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_algorithm {
+            w.member(&S_OBJECT.members[3]);
+            encode::list(w, S_OBJECT.members[3].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_OBJECT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.size {
+            w.member(&S_OBJECT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_OBJECT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.owner {
+            w.member(&S_OBJECT.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.restore_status {
+            w.member(&S_OBJECT.members[8]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ObjectIdentifier`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectIdentifier {
+    pub key: String,
+    pub version_id: Option<String>,
+    pub e_tag: Option<String>,
+    pub last_modified_time: Option<Timestamp>,
+    pub size: Option<i64>,
+}
+impl Decode for ObjectIdentifier {
+    const SCHEMA: &'static Schema = &S_OBJECT_IDENTIFIER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OBJECT_IDENTIFIER.members;
+        let mut key = None;
+        let mut version_id = None;
+        let mut e_tag = None;
+        let mut last_modified_time = None;
+        let mut size = None;
+        r.structure(&S_OBJECT_IDENTIFIER, &mut |r, i| {
+            match i {
+                0 => key = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                2 => e_tag = Some(Read::read(r, a, &m[2])?),
+                3 => last_modified_time = Some(Read::read(r, a, &m[3])?),
+                4 => size = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(key),) = (key,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ObjectIdentifier {
+            key,
+            version_id,
+            e_tag,
+            last_modified_time,
+            size,
+        })
+    }
+}
+/// `ObjectLockConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectLockConfiguration {
+    pub object_lock_enabled: Option<String>,
+    pub rule: Option<ObjectLockRule>,
+}
+impl Decode for ObjectLockConfiguration {
+    const SCHEMA: &'static Schema = &S_OBJECT_LOCK_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OBJECT_LOCK_CONFIGURATION.members;
+        let mut object_lock_enabled = None;
+        let mut rule = None;
+        r.structure(&S_OBJECT_LOCK_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => object_lock_enabled = Some(Read::read(r, a, &m[0])?),
+                1 => rule = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ObjectLockConfiguration {
+            object_lock_enabled,
+            rule,
+        })
+    }
+}
+impl Encode for ObjectLockConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT_LOCK_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT_LOCK_CONFIGURATION);
+        if let Some(v) = &self.object_lock_enabled {
+            w.member(&S_OBJECT_LOCK_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.rule {
+            w.member(&S_OBJECT_LOCK_CONFIGURATION.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ObjectLockLegalHold`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectLockLegalHold {
+    pub status: Option<String>,
+}
+impl Decode for ObjectLockLegalHold {
+    const SCHEMA: &'static Schema = &S_OBJECT_LOCK_LEGAL_HOLD;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OBJECT_LOCK_LEGAL_HOLD.members;
+        let mut status = None;
+        r.structure(&S_OBJECT_LOCK_LEGAL_HOLD, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ObjectLockLegalHold { status })
+    }
+}
+impl Encode for ObjectLockLegalHold {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT_LOCK_LEGAL_HOLD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT_LOCK_LEGAL_HOLD);
+        if let Some(v) = &self.status {
+            w.member(&S_OBJECT_LOCK_LEGAL_HOLD.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ObjectLockRetention`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectLockRetention {
+    pub mode: Option<String>,
+    pub retain_until_date: Option<Timestamp>,
+    pub event_hold: Option<String>,
+    pub event_hold_duration: Option<EventHoldDuration>,
+}
+impl Decode for ObjectLockRetention {
+    const SCHEMA: &'static Schema = &S_OBJECT_LOCK_RETENTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OBJECT_LOCK_RETENTION.members;
+        let mut mode = None;
+        let mut retain_until_date = None;
+        let mut event_hold = None;
+        let mut event_hold_duration = None;
+        r.structure(&S_OBJECT_LOCK_RETENTION, &mut |r, i| {
+            match i {
+                0 => mode = Some(Read::read(r, a, &m[0])?),
+                1 => retain_until_date = Some(Read::read(r, a, &m[1])?),
+                2 => event_hold = Some(Read::read(r, a, &m[2])?),
+                3 => event_hold_duration = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ObjectLockRetention {
+            mode,
+            retain_until_date,
+            event_hold,
+            event_hold_duration,
+        })
+    }
+}
+impl Encode for ObjectLockRetention {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT_LOCK_RETENTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT_LOCK_RETENTION);
+        if let Some(v) = &self.mode {
+            w.member(&S_OBJECT_LOCK_RETENTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.retain_until_date {
+            w.member(&S_OBJECT_LOCK_RETENTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_hold {
+            w.member(&S_OBJECT_LOCK_RETENTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_hold_duration {
+            w.member(&S_OBJECT_LOCK_RETENTION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ObjectLockRule`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectLockRule {
+    pub default_retention: Option<DefaultRetention>,
+}
+impl Decode for ObjectLockRule {
+    const SCHEMA: &'static Schema = &S_OBJECT_LOCK_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OBJECT_LOCK_RULE.members;
+        let mut default_retention = None;
+        r.structure(&S_OBJECT_LOCK_RULE, &mut |r, i| {
+            match i {
+                0 => default_retention = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ObjectLockRule { default_retention })
+    }
+}
+impl Encode for ObjectLockRule {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT_LOCK_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT_LOCK_RULE);
+        if let Some(v) = &self.default_retention {
+            w.member(&S_OBJECT_LOCK_RULE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ObjectPart`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectPart {
+    pub part_number: Option<i32>,
+    pub size: Option<i64>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+}
+impl Encode for ObjectPart {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT_PART
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT_PART);
+        if let Some(v) = &self.part_number {
+            w.member(&S_OBJECT_PART.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.size {
+            w.member(&S_OBJECT_PART.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_OBJECT_PART.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_OBJECT_PART.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_OBJECT_PART.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_OBJECT_PART.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_OBJECT_PART.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_OBJECT_PART.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_OBJECT_PART.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_OBJECT_PART.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_OBJECT_PART.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_OBJECT_PART.members[11]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ObjectVersion`
+#[derive(Clone, Debug, Default)]
+pub struct ObjectVersion {
+    pub e_tag: Option<String>,
+    pub checksum_algorithm: Option<Vec<String>>,
+    pub checksum_type: Option<String>,
+    pub size: Option<i64>,
+    pub storage_class: Option<String>,
+    pub key: Option<String>,
+    pub version_id: Option<String>,
+    pub is_latest: Option<bool>,
+    pub last_modified: Option<Timestamp>,
+    pub owner: Option<Owner>,
+    pub restore_status: Option<RestoreStatus>,
+}
+impl Encode for ObjectVersion {
+    fn schema(&self) -> &'static Schema {
+        &S_OBJECT_VERSION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OBJECT_VERSION);
+        if let Some(v) = &self.e_tag {
+            w.member(&S_OBJECT_VERSION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_algorithm {
+            w.member(&S_OBJECT_VERSION.members[1]);
+            encode::list(w, S_OBJECT_VERSION.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.checksum_type {
+            w.member(&S_OBJECT_VERSION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.size {
+            w.member(&S_OBJECT_VERSION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_OBJECT_VERSION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key {
+            w.member(&S_OBJECT_VERSION.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_OBJECT_VERSION.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_latest {
+            w.member(&S_OBJECT_VERSION.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_OBJECT_VERSION.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.owner {
+            w.member(&S_OBJECT_VERSION.members[9]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.restore_status {
+            w.member(&S_OBJECT_VERSION.members[10]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `OutputLocation`
+#[derive(Clone, Debug, Default)]
+pub struct OutputLocation {
+    pub s3: Option<S3Location>,
+}
+impl Decode for OutputLocation {
+    const SCHEMA: &'static Schema = &S_OUTPUT_LOCATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OUTPUT_LOCATION.members;
+        let mut s3 = None;
+        r.structure(&S_OUTPUT_LOCATION, &mut |r, i| {
+            match i {
+                0 => s3 = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(OutputLocation { s3 })
+    }
+}
+/// `OutputSerialization`
+#[derive(Clone, Debug, Default)]
+pub struct OutputSerialization {
+    pub csv: Option<CSVOutput>,
+    pub json: Option<JSONOutput>,
+}
+impl Decode for OutputSerialization {
+    const SCHEMA: &'static Schema = &S_OUTPUT_SERIALIZATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OUTPUT_SERIALIZATION.members;
+        let mut csv = None;
+        let mut json = None;
+        r.structure(&S_OUTPUT_SERIALIZATION, &mut |r, i| {
+            match i {
+                0 => csv = Some(decode::nested(r, a, &m[0])?),
+                1 => json = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(OutputSerialization { csv, json })
     }
 }
 /// `Owner`
@@ -804,6 +9406,349 @@ impl Encode for Owner {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `OwnershipControls`
+#[derive(Clone, Debug, Default)]
+pub struct OwnershipControls {
+    pub rules: Vec<OwnershipControlsRule>,
+}
+impl Decode for OwnershipControls {
+    const SCHEMA: &'static Schema = &S_OWNERSHIP_CONTROLS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OWNERSHIP_CONTROLS.members;
+        let mut rules = None;
+        r.structure(&S_OWNERSHIP_CONTROLS, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut rules,
+                    decode::nested::<OwnershipControlsRule>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if rules.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(rules),) = (rules,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(OwnershipControls { rules })
+    }
+}
+impl Encode for OwnershipControls {
+    fn schema(&self) -> &'static Schema {
+        &S_OWNERSHIP_CONTROLS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OWNERSHIP_CONTROLS);
+        {
+            let v = &self.rules;
+            w.member(&S_OWNERSHIP_CONTROLS.members[0]);
+            encode::list(w, S_OWNERSHIP_CONTROLS.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `OwnershipControlsRule`
+#[derive(Clone, Debug, Default)]
+pub struct OwnershipControlsRule {
+    pub object_ownership: String,
+}
+impl Decode for OwnershipControlsRule {
+    const SCHEMA: &'static Schema = &S_OWNERSHIP_CONTROLS_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OWNERSHIP_CONTROLS_RULE.members;
+        let mut object_ownership = None;
+        r.structure(&S_OWNERSHIP_CONTROLS_RULE, &mut |r, i| {
+            match i {
+                0 => object_ownership = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if object_ownership.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(object_ownership),) = (object_ownership,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(OwnershipControlsRule { object_ownership })
+    }
+}
+impl Encode for OwnershipControlsRule {
+    fn schema(&self) -> &'static Schema {
+        &S_OWNERSHIP_CONTROLS_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OWNERSHIP_CONTROLS_RULE);
+        {
+            let v = &self.object_ownership;
+            w.member(&S_OWNERSHIP_CONTROLS_RULE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ParquetInput`
+#[derive(Clone, Debug, Default)]
+pub struct ParquetInput {}
+impl Decode for ParquetInput {
+    const SCHEMA: &'static Schema = &S_PARQUET_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_PARQUET_INPUT, &mut |_, _| Ok(()))?;
+        Ok(ParquetInput {
+            ..Default::default()
+        })
+    }
+}
+/// `Part`
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    pub part_number: Option<i32>,
+    pub last_modified: Option<Timestamp>,
+    pub e_tag: Option<String>,
+    pub size: Option<i64>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+}
+impl Encode for Part {
+    fn schema(&self) -> &'static Schema {
+        &S_PART
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PART);
+        if let Some(v) = &self.part_number {
+            w.member(&S_PART.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_PART.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.e_tag {
+            w.member(&S_PART.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.size {
+            w.member(&S_PART.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_PART.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_PART.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_PART.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_PART.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_PART.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_PART.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_PART.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_PART.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_PART.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_PART.members[13]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PartitionedPrefix`
+#[derive(Clone, Debug, Default)]
+pub struct PartitionedPrefix {
+    pub partition_date_source: Option<String>,
+}
+impl Decode for PartitionedPrefix {
+    const SCHEMA: &'static Schema = &S_PARTITIONED_PREFIX;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PARTITIONED_PREFIX.members;
+        let mut partition_date_source = None;
+        r.structure(&S_PARTITIONED_PREFIX, &mut |r, i| {
+            match i {
+                0 => partition_date_source = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(PartitionedPrefix {
+            partition_date_source,
+        })
+    }
+}
+impl Encode for PartitionedPrefix {
+    fn schema(&self) -> &'static Schema {
+        &S_PARTITIONED_PREFIX
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PARTITIONED_PREFIX);
+        if let Some(v) = &self.partition_date_source {
+            w.member(&S_PARTITIONED_PREFIX.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyStatus`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyStatus {
+    pub is_public: Option<bool>,
+}
+impl Encode for PolicyStatus {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_STATUS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_STATUS);
+        if let Some(v) = &self.is_public {
+            w.member(&S_POLICY_STATUS.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PublicAccessBlockConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct PublicAccessBlockConfiguration {
+    pub block_public_acls: Option<bool>,
+    pub ignore_public_acls: Option<bool>,
+    pub block_public_policy: Option<bool>,
+    pub restrict_public_buckets: Option<bool>,
+}
+impl Decode for PublicAccessBlockConfiguration {
+    const SCHEMA: &'static Schema = &S_PUBLIC_ACCESS_BLOCK_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUBLIC_ACCESS_BLOCK_CONFIGURATION.members;
+        let mut block_public_acls = None;
+        let mut ignore_public_acls = None;
+        let mut block_public_policy = None;
+        let mut restrict_public_buckets = None;
+        r.structure(&S_PUBLIC_ACCESS_BLOCK_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => block_public_acls = Some(Read::read(r, a, &m[0])?),
+                1 => ignore_public_acls = Some(Read::read(r, a, &m[1])?),
+                2 => block_public_policy = Some(Read::read(r, a, &m[2])?),
+                3 => restrict_public_buckets = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(PublicAccessBlockConfiguration {
+            block_public_acls,
+            ignore_public_acls,
+            block_public_policy,
+            restrict_public_buckets,
+        })
+    }
+}
+impl Encode for PublicAccessBlockConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_PUBLIC_ACCESS_BLOCK_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUBLIC_ACCESS_BLOCK_CONFIGURATION);
+        if let Some(v) = &self.block_public_acls {
+            w.member(&S_PUBLIC_ACCESS_BLOCK_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ignore_public_acls {
+            w.member(&S_PUBLIC_ACCESS_BLOCK_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.block_public_policy {
+            w.member(&S_PUBLIC_ACCESS_BLOCK_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.restrict_public_buckets {
+            w.member(&S_PUBLIC_ACCESS_BLOCK_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutBucketAccelerateConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketAccelerateConfigurationInput {
+    pub bucket: String,
+    pub accelerate_configuration: AccelerateConfiguration,
+    pub expected_bucket_owner: Option<String>,
+    pub checksum_algorithm: Option<String>,
+}
+impl Decode for PutBucketAccelerateConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_ACCELERATE_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_ACCELERATE_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut accelerate_configuration = None;
+        let mut expected_bucket_owner = None;
+        let mut checksum_algorithm = None;
+        r.structure(
+            &S_PUT_BUCKET_ACCELERATE_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => accelerate_configuration = Some(decode::nested(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    3 => checksum_algorithm = Some(Read::read(r, a, &m[3])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if accelerate_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(accelerate_configuration)) = (bucket, accelerate_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketAccelerateConfigurationInput {
+            bucket,
+            accelerate_configuration,
+            expected_bucket_owner,
+            checksum_algorithm,
+        })
     }
 }
 /// `PutBucketAclRequest`
@@ -870,6 +9815,1055 @@ impl Decode for PutBucketAclInput {
             grant_read_acp,
             grant_write,
             grant_write_acp,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketAnalyticsConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketAnalyticsConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub analytics_configuration: AnalyticsConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketAnalyticsConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_ANALYTICS_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_ANALYTICS_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut analytics_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_PUT_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => analytics_configuration = Some(decode::nested(r, a, &m[2])?),
+                    3 => expected_bucket_owner = Some(Read::read(r, a, &m[3])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        if analytics_configuration.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(bucket), Some(id), Some(analytics_configuration)) =
+            (bucket, id, analytics_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketAnalyticsConfigurationInput {
+            bucket,
+            id,
+            analytics_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketCorsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketCorsInput {
+    pub bucket: String,
+    pub cors_configuration: CORSConfiguration,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketCorsInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_CORS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_CORS_REQUEST.members;
+        let mut bucket = None;
+        let mut cors_configuration = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_CORS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => cors_configuration = Some(decode::nested(r, a, &m[1])?),
+                2 => content_md5 = Some(Read::read(r, a, &m[2])?),
+                3 => checksum_algorithm = Some(Read::read(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if cors_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(cors_configuration)) = (bucket, cors_configuration) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketCorsInput {
+            bucket,
+            cors_configuration,
+            content_md5,
+            checksum_algorithm,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketEncryptionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketEncryptionInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub server_side_encryption_configuration: ServerSideEncryptionConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketEncryptionInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_ENCRYPTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_ENCRYPTION_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut server_side_encryption_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_ENCRYPTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => server_side_encryption_configuration = Some(decode::nested(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if server_side_encryption_configuration.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(server_side_encryption_configuration)) =
+            (bucket, server_side_encryption_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketEncryptionInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            server_side_encryption_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketIntelligentTieringConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketIntelligentTieringConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub expected_bucket_owner: Option<String>,
+    pub intelligent_tiering_configuration: IntelligentTieringConfiguration,
+}
+impl Decode for PutBucketIntelligentTieringConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut expected_bucket_owner = None;
+        let mut intelligent_tiering_configuration = None;
+        r.structure(
+            &S_PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    3 => intelligent_tiering_configuration = Some(decode::nested(r, a, &m[3])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        if intelligent_tiering_configuration.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(id), Some(intelligent_tiering_configuration)) =
+            (bucket, id, intelligent_tiering_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketIntelligentTieringConfigurationInput {
+            bucket,
+            id,
+            expected_bucket_owner,
+            intelligent_tiering_configuration,
+        })
+    }
+}
+/// `PutBucketInventoryConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketInventoryConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub inventory_configuration: InventoryConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketInventoryConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut inventory_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(
+            &S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => id = Some(Read::read(r, a, &m[1])?),
+                    2 => inventory_configuration = Some(decode::nested(r, a, &m[2])?),
+                    3 => expected_bucket_owner = Some(Read::read(r, a, &m[3])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        if inventory_configuration.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(bucket), Some(id), Some(inventory_configuration)) =
+            (bucket, id, inventory_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketInventoryConfigurationInput {
+            bucket,
+            id,
+            inventory_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketLifecycleConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketLifecycleConfigurationOutput {
+    pub transition_default_minimum_object_size: Option<String>,
+}
+impl Encode for PutBucketLifecycleConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.transition_default_minimum_object_size {
+            w.member(&S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutBucketLifecycleConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketLifecycleConfigurationInput {
+    pub bucket: String,
+    pub checksum_algorithm: Option<String>,
+    pub lifecycle_configuration: Option<BucketLifecycleConfiguration>,
+    pub expected_bucket_owner: Option<String>,
+    pub transition_default_minimum_object_size: Option<String>,
+}
+impl Decode for PutBucketLifecycleConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut checksum_algorithm = None;
+        let mut lifecycle_configuration = None;
+        let mut expected_bucket_owner = None;
+        let mut transition_default_minimum_object_size = None;
+        r.structure(
+            &S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => checksum_algorithm = Some(Read::read(r, a, &m[1])?),
+                    2 => lifecycle_configuration = Some(decode::nested(r, a, &m[2])?),
+                    3 => expected_bucket_owner = Some(Read::read(r, a, &m[3])?),
+                    4 => transition_default_minimum_object_size = Some(Read::read(r, a, &m[4])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketLifecycleConfigurationInput {
+            bucket,
+            checksum_algorithm,
+            lifecycle_configuration,
+            expected_bucket_owner,
+            transition_default_minimum_object_size,
+        })
+    }
+}
+/// `PutBucketLoggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketLoggingInput {
+    pub bucket: String,
+    pub bucket_logging_status: BucketLoggingStatus,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketLoggingInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_LOGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_LOGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut bucket_logging_status = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_LOGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => bucket_logging_status = Some(decode::nested(r, a, &m[1])?),
+                2 => content_md5 = Some(Read::read(r, a, &m[2])?),
+                3 => checksum_algorithm = Some(Read::read(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if bucket_logging_status.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(bucket_logging_status)) = (bucket, bucket_logging_status) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketLoggingInput {
+            bucket,
+            bucket_logging_status,
+            content_md5,
+            checksum_algorithm,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketMetricsConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketMetricsConfigurationInput {
+    pub bucket: String,
+    pub id: String,
+    pub metrics_configuration: MetricsConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketMetricsConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_METRICS_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_METRICS_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut id = None;
+        let mut metrics_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_METRICS_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => id = Some(Read::read(r, a, &m[1])?),
+                2 => metrics_configuration = Some(decode::nested(r, a, &m[2])?),
+                3 => expected_bucket_owner = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if id.is_none() {
+            a.missing(&m[1]);
+        }
+        if metrics_configuration.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(bucket), Some(id), Some(metrics_configuration)) =
+            (bucket, id, metrics_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketMetricsConfigurationInput {
+            bucket,
+            id,
+            metrics_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketNotificationConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketNotificationConfigurationInput {
+    pub bucket: String,
+    pub notification_configuration: NotificationConfiguration,
+    pub expected_bucket_owner: Option<String>,
+    pub skip_destination_validation: Option<bool>,
+}
+impl Decode for PutBucketNotificationConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut notification_configuration = None;
+        let mut expected_bucket_owner = None;
+        let mut skip_destination_validation = None;
+        r.structure(
+            &S_PUT_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => bucket = Some(Read::read(r, a, &m[0])?),
+                    1 => notification_configuration = Some(decode::nested(r, a, &m[1])?),
+                    2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                    3 => skip_destination_validation = Some(Read::read(r, a, &m[3])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if notification_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(notification_configuration)) = (bucket, notification_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketNotificationConfigurationInput {
+            bucket,
+            notification_configuration,
+            expected_bucket_owner,
+            skip_destination_validation,
+        })
+    }
+}
+/// `PutBucketOwnershipControlsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketOwnershipControlsInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub ownership_controls: OwnershipControls,
+    pub checksum_algorithm: Option<String>,
+}
+impl Decode for PutBucketOwnershipControlsInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_OWNERSHIP_CONTROLS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_OWNERSHIP_CONTROLS_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut expected_bucket_owner = None;
+        let mut ownership_controls = None;
+        let mut checksum_algorithm = None;
+        r.structure(&S_PUT_BUCKET_OWNERSHIP_CONTROLS_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => expected_bucket_owner = Some(Read::read(r, a, &m[2])?),
+                3 => ownership_controls = Some(decode::nested(r, a, &m[3])?),
+                4 => checksum_algorithm = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if ownership_controls.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(ownership_controls)) = (bucket, ownership_controls) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketOwnershipControlsInput {
+            bucket,
+            content_md5,
+            expected_bucket_owner,
+            ownership_controls,
+            checksum_algorithm,
+        })
+    }
+}
+/// `PutBucketPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketPolicyInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub confirm_remove_self_bucket_access: Option<bool>,
+    pub policy: String,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_POLICY_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut confirm_remove_self_bucket_access = None;
+        let mut policy = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => confirm_remove_self_bucket_access = Some(Read::read(r, a, &m[3])?),
+                4 => policy = Some(Read::read(r, a, &m[4])?),
+                5 => expected_bucket_owner = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(bucket), Some(policy)) = (bucket, policy) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketPolicyInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            confirm_remove_self_bucket_access,
+            policy,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketReplicationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketReplicationInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub replication_configuration: ReplicationConfiguration,
+    pub token: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketReplicationInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_REPLICATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_REPLICATION_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut replication_configuration = None;
+        let mut token = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_REPLICATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => replication_configuration = Some(decode::nested(r, a, &m[3])?),
+                4 => token = Some(Read::read(r, a, &m[4])?),
+                5 => expected_bucket_owner = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if replication_configuration.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(replication_configuration)) = (bucket, replication_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketReplicationInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            replication_configuration,
+            token,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketRequestPaymentRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketRequestPaymentInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub request_payment_configuration: RequestPaymentConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketRequestPaymentInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_REQUEST_PAYMENT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_REQUEST_PAYMENT_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut request_payment_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_REQUEST_PAYMENT_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => request_payment_configuration = Some(decode::nested(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if request_payment_configuration.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(request_payment_configuration)) =
+            (bucket, request_payment_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketRequestPaymentInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            request_payment_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketTaggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketTaggingInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub tagging: Tagging,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketTaggingInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_TAGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_TAGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut tagging = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_TAGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => tagging = Some(decode::nested(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if tagging.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(tagging)) = (bucket, tagging) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketTaggingInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            tagging,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketVersioningRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketVersioningInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub mfa: Option<String>,
+    pub versioning_configuration: VersioningConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketVersioningInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_VERSIONING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_VERSIONING_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut mfa = None;
+        let mut versioning_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_VERSIONING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => mfa = Some(Read::read(r, a, &m[3])?),
+                4 => versioning_configuration = Some(decode::nested(r, a, &m[4])?),
+                5 => expected_bucket_owner = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if versioning_configuration.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(bucket), Some(versioning_configuration)) = (bucket, versioning_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketVersioningInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            mfa,
+            versioning_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutBucketWebsiteRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketWebsiteInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub website_configuration: WebsiteConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutBucketWebsiteInput {
+    const SCHEMA: &'static Schema = &S_PUT_BUCKET_WEBSITE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_BUCKET_WEBSITE_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut website_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_BUCKET_WEBSITE_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => website_configuration = Some(decode::nested(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if website_configuration.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(website_configuration)) = (bucket, website_configuration) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutBucketWebsiteInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            website_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutObjectAclOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectAclOutput {
+    pub request_charged: Option<String>,
+}
+impl Encode for PutObjectAclOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_OBJECT_ACL_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_OBJECT_ACL_OUTPUT);
+        if let Some(v) = &self.request_charged {
+            w.member(&S_PUT_OBJECT_ACL_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutObjectAclRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectAclInput {
+    pub acl: Option<String>,
+    pub access_control_policy: Option<AccessControlPolicy>,
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub grant_full_control: Option<String>,
+    pub grant_read: Option<String>,
+    pub grant_read_acp: Option<String>,
+    pub grant_write: Option<String>,
+    pub grant_write_acp: Option<String>,
+    pub key: String,
+    pub request_payer: Option<String>,
+    pub version_id: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutObjectAclInput {
+    const SCHEMA: &'static Schema = &S_PUT_OBJECT_ACL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_OBJECT_ACL_REQUEST.members;
+        let mut acl = None;
+        let mut access_control_policy = None;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut grant_full_control = None;
+        let mut grant_read = None;
+        let mut grant_read_acp = None;
+        let mut grant_write = None;
+        let mut grant_write_acp = None;
+        let mut key = None;
+        let mut request_payer = None;
+        let mut version_id = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_OBJECT_ACL_REQUEST, &mut |r, i| {
+            match i {
+                0 => acl = Some(Read::read(r, a, &m[0])?),
+                1 => access_control_policy = Some(decode::nested(r, a, &m[1])?),
+                2 => bucket = Some(Read::read(r, a, &m[2])?),
+                3 => content_md5 = Some(Read::read(r, a, &m[3])?),
+                4 => checksum_algorithm = Some(Read::read(r, a, &m[4])?),
+                5 => grant_full_control = Some(Read::read(r, a, &m[5])?),
+                6 => grant_read = Some(Read::read(r, a, &m[6])?),
+                7 => grant_read_acp = Some(Read::read(r, a, &m[7])?),
+                8 => grant_write = Some(Read::read(r, a, &m[8])?),
+                9 => grant_write_acp = Some(Read::read(r, a, &m[9])?),
+                10 => key = Some(Read::read(r, a, &m[10])?),
+                11 => request_payer = Some(Read::read(r, a, &m[11])?),
+                12 => version_id = Some(Read::read(r, a, &m[12])?),
+                13 => expected_bucket_owner = Some(Read::read(r, a, &m[13])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[2]);
+        }
+        if key.is_none() {
+            a.missing(&m[10]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutObjectAclInput {
+            acl,
+            access_control_policy,
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            grant_full_control,
+            grant_read,
+            grant_read_acp,
+            grant_write,
+            grant_write_acp,
+            key,
+            request_payer,
+            version_id,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutObjectLegalHoldOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectLegalHoldOutput {
+    pub request_charged: Option<String>,
+}
+impl Encode for PutObjectLegalHoldOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_OBJECT_LEGAL_HOLD_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_OBJECT_LEGAL_HOLD_OUTPUT);
+        if let Some(v) = &self.request_charged {
+            w.member(&S_PUT_OBJECT_LEGAL_HOLD_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutObjectLegalHoldRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectLegalHoldInput {
+    pub bucket: String,
+    pub key: String,
+    pub legal_hold: Option<ObjectLockLegalHold>,
+    pub request_payer: Option<String>,
+    pub version_id: Option<String>,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutObjectLegalHoldInput {
+    const SCHEMA: &'static Schema = &S_PUT_OBJECT_LEGAL_HOLD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_OBJECT_LEGAL_HOLD_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut legal_hold = None;
+        let mut request_payer = None;
+        let mut version_id = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_OBJECT_LEGAL_HOLD_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => legal_hold = Some(decode::nested(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => version_id = Some(Read::read(r, a, &m[4])?),
+                5 => content_md5 = Some(Read::read(r, a, &m[5])?),
+                6 => checksum_algorithm = Some(Read::read(r, a, &m[6])?),
+                7 => expected_bucket_owner = Some(Read::read(r, a, &m[7])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutObjectLegalHoldInput {
+            bucket,
+            key,
+            legal_hold,
+            request_payer,
+            version_id,
+            content_md5,
+            checksum_algorithm,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutObjectLockConfigurationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectLockConfigurationOutput {
+    pub request_charged: Option<String>,
+}
+impl Encode for PutObjectLockConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_OBJECT_LOCK_CONFIGURATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_OBJECT_LOCK_CONFIGURATION_OUTPUT);
+        if let Some(v) = &self.request_charged {
+            w.member(&S_PUT_OBJECT_LOCK_CONFIGURATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutObjectLockConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectLockConfigurationInput {
+    pub bucket: String,
+    pub object_lock_configuration: Option<ObjectLockConfiguration>,
+    pub request_payer: Option<String>,
+    pub token: Option<String>,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutObjectLockConfigurationInput {
+    const SCHEMA: &'static Schema = &S_PUT_OBJECT_LOCK_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_OBJECT_LOCK_CONFIGURATION_REQUEST.members;
+        let mut bucket = None;
+        let mut object_lock_configuration = None;
+        let mut request_payer = None;
+        let mut token = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_OBJECT_LOCK_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => object_lock_configuration = Some(decode::nested(r, a, &m[1])?),
+                2 => request_payer = Some(Read::read(r, a, &m[2])?),
+                3 => token = Some(Read::read(r, a, &m[3])?),
+                4 => content_md5 = Some(Read::read(r, a, &m[4])?),
+                5 => checksum_algorithm = Some(Read::read(r, a, &m[5])?),
+                6 => expected_bucket_owner = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bucket),) = (bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutObjectLockConfigurationInput {
+            bucket,
+            object_lock_configuration,
+            request_payer,
+            token,
+            content_md5,
+            checksum_algorithm,
             expected_bucket_owner,
         })
     }
@@ -1220,6 +11214,1603 @@ impl Decode for PutObjectInput {
         })
     }
 }
+/// `PutObjectRetentionOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectRetentionOutput {
+    pub request_charged: Option<String>,
+}
+impl Encode for PutObjectRetentionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_OBJECT_RETENTION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_OBJECT_RETENTION_OUTPUT);
+        if let Some(v) = &self.request_charged {
+            w.member(&S_PUT_OBJECT_RETENTION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutObjectRetentionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectRetentionInput {
+    pub bucket: String,
+    pub key: String,
+    pub retention: Option<ObjectLockRetention>,
+    pub request_payer: Option<String>,
+    pub version_id: Option<String>,
+    pub bypass_governance_retention: Option<bool>,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutObjectRetentionInput {
+    const SCHEMA: &'static Schema = &S_PUT_OBJECT_RETENTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_OBJECT_RETENTION_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut retention = None;
+        let mut request_payer = None;
+        let mut version_id = None;
+        let mut bypass_governance_retention = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_OBJECT_RETENTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => retention = Some(decode::nested(r, a, &m[2])?),
+                3 => request_payer = Some(Read::read(r, a, &m[3])?),
+                4 => version_id = Some(Read::read(r, a, &m[4])?),
+                5 => bypass_governance_retention = Some(Read::read(r, a, &m[5])?),
+                6 => content_md5 = Some(Read::read(r, a, &m[6])?),
+                7 => checksum_algorithm = Some(Read::read(r, a, &m[7])?),
+                8 => expected_bucket_owner = Some(Read::read(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutObjectRetentionInput {
+            bucket,
+            key,
+            retention,
+            request_payer,
+            version_id,
+            bypass_governance_retention,
+            content_md5,
+            checksum_algorithm,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `PutObjectTaggingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectTaggingOutput {
+    pub version_id: Option<String>,
+}
+impl Encode for PutObjectTaggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_OBJECT_TAGGING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_OBJECT_TAGGING_OUTPUT);
+        if let Some(v) = &self.version_id {
+            w.member(&S_PUT_OBJECT_TAGGING_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutObjectTaggingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutObjectTaggingInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub tagging: Tagging,
+    pub expected_bucket_owner: Option<String>,
+    pub request_payer: Option<String>,
+}
+impl Decode for PutObjectTaggingInput {
+    const SCHEMA: &'static Schema = &S_PUT_OBJECT_TAGGING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_OBJECT_TAGGING_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut tagging = None;
+        let mut expected_bucket_owner = None;
+        let mut request_payer = None;
+        r.structure(&S_PUT_OBJECT_TAGGING_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => content_md5 = Some(Read::read(r, a, &m[3])?),
+                4 => checksum_algorithm = Some(Read::read(r, a, &m[4])?),
+                5 => tagging = Some(decode::nested(r, a, &m[5])?),
+                6 => expected_bucket_owner = Some(Read::read(r, a, &m[6])?),
+                7 => request_payer = Some(Read::read(r, a, &m[7])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        if tagging.is_none() {
+            a.missing(&m[5]);
+        }
+        let (Some(bucket), Some(key), Some(tagging)) = (bucket, key, tagging) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutObjectTaggingInput {
+            bucket,
+            key,
+            version_id,
+            content_md5,
+            checksum_algorithm,
+            tagging,
+            expected_bucket_owner,
+            request_payer,
+        })
+    }
+}
+/// `PutPublicAccessBlockRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutPublicAccessBlockInput {
+    pub bucket: String,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub public_access_block_configuration: PublicAccessBlockConfiguration,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for PutPublicAccessBlockInput {
+    const SCHEMA: &'static Schema = &S_PUT_PUBLIC_ACCESS_BLOCK_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_PUBLIC_ACCESS_BLOCK_REQUEST.members;
+        let mut bucket = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut public_access_block_configuration = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_PUT_PUBLIC_ACCESS_BLOCK_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => content_md5 = Some(Read::read(r, a, &m[1])?),
+                2 => checksum_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => public_access_block_configuration = Some(decode::nested(r, a, &m[3])?),
+                4 => expected_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if public_access_block_configuration.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(bucket), Some(public_access_block_configuration)) =
+            (bucket, public_access_block_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutPublicAccessBlockInput {
+            bucket,
+            content_md5,
+            checksum_algorithm,
+            public_access_block_configuration,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `QueueConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct QueueConfiguration {
+    pub id: Option<String>,
+    pub queue_arn: String,
+    pub events: Vec<String>,
+    pub filter: Option<NotificationConfigurationFilter>,
+}
+impl Decode for QueueConfiguration {
+    const SCHEMA: &'static Schema = &S_QUEUE_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_QUEUE_CONFIGURATION.members;
+        let mut id = None;
+        let mut queue_arn = None;
+        let mut events = None;
+        let mut filter = None;
+        r.structure(&S_QUEUE_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => queue_arn = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut events, <String as Read>::read)?,
+                3 => filter = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if events.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(queue_arn), Some(events)) = (queue_arn, events) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(QueueConfiguration {
+            id,
+            queue_arn,
+            events,
+            filter,
+        })
+    }
+}
+impl Encode for QueueConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_CONFIGURATION);
+        if let Some(v) = &self.id {
+            w.member(&S_QUEUE_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_arn;
+            w.member(&S_QUEUE_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.events;
+            w.member(&S_QUEUE_CONFIGURATION.members[2]);
+            encode::list(w, S_QUEUE_CONFIGURATION.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_QUEUE_CONFIGURATION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Redirect`
+#[derive(Clone, Debug, Default)]
+pub struct Redirect {
+    pub host_name: Option<String>,
+    pub http_redirect_code: Option<String>,
+    pub protocol: Option<String>,
+    pub replace_key_prefix_with: Option<String>,
+    pub replace_key_with: Option<String>,
+}
+impl Decode for Redirect {
+    const SCHEMA: &'static Schema = &S_REDIRECT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REDIRECT.members;
+        let mut host_name = None;
+        let mut http_redirect_code = None;
+        let mut protocol = None;
+        let mut replace_key_prefix_with = None;
+        let mut replace_key_with = None;
+        r.structure(&S_REDIRECT, &mut |r, i| {
+            match i {
+                0 => host_name = Some(Read::read(r, a, &m[0])?),
+                1 => http_redirect_code = Some(Read::read(r, a, &m[1])?),
+                2 => protocol = Some(Read::read(r, a, &m[2])?),
+                3 => replace_key_prefix_with = Some(Read::read(r, a, &m[3])?),
+                4 => replace_key_with = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Redirect {
+            host_name,
+            http_redirect_code,
+            protocol,
+            replace_key_prefix_with,
+            replace_key_with,
+        })
+    }
+}
+impl Encode for Redirect {
+    fn schema(&self) -> &'static Schema {
+        &S_REDIRECT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REDIRECT);
+        if let Some(v) = &self.host_name {
+            w.member(&S_REDIRECT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.http_redirect_code {
+            w.member(&S_REDIRECT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.protocol {
+            w.member(&S_REDIRECT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replace_key_prefix_with {
+            w.member(&S_REDIRECT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replace_key_with {
+            w.member(&S_REDIRECT.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RedirectAllRequestsTo`
+#[derive(Clone, Debug, Default)]
+pub struct RedirectAllRequestsTo {
+    pub host_name: String,
+    pub protocol: Option<String>,
+}
+impl Decode for RedirectAllRequestsTo {
+    const SCHEMA: &'static Schema = &S_REDIRECT_ALL_REQUESTS_TO;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REDIRECT_ALL_REQUESTS_TO.members;
+        let mut host_name = None;
+        let mut protocol = None;
+        r.structure(&S_REDIRECT_ALL_REQUESTS_TO, &mut |r, i| {
+            match i {
+                0 => host_name = Some(Read::read(r, a, &m[0])?),
+                1 => protocol = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if host_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(host_name),) = (host_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RedirectAllRequestsTo {
+            host_name,
+            protocol,
+        })
+    }
+}
+impl Encode for RedirectAllRequestsTo {
+    fn schema(&self) -> &'static Schema {
+        &S_REDIRECT_ALL_REQUESTS_TO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REDIRECT_ALL_REQUESTS_TO);
+        {
+            let v = &self.host_name;
+            w.member(&S_REDIRECT_ALL_REQUESTS_TO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.protocol {
+            w.member(&S_REDIRECT_ALL_REQUESTS_TO.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicaModifications`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaModifications {
+    pub status: String,
+}
+impl Decode for ReplicaModifications {
+    const SCHEMA: &'static Schema = &S_REPLICA_MODIFICATIONS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_MODIFICATIONS.members;
+        let mut status = None;
+        r.structure(&S_REPLICA_MODIFICATIONS, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(status),) = (status,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicaModifications { status })
+    }
+}
+impl Encode for ReplicaModifications {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICA_MODIFICATIONS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICA_MODIFICATIONS);
+        {
+            let v = &self.status;
+            w.member(&S_REPLICA_MODIFICATIONS.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicationConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationConfiguration {
+    pub role: String,
+    pub rules: Vec<ReplicationRule>,
+}
+impl Decode for ReplicationConfiguration {
+    const SCHEMA: &'static Schema = &S_REPLICATION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_CONFIGURATION.members;
+        let mut role = None;
+        let mut rules = None;
+        r.structure(&S_REPLICATION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => role = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut rules, decode::nested::<ReplicationRule>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role.is_none() {
+            a.missing(&m[0]);
+        }
+        if rules.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role), Some(rules)) = (role, rules) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicationConfiguration { role, rules })
+    }
+}
+impl Encode for ReplicationConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_CONFIGURATION);
+        {
+            let v = &self.role;
+            w.member(&S_REPLICATION_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.rules;
+            w.member(&S_REPLICATION_CONFIGURATION.members[1]);
+            encode::list(
+                w,
+                S_REPLICATION_CONFIGURATION.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicationRule`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationRule {
+    pub id: Option<String>,
+    pub priority: Option<i32>,
+    pub prefix: Option<String>,
+    pub filter: Option<ReplicationRuleFilter>,
+    pub status: String,
+    pub source_selection_criteria: Option<SourceSelectionCriteria>,
+    pub existing_object_replication: Option<ExistingObjectReplication>,
+    pub destination: Destination,
+    pub delete_marker_replication: Option<DeleteMarkerReplication>,
+}
+impl Decode for ReplicationRule {
+    const SCHEMA: &'static Schema = &S_REPLICATION_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_RULE.members;
+        let mut id = None;
+        let mut priority = None;
+        let mut prefix = None;
+        let mut filter = None;
+        let mut status = None;
+        let mut source_selection_criteria = None;
+        let mut existing_object_replication = None;
+        let mut destination = None;
+        let mut delete_marker_replication = None;
+        r.structure(&S_REPLICATION_RULE, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => priority = Some(Read::read(r, a, &m[1])?),
+                2 => prefix = Some(Read::read(r, a, &m[2])?),
+                3 => filter = Some(decode::nested(r, a, &m[3])?),
+                4 => status = Some(Read::read(r, a, &m[4])?),
+                5 => source_selection_criteria = Some(decode::nested(r, a, &m[5])?),
+                6 => existing_object_replication = Some(decode::nested(r, a, &m[6])?),
+                7 => destination = Some(decode::nested(r, a, &m[7])?),
+                8 => delete_marker_replication = Some(decode::nested(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[4]);
+        }
+        if destination.is_none() {
+            a.missing(&m[7]);
+        }
+        let (Some(status), Some(destination)) = (status, destination) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicationRule {
+            id,
+            priority,
+            prefix,
+            filter,
+            status,
+            source_selection_criteria,
+            existing_object_replication,
+            destination,
+            delete_marker_replication,
+        })
+    }
+}
+impl Encode for ReplicationRule {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_RULE);
+        if let Some(v) = &self.id {
+            w.member(&S_REPLICATION_RULE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.priority {
+            w.member(&S_REPLICATION_RULE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.prefix {
+            w.member(&S_REPLICATION_RULE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_REPLICATION_RULE.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_REPLICATION_RULE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.source_selection_criteria {
+            w.member(&S_REPLICATION_RULE.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.existing_object_replication {
+            w.member(&S_REPLICATION_RULE.members[6]);
+            v.encode(w);
+        }
+        {
+            let v = &self.destination;
+            w.member(&S_REPLICATION_RULE.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.delete_marker_replication {
+            w.member(&S_REPLICATION_RULE.members[8]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicationRuleAndOperator`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationRuleAndOperator {
+    pub prefix: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for ReplicationRuleAndOperator {
+    const SCHEMA: &'static Schema = &S_REPLICATION_RULE_AND_OPERATOR;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_RULE_AND_OPERATOR.members;
+        let mut prefix = None;
+        let mut tags = None;
+        r.structure(&S_REPLICATION_RULE_AND_OPERATOR, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ReplicationRuleAndOperator { prefix, tags })
+    }
+}
+impl Encode for ReplicationRuleAndOperator {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_RULE_AND_OPERATOR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_RULE_AND_OPERATOR);
+        if let Some(v) = &self.prefix {
+            w.member(&S_REPLICATION_RULE_AND_OPERATOR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_REPLICATION_RULE_AND_OPERATOR.members[1]);
+            encode::list(
+                w,
+                S_REPLICATION_RULE_AND_OPERATOR.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicationRuleFilter`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationRuleFilter {
+    pub prefix: Option<String>,
+    pub tag: Option<Tag>,
+    pub and: Option<ReplicationRuleAndOperator>,
+}
+impl Decode for ReplicationRuleFilter {
+    const SCHEMA: &'static Schema = &S_REPLICATION_RULE_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_RULE_FILTER.members;
+        let mut prefix = None;
+        let mut tag = None;
+        let mut and = None;
+        r.structure(&S_REPLICATION_RULE_FILTER, &mut |r, i| {
+            match i {
+                0 => prefix = Some(Read::read(r, a, &m[0])?),
+                1 => tag = Some(decode::nested(r, a, &m[1])?),
+                2 => and = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ReplicationRuleFilter { prefix, tag, and })
+    }
+}
+impl Encode for ReplicationRuleFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_RULE_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_RULE_FILTER);
+        if let Some(v) = &self.prefix {
+            w.member(&S_REPLICATION_RULE_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tag {
+            w.member(&S_REPLICATION_RULE_FILTER.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.and {
+            w.member(&S_REPLICATION_RULE_FILTER.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicationTime`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationTime {
+    pub status: String,
+    pub time: ReplicationTimeValue,
+}
+impl Decode for ReplicationTime {
+    const SCHEMA: &'static Schema = &S_REPLICATION_TIME;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_TIME.members;
+        let mut status = None;
+        let mut time = None;
+        r.structure(&S_REPLICATION_TIME, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                1 => time = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[0]);
+        }
+        if time.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(status), Some(time)) = (status, time) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicationTime { status, time })
+    }
+}
+impl Encode for ReplicationTime {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_TIME
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_TIME);
+        {
+            let v = &self.status;
+            w.member(&S_REPLICATION_TIME.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.time;
+            w.member(&S_REPLICATION_TIME.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicationTimeValue`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationTimeValue {
+    pub minutes: Option<i32>,
+}
+impl Decode for ReplicationTimeValue {
+    const SCHEMA: &'static Schema = &S_REPLICATION_TIME_VALUE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_TIME_VALUE.members;
+        let mut minutes = None;
+        r.structure(&S_REPLICATION_TIME_VALUE, &mut |r, i| {
+            match i {
+                0 => minutes = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ReplicationTimeValue { minutes })
+    }
+}
+impl Encode for ReplicationTimeValue {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_TIME_VALUE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_TIME_VALUE);
+        if let Some(v) = &self.minutes {
+            w.member(&S_REPLICATION_TIME_VALUE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RequestPaymentConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct RequestPaymentConfiguration {
+    pub payer: String,
+}
+impl Decode for RequestPaymentConfiguration {
+    const SCHEMA: &'static Schema = &S_REQUEST_PAYMENT_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REQUEST_PAYMENT_CONFIGURATION.members;
+        let mut payer = None;
+        r.structure(&S_REQUEST_PAYMENT_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => payer = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if payer.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(payer),) = (payer,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RequestPaymentConfiguration { payer })
+    }
+}
+impl Encode for RequestPaymentConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_REQUEST_PAYMENT_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REQUEST_PAYMENT_CONFIGURATION);
+        {
+            let v = &self.payer;
+            w.member(&S_REQUEST_PAYMENT_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RestoreObjectOutput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreObjectOutput {
+    pub request_charged: Option<String>,
+    pub restore_output_path: Option<String>,
+}
+impl Encode for RestoreObjectOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_OBJECT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_OBJECT_OUTPUT);
+        if let Some(v) = &self.request_charged {
+            w.member(&S_RESTORE_OBJECT_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.restore_output_path {
+            w.member(&S_RESTORE_OBJECT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RestoreObjectRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreObjectInput {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub restore_request: Option<RestoreRequest>,
+    pub request_payer: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for RestoreObjectInput {
+    const SCHEMA: &'static Schema = &S_RESTORE_OBJECT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESTORE_OBJECT_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut version_id = None;
+        let mut restore_request = None;
+        let mut request_payer = None;
+        let mut checksum_algorithm = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_RESTORE_OBJECT_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => version_id = Some(Read::read(r, a, &m[2])?),
+                3 => restore_request = Some(decode::nested(r, a, &m[3])?),
+                4 => request_payer = Some(Read::read(r, a, &m[4])?),
+                5 => checksum_algorithm = Some(Read::read(r, a, &m[5])?),
+                6 => expected_bucket_owner = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RestoreObjectInput {
+            bucket,
+            key,
+            version_id,
+            restore_request,
+            request_payer,
+            checksum_algorithm,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `RestoreRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreRequest {
+    pub days: Option<i32>,
+    pub glacier_job_parameters: Option<GlacierJobParameters>,
+    pub r#type: Option<String>,
+    pub tier: Option<String>,
+    pub description: Option<String>,
+    pub select_parameters: Option<SelectParameters>,
+    pub output_location: Option<OutputLocation>,
+}
+impl Decode for RestoreRequest {
+    const SCHEMA: &'static Schema = &S_RESTORE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESTORE_REQUEST.members;
+        let mut days = None;
+        let mut glacier_job_parameters = None;
+        let mut r#type = None;
+        let mut tier = None;
+        let mut description = None;
+        let mut select_parameters = None;
+        let mut output_location = None;
+        r.structure(&S_RESTORE_REQUEST, &mut |r, i| {
+            match i {
+                0 => days = Some(Read::read(r, a, &m[0])?),
+                1 => glacier_job_parameters = Some(decode::nested(r, a, &m[1])?),
+                2 => r#type = Some(Read::read(r, a, &m[2])?),
+                3 => tier = Some(Read::read(r, a, &m[3])?),
+                4 => description = Some(Read::read(r, a, &m[4])?),
+                5 => select_parameters = Some(decode::nested(r, a, &m[5])?),
+                6 => output_location = Some(decode::nested(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(RestoreRequest {
+            days,
+            glacier_job_parameters,
+            r#type,
+            tier,
+            description,
+            select_parameters,
+            output_location,
+        })
+    }
+}
+/// `RestoreStatus`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreStatus {
+    pub is_restore_in_progress: Option<bool>,
+    pub restore_expiry_date: Option<Timestamp>,
+}
+impl Encode for RestoreStatus {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_STATUS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_STATUS);
+        if let Some(v) = &self.is_restore_in_progress {
+            w.member(&S_RESTORE_STATUS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.restore_expiry_date {
+            w.member(&S_RESTORE_STATUS.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RoutingRule`
+#[derive(Clone, Debug, Default)]
+pub struct RoutingRule {
+    pub condition: Option<Condition>,
+    pub redirect: Redirect,
+}
+impl Decode for RoutingRule {
+    const SCHEMA: &'static Schema = &S_ROUTING_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ROUTING_RULE.members;
+        let mut condition = None;
+        let mut redirect = None;
+        r.structure(&S_ROUTING_RULE, &mut |r, i| {
+            match i {
+                0 => condition = Some(decode::nested(r, a, &m[0])?),
+                1 => redirect = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if redirect.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(redirect),) = (redirect,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RoutingRule {
+            condition,
+            redirect,
+        })
+    }
+}
+impl Encode for RoutingRule {
+    fn schema(&self) -> &'static Schema {
+        &S_ROUTING_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ROUTING_RULE);
+        if let Some(v) = &self.condition {
+            w.member(&S_ROUTING_RULE.members[0]);
+            v.encode(w);
+        }
+        {
+            let v = &self.redirect;
+            w.member(&S_ROUTING_RULE.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `S3KeyFilter`
+#[derive(Clone, Debug, Default)]
+pub struct S3KeyFilter {
+    pub filter_rules: Option<Vec<FilterRule>>,
+}
+impl Decode for S3KeyFilter {
+    const SCHEMA: &'static Schema = &S_S3_KEY_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_KEY_FILTER.members;
+        let mut filter_rules = None;
+        r.structure(&S_S3_KEY_FILTER, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut filter_rules, decode::nested::<FilterRule>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(S3KeyFilter { filter_rules })
+    }
+}
+impl Encode for S3KeyFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_KEY_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_KEY_FILTER);
+        if let Some(v) = &self.filter_rules {
+            w.member(&S_S3_KEY_FILTER.members[0]);
+            encode::list(w, S_S3_KEY_FILTER.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `S3Location`
+#[derive(Clone, Debug, Default)]
+pub struct S3Location {
+    pub bucket_name: String,
+    pub prefix: String,
+    pub encryption: Option<Encryption>,
+    pub canned_acl: Option<String>,
+    pub access_control_list: Option<Vec<Grant>>,
+    pub tagging: Option<Tagging>,
+    pub user_metadata: Option<Vec<MetadataEntry>>,
+    pub storage_class: Option<String>,
+}
+impl Decode for S3Location {
+    const SCHEMA: &'static Schema = &S_S3_LOCATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_LOCATION.members;
+        let mut bucket_name = None;
+        let mut prefix = None;
+        let mut encryption = None;
+        let mut canned_acl = None;
+        let mut access_control_list = None;
+        let mut tagging = None;
+        let mut user_metadata = None;
+        let mut storage_class = None;
+        r.structure(&S_S3_LOCATION, &mut |r, i| {
+            match i {
+                0 => bucket_name = Some(Read::read(r, a, &m[0])?),
+                1 => prefix = Some(Read::read(r, a, &m[1])?),
+                2 => encryption = Some(decode::nested(r, a, &m[2])?),
+                3 => canned_acl = Some(Read::read(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut access_control_list,
+                    decode::nested::<Grant>,
+                )?,
+                5 => tagging = Some(decode::nested(r, a, &m[5])?),
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut user_metadata,
+                    decode::nested::<MetadataEntry>,
+                )?,
+                7 => storage_class = Some(Read::read(r, a, &m[7])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if prefix.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket_name), Some(prefix)) = (bucket_name, prefix) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3Location {
+            bucket_name,
+            prefix,
+            encryption,
+            canned_acl,
+            access_control_list,
+            tagging,
+            user_metadata,
+            storage_class,
+        })
+    }
+}
+/// `SSEKMS`
+#[derive(Clone, Debug, Default)]
+pub struct SSEKMS {
+    pub key_id: String,
+}
+impl Decode for SSEKMS {
+    const SCHEMA: &'static Schema = &S_SSEKMS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SSEKMS.members;
+        let mut key_id = None;
+        r.structure(&S_SSEKMS, &mut |r, i| {
+            match i {
+                0 => key_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(key_id),) = (key_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SSEKMS { key_id })
+    }
+}
+impl Encode for SSEKMS {
+    fn schema(&self) -> &'static Schema {
+        &S_SSEKMS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SSEKMS);
+        {
+            let v = &self.key_id;
+            w.member(&S_SSEKMS.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SSES3`
+#[derive(Clone, Debug, Default)]
+pub struct SSES3 {}
+impl Decode for SSES3 {
+    const SCHEMA: &'static Schema = &S_SSES3;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_SSES3, &mut |_, _| Ok(()))?;
+        Ok(SSES3 {
+            ..Default::default()
+        })
+    }
+}
+impl Encode for SSES3 {
+    fn schema(&self) -> &'static Schema {
+        &S_SSES3
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SSES3);
+        w.end_structure();
+    }
+}
+/// `SelectParameters`
+#[derive(Clone, Debug, Default)]
+pub struct SelectParameters {
+    pub input_serialization: InputSerialization,
+    pub expression_type: String,
+    pub expression: String,
+    pub output_serialization: OutputSerialization,
+}
+impl Decode for SelectParameters {
+    const SCHEMA: &'static Schema = &S_SELECT_PARAMETERS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SELECT_PARAMETERS.members;
+        let mut input_serialization = None;
+        let mut expression_type = None;
+        let mut expression = None;
+        let mut output_serialization = None;
+        r.structure(&S_SELECT_PARAMETERS, &mut |r, i| {
+            match i {
+                0 => input_serialization = Some(decode::nested(r, a, &m[0])?),
+                1 => expression_type = Some(Read::read(r, a, &m[1])?),
+                2 => expression = Some(Read::read(r, a, &m[2])?),
+                3 => output_serialization = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if input_serialization.is_none() {
+            a.missing(&m[0]);
+        }
+        if expression_type.is_none() {
+            a.missing(&m[1]);
+        }
+        if expression.is_none() {
+            a.missing(&m[2]);
+        }
+        if output_serialization.is_none() {
+            a.missing(&m[3]);
+        }
+        let (
+            Some(input_serialization),
+            Some(expression_type),
+            Some(expression),
+            Some(output_serialization),
+        ) = (
+            input_serialization,
+            expression_type,
+            expression,
+            output_serialization,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SelectParameters {
+            input_serialization,
+            expression_type,
+            expression,
+            output_serialization,
+        })
+    }
+}
+/// `ServerSideEncryptionByDefault`
+#[derive(Clone, Debug, Default)]
+pub struct ServerSideEncryptionByDefault {
+    pub sse_algorithm: String,
+    pub kms_master_key_id: Option<String>,
+}
+impl Decode for ServerSideEncryptionByDefault {
+    const SCHEMA: &'static Schema = &S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT.members;
+        let mut sse_algorithm = None;
+        let mut kms_master_key_id = None;
+        r.structure(&S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT, &mut |r, i| {
+            match i {
+                0 => sse_algorithm = Some(Read::read(r, a, &m[0])?),
+                1 => kms_master_key_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if sse_algorithm.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(sse_algorithm),) = (sse_algorithm,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ServerSideEncryptionByDefault {
+            sse_algorithm,
+            kms_master_key_id,
+        })
+    }
+}
+impl Encode for ServerSideEncryptionByDefault {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT);
+        {
+            let v = &self.sse_algorithm;
+            w.member(&S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.kms_master_key_id {
+            w.member(&S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ServerSideEncryptionConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct ServerSideEncryptionConfiguration {
+    pub rules: Vec<ServerSideEncryptionRule>,
+}
+impl Decode for ServerSideEncryptionConfiguration {
+    const SCHEMA: &'static Schema = &S_SERVER_SIDE_ENCRYPTION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SERVER_SIDE_ENCRYPTION_CONFIGURATION.members;
+        let mut rules = None;
+        r.structure(&S_SERVER_SIDE_ENCRYPTION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut rules,
+                    decode::nested::<ServerSideEncryptionRule>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if rules.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(rules),) = (rules,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ServerSideEncryptionConfiguration { rules })
+    }
+}
+impl Encode for ServerSideEncryptionConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVER_SIDE_ENCRYPTION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVER_SIDE_ENCRYPTION_CONFIGURATION);
+        {
+            let v = &self.rules;
+            w.member(&S_SERVER_SIDE_ENCRYPTION_CONFIGURATION.members[0]);
+            encode::list(
+                w,
+                S_SERVER_SIDE_ENCRYPTION_CONFIGURATION.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ServerSideEncryptionRule`
+#[derive(Clone, Debug, Default)]
+pub struct ServerSideEncryptionRule {
+    pub apply_server_side_encryption_by_default: Option<ServerSideEncryptionByDefault>,
+    pub bucket_key_enabled: Option<bool>,
+    pub blocked_encryption_types: Option<BlockedEncryptionTypes>,
+}
+impl Decode for ServerSideEncryptionRule {
+    const SCHEMA: &'static Schema = &S_SERVER_SIDE_ENCRYPTION_RULE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SERVER_SIDE_ENCRYPTION_RULE.members;
+        let mut apply_server_side_encryption_by_default = None;
+        let mut bucket_key_enabled = None;
+        let mut blocked_encryption_types = None;
+        r.structure(&S_SERVER_SIDE_ENCRYPTION_RULE, &mut |r, i| {
+            match i {
+                0 => apply_server_side_encryption_by_default = Some(decode::nested(r, a, &m[0])?),
+                1 => bucket_key_enabled = Some(Read::read(r, a, &m[1])?),
+                2 => blocked_encryption_types = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ServerSideEncryptionRule {
+            apply_server_side_encryption_by_default,
+            bucket_key_enabled,
+            blocked_encryption_types,
+        })
+    }
+}
+impl Encode for ServerSideEncryptionRule {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVER_SIDE_ENCRYPTION_RULE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVER_SIDE_ENCRYPTION_RULE);
+        if let Some(v) = &self.apply_server_side_encryption_by_default {
+            w.member(&S_SERVER_SIDE_ENCRYPTION_RULE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_SERVER_SIDE_ENCRYPTION_RULE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.blocked_encryption_types {
+            w.member(&S_SERVER_SIDE_ENCRYPTION_RULE.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SimplePrefix`
+#[derive(Clone, Debug, Default)]
+pub struct SimplePrefix {}
+impl Decode for SimplePrefix {
+    const SCHEMA: &'static Schema = &S_SIMPLE_PREFIX;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_SIMPLE_PREFIX, &mut |_, _| Ok(()))?;
+        Ok(SimplePrefix {
+            ..Default::default()
+        })
+    }
+}
+impl Encode for SimplePrefix {
+    fn schema(&self) -> &'static Schema {
+        &S_SIMPLE_PREFIX
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SIMPLE_PREFIX);
+        w.end_structure();
+    }
+}
+/// `SourceSelectionCriteria`
+#[derive(Clone, Debug, Default)]
+pub struct SourceSelectionCriteria {
+    pub sse_kms_encrypted_objects: Option<SseKmsEncryptedObjects>,
+    pub replica_modifications: Option<ReplicaModifications>,
+}
+impl Decode for SourceSelectionCriteria {
+    const SCHEMA: &'static Schema = &S_SOURCE_SELECTION_CRITERIA;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SOURCE_SELECTION_CRITERIA.members;
+        let mut sse_kms_encrypted_objects = None;
+        let mut replica_modifications = None;
+        r.structure(&S_SOURCE_SELECTION_CRITERIA, &mut |r, i| {
+            match i {
+                0 => sse_kms_encrypted_objects = Some(decode::nested(r, a, &m[0])?),
+                1 => replica_modifications = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(SourceSelectionCriteria {
+            sse_kms_encrypted_objects,
+            replica_modifications,
+        })
+    }
+}
+impl Encode for SourceSelectionCriteria {
+    fn schema(&self) -> &'static Schema {
+        &S_SOURCE_SELECTION_CRITERIA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SOURCE_SELECTION_CRITERIA);
+        if let Some(v) = &self.sse_kms_encrypted_objects {
+            w.member(&S_SOURCE_SELECTION_CRITERIA.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replica_modifications {
+            w.member(&S_SOURCE_SELECTION_CRITERIA.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SseKmsEncryptedObjects`
+#[derive(Clone, Debug, Default)]
+pub struct SseKmsEncryptedObjects {
+    pub status: String,
+}
+impl Decode for SseKmsEncryptedObjects {
+    const SCHEMA: &'static Schema = &S_SSE_KMS_ENCRYPTED_OBJECTS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SSE_KMS_ENCRYPTED_OBJECTS.members;
+        let mut status = None;
+        r.structure(&S_SSE_KMS_ENCRYPTED_OBJECTS, &mut |r, i| {
+            match i {
+                0 => status = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if status.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(status),) = (status,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SseKmsEncryptedObjects { status })
+    }
+}
+impl Encode for SseKmsEncryptedObjects {
+    fn schema(&self) -> &'static Schema {
+        &S_SSE_KMS_ENCRYPTED_OBJECTS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SSE_KMS_ENCRYPTED_OBJECTS);
+        {
+            let v = &self.status;
+            w.member(&S_SSE_KMS_ENCRYPTED_OBJECTS.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `StorageClassAnalysis`
+#[derive(Clone, Debug, Default)]
+pub struct StorageClassAnalysis {
+    pub data_export: Option<StorageClassAnalysisDataExport>,
+}
+impl Decode for StorageClassAnalysis {
+    const SCHEMA: &'static Schema = &S_STORAGE_CLASS_ANALYSIS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_STORAGE_CLASS_ANALYSIS.members;
+        let mut data_export = None;
+        r.structure(&S_STORAGE_CLASS_ANALYSIS, &mut |r, i| {
+            match i {
+                0 => data_export = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(StorageClassAnalysis { data_export })
+    }
+}
+impl Encode for StorageClassAnalysis {
+    fn schema(&self) -> &'static Schema {
+        &S_STORAGE_CLASS_ANALYSIS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_STORAGE_CLASS_ANALYSIS);
+        if let Some(v) = &self.data_export {
+            w.member(&S_STORAGE_CLASS_ANALYSIS.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `StorageClassAnalysisDataExport`
+#[derive(Clone, Debug, Default)]
+pub struct StorageClassAnalysisDataExport {
+    pub output_schema_version: String,
+    pub destination: AnalyticsExportDestination,
+}
+impl Decode for StorageClassAnalysisDataExport {
+    const SCHEMA: &'static Schema = &S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT.members;
+        let mut output_schema_version = None;
+        let mut destination = None;
+        r.structure(&S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT, &mut |r, i| {
+            match i {
+                0 => output_schema_version = Some(Read::read(r, a, &m[0])?),
+                1 => destination = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if output_schema_version.is_none() {
+            a.missing(&m[0]);
+        }
+        if destination.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(output_schema_version), Some(destination)) = (output_schema_version, destination)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(StorageClassAnalysisDataExport {
+            output_schema_version,
+            destination,
+        })
+    }
+}
+impl Encode for StorageClassAnalysisDataExport {
+    fn schema(&self) -> &'static Schema {
+        &S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT);
+        {
+            let v = &self.output_schema_version;
+            w.member(&S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.destination;
+            w.member(&S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `Tag`
 #[derive(Clone, Debug, Default)]
 pub struct Tag {
@@ -1252,6 +12843,983 @@ impl Decode for Tag {
         Ok(Tag { key, value })
     }
 }
+impl Encode for Tag {
+    fn schema(&self) -> &'static Schema {
+        &S_TAG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TAG);
+        {
+            let v = &self.key;
+            w.member(&S_TAG.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.value;
+            w.member(&S_TAG.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Tagging`
+#[derive(Clone, Debug, Default)]
+pub struct Tagging {
+    pub tag_set: Vec<Tag>,
+}
+impl Decode for Tagging {
+    const SCHEMA: &'static Schema = &S_TAGGING;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAGGING.members;
+        let mut tag_set = None;
+        r.structure(&S_TAGGING, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut tag_set, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if tag_set.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(tag_set),) = (tag_set,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Tagging { tag_set })
+    }
+}
+/// `TargetGrant`
+#[derive(Clone, Debug, Default)]
+pub struct TargetGrant {
+    pub grantee: Option<Grantee>,
+    pub permission: Option<String>,
+}
+impl Decode for TargetGrant {
+    const SCHEMA: &'static Schema = &S_TARGET_GRANT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TARGET_GRANT.members;
+        let mut grantee = None;
+        let mut permission = None;
+        r.structure(&S_TARGET_GRANT, &mut |r, i| {
+            match i {
+                0 => grantee = Some(decode::nested(r, a, &m[0])?),
+                1 => permission = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(TargetGrant {
+            grantee,
+            permission,
+        })
+    }
+}
+impl Encode for TargetGrant {
+    fn schema(&self) -> &'static Schema {
+        &S_TARGET_GRANT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TARGET_GRANT);
+        if let Some(v) = &self.grantee {
+            w.member(&S_TARGET_GRANT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.permission {
+            w.member(&S_TARGET_GRANT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TargetObjectKeyFormat`
+#[derive(Clone, Debug, Default)]
+pub struct TargetObjectKeyFormat {
+    pub simple_prefix: Option<SimplePrefix>,
+    pub partitioned_prefix: Option<PartitionedPrefix>,
+}
+impl Decode for TargetObjectKeyFormat {
+    const SCHEMA: &'static Schema = &S_TARGET_OBJECT_KEY_FORMAT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TARGET_OBJECT_KEY_FORMAT.members;
+        let mut simple_prefix = None;
+        let mut partitioned_prefix = None;
+        r.structure(&S_TARGET_OBJECT_KEY_FORMAT, &mut |r, i| {
+            match i {
+                0 => simple_prefix = Some(decode::nested(r, a, &m[0])?),
+                1 => partitioned_prefix = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(TargetObjectKeyFormat {
+            simple_prefix,
+            partitioned_prefix,
+        })
+    }
+}
+impl Encode for TargetObjectKeyFormat {
+    fn schema(&self) -> &'static Schema {
+        &S_TARGET_OBJECT_KEY_FORMAT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TARGET_OBJECT_KEY_FORMAT);
+        if let Some(v) = &self.simple_prefix {
+            w.member(&S_TARGET_OBJECT_KEY_FORMAT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.partitioned_prefix {
+            w.member(&S_TARGET_OBJECT_KEY_FORMAT.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Tiering`
+#[derive(Clone, Debug, Default)]
+pub struct Tiering {
+    pub days: i32,
+    pub access_tier: String,
+}
+impl Decode for Tiering {
+    const SCHEMA: &'static Schema = &S_TIERING;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TIERING.members;
+        let mut days = None;
+        let mut access_tier = None;
+        r.structure(&S_TIERING, &mut |r, i| {
+            match i {
+                0 => days = Some(Read::read(r, a, &m[0])?),
+                1 => access_tier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if days.is_none() {
+            a.missing(&m[0]);
+        }
+        if access_tier.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(days), Some(access_tier)) = (days, access_tier) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Tiering { days, access_tier })
+    }
+}
+impl Encode for Tiering {
+    fn schema(&self) -> &'static Schema {
+        &S_TIERING
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TIERING);
+        {
+            let v = &self.days;
+            w.member(&S_TIERING.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.access_tier;
+            w.member(&S_TIERING.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TopicConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct TopicConfiguration {
+    pub id: Option<String>,
+    pub topic_arn: String,
+    pub events: Vec<String>,
+    pub filter: Option<NotificationConfigurationFilter>,
+}
+impl Decode for TopicConfiguration {
+    const SCHEMA: &'static Schema = &S_TOPIC_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TOPIC_CONFIGURATION.members;
+        let mut id = None;
+        let mut topic_arn = None;
+        let mut events = None;
+        let mut filter = None;
+        r.structure(&S_TOPIC_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => topic_arn = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut events, <String as Read>::read)?,
+                3 => filter = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if topic_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if events.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(topic_arn), Some(events)) = (topic_arn, events) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TopicConfiguration {
+            id,
+            topic_arn,
+            events,
+            filter,
+        })
+    }
+}
+impl Encode for TopicConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_TOPIC_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TOPIC_CONFIGURATION);
+        if let Some(v) = &self.id {
+            w.member(&S_TOPIC_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.topic_arn;
+            w.member(&S_TOPIC_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.events;
+            w.member(&S_TOPIC_CONFIGURATION.members[2]);
+            encode::list(w, S_TOPIC_CONFIGURATION.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.filter {
+            w.member(&S_TOPIC_CONFIGURATION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Transition`
+#[derive(Clone, Debug, Default)]
+pub struct Transition {
+    pub date: Option<Timestamp>,
+    pub days: Option<i32>,
+    pub storage_class: Option<String>,
+}
+impl Decode for Transition {
+    const SCHEMA: &'static Schema = &S_TRANSITION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TRANSITION.members;
+        let mut date = None;
+        let mut days = None;
+        let mut storage_class = None;
+        r.structure(&S_TRANSITION, &mut |r, i| {
+            match i {
+                0 => date = Some(Read::read(r, a, &m[0])?),
+                1 => days = Some(Read::read(r, a, &m[1])?),
+                2 => storage_class = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Transition {
+            date,
+            days,
+            storage_class,
+        })
+    }
+}
+impl Encode for Transition {
+    fn schema(&self) -> &'static Schema {
+        &S_TRANSITION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TRANSITION);
+        if let Some(v) = &self.date {
+            w.member(&S_TRANSITION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.days {
+            w.member(&S_TRANSITION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_TRANSITION.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UploadPartCopyOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UploadPartCopyOutput {
+    pub copy_source_version_id: Option<String>,
+    pub copy_part_result: Option<CopyPartResult>,
+    pub server_side_encryption: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub request_charged: Option<String>,
+    pub version_id: Option<String>,
+}
+impl Encode for UploadPartCopyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPLOAD_PART_COPY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPLOAD_PART_COPY_OUTPUT);
+        if let Some(v) = &self.copy_source_version_id {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.copy_part_result {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.server_side_encryption {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_algorithm {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_key_md5 {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_key_id {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_UPLOAD_PART_COPY_OUTPUT.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UploadPartCopyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UploadPartCopyInput {
+    pub bucket: String,
+    pub copy_source: String,
+    pub copy_source_if_match: Option<String>,
+    pub copy_source_if_modified_since: Option<Timestamp>,
+    pub copy_source_if_none_match: Option<String>,
+    pub copy_source_if_unmodified_since: Option<Timestamp>,
+    pub copy_source_range: Option<String>,
+    pub key: String,
+    pub part_number: i32,
+    pub upload_id: String,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub copy_source_sse_customer_algorithm: Option<String>,
+    pub copy_source_sse_customer_key: Option<String>,
+    pub copy_source_sse_customer_key_md5: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub expected_source_bucket_owner: Option<String>,
+}
+impl Decode for UploadPartCopyInput {
+    const SCHEMA: &'static Schema = &S_UPLOAD_PART_COPY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPLOAD_PART_COPY_REQUEST.members;
+        let mut bucket = None;
+        let mut copy_source = None;
+        let mut copy_source_if_match = None;
+        let mut copy_source_if_modified_since = None;
+        let mut copy_source_if_none_match = None;
+        let mut copy_source_if_unmodified_since = None;
+        let mut copy_source_range = None;
+        let mut key = None;
+        let mut part_number = None;
+        let mut upload_id = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut copy_source_sse_customer_algorithm = None;
+        let mut copy_source_sse_customer_key = None;
+        let mut copy_source_sse_customer_key_md5 = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        let mut expected_source_bucket_owner = None;
+        r.structure(&S_UPLOAD_PART_COPY_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => copy_source = Some(Read::read(r, a, &m[1])?),
+                2 => copy_source_if_match = Some(Read::read(r, a, &m[2])?),
+                3 => copy_source_if_modified_since = Some(Read::read(r, a, &m[3])?),
+                4 => copy_source_if_none_match = Some(Read::read(r, a, &m[4])?),
+                5 => copy_source_if_unmodified_since = Some(Read::read(r, a, &m[5])?),
+                6 => copy_source_range = Some(Read::read(r, a, &m[6])?),
+                7 => key = Some(Read::read(r, a, &m[7])?),
+                8 => part_number = Some(Read::read(r, a, &m[8])?),
+                9 => upload_id = Some(Read::read(r, a, &m[9])?),
+                10 => sse_customer_algorithm = Some(Read::read(r, a, &m[10])?),
+                11 => sse_customer_key = Some(Read::read(r, a, &m[11])?),
+                12 => sse_customer_key_md5 = Some(Read::read(r, a, &m[12])?),
+                13 => copy_source_sse_customer_algorithm = Some(Read::read(r, a, &m[13])?),
+                14 => copy_source_sse_customer_key = Some(Read::read(r, a, &m[14])?),
+                15 => copy_source_sse_customer_key_md5 = Some(Read::read(r, a, &m[15])?),
+                16 => request_payer = Some(Read::read(r, a, &m[16])?),
+                17 => expected_bucket_owner = Some(Read::read(r, a, &m[17])?),
+                18 => expected_source_bucket_owner = Some(Read::read(r, a, &m[18])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if copy_source.is_none() {
+            a.missing(&m[1]);
+        }
+        if key.is_none() {
+            a.missing(&m[7]);
+        }
+        if part_number.is_none() {
+            a.missing(&m[8]);
+        }
+        if upload_id.is_none() {
+            a.missing(&m[9]);
+        }
+        let (Some(bucket), Some(copy_source), Some(key), Some(part_number), Some(upload_id)) =
+            (bucket, copy_source, key, part_number, upload_id)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UploadPartCopyInput {
+            bucket,
+            copy_source,
+            copy_source_if_match,
+            copy_source_if_modified_since,
+            copy_source_if_none_match,
+            copy_source_if_unmodified_since,
+            copy_source_range,
+            key,
+            part_number,
+            upload_id,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            copy_source_sse_customer_algorithm,
+            copy_source_sse_customer_key,
+            copy_source_sse_customer_key_md5,
+            request_payer,
+            expected_bucket_owner,
+            expected_source_bucket_owner,
+        })
+    }
+}
+/// `UploadPartOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UploadPartOutput {
+    pub server_side_encryption: Option<String>,
+    pub e_tag: Option<String>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub ssekms_key_id: Option<String>,
+    pub bucket_key_enabled: Option<bool>,
+    pub request_charged: Option<String>,
+    pub version_id: Option<String>,
+}
+impl Encode for UploadPartOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPLOAD_PART_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPLOAD_PART_OUTPUT);
+        if let Some(v) = &self.server_side_encryption {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.e_tag {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc32_c {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_crc64_nvme {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha1 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha256 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_sha512 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_md5 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash64 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash3 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.checksum_xxhash128 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_algorithm {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_customer_key_md5 {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ssekms_key_id {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bucket_key_enabled {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.request_charged {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[16]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_UPLOAD_PART_OUTPUT.members[17]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UploadPartRequest`
+#[derive(Default)]
+pub struct UploadPartInput {
+    pub body: Body,
+    pub bucket: String,
+    pub content_length: Option<i64>,
+    pub content_md5: Option<String>,
+    pub checksum_algorithm: Option<String>,
+    pub checksum_crc32: Option<String>,
+    pub checksum_crc32_c: Option<String>,
+    pub checksum_crc64_nvme: Option<String>,
+    pub checksum_sha1: Option<String>,
+    pub checksum_sha256: Option<String>,
+    pub checksum_sha512: Option<String>,
+    pub checksum_md5: Option<String>,
+    pub checksum_xxhash64: Option<String>,
+    pub checksum_xxhash3: Option<String>,
+    pub checksum_xxhash128: Option<String>,
+    pub key: String,
+    pub part_number: i32,
+    pub upload_id: String,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub request_payer: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for UploadPartInput {
+    const SCHEMA: &'static Schema = &S_UPLOAD_PART_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPLOAD_PART_REQUEST.members;
+        let mut body = None;
+        let mut bucket = None;
+        let mut content_length = None;
+        let mut content_md5 = None;
+        let mut checksum_algorithm = None;
+        let mut checksum_crc32 = None;
+        let mut checksum_crc32_c = None;
+        let mut checksum_crc64_nvme = None;
+        let mut checksum_sha1 = None;
+        let mut checksum_sha256 = None;
+        let mut checksum_sha512 = None;
+        let mut checksum_md5 = None;
+        let mut checksum_xxhash64 = None;
+        let mut checksum_xxhash3 = None;
+        let mut checksum_xxhash128 = None;
+        let mut key = None;
+        let mut part_number = None;
+        let mut upload_id = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut request_payer = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_UPLOAD_PART_REQUEST, &mut |r, i| {
+            match i {
+                0 => body = Some(<Body as Read>::read(r, a, &m[0])?),
+                1 => bucket = Some(Read::read(r, a, &m[1])?),
+                2 => content_length = Some(Read::read(r, a, &m[2])?),
+                3 => content_md5 = Some(Read::read(r, a, &m[3])?),
+                4 => checksum_algorithm = Some(Read::read(r, a, &m[4])?),
+                5 => checksum_crc32 = Some(Read::read(r, a, &m[5])?),
+                6 => checksum_crc32_c = Some(Read::read(r, a, &m[6])?),
+                7 => checksum_crc64_nvme = Some(Read::read(r, a, &m[7])?),
+                8 => checksum_sha1 = Some(Read::read(r, a, &m[8])?),
+                9 => checksum_sha256 = Some(Read::read(r, a, &m[9])?),
+                10 => checksum_sha512 = Some(Read::read(r, a, &m[10])?),
+                11 => checksum_md5 = Some(Read::read(r, a, &m[11])?),
+                12 => checksum_xxhash64 = Some(Read::read(r, a, &m[12])?),
+                13 => checksum_xxhash3 = Some(Read::read(r, a, &m[13])?),
+                14 => checksum_xxhash128 = Some(Read::read(r, a, &m[14])?),
+                15 => key = Some(Read::read(r, a, &m[15])?),
+                16 => part_number = Some(Read::read(r, a, &m[16])?),
+                17 => upload_id = Some(Read::read(r, a, &m[17])?),
+                18 => sse_customer_algorithm = Some(Read::read(r, a, &m[18])?),
+                19 => sse_customer_key = Some(Read::read(r, a, &m[19])?),
+                20 => sse_customer_key_md5 = Some(Read::read(r, a, &m[20])?),
+                21 => request_payer = Some(Read::read(r, a, &m[21])?),
+                22 => expected_bucket_owner = Some(Read::read(r, a, &m[22])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[1]);
+        }
+        if key.is_none() {
+            a.missing(&m[15]);
+        }
+        if part_number.is_none() {
+            a.missing(&m[16]);
+        }
+        if upload_id.is_none() {
+            a.missing(&m[17]);
+        }
+        let (Some(bucket), Some(key), Some(part_number), Some(upload_id)) =
+            (bucket, key, part_number, upload_id)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UploadPartInput {
+            body: body.unwrap_or_default(),
+            bucket,
+            content_length,
+            content_md5,
+            checksum_algorithm,
+            checksum_crc32,
+            checksum_crc32_c,
+            checksum_crc64_nvme,
+            checksum_sha1,
+            checksum_sha256,
+            checksum_sha512,
+            checksum_md5,
+            checksum_xxhash64,
+            checksum_xxhash3,
+            checksum_xxhash128,
+            key,
+            part_number,
+            upload_id,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            request_payer,
+            expected_bucket_owner,
+        })
+    }
+}
+/// `VersioningConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct VersioningConfiguration {
+    pub mfa_delete: Option<String>,
+    pub status: Option<String>,
+}
+impl Decode for VersioningConfiguration {
+    const SCHEMA: &'static Schema = &S_VERSIONING_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_VERSIONING_CONFIGURATION.members;
+        let mut mfa_delete = None;
+        let mut status = None;
+        r.structure(&S_VERSIONING_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => mfa_delete = Some(Read::read(r, a, &m[0])?),
+                1 => status = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(VersioningConfiguration { mfa_delete, status })
+    }
+}
+/// `WebsiteConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct WebsiteConfiguration {
+    pub error_document: Option<ErrorDocument>,
+    pub index_document: Option<IndexDocument>,
+    pub redirect_all_requests_to: Option<RedirectAllRequestsTo>,
+    pub routing_rules: Option<Vec<RoutingRule>>,
+}
+impl Decode for WebsiteConfiguration {
+    const SCHEMA: &'static Schema = &S_WEBSITE_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_WEBSITE_CONFIGURATION.members;
+        let mut error_document = None;
+        let mut index_document = None;
+        let mut redirect_all_requests_to = None;
+        let mut routing_rules = None;
+        r.structure(&S_WEBSITE_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => error_document = Some(decode::nested(r, a, &m[0])?),
+                1 => index_document = Some(decode::nested(r, a, &m[1])?),
+                2 => redirect_all_requests_to = Some(decode::nested(r, a, &m[2])?),
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut routing_rules,
+                    decode::nested::<RoutingRule>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(WebsiteConfiguration {
+            error_document,
+            index_document,
+            redirect_all_requests_to,
+            routing_rules,
+        })
+    }
+}
+impl Encode for WebsiteConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_WEBSITE_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_WEBSITE_CONFIGURATION);
+        if let Some(v) = &self.error_document {
+            w.member(&S_WEBSITE_CONFIGURATION.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.index_document {
+            w.member(&S_WEBSITE_CONFIGURATION.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.redirect_all_requests_to {
+            w.member(&S_WEBSITE_CONFIGURATION.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.routing_rules {
+            w.member(&S_WEBSITE_CONFIGURATION.members[3]);
+            encode::list(w, S_WEBSITE_CONFIGURATION.members[3].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketOutput {}
+impl Encode for DeleteBucketOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketAnalyticsConfigurationOutput {}
+impl Encode for DeleteBucketAnalyticsConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketCorsOutput {}
+impl Encode for DeleteBucketCorsOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketEncryptionOutput {}
+impl Encode for DeleteBucketEncryptionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketIntelligentTieringConfigurationOutput {}
+impl Encode for DeleteBucketIntelligentTieringConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketInventoryConfigurationOutput {}
+impl Encode for DeleteBucketInventoryConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketLifecycleOutput {}
+impl Encode for DeleteBucketLifecycleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketMetricsConfigurationOutput {}
+impl Encode for DeleteBucketMetricsConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketOwnershipControlsOutput {}
+impl Encode for DeleteBucketOwnershipControlsOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketPolicyOutput {}
+impl Encode for DeleteBucketPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketReplicationOutput {}
+impl Encode for DeleteBucketReplicationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketTaggingOutput {}
+impl Encode for DeleteBucketTaggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBucketWebsiteOutput {}
+impl Encode for DeleteBucketWebsiteOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePublicAccessBlockOutput {}
+impl Encode for DeletePublicAccessBlockOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketAccelerateConfigurationOutput {}
+impl Encode for PutBucketAccelerateConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
 /// Nothing.
 #[derive(Clone, Debug, Default)]
 pub struct PutBucketAclOutput {}
@@ -1264,10 +13832,288 @@ impl Encode for PutBucketAclOutput {
         w.end_structure();
     }
 }
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketAnalyticsConfigurationOutput {}
+impl Encode for PutBucketAnalyticsConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketCorsOutput {}
+impl Encode for PutBucketCorsOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketEncryptionOutput {}
+impl Encode for PutBucketEncryptionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketIntelligentTieringConfigurationOutput {}
+impl Encode for PutBucketIntelligentTieringConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketInventoryConfigurationOutput {}
+impl Encode for PutBucketInventoryConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketLoggingOutput {}
+impl Encode for PutBucketLoggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketMetricsConfigurationOutput {}
+impl Encode for PutBucketMetricsConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketNotificationConfigurationOutput {}
+impl Encode for PutBucketNotificationConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketOwnershipControlsOutput {}
+impl Encode for PutBucketOwnershipControlsOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketPolicyOutput {}
+impl Encode for PutBucketPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketReplicationOutput {}
+impl Encode for PutBucketReplicationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketRequestPaymentOutput {}
+impl Encode for PutBucketRequestPaymentOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketTaggingOutput {}
+impl Encode for PutBucketTaggingOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketVersioningOutput {}
+impl Encode for PutBucketVersioningOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutBucketWebsiteOutput {}
+impl Encode for PutBucketWebsiteOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutPublicAccessBlockOutput {}
+impl Encode for PutPublicAccessBlockOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// `GetBucketNotificationConfigurationRequest`
+pub type GetBucketNotificationConfigurationInput = GetBucketNotificationConfigurationRequest;
+/// `NotificationConfiguration`
+pub type GetBucketNotificationConfigurationOutput = NotificationConfiguration;
+static S_ABORT_INCOMPLETE_MULTIPART_UPLOAD: Schema =
+    Schema::new("AbortIncompleteMultipartUpload", Kind::Structure)
+        .members(&[Member::new("DaysAfterInitiation", &wire::schema::INTEGER)]);
+static S_ABORT_MULTIPART_UPLOAD_OUTPUT: Schema =
+    Schema::new("AbortMultipartUploadOutput", Kind::Structure).members(&[
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+    ]);
+static S_ABORT_MULTIPART_UPLOAD_REQUEST: Schema =
+    Schema::new("AbortMultipartUploadRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("UploadId", &wire::schema::STRING)
+            .at(Location::Query, "uploadId")
+            .required(),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("IfMatchInitiatedTime", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-if-match-initiated-time")
+            .format(TimestampFormat::Rfc822),
+    ]);
+static S_ACCELERATE_CONFIGURATION: Schema = Schema::new("AccelerateConfiguration", Kind::Structure)
+    .members(&[Member::new("Status", &S_BUCKET_ACCELERATE_STATUS)]);
 static S_ACCESS_CONTROL_POLICY: Schema = Schema::new("AccessControlPolicy", Kind::Structure)
     .members(&[
         Member::new("Grants", &S_GRANTS).wire("AccessControlList"),
         Member::new("Owner", &S_OWNER),
+    ]);
+static S_ACCESS_CONTROL_TRANSLATION: Schema = Schema::new(
+    "AccessControlTranslation",
+    Kind::Structure,
+)
+.members(&[Member::new("Owner", &S_OWNER_OVERRIDE).required()]);
+static S_ALLOWED_HEADERS: Schema = Schema::new("AllowedHeaders", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_ALLOWED_METHODS: Schema = Schema::new("AllowedMethods", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_ALLOWED_ORIGINS: Schema = Schema::new("AllowedOrigins", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_ANALYTICS_AND_OPERATOR: Schema = Schema::new("AnalyticsAndOperator", Kind::Structure)
+    .members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tags", &S_TAG_SET).wire("Tag").flattened(),
+    ]);
+static S_ANALYTICS_CONFIGURATION: Schema = Schema::new("AnalyticsConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("Id", &wire::schema::STRING).required(),
+        Member::new("Filter", &S_ANALYTICS_FILTER),
+        Member::new("StorageClassAnalysis", &S_STORAGE_CLASS_ANALYSIS).required(),
+    ]);
+static S_ANALYTICS_CONFIGURATION_LIST: Schema =
+    Schema::new("AnalyticsConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_ANALYTICS_CONFIGURATION)]);
+static S_ANALYTICS_EXPORT_DESTINATION: Schema = Schema::new(
+    "AnalyticsExportDestination",
+    Kind::Structure,
+)
+.members(&[Member::new("S3BucketDestination", &S_ANALYTICS_S3_BUCKET_DESTINATION).required()]);
+static S_ANALYTICS_FILTER: Schema = Schema::new("AnalyticsFilter", Kind::Structure).members(&[
+    Member::new("Prefix", &wire::schema::STRING),
+    Member::new("Tag", &S_TAG),
+    Member::new("And", &S_ANALYTICS_AND_OPERATOR),
+]);
+static S_ANALYTICS_S3_BUCKET_DESTINATION: Schema =
+    Schema::new("AnalyticsS3BucketDestination", Kind::Structure).members(&[
+        Member::new("Format", &S_ANALYTICS_S3_EXPORT_FILE_FORMAT).required(),
+        Member::new("BucketAccountId", &wire::schema::STRING),
+        Member::new("Bucket", &wire::schema::STRING).required(),
+        Member::new("Prefix", &wire::schema::STRING),
+    ]);
+static S_ANALYTICS_S3_EXPORT_FILE_FORMAT: Schema =
+    Schema::new("AnalyticsS3ExportFileFormat", Kind::String).values(&["CSV"]);
+static S_ANNOTATION_DIRECTIVE: Schema =
+    Schema::new("AnnotationDirective", Kind::String).values(&["COPY", "EXCLUDE"]);
+static S_ARCHIVE_STATUS: Schema =
+    Schema::new("ArchiveStatus", Kind::String).values(&["ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"]);
+static S_BLOCKED_ENCRYPTION_TYPES: Schema = Schema::new("BlockedEncryptionTypes", Kind::Structure)
+    .members(&[
+        Member::new("EncryptionType", &S_ENCRYPTION_TYPE_LIST).flattened_as("EncryptionType")
     ]);
 static S_BUCKET: Schema = Schema::new("Bucket", Kind::Structure).members(&[
     Member::new("Name", &wire::schema::STRING),
@@ -1275,17 +14121,397 @@ static S_BUCKET: Schema = Schema::new("Bucket", Kind::Structure).members(&[
     Member::new("BucketRegion", &wire::schema::STRING),
     Member::new("BucketArn", &S_S3_REGIONAL_OR_S3_EXPRESS_BUCKET_ARN_STRING),
 ]);
+static S_BUCKET_ACCELERATE_STATUS: Schema =
+    Schema::new("BucketAccelerateStatus", Kind::String).values(&["Enabled", "Suspended"]);
 static S_BUCKET_INFO: Schema = Schema::new("BucketInfo", Kind::Structure).members(&[
     Member::new("DataRedundancy", &S_DATA_REDUNDANCY),
     Member::new("Type", &S_BUCKET_TYPE),
 ]);
+static S_BUCKET_LIFECYCLE_CONFIGURATION: Schema = Schema::new(
+    "BucketLifecycleConfiguration",
+    Kind::Structure,
+)
+.members(&[Member::new("Rules", &S_LIFECYCLE_RULES)
+    .wire("Rule")
+    .required()
+    .flattened()]);
+static S_BUCKET_LOGGING_STATUS: Schema = Schema::new("BucketLoggingStatus", Kind::Structure)
+    .members(&[Member::new("LoggingEnabled", &S_LOGGING_ENABLED)]);
+static S_BUCKET_LOGS_PERMISSION: Schema =
+    Schema::new("BucketLogsPermission", Kind::String).values(&["FULL_CONTROL", "READ", "WRITE"]);
 static S_BUCKET_NAMESPACE: Schema =
     Schema::new("BucketNamespace", Kind::String).values(&["account-regional", "global"]);
 static S_BUCKET_TYPE: Schema = Schema::new("BucketType", Kind::String).values(&["Directory"]);
+static S_BUCKET_VERSIONING_STATUS: Schema =
+    Schema::new("BucketVersioningStatus", Kind::String).values(&["Enabled", "Suspended"]);
 static S_BUCKETS: Schema =
     Schema::new("Buckets", Kind::List).members(&[Member::new("member", &S_BUCKET).wire("Bucket")]);
+static S_CORS_CONFIGURATION: Schema =
+    Schema::new("CORSConfiguration", Kind::Structure).members(&[Member::new(
+        "CORSRules",
+        &S_CORS_RULES,
+    )
+    .wire("CORSRule")
+    .required()
+    .flattened()]);
+static S_CORS_RULE: Schema = Schema::new("CORSRule", Kind::Structure).members(&[
+    Member::new("ID", &wire::schema::STRING),
+    Member::new("AllowedHeaders", &S_ALLOWED_HEADERS)
+        .wire("AllowedHeader")
+        .flattened(),
+    Member::new("AllowedMethods", &S_ALLOWED_METHODS)
+        .wire("AllowedMethod")
+        .required()
+        .flattened(),
+    Member::new("AllowedOrigins", &S_ALLOWED_ORIGINS)
+        .wire("AllowedOrigin")
+        .required()
+        .flattened(),
+    Member::new("ExposeHeaders", &S_EXPOSE_HEADERS)
+        .wire("ExposeHeader")
+        .flattened(),
+    Member::new("MaxAgeSeconds", &wire::schema::INTEGER),
+]);
+static S_CORS_RULES: Schema =
+    Schema::new("CORSRules", Kind::List).members(&[Member::new("member", &S_CORS_RULE)]);
+static S_CSV_INPUT: Schema = Schema::new("CSVInput", Kind::Structure).members(&[
+    Member::new("FileHeaderInfo", &S_FILE_HEADER_INFO),
+    Member::new("Comments", &wire::schema::STRING),
+    Member::new("QuoteEscapeCharacter", &wire::schema::STRING),
+    Member::new("RecordDelimiter", &wire::schema::STRING),
+    Member::new("FieldDelimiter", &wire::schema::STRING),
+    Member::new("QuoteCharacter", &wire::schema::STRING),
+    Member::new("AllowQuotedRecordDelimiter", &wire::schema::BOOLEAN),
+]);
+static S_CSV_OUTPUT: Schema = Schema::new("CSVOutput", Kind::Structure).members(&[
+    Member::new("QuoteFields", &S_QUOTE_FIELDS),
+    Member::new("QuoteEscapeCharacter", &wire::schema::STRING),
+    Member::new("RecordDelimiter", &wire::schema::STRING),
+    Member::new("FieldDelimiter", &wire::schema::STRING),
+    Member::new("QuoteCharacter", &wire::schema::STRING),
+]);
+static S_CHECKSUM: Schema = Schema::new("Checksum", Kind::Structure).members(&[
+    Member::new("ChecksumCRC32", &wire::schema::STRING),
+    Member::new("ChecksumCRC32C", &wire::schema::STRING),
+    Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+    Member::new("ChecksumSHA1", &wire::schema::STRING),
+    Member::new("ChecksumSHA256", &wire::schema::STRING),
+    Member::new("ChecksumSHA512", &wire::schema::STRING),
+    Member::new("ChecksumMD5", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+    Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+]);
+static S_CHECKSUM_ALGORITHM_LIST: Schema = Schema::new("ChecksumAlgorithmList", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
 static S_CHECKSUM_TYPE: Schema =
     Schema::new("ChecksumType", Kind::String).values(&["COMPOSITE", "FULL_OBJECT"]);
+static S_COMMON_PREFIX: Schema = Schema::new("CommonPrefix", Kind::Structure)
+    .members(&[Member::new("Prefix", &wire::schema::STRING)]);
+static S_COMMON_PREFIX_LIST: Schema =
+    Schema::new("CommonPrefixList", Kind::List).members(&[Member::new("member", &S_COMMON_PREFIX)]);
+static S_COMPLETE_MULTIPART_UPLOAD_OUTPUT: Schema =
+    Schema::new("CompleteMultipartUploadOutput", Kind::Structure)
+        .members(&[
+            Member::new("Location", &wire::schema::STRING),
+            Member::new("Bucket", &wire::schema::STRING),
+            Member::new("Key", &S_OBJECT_KEY),
+            Member::new("Expiration", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-expiration"),
+            Member::new("ETag", &wire::schema::STRING),
+            Member::new("ChecksumCRC32", &wire::schema::STRING),
+            Member::new("ChecksumCRC32C", &wire::schema::STRING),
+            Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+            Member::new("ChecksumSHA1", &wire::schema::STRING),
+            Member::new("ChecksumSHA256", &wire::schema::STRING),
+            Member::new("ChecksumSHA512", &wire::schema::STRING),
+            Member::new("ChecksumMD5", &wire::schema::STRING),
+            Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+            Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+            Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+            Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+            Member::new("ServerSideEncryption", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-server-side-encryption"),
+            Member::new("VersionId", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-version-id"),
+            Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+                Location::Header,
+                "x-amz-server-side-encryption-aws-kms-key-id",
+            ),
+            Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+                Location::Header,
+                "x-amz-server-side-encryption-bucket-key-enabled",
+            ),
+            Member::new("RequestCharged", &S_REQUEST_CHARGED)
+                .at(Location::Header, "x-amz-request-charged"),
+        ])
+        .element("CompleteMultipartUploadResult");
+static S_COMPLETE_MULTIPART_UPLOAD_REQUEST: Schema =
+    Schema::new("CompleteMultipartUploadRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("MultipartUpload", &S_COMPLETED_MULTIPART_UPLOAD)
+            .at(Location::Payload, "CompleteMultipartUpload")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("UploadId", &wire::schema::STRING)
+            .at(Location::Query, "uploadId")
+            .required(),
+        Member::new("ChecksumCRC32", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-crc32"),
+        Member::new("ChecksumCRC32C", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-crc32c"),
+        Member::new("ChecksumCRC64NVME", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-crc64nvme"),
+        Member::new("ChecksumSHA1", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-sha1"),
+        Member::new("ChecksumSHA256", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-sha256"),
+        Member::new("ChecksumSHA512", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-sha512"),
+        Member::new("ChecksumMD5", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-md5"),
+        Member::new("ChecksumXXHASH64", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-xxhash64"),
+        Member::new("ChecksumXXHASH3", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-xxhash3"),
+        Member::new("ChecksumXXHASH128", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-xxhash128"),
+        Member::new("ChecksumType", &S_CHECKSUM_TYPE).at(Location::Header, "x-amz-checksum-type"),
+        Member::new("MpuObjectSize", &wire::schema::LONG)
+            .at(Location::Header, "x-amz-mp-object-size"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("IfMatch", &wire::schema::STRING).at(Location::Header, "If-Match"),
+        Member::new("IfNoneMatch", &wire::schema::STRING).at(Location::Header, "If-None-Match"),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+    ]);
+static S_COMPLETED_MULTIPART_UPLOAD: Schema = Schema::new(
+    "CompletedMultipartUpload",
+    Kind::Structure,
+)
+.members(&[Member::new("Parts", &S_COMPLETED_PART_LIST)
+    .wire("Part")
+    .flattened()]);
+static S_COMPLETED_PART: Schema = Schema::new("CompletedPart", Kind::Structure).members(&[
+    Member::new("ETag", &wire::schema::STRING),
+    Member::new("ChecksumCRC32", &wire::schema::STRING),
+    Member::new("ChecksumCRC32C", &wire::schema::STRING),
+    Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+    Member::new("ChecksumSHA1", &wire::schema::STRING),
+    Member::new("ChecksumSHA256", &wire::schema::STRING),
+    Member::new("ChecksumSHA512", &wire::schema::STRING),
+    Member::new("ChecksumMD5", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+    Member::new("PartNumber", &wire::schema::INTEGER),
+]);
+static S_COMPLETED_PART_LIST: Schema = Schema::new("CompletedPartList", Kind::List)
+    .members(&[Member::new("member", &S_COMPLETED_PART)]);
+static S_COMPRESSION_TYPE: Schema =
+    Schema::new("CompressionType", Kind::String).values(&["NONE", "GZIP", "BZIP2"]);
+static S_CONDITION: Schema = Schema::new("Condition", Kind::Structure).members(&[
+    Member::new("HttpErrorCodeReturnedEquals", &wire::schema::STRING),
+    Member::new("KeyPrefixEquals", &wire::schema::STRING),
+]);
+static S_COPY_OBJECT_OUTPUT: Schema = Schema::new("CopyObjectOutput", Kind::Structure).members(&[
+    Member::new("CopyObjectResult", &S_COPY_OBJECT_RESULT)
+        .at(Location::Payload, "CopyObjectResult"),
+    Member::new("Expiration", &wire::schema::STRING).at(Location::Header, "x-amz-expiration"),
+    Member::new("CopySourceVersionId", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-copy-source-version-id"),
+    Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+    Member::new("ServerSideEncryption", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-server-side-encryption"),
+    Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-algorithm",
+    ),
+    Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-key-MD5",
+    ),
+    Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+        Location::Header,
+        "x-amz-server-side-encryption-aws-kms-key-id",
+    ),
+    Member::new("SSEKMSEncryptionContext", &S_SSEKMS_ENCRYPTION_CONTEXT)
+        .at(Location::Header, "x-amz-server-side-encryption-context"),
+    Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+        Location::Header,
+        "x-amz-server-side-encryption-bucket-key-enabled",
+    ),
+    Member::new("RequestCharged", &S_REQUEST_CHARGED).at(Location::Header, "x-amz-request-charged"),
+]);
+static S_COPY_OBJECT_REQUEST: Schema =
+    Schema::new("CopyObjectRequest", Kind::Structure).members(&[
+        Member::new("ACL", &wire::schema::STRING).at(Location::Header, "x-amz-acl"),
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("CacheControl", &wire::schema::STRING).at(Location::Header, "Cache-Control"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-algorithm"),
+        Member::new("ContentDisposition", &wire::schema::STRING)
+            .at(Location::Header, "Content-Disposition"),
+        Member::new("ContentEncoding", &wire::schema::STRING)
+            .at(Location::Header, "Content-Encoding"),
+        Member::new("ContentLanguage", &wire::schema::STRING)
+            .at(Location::Header, "Content-Language"),
+        Member::new("ContentType", &wire::schema::STRING).at(Location::Header, "Content-Type"),
+        Member::new("CopySource", &S_COPY_SOURCE)
+            .at(Location::Header, "x-amz-copy-source")
+            .required(),
+        Member::new("CopySourceIfMatch", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-copy-source-if-match"),
+        Member::new("CopySourceIfModifiedSince", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-copy-source-if-modified-since"),
+        Member::new("CopySourceIfNoneMatch", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-copy-source-if-none-match"),
+        Member::new("CopySourceIfUnmodifiedSince", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-copy-source-if-unmodified-since"),
+        Member::new("Expires", &wire::schema::TIMESTAMP).at(Location::Header, "Expires"),
+        Member::new("GrantFullControl", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-full-control"),
+        Member::new("GrantRead", &wire::schema::STRING).at(Location::Header, "x-amz-grant-read"),
+        Member::new("GrantReadACP", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-read-acp"),
+        Member::new("GrantWriteACP", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-write-acp"),
+        Member::new("IfMatch", &wire::schema::STRING).at(Location::Header, "If-Match"),
+        Member::new("IfNoneMatch", &wire::schema::STRING).at(Location::Header, "If-None-Match"),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("Metadata", &S_METADATA).at(Location::Headers, "x-amz-meta-"),
+        Member::new("MetadataDirective", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-metadata-directive"),
+        Member::new("TaggingDirective", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-tagging-directive"),
+        Member::new("AnnotationDirective", &S_ANNOTATION_DIRECTIVE)
+            .at(Location::Header, "x-amz-object-annotation-directive"),
+        Member::new("ServerSideEncryption", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-server-side-encryption"),
+        Member::new("StorageClass", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-storage-class"),
+        Member::new("WebsiteRedirectLocation", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-website-redirect-location"),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+            Location::Header,
+            "x-amz-server-side-encryption-aws-kms-key-id",
+        ),
+        Member::new("SSEKMSEncryptionContext", &S_SSEKMS_ENCRYPTION_CONTEXT)
+            .at(Location::Header, "x-amz-server-side-encryption-context"),
+        Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+            Location::Header,
+            "x-amz-server-side-encryption-bucket-key-enabled",
+        ),
+        Member::new("CopySourceSSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-copy-source-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("CopySourceSSECustomerKey", &S_COPY_SOURCE_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-copy-source-server-side-encryption-customer-key",
+        ),
+        Member::new("CopySourceSSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-copy-source-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("Tagging", &wire::schema::STRING).at(Location::Header, "x-amz-tagging"),
+        Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+            .at(Location::Header, "x-amz-object-lock-mode"),
+        Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-object-lock-retain-until-date")
+            .format(TimestampFormat::Iso8601),
+        Member::new(
+            "ObjectLockLegalHoldStatus",
+            &S_OBJECT_LOCK_LEGAL_HOLD_STATUS,
+        )
+        .at(Location::Header, "x-amz-object-lock-legal-hold"),
+        Member::new("ObjectLockEventHold", &S_OBJECT_LOCK_EVENT_HOLD)
+            .at(Location::Header, "x-amz-object-lock-event-hold"),
+        Member::new("ObjectLockEventHoldDurationDays", &wire::schema::INTEGER).at(
+            Location::Header,
+            "x-amz-object-lock-event-hold-duration-days",
+        ),
+        Member::new("ObjectLockEventHoldDurationYears", &wire::schema::INTEGER).at(
+            Location::Header,
+            "x-amz-object-lock-event-hold-duration-years",
+        ),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ExpectedSourceBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-source-expected-bucket-owner"),
+    ]);
+static S_COPY_OBJECT_RESULT: Schema = Schema::new("CopyObjectResult", Kind::Structure)
+    .members(&[
+        Member::new("ETag", &wire::schema::STRING),
+        Member::new("LastModified", &wire::schema::TIMESTAMP),
+        Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+        Member::new("ChecksumCRC32", &wire::schema::STRING),
+        Member::new("ChecksumCRC32C", &wire::schema::STRING),
+        Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+        Member::new("ChecksumSHA1", &wire::schema::STRING),
+        Member::new("ChecksumSHA256", &wire::schema::STRING),
+        Member::new("ChecksumSHA512", &wire::schema::STRING),
+        Member::new("ChecksumMD5", &wire::schema::STRING),
+        Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+        Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+        Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+    ])
+    .element("CopyObjectResult");
+static S_COPY_PART_RESULT: Schema = Schema::new("CopyPartResult", Kind::Structure)
+    .members(&[
+        Member::new("ETag", &wire::schema::STRING),
+        Member::new("LastModified", &wire::schema::TIMESTAMP),
+        Member::new("ChecksumCRC32", &wire::schema::STRING),
+        Member::new("ChecksumCRC32C", &wire::schema::STRING),
+        Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+        Member::new("ChecksumSHA1", &wire::schema::STRING),
+        Member::new("ChecksumSHA256", &wire::schema::STRING),
+        Member::new("ChecksumSHA512", &wire::schema::STRING),
+        Member::new("ChecksumMD5", &wire::schema::STRING),
+        Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+        Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+        Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+    ])
+    .element("CopyPartResult");
+static S_COPY_SOURCE: Schema = Schema::new("CopySource", Kind::String).pattern(r#"\/?.+\/.+"#);
+static S_COPY_SOURCE_SSE_CUSTOMER_KEY: Schema =
+    Schema::new("CopySourceSSECustomerKey", Kind::String).sensitive();
 static S_CREATE_BUCKET_CONFIGURATION: Schema =
     Schema::new("CreateBucketConfiguration", Kind::Structure).members(&[
         Member::new("LocationConstraint", &wire::schema::STRING),
@@ -1323,8 +14549,837 @@ static S_CREATE_BUCKET_REQUEST: Schema = Schema::new("CreateBucketRequest", Kind
         Member::new("BucketNamespace", &S_BUCKET_NAMESPACE)
             .at(Location::Header, "x-amz-bucket-namespace"),
     ]);
+static S_CREATE_MULTIPART_UPLOAD_OUTPUT: Schema =
+    Schema::new("CreateMultipartUploadOutput", Kind::Structure)
+        .members(&[
+            Member::new("AbortDate", &wire::schema::TIMESTAMP)
+                .at(Location::Header, "x-amz-abort-date"),
+            Member::new("AbortRuleId", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-abort-rule-id"),
+            Member::new("Bucket", &wire::schema::STRING),
+            Member::new("Key", &S_OBJECT_KEY),
+            Member::new("UploadId", &wire::schema::STRING),
+            Member::new("ServerSideEncryption", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-server-side-encryption"),
+            Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+                Location::Header,
+                "x-amz-server-side-encryption-customer-algorithm",
+            ),
+            Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+                Location::Header,
+                "x-amz-server-side-encryption-customer-key-MD5",
+            ),
+            Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+                Location::Header,
+                "x-amz-server-side-encryption-aws-kms-key-id",
+            ),
+            Member::new("SSEKMSEncryptionContext", &S_SSEKMS_ENCRYPTION_CONTEXT)
+                .at(Location::Header, "x-amz-server-side-encryption-context"),
+            Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+                Location::Header,
+                "x-amz-server-side-encryption-bucket-key-enabled",
+            ),
+            Member::new("RequestCharged", &S_REQUEST_CHARGED)
+                .at(Location::Header, "x-amz-request-charged"),
+            Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-checksum-algorithm"),
+            Member::new("ChecksumType", &S_CHECKSUM_TYPE)
+                .at(Location::Header, "x-amz-checksum-type"),
+            Member::new("VersionId", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-version-id"),
+        ])
+        .element("InitiateMultipartUploadResult");
+static S_CREATE_MULTIPART_UPLOAD_REQUEST: Schema =
+    Schema::new("CreateMultipartUploadRequest", Kind::Structure).members(&[
+        Member::new("ACL", &wire::schema::STRING).at(Location::Header, "x-amz-acl"),
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("CacheControl", &wire::schema::STRING).at(Location::Header, "Cache-Control"),
+        Member::new("ContentDisposition", &wire::schema::STRING)
+            .at(Location::Header, "Content-Disposition"),
+        Member::new("ContentEncoding", &wire::schema::STRING)
+            .at(Location::Header, "Content-Encoding"),
+        Member::new("ContentLanguage", &wire::schema::STRING)
+            .at(Location::Header, "Content-Language"),
+        Member::new("ContentType", &wire::schema::STRING).at(Location::Header, "Content-Type"),
+        Member::new("Expires", &wire::schema::TIMESTAMP).at(Location::Header, "Expires"),
+        Member::new("GrantFullControl", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-full-control"),
+        Member::new("GrantRead", &wire::schema::STRING).at(Location::Header, "x-amz-grant-read"),
+        Member::new("GrantReadACP", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-read-acp"),
+        Member::new("GrantWriteACP", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-write-acp"),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("Metadata", &S_METADATA).at(Location::Headers, "x-amz-meta-"),
+        Member::new("ServerSideEncryption", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-server-side-encryption"),
+        Member::new("StorageClass", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-storage-class"),
+        Member::new("WebsiteRedirectLocation", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-website-redirect-location"),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+            Location::Header,
+            "x-amz-server-side-encryption-aws-kms-key-id",
+        ),
+        Member::new("SSEKMSEncryptionContext", &S_SSEKMS_ENCRYPTION_CONTEXT)
+            .at(Location::Header, "x-amz-server-side-encryption-context"),
+        Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+            Location::Header,
+            "x-amz-server-side-encryption-bucket-key-enabled",
+        ),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("Tagging", &wire::schema::STRING).at(Location::Header, "x-amz-tagging"),
+        Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+            .at(Location::Header, "x-amz-object-lock-mode"),
+        Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-object-lock-retain-until-date")
+            .format(TimestampFormat::Iso8601),
+        Member::new(
+            "ObjectLockLegalHoldStatus",
+            &S_OBJECT_LOCK_LEGAL_HOLD_STATUS,
+        )
+        .at(Location::Header, "x-amz-object-lock-legal-hold"),
+        Member::new("ObjectLockEventHold", &S_OBJECT_LOCK_EVENT_HOLD)
+            .at(Location::Header, "x-amz-object-lock-event-hold"),
+        Member::new("ObjectLockEventHoldDurationDays", &wire::schema::INTEGER).at(
+            Location::Header,
+            "x-amz-object-lock-event-hold-duration-days",
+        ),
+        Member::new("ObjectLockEventHoldDurationYears", &wire::schema::INTEGER).at(
+            Location::Header,
+            "x-amz-object-lock-event-hold-duration-years",
+        ),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-algorithm"),
+        Member::new("ChecksumType", &S_CHECKSUM_TYPE).at(Location::Header, "x-amz-checksum-type"),
+    ]);
 static S_DATA_REDUNDANCY: Schema = Schema::new("DataRedundancy", Kind::String)
     .values(&["SingleAvailabilityZone", "SingleLocalZone"]);
+static S_DEFAULT_RETENTION: Schema = Schema::new("DefaultRetention", Kind::Structure).members(&[
+    Member::new("Mode", &S_OBJECT_LOCK_RETENTION_MODE),
+    Member::new("Days", &wire::schema::INTEGER),
+    Member::new("Years", &wire::schema::INTEGER),
+    Member::new("DefaultEventHold", &S_EVENT_HOLD_DURATION),
+]);
+static S_DELETE: Schema = Schema::new("Delete", Kind::Structure).members(&[
+    Member::new("Objects", &S_OBJECT_IDENTIFIER_LIST)
+        .wire("Object")
+        .required()
+        .flattened(),
+    Member::new("Quiet", &wire::schema::BOOLEAN),
+]);
+static S_DELETE_BUCKET_ANALYTICS_CONFIGURATION_REQUEST: Schema =
+    Schema::new("DeleteBucketAnalyticsConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_CORS_REQUEST: Schema =
+    Schema::new("DeleteBucketCorsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_ENCRYPTION_REQUEST: Schema =
+    Schema::new("DeleteBucketEncryptionRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST: Schema = Schema::new(
+    "DeleteBucketIntelligentTieringConfigurationRequest",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("Bucket", &wire::schema::STRING)
+        .at(Location::Uri, "Bucket")
+        .required(),
+    Member::new("Id", &wire::schema::STRING)
+        .at(Location::Query, "id")
+        .required(),
+    Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-expected-bucket-owner"),
+]);
+static S_DELETE_BUCKET_INVENTORY_CONFIGURATION_REQUEST: Schema =
+    Schema::new("DeleteBucketInventoryConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_LIFECYCLE_REQUEST: Schema =
+    Schema::new("DeleteBucketLifecycleRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_METRICS_CONFIGURATION_REQUEST: Schema =
+    Schema::new("DeleteBucketMetricsConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_OWNERSHIP_CONTROLS_REQUEST: Schema =
+    Schema::new("DeleteBucketOwnershipControlsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_POLICY_REQUEST: Schema =
+    Schema::new("DeleteBucketPolicyRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_REPLICATION_REQUEST: Schema =
+    Schema::new("DeleteBucketReplicationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_REQUEST: Schema = Schema::new("DeleteBucketRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_TAGGING_REQUEST: Schema =
+    Schema::new("DeleteBucketTaggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_BUCKET_WEBSITE_REQUEST: Schema =
+    Schema::new("DeleteBucketWebsiteRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_MARKER_ENTRY: Schema =
+    Schema::new("DeleteMarkerEntry", Kind::Structure).members(&[
+        Member::new("Owner", &S_OWNER),
+        Member::new("Key", &S_OBJECT_KEY),
+        Member::new("VersionId", &wire::schema::STRING),
+        Member::new("IsLatest", &wire::schema::BOOLEAN),
+        Member::new("LastModified", &wire::schema::TIMESTAMP),
+    ]);
+static S_DELETE_MARKER_REPLICATION: Schema =
+    Schema::new("DeleteMarkerReplication", Kind::Structure)
+        .members(&[Member::new("Status", &S_DELETE_MARKER_REPLICATION_STATUS)]);
+static S_DELETE_MARKER_REPLICATION_STATUS: Schema =
+    Schema::new("DeleteMarkerReplicationStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_DELETE_MARKERS: Schema = Schema::new("DeleteMarkers", Kind::List)
+    .members(&[Member::new("member", &S_DELETE_MARKER_ENTRY)]);
+static S_DELETE_OBJECT_OUTPUT: Schema =
+    Schema::new("DeleteObjectOutput", Kind::Structure).members(&[
+        Member::new("DeleteMarker", &wire::schema::BOOLEAN)
+            .at(Location::Header, "x-amz-delete-marker"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+    ]);
+static S_DELETE_OBJECT_REQUEST: Schema = Schema::new("DeleteObjectRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("MFA", &wire::schema::STRING).at(Location::Header, "x-amz-mfa"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("BypassGovernanceRetention", &wire::schema::BOOLEAN)
+            .at(Location::Header, "x-amz-bypass-governance-retention"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("IfMatch", &wire::schema::STRING).at(Location::Header, "If-Match"),
+        Member::new("IfMatchLastModifiedTime", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-if-match-last-modified-time")
+            .format(TimestampFormat::Rfc822),
+        Member::new("IfMatchSize", &wire::schema::LONG).at(Location::Header, "x-amz-if-match-size"),
+    ]);
+static S_DELETE_OBJECT_TAGGING_OUTPUT: Schema =
+    Schema::new("DeleteObjectTaggingOutput", Kind::Structure).members(&[Member::new(
+        "VersionId",
+        &wire::schema::STRING,
+    )
+    .at(Location::Header, "x-amz-version-id")]);
+static S_DELETE_OBJECT_TAGGING_REQUEST: Schema =
+    Schema::new("DeleteObjectTaggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETE_OBJECTS_OUTPUT: Schema = Schema::new("DeleteObjectsOutput", Kind::Structure)
+    .members(&[
+        Member::new("Deleted", &S_DELETED_OBJECTS).flattened(),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+        Member::new("Errors", &S_ERRORS).wire("Error").flattened(),
+    ])
+    .element("DeleteResult");
+static S_DELETE_OBJECTS_REQUEST: Schema = Schema::new("DeleteObjectsRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Delete", &S_DELETE)
+            .at(Location::Payload, "Delete")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("MFA", &wire::schema::STRING).at(Location::Header, "x-amz-mfa"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("BypassGovernanceRetention", &wire::schema::BOOLEAN)
+            .at(Location::Header, "x-amz-bypass-governance-retention"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+    ]);
+static S_DELETE_PUBLIC_ACCESS_BLOCK_REQUEST: Schema =
+    Schema::new("DeletePublicAccessBlockRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_DELETED_OBJECT: Schema = Schema::new("DeletedObject", Kind::Structure).members(&[
+    Member::new("Key", &S_OBJECT_KEY),
+    Member::new("VersionId", &wire::schema::STRING),
+    Member::new("DeleteMarker", &wire::schema::BOOLEAN),
+    Member::new("DeleteMarkerVersionId", &wire::schema::STRING),
+]);
+static S_DELETED_OBJECTS: Schema =
+    Schema::new("DeletedObjects", Kind::List).members(&[Member::new("member", &S_DELETED_OBJECT)]);
+static S_DESTINATION: Schema = Schema::new("Destination", Kind::Structure).members(&[
+    Member::new("Bucket", &wire::schema::STRING).required(),
+    Member::new("Account", &wire::schema::STRING),
+    Member::new("StorageClass", &wire::schema::STRING),
+    Member::new("AccessControlTranslation", &S_ACCESS_CONTROL_TRANSLATION),
+    Member::new("EncryptionConfiguration", &S_ENCRYPTION_CONFIGURATION),
+    Member::new("ReplicationTime", &S_REPLICATION_TIME),
+    Member::new("Metrics", &S_METRICS),
+]);
+static S_ENCRYPTION: Schema = Schema::new("Encryption", Kind::Structure).members(&[
+    Member::new("EncryptionType", &wire::schema::STRING).required(),
+    Member::new("KMSKeyId", &S_SSEKMS_KEY_ID),
+    Member::new("KMSContext", &wire::schema::STRING),
+]);
+static S_ENCRYPTION_CONFIGURATION: Schema = Schema::new("EncryptionConfiguration", Kind::Structure)
+    .members(&[Member::new("ReplicaKmsKeyID", &wire::schema::STRING)]);
+static S_ENCRYPTION_TYPE: Schema =
+    Schema::new("EncryptionType", Kind::String).values(&["NONE", "SSE-C"]);
+static S_ENCRYPTION_TYPE_LIST: Schema = Schema::new("EncryptionTypeList", Kind::List)
+    .members(&[Member::new("member", &S_ENCRYPTION_TYPE).wire("EncryptionType")]);
+static S_ERROR: Schema = Schema::new("Error", Kind::Structure).members(&[
+    Member::new("Key", &S_OBJECT_KEY),
+    Member::new("VersionId", &wire::schema::STRING),
+    Member::new("Code", &wire::schema::STRING),
+    Member::new("Message", &wire::schema::STRING),
+]);
+static S_ERROR_DOCUMENT: Schema = Schema::new("ErrorDocument", Kind::Structure)
+    .members(&[Member::new("Key", &S_OBJECT_KEY).required()]);
+static S_ERRORS: Schema =
+    Schema::new("Errors", Kind::List).members(&[Member::new("member", &S_ERROR)]);
+static S_EVENT_BRIDGE_CONFIGURATION: Schema =
+    Schema::new("EventBridgeConfiguration", Kind::Structure);
+static S_EVENT_HOLD_DURATION: Schema =
+    Schema::new("EventHoldDuration", Kind::Structure).members(&[
+        Member::new("Days", &wire::schema::INTEGER),
+        Member::new("Years", &wire::schema::INTEGER),
+    ]);
+static S_EVENT_LIST: Schema =
+    Schema::new("EventList", Kind::List).members(&[Member::new("member", &wire::schema::STRING)]);
+static S_EXISTING_OBJECT_REPLICATION: Schema = Schema::new(
+    "ExistingObjectReplication",
+    Kind::Structure,
+)
+.members(&[Member::new("Status", &S_EXISTING_OBJECT_REPLICATION_STATUS).required()]);
+static S_EXISTING_OBJECT_REPLICATION_STATUS: Schema =
+    Schema::new("ExistingObjectReplicationStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_EXPIRATION_STATUS: Schema =
+    Schema::new("ExpirationStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_EXPOSE_HEADERS: Schema = Schema::new("ExposeHeaders", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_EXPRESSION_TYPE: Schema = Schema::new("ExpressionType", Kind::String).values(&["SQL"]);
+static S_FILE_HEADER_INFO: Schema =
+    Schema::new("FileHeaderInfo", Kind::String).values(&["USE", "IGNORE", "NONE"]);
+static S_FILTER_RULE: Schema = Schema::new("FilterRule", Kind::Structure).members(&[
+    Member::new("Name", &S_FILTER_RULE_NAME),
+    Member::new("Value", &wire::schema::STRING),
+]);
+static S_FILTER_RULE_LIST: Schema =
+    Schema::new("FilterRuleList", Kind::List).members(&[Member::new("member", &S_FILTER_RULE)]);
+static S_FILTER_RULE_NAME: Schema =
+    Schema::new("FilterRuleName", Kind::String).values(&["prefix", "suffix"]);
+static S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("GetBucketAccelerateConfigurationOutput", Kind::Structure)
+        .members(&[
+            Member::new("Status", &S_BUCKET_ACCELERATE_STATUS),
+            Member::new("RequestCharged", &S_REQUEST_CHARGED)
+                .at(Location::Header, "x-amz-request-charged"),
+        ])
+        .element("AccelerateConfiguration");
+static S_GET_BUCKET_ACCELERATE_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetBucketAccelerateConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+    ]);
+static S_GET_BUCKET_ACL_OUTPUT: Schema = Schema::new("GetBucketAclOutput", Kind::Structure)
+    .members(&[
+        Member::new("Owner", &S_OWNER),
+        Member::new("Grants", &S_GRANTS).wire("AccessControlList"),
+    ])
+    .element("AccessControlPolicy");
+static S_GET_BUCKET_ACL_REQUEST: Schema = Schema::new("GetBucketAclRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_ANALYTICS_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("GetBucketAnalyticsConfigurationOutput", Kind::Structure).members(&[Member::new(
+        "AnalyticsConfiguration",
+        &S_ANALYTICS_CONFIGURATION,
+    )
+    .at(Location::Payload, "AnalyticsConfiguration")]);
+static S_GET_BUCKET_ANALYTICS_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetBucketAnalyticsConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_CORS_OUTPUT: Schema = Schema::new("GetBucketCorsOutput", Kind::Structure)
+    .members(&[Member::new("CORSRules", &S_CORS_RULES)
+        .wire("CORSRule")
+        .flattened()])
+    .element("CORSConfiguration");
+static S_GET_BUCKET_CORS_REQUEST: Schema = Schema::new("GetBucketCorsRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_ENCRYPTION_OUTPUT: Schema =
+    Schema::new("GetBucketEncryptionOutput", Kind::Structure).members(&[Member::new(
+        "ServerSideEncryptionConfiguration",
+        &S_SERVER_SIDE_ENCRYPTION_CONFIGURATION,
+    )
+    .at(Location::Payload, "ServerSideEncryptionConfiguration")]);
+static S_GET_BUCKET_ENCRYPTION_REQUEST: Schema =
+    Schema::new("GetBucketEncryptionRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_OUTPUT: Schema = Schema::new(
+    "GetBucketIntelligentTieringConfigurationOutput",
+    Kind::Structure,
+)
+.members(&[Member::new(
+    "IntelligentTieringConfiguration",
+    &S_INTELLIGENT_TIERING_CONFIGURATION,
+)
+.at(Location::Payload, "IntelligentTieringConfiguration")]);
+static S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST: Schema = Schema::new(
+    "GetBucketIntelligentTieringConfigurationRequest",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("Bucket", &wire::schema::STRING)
+        .at(Location::Uri, "Bucket")
+        .required(),
+    Member::new("Id", &wire::schema::STRING)
+        .at(Location::Query, "id")
+        .required(),
+    Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-expected-bucket-owner"),
+]);
+static S_GET_BUCKET_INVENTORY_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("GetBucketInventoryConfigurationOutput", Kind::Structure).members(&[Member::new(
+        "InventoryConfiguration",
+        &S_INVENTORY_CONFIGURATION,
+    )
+    .at(Location::Payload, "InventoryConfiguration")]);
+static S_GET_BUCKET_INVENTORY_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetBucketInventoryConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("GetBucketLifecycleConfigurationOutput", Kind::Structure)
+        .members(&[
+            Member::new("Rules", &S_LIFECYCLE_RULES)
+                .wire("Rule")
+                .flattened(),
+            Member::new(
+                "TransitionDefaultMinimumObjectSize",
+                &S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
+            )
+            .at(
+                Location::Header,
+                "x-amz-transition-default-minimum-object-size",
+            ),
+        ])
+        .element("LifecycleConfiguration");
+static S_GET_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetBucketLifecycleConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_LOCATION_OUTPUT: Schema =
+    Schema::new("GetBucketLocationOutput", Kind::Structure)
+        .members(&[Member::new("LocationConstraint", &wire::schema::STRING)])
+        .element("LocationConstraint");
+static S_GET_BUCKET_LOCATION_REQUEST: Schema =
+    Schema::new("GetBucketLocationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_LOGGING_OUTPUT: Schema = Schema::new("GetBucketLoggingOutput", Kind::Structure)
+    .members(&[Member::new("LoggingEnabled", &S_LOGGING_ENABLED)])
+    .element("BucketLoggingStatus");
+static S_GET_BUCKET_LOGGING_REQUEST: Schema =
+    Schema::new("GetBucketLoggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_METRICS_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("GetBucketMetricsConfigurationOutput", Kind::Structure).members(&[Member::new(
+        "MetricsConfiguration",
+        &S_METRICS_CONFIGURATION,
+    )
+    .at(Location::Payload, "MetricsConfiguration")]);
+static S_GET_BUCKET_METRICS_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetBucketMetricsConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetBucketNotificationConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_OWNERSHIP_CONTROLS_OUTPUT: Schema = Schema::new(
+    "GetBucketOwnershipControlsOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("OwnershipControls", &S_OWNERSHIP_CONTROLS)
+    .at(Location::Payload, "OwnershipControls")]);
+static S_GET_BUCKET_OWNERSHIP_CONTROLS_REQUEST: Schema =
+    Schema::new("GetBucketOwnershipControlsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_POLICY_OUTPUT: Schema = Schema::new("GetBucketPolicyOutput", Kind::Structure)
+    .members(&[Member::new("Policy", &wire::schema::STRING).at(Location::Payload, "Policy")]);
+static S_GET_BUCKET_POLICY_REQUEST: Schema = Schema::new("GetBucketPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_POLICY_STATUS_OUTPUT: Schema = Schema::new(
+    "GetBucketPolicyStatusOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("PolicyStatus", &S_POLICY_STATUS).at(Location::Payload, "PolicyStatus")]);
+static S_GET_BUCKET_POLICY_STATUS_REQUEST: Schema =
+    Schema::new("GetBucketPolicyStatusRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_REPLICATION_OUTPUT: Schema =
+    Schema::new("GetBucketReplicationOutput", Kind::Structure).members(&[Member::new(
+        "ReplicationConfiguration",
+        &S_REPLICATION_CONFIGURATION,
+    )
+    .at(Location::Payload, "ReplicationConfiguration")]);
+static S_GET_BUCKET_REPLICATION_REQUEST: Schema =
+    Schema::new("GetBucketReplicationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_REQUEST_PAYMENT_OUTPUT: Schema =
+    Schema::new("GetBucketRequestPaymentOutput", Kind::Structure)
+        .members(&[Member::new("Payer", &S_PAYER)])
+        .element("RequestPaymentConfiguration");
+static S_GET_BUCKET_REQUEST_PAYMENT_REQUEST: Schema =
+    Schema::new("GetBucketRequestPaymentRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_TAGGING_OUTPUT: Schema = Schema::new("GetBucketTaggingOutput", Kind::Structure)
+    .members(&[Member::new("TagSet", &S_TAG_SET).required()])
+    .element("Tagging");
+static S_GET_BUCKET_TAGGING_REQUEST: Schema =
+    Schema::new("GetBucketTaggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_VERSIONING_OUTPUT: Schema =
+    Schema::new("GetBucketVersioningOutput", Kind::Structure)
+        .members(&[
+            Member::new("Status", &S_BUCKET_VERSIONING_STATUS),
+            Member::new("MFADelete", &S_MFA_DELETE_STATUS).wire("MfaDelete"),
+        ])
+        .element("VersioningConfiguration");
+static S_GET_BUCKET_VERSIONING_REQUEST: Schema =
+    Schema::new("GetBucketVersioningRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_BUCKET_WEBSITE_OUTPUT: Schema = Schema::new("GetBucketWebsiteOutput", Kind::Structure)
+    .members(&[
+        Member::new("RedirectAllRequestsTo", &S_REDIRECT_ALL_REQUESTS_TO),
+        Member::new("IndexDocument", &S_INDEX_DOCUMENT),
+        Member::new("ErrorDocument", &S_ERROR_DOCUMENT),
+        Member::new("RoutingRules", &S_ROUTING_RULES),
+    ])
+    .element("WebsiteConfiguration");
+static S_GET_BUCKET_WEBSITE_REQUEST: Schema =
+    Schema::new("GetBucketWebsiteRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_OBJECT_ACL_OUTPUT: Schema = Schema::new("GetObjectAclOutput", Kind::Structure)
+    .members(&[
+        Member::new("Owner", &S_OWNER),
+        Member::new("Grants", &S_GRANTS).wire("AccessControlList"),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+    ])
+    .element("AccessControlPolicy");
+static S_GET_OBJECT_ACL_REQUEST: Schema = Schema::new("GetObjectAclRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_OBJECT_ATTRIBUTES_OUTPUT: Schema =
+    Schema::new("GetObjectAttributesOutput", Kind::Structure)
+        .members(&[
+            Member::new("DeleteMarker", &wire::schema::BOOLEAN)
+                .at(Location::Header, "x-amz-delete-marker"),
+            Member::new("LastModified", &wire::schema::TIMESTAMP)
+                .at(Location::Header, "Last-Modified"),
+            Member::new("VersionId", &wire::schema::STRING)
+                .at(Location::Header, "x-amz-version-id"),
+            Member::new("RequestCharged", &S_REQUEST_CHARGED)
+                .at(Location::Header, "x-amz-request-charged"),
+            Member::new("ETag", &wire::schema::STRING),
+            Member::new("Checksum", &S_CHECKSUM),
+            Member::new("ObjectParts", &S_GET_OBJECT_ATTRIBUTES_PARTS),
+            Member::new("StorageClass", &wire::schema::STRING),
+            Member::new("ObjectSize", &wire::schema::LONG),
+        ])
+        .element("GetObjectAttributesResponse");
+static S_GET_OBJECT_ATTRIBUTES_PARTS: Schema =
+    Schema::new("GetObjectAttributesParts", Kind::Structure).members(&[
+        Member::new("TotalPartsCount", &wire::schema::INTEGER).wire("PartsCount"),
+        Member::new("PartNumberMarker", &wire::schema::INTEGER),
+        Member::new("NextPartNumberMarker", &wire::schema::INTEGER),
+        Member::new("MaxParts", &wire::schema::INTEGER),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Parts", &S_PARTS_LIST).wire("Part").flattened(),
+    ]);
+static S_GET_OBJECT_ATTRIBUTES_REQUEST: Schema =
+    Schema::new("GetObjectAttributesRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("MaxParts", &wire::schema::INTEGER).at(Location::Header, "x-amz-max-parts"),
+        Member::new("PartNumberMarker", &wire::schema::INTEGER)
+            .at(Location::Header, "x-amz-part-number-marker"),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ObjectAttributes", &S_OBJECT_ATTRIBUTES_LIST)
+            .at(Location::Header, "x-amz-object-attributes")
+            .required(),
+    ]);
+static S_GET_OBJECT_LEGAL_HOLD_OUTPUT: Schema = Schema::new(
+    "GetObjectLegalHoldOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("LegalHold", &S_OBJECT_LOCK_LEGAL_HOLD).at(Location::Payload, "LegalHold")]);
+static S_GET_OBJECT_LEGAL_HOLD_REQUEST: Schema =
+    Schema::new("GetObjectLegalHoldRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_OBJECT_LOCK_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("GetObjectLockConfigurationOutput", Kind::Structure).members(&[Member::new(
+        "ObjectLockConfiguration",
+        &S_OBJECT_LOCK_CONFIGURATION,
+    )
+    .at(Location::Payload, "ObjectLockConfiguration")]);
+static S_GET_OBJECT_LOCK_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetObjectLockConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
 static S_GET_OBJECT_OUTPUT: Schema = Schema::new("GetObjectOutput", Kind::Structure).members(&[
     Member::new("Body", &wire::schema::STREAM).at(Location::Payload, "Body"),
     Member::new("DeleteMarker", &wire::schema::BOOLEAN).at(Location::Header, "x-amz-delete-marker"),
@@ -1457,6 +15512,61 @@ static S_GET_OBJECT_REQUEST: Schema = Schema::new("GetObjectRequest", Kind::Stru
         .at(Location::Header, "x-amz-expected-bucket-owner"),
     Member::new("ChecksumMode", &wire::schema::STRING).at(Location::Header, "x-amz-checksum-mode"),
 ]);
+static S_GET_OBJECT_RETENTION_OUTPUT: Schema = Schema::new(
+    "GetObjectRetentionOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("Retention", &S_OBJECT_LOCK_RETENTION).at(Location::Payload, "Retention")]);
+static S_GET_OBJECT_RETENTION_REQUEST: Schema =
+    Schema::new("GetObjectRetentionRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GET_OBJECT_TAGGING_OUTPUT: Schema = Schema::new("GetObjectTaggingOutput", Kind::Structure)
+    .members(&[
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+        Member::new("TagSet", &S_TAG_SET).required(),
+    ])
+    .element("Tagging");
+static S_GET_OBJECT_TAGGING_REQUEST: Schema =
+    Schema::new("GetObjectTaggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+    ]);
+static S_GET_PUBLIC_ACCESS_BLOCK_OUTPUT: Schema =
+    Schema::new("GetPublicAccessBlockOutput", Kind::Structure).members(&[Member::new(
+        "PublicAccessBlockConfiguration",
+        &S_PUBLIC_ACCESS_BLOCK_CONFIGURATION,
+    )
+    .at(Location::Payload, "PublicAccessBlockConfiguration")]);
+static S_GET_PUBLIC_ACCESS_BLOCK_REQUEST: Schema =
+    Schema::new("GetPublicAccessBlockRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_GLACIER_JOB_PARAMETERS: Schema = Schema::new("GlacierJobParameters", Kind::Structure)
+    .members(&[Member::new("Tier", &S_TIER).required()]);
 static S_GRANT: Schema = Schema::new("Grant", Kind::Structure).members(&[
     Member::new("Grantee", &S_GRANTEE),
     Member::new("Permission", &S_PERMISSION),
@@ -1475,13 +15585,437 @@ static S_GRANTEE: Schema = Schema::new("Grantee", Kind::Structure)
     .namespace("xsi", "http://www.w3.org/2001/XMLSchema-instance");
 static S_GRANTS: Schema =
     Schema::new("Grants", Kind::List).members(&[Member::new("member", &S_GRANT).wire("Grant")]);
+static S_HEAD_BUCKET_OUTPUT: Schema = Schema::new("HeadBucketOutput", Kind::Structure).members(&[
+    Member::new("BucketArn", &S_S3_REGIONAL_OR_S3_EXPRESS_BUCKET_ARN_STRING)
+        .at(Location::Header, "x-amz-bucket-arn"),
+    Member::new("BucketLocationType", &S_LOCATION_TYPE)
+        .at(Location::Header, "x-amz-bucket-location-type"),
+    Member::new("BucketLocationName", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-bucket-location-name"),
+    Member::new("BucketRegion", &S_REGION).at(Location::Header, "x-amz-bucket-region"),
+    Member::new("AccessPointAlias", &wire::schema::BOOLEAN)
+        .at(Location::Header, "x-amz-access-point-alias"),
+]);
+static S_HEAD_BUCKET_REQUEST: Schema =
+    Schema::new("HeadBucketRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_HEAD_OBJECT_OUTPUT: Schema = Schema::new("HeadObjectOutput", Kind::Structure).members(&[
+    Member::new("DeleteMarker", &wire::schema::BOOLEAN).at(Location::Header, "x-amz-delete-marker"),
+    Member::new("AcceptRanges", &wire::schema::STRING).at(Location::Header, "accept-ranges"),
+    Member::new("Expiration", &wire::schema::STRING).at(Location::Header, "x-amz-expiration"),
+    Member::new("Restore", &wire::schema::STRING).at(Location::Header, "x-amz-restore"),
+    Member::new("ArchiveStatus", &S_ARCHIVE_STATUS).at(Location::Header, "x-amz-archive-status"),
+    Member::new("LastModified", &wire::schema::TIMESTAMP).at(Location::Header, "Last-Modified"),
+    Member::new("ContentLength", &wire::schema::LONG).at(Location::Header, "Content-Length"),
+    Member::new("ChecksumCRC32", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-crc32"),
+    Member::new("ChecksumCRC32C", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-crc32c"),
+    Member::new("ChecksumCRC64NVME", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-crc64nvme"),
+    Member::new("ChecksumSHA1", &wire::schema::STRING).at(Location::Header, "x-amz-checksum-sha1"),
+    Member::new("ChecksumSHA256", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-sha256"),
+    Member::new("ChecksumSHA512", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-sha512"),
+    Member::new("ChecksumMD5", &wire::schema::STRING).at(Location::Header, "x-amz-checksum-md5"),
+    Member::new("ChecksumXXHASH64", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-xxhash64"),
+    Member::new("ChecksumXXHASH3", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-xxhash3"),
+    Member::new("ChecksumXXHASH128", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-xxhash128"),
+    Member::new("ChecksumType", &S_CHECKSUM_TYPE).at(Location::Header, "x-amz-checksum-type"),
+    Member::new("ETag", &wire::schema::STRING).at(Location::Header, "ETag"),
+    Member::new("MissingMeta", &wire::schema::INTEGER).at(Location::Header, "x-amz-missing-meta"),
+    Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+    Member::new("CacheControl", &wire::schema::STRING).at(Location::Header, "Cache-Control"),
+    Member::new("ContentDisposition", &wire::schema::STRING)
+        .at(Location::Header, "Content-Disposition"),
+    Member::new("ContentEncoding", &wire::schema::STRING).at(Location::Header, "Content-Encoding"),
+    Member::new("ContentLanguage", &wire::schema::STRING).at(Location::Header, "Content-Language"),
+    Member::new("ContentType", &wire::schema::STRING).at(Location::Header, "Content-Type"),
+    Member::new("ContentRange", &wire::schema::STRING).at(Location::Header, "Content-Range"),
+    Member::new("Expires", &wire::schema::TIMESTAMP).at(Location::Header, "Expires"),
+    Member::new("WebsiteRedirectLocation", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-website-redirect-location"),
+    Member::new("ServerSideEncryption", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-server-side-encryption"),
+    Member::new("Metadata", &S_METADATA).at(Location::Headers, "x-amz-meta-"),
+    Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-algorithm",
+    ),
+    Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-key-MD5",
+    ),
+    Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+        Location::Header,
+        "x-amz-server-side-encryption-aws-kms-key-id",
+    ),
+    Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+        Location::Header,
+        "x-amz-server-side-encryption-bucket-key-enabled",
+    ),
+    Member::new("StorageClass", &wire::schema::STRING).at(Location::Header, "x-amz-storage-class"),
+    Member::new("RequestCharged", &S_REQUEST_CHARGED).at(Location::Header, "x-amz-request-charged"),
+    Member::new("ReplicationStatus", &S_REPLICATION_STATUS)
+        .at(Location::Header, "x-amz-replication-status"),
+    Member::new("PartsCount", &wire::schema::INTEGER).at(Location::Header, "x-amz-mp-parts-count"),
+    Member::new("TagCount", &wire::schema::INTEGER).at(Location::Header, "x-amz-tagging-count"),
+    Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+        .at(Location::Header, "x-amz-object-lock-mode"),
+    Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
+        .at(Location::Header, "x-amz-object-lock-retain-until-date")
+        .format(TimestampFormat::Iso8601),
+    Member::new(
+        "ObjectLockLegalHoldStatus",
+        &S_OBJECT_LOCK_LEGAL_HOLD_STATUS,
+    )
+    .at(Location::Header, "x-amz-object-lock-legal-hold"),
+    Member::new("ObjectLockEventHold", &S_OBJECT_LOCK_EVENT_HOLD)
+        .at(Location::Header, "x-amz-object-lock-event-hold"),
+    Member::new("ObjectLockEventHoldDurationDays", &wire::schema::INTEGER).at(
+        Location::Header,
+        "x-amz-object-lock-event-hold-duration-days",
+    ),
+    Member::new("ObjectLockEventHoldDurationYears", &wire::schema::INTEGER).at(
+        Location::Header,
+        "x-amz-object-lock-event-hold-duration-years",
+    ),
+]);
+static S_HEAD_OBJECT_REQUEST: Schema =
+    Schema::new("HeadObjectRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("IfMatch", &wire::schema::STRING).at(Location::Header, "If-Match"),
+        Member::new("IfModifiedSince", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "If-Modified-Since"),
+        Member::new("IfNoneMatch", &wire::schema::STRING).at(Location::Header, "If-None-Match"),
+        Member::new("IfUnmodifiedSince", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "If-Unmodified-Since"),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("Range", &wire::schema::STRING).at(Location::Header, "Range"),
+        Member::new("ResponseCacheControl", &wire::schema::STRING)
+            .at(Location::Query, "response-cache-control"),
+        Member::new("ResponseContentDisposition", &wire::schema::STRING)
+            .at(Location::Query, "response-content-disposition"),
+        Member::new("ResponseContentEncoding", &wire::schema::STRING)
+            .at(Location::Query, "response-content-encoding"),
+        Member::new("ResponseContentLanguage", &wire::schema::STRING)
+            .at(Location::Query, "response-content-language"),
+        Member::new("ResponseContentType", &wire::schema::STRING)
+            .at(Location::Query, "response-content-type"),
+        Member::new("ResponseExpires", &wire::schema::TIMESTAMP)
+            .at(Location::Query, "response-expires")
+            .format(TimestampFormat::Rfc822),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("PartNumber", &wire::schema::INTEGER).at(Location::Query, "partNumber"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ChecksumMode", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-mode"),
+    ]);
+static S_INDEX_DOCUMENT: Schema = Schema::new("IndexDocument", Kind::Structure)
+    .members(&[Member::new("Suffix", &wire::schema::STRING).required()]);
+static S_INITIATOR: Schema = Schema::new("Initiator", Kind::Structure).members(&[
+    Member::new("ID", &wire::schema::STRING),
+    Member::new("DisplayName", &wire::schema::STRING),
+]);
+static S_INPUT_SERIALIZATION: Schema =
+    Schema::new("InputSerialization", Kind::Structure).members(&[
+        Member::new("CSV", &S_CSV_INPUT),
+        Member::new("CompressionType", &S_COMPRESSION_TYPE),
+        Member::new("JSON", &S_JSON_INPUT),
+        Member::new("Parquet", &S_PARQUET_INPUT),
+    ]);
 static S_INTELLIGENT_TIERING_ACCESS_TIER: Schema =
     Schema::new("IntelligentTieringAccessTier", Kind::String)
         .values(&["ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"]);
+static S_INTELLIGENT_TIERING_AND_OPERATOR: Schema =
+    Schema::new("IntelligentTieringAndOperator", Kind::Structure).members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tags", &S_TAG_SET).wire("Tag").flattened(),
+    ]);
+static S_INTELLIGENT_TIERING_CONFIGURATION: Schema =
+    Schema::new("IntelligentTieringConfiguration", Kind::Structure).members(&[
+        Member::new("Id", &wire::schema::STRING).required(),
+        Member::new("Filter", &S_INTELLIGENT_TIERING_FILTER),
+        Member::new("Status", &S_INTELLIGENT_TIERING_STATUS).required(),
+        Member::new("Tierings", &S_TIERING_LIST)
+            .wire("Tiering")
+            .required()
+            .flattened(),
+    ]);
+static S_INTELLIGENT_TIERING_CONFIGURATION_LIST: Schema =
+    Schema::new("IntelligentTieringConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_INTELLIGENT_TIERING_CONFIGURATION)]);
+static S_INTELLIGENT_TIERING_FILTER: Schema =
+    Schema::new("IntelligentTieringFilter", Kind::Structure).members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tag", &S_TAG),
+        Member::new("And", &S_INTELLIGENT_TIERING_AND_OPERATOR),
+    ]);
+static S_INTELLIGENT_TIERING_STATUS: Schema =
+    Schema::new("IntelligentTieringStatus", Kind::String).values(&["Enabled", "Disabled"]);
 static S_INVALID_OBJECT_STATE: Schema =
     Schema::new("InvalidObjectState", Kind::Structure).members(&[
         Member::new("StorageClass", &wire::schema::STRING),
         Member::new("AccessTier", &S_INTELLIGENT_TIERING_ACCESS_TIER),
+    ]);
+static S_INVENTORY_CONFIGURATION: Schema = Schema::new("InventoryConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("Destination", &S_INVENTORY_DESTINATION).required(),
+        Member::new("IsEnabled", &wire::schema::BOOLEAN).required(),
+        Member::new("Filter", &S_INVENTORY_FILTER),
+        Member::new("Id", &wire::schema::STRING).required(),
+        Member::new(
+            "IncludedObjectVersions",
+            &S_INVENTORY_INCLUDED_OBJECT_VERSIONS,
+        )
+        .required(),
+        Member::new("OptionalFields", &S_INVENTORY_OPTIONAL_FIELDS),
+        Member::new("Schedule", &S_INVENTORY_SCHEDULE).required(),
+    ]);
+static S_INVENTORY_CONFIGURATION_LIST: Schema =
+    Schema::new("InventoryConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_INVENTORY_CONFIGURATION)]);
+static S_INVENTORY_DESTINATION: Schema = Schema::new("InventoryDestination", Kind::Structure)
+    .members(&[Member::new("S3BucketDestination", &S_INVENTORY_S3_BUCKET_DESTINATION).required()]);
+static S_INVENTORY_ENCRYPTION: Schema = Schema::new("InventoryEncryption", Kind::Structure)
+    .members(&[
+        Member::new("SSES3", &S_SSES3).wire("SSE-S3"),
+        Member::new("SSEKMS", &S_SSEKMS).wire("SSE-KMS"),
+    ]);
+static S_INVENTORY_FILTER: Schema = Schema::new("InventoryFilter", Kind::Structure)
+    .members(&[Member::new("Prefix", &wire::schema::STRING).required()]);
+static S_INVENTORY_FORMAT: Schema =
+    Schema::new("InventoryFormat", Kind::String).values(&["CSV", "ORC", "Parquet"]);
+static S_INVENTORY_FREQUENCY: Schema =
+    Schema::new("InventoryFrequency", Kind::String).values(&["Daily", "Weekly"]);
+static S_INVENTORY_INCLUDED_OBJECT_VERSIONS: Schema =
+    Schema::new("InventoryIncludedObjectVersions", Kind::String).values(&["All", "Current"]);
+static S_INVENTORY_OPTIONAL_FIELD: Schema = Schema::new("InventoryOptionalField", Kind::String)
+    .values(&[
+        "Size",
+        "LastModifiedDate",
+        "StorageClass",
+        "ETag",
+        "IsMultipartUploaded",
+        "ReplicationStatus",
+        "EncryptionStatus",
+        "ObjectLockRetainUntilDate",
+        "ObjectLockMode",
+        "ObjectLockLegalHoldStatus",
+        "ObjectLockEventHoldStatus",
+        "ObjectLockEventHoldDuration",
+        "IntelligentTieringAccessTier",
+        "BucketKeyStatus",
+        "ChecksumAlgorithm",
+        "ObjectAccessControlList",
+        "ObjectOwner",
+        "LifecycleExpirationDate",
+        "IntelligentTieringReferenceDate",
+    ]);
+static S_INVENTORY_OPTIONAL_FIELDS: Schema = Schema::new("InventoryOptionalFields", Kind::List)
+    .members(&[Member::new("member", &S_INVENTORY_OPTIONAL_FIELD).wire("Field")]);
+static S_INVENTORY_S3_BUCKET_DESTINATION: Schema =
+    Schema::new("InventoryS3BucketDestination", Kind::Structure).members(&[
+        Member::new("AccountId", &wire::schema::STRING),
+        Member::new("Bucket", &wire::schema::STRING).required(),
+        Member::new("Format", &S_INVENTORY_FORMAT).required(),
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Encryption", &S_INVENTORY_ENCRYPTION),
+    ]);
+static S_INVENTORY_SCHEDULE: Schema = Schema::new("InventorySchedule", Kind::Structure)
+    .members(&[Member::new("Frequency", &S_INVENTORY_FREQUENCY).required()]);
+static S_JSON_INPUT: Schema =
+    Schema::new("JSONInput", Kind::Structure).members(&[Member::new("Type", &S_JSON_TYPE)]);
+static S_JSON_OUTPUT: Schema = Schema::new("JSONOutput", Kind::Structure)
+    .members(&[Member::new("RecordDelimiter", &wire::schema::STRING)]);
+static S_JSON_TYPE: Schema = Schema::new("JSONType", Kind::String).values(&["DOCUMENT", "LINES"]);
+static S_LAMBDA_FUNCTION_CONFIGURATION: Schema =
+    Schema::new("LambdaFunctionConfiguration", Kind::Structure).members(&[
+        Member::new("Id", &wire::schema::STRING),
+        Member::new("LambdaFunctionArn", &wire::schema::STRING)
+            .wire("CloudFunction")
+            .required(),
+        Member::new("Events", &S_EVENT_LIST)
+            .wire("Event")
+            .required()
+            .flattened(),
+        Member::new("Filter", &S_NOTIFICATION_CONFIGURATION_FILTER),
+    ]);
+static S_LAMBDA_FUNCTION_CONFIGURATION_LIST: Schema =
+    Schema::new("LambdaFunctionConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_LAMBDA_FUNCTION_CONFIGURATION)]);
+static S_LIFECYCLE_EXPIRATION: Schema = Schema::new("LifecycleExpiration", Kind::Structure)
+    .members(&[
+        Member::new("Date", &wire::schema::TIMESTAMP).format(TimestampFormat::Iso8601),
+        Member::new("Days", &wire::schema::INTEGER),
+        Member::new("ExpiredObjectDeleteMarker", &wire::schema::BOOLEAN),
+    ]);
+static S_LIFECYCLE_RULE: Schema = Schema::new("LifecycleRule", Kind::Structure).members(&[
+    Member::new("Expiration", &S_LIFECYCLE_EXPIRATION),
+    Member::new("ID", &wire::schema::STRING),
+    Member::new("Prefix", &wire::schema::STRING),
+    Member::new("Filter", &S_LIFECYCLE_RULE_FILTER),
+    Member::new("Status", &S_EXPIRATION_STATUS).required(),
+    Member::new("Transitions", &S_TRANSITION_LIST)
+        .wire("Transition")
+        .flattened(),
+    Member::new(
+        "NoncurrentVersionTransitions",
+        &S_NONCURRENT_VERSION_TRANSITION_LIST,
+    )
+    .wire("NoncurrentVersionTransition")
+    .flattened(),
+    Member::new(
+        "NoncurrentVersionExpiration",
+        &S_NONCURRENT_VERSION_EXPIRATION,
+    ),
+    Member::new(
+        "AbortIncompleteMultipartUpload",
+        &S_ABORT_INCOMPLETE_MULTIPART_UPLOAD,
+    ),
+]);
+static S_LIFECYCLE_RULE_AND_OPERATOR: Schema =
+    Schema::new("LifecycleRuleAndOperator", Kind::Structure).members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tags", &S_TAG_SET).wire("Tag").flattened(),
+        Member::new("ObjectSizeGreaterThan", &wire::schema::LONG),
+        Member::new("ObjectSizeLessThan", &wire::schema::LONG),
+    ]);
+static S_LIFECYCLE_RULE_FILTER: Schema = Schema::new("LifecycleRuleFilter", Kind::Structure)
+    .members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tag", &S_TAG),
+        Member::new("ObjectSizeGreaterThan", &wire::schema::LONG),
+        Member::new("ObjectSizeLessThan", &wire::schema::LONG),
+        Member::new("And", &S_LIFECYCLE_RULE_AND_OPERATOR),
+    ]);
+static S_LIFECYCLE_RULES: Schema =
+    Schema::new("LifecycleRules", Kind::List).members(&[Member::new("member", &S_LIFECYCLE_RULE)]);
+static S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT: Schema =
+    Schema::new("ListBucketAnalyticsConfigurationsOutput", Kind::Structure)
+        .members(&[
+            Member::new("IsTruncated", &wire::schema::BOOLEAN),
+            Member::new("ContinuationToken", &wire::schema::STRING),
+            Member::new("NextContinuationToken", &wire::schema::STRING),
+            Member::new(
+                "AnalyticsConfigurationList",
+                &S_ANALYTICS_CONFIGURATION_LIST,
+            )
+            .wire("AnalyticsConfiguration")
+            .flattened(),
+        ])
+        .element("ListBucketAnalyticsConfigurationResult");
+static S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_REQUEST: Schema =
+    Schema::new("ListBucketAnalyticsConfigurationsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContinuationToken", &wire::schema::STRING)
+            .at(Location::Query, "continuation-token"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT: Schema = Schema::new(
+    "ListBucketIntelligentTieringConfigurationsOutput",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("ContinuationToken", &wire::schema::STRING),
+    Member::new("NextContinuationToken", &wire::schema::STRING),
+    Member::new(
+        "IntelligentTieringConfigurationList",
+        &S_INTELLIGENT_TIERING_CONFIGURATION_LIST,
+    )
+    .wire("IntelligentTieringConfiguration")
+    .flattened(),
+])
+.element("ListBucketIntelligentTieringConfigurationsOutput");
+static S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_REQUEST: Schema = Schema::new(
+    "ListBucketIntelligentTieringConfigurationsRequest",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("Bucket", &wire::schema::STRING)
+        .at(Location::Uri, "Bucket")
+        .required(),
+    Member::new("ContinuationToken", &wire::schema::STRING)
+        .at(Location::Query, "continuation-token"),
+    Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-expected-bucket-owner"),
+]);
+static S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT: Schema =
+    Schema::new("ListBucketInventoryConfigurationsOutput", Kind::Structure)
+        .members(&[
+            Member::new("ContinuationToken", &wire::schema::STRING),
+            Member::new(
+                "InventoryConfigurationList",
+                &S_INVENTORY_CONFIGURATION_LIST,
+            )
+            .wire("InventoryConfiguration")
+            .flattened(),
+            Member::new("IsTruncated", &wire::schema::BOOLEAN),
+            Member::new("NextContinuationToken", &wire::schema::STRING),
+        ])
+        .element("ListInventoryConfigurationsResult");
+static S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_REQUEST: Schema =
+    Schema::new("ListBucketInventoryConfigurationsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContinuationToken", &wire::schema::STRING)
+            .at(Location::Query, "continuation-token"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT: Schema =
+    Schema::new("ListBucketMetricsConfigurationsOutput", Kind::Structure)
+        .members(&[
+            Member::new("IsTruncated", &wire::schema::BOOLEAN),
+            Member::new("ContinuationToken", &wire::schema::STRING),
+            Member::new("NextContinuationToken", &wire::schema::STRING),
+            Member::new("MetricsConfigurationList", &S_METRICS_CONFIGURATION_LIST)
+                .wire("MetricsConfiguration")
+                .flattened(),
+        ])
+        .element("ListMetricsConfigurationsResult");
+static S_LIST_BUCKET_METRICS_CONFIGURATIONS_REQUEST: Schema =
+    Schema::new("ListBucketMetricsConfigurationsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContinuationToken", &wire::schema::STRING)
+            .at(Location::Query, "continuation-token"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
     ]);
 static S_LIST_BUCKETS_OUTPUT: Schema = Schema::new("ListBucketsOutput", Kind::Structure)
     .members(&[
@@ -1499,28 +16033,484 @@ static S_LIST_BUCKETS_REQUEST: Schema =
         Member::new("Prefix", &wire::schema::STRING).at(Location::Query, "prefix"),
         Member::new("BucketRegion", &wire::schema::STRING).at(Location::Query, "bucket-region"),
     ]);
+static S_LIST_MULTIPART_UPLOADS_OUTPUT: Schema =
+    Schema::new("ListMultipartUploadsOutput", Kind::Structure)
+        .members(&[
+            Member::new("Bucket", &wire::schema::STRING),
+            Member::new("KeyMarker", &wire::schema::STRING),
+            Member::new("UploadIdMarker", &wire::schema::STRING),
+            Member::new("NextKeyMarker", &wire::schema::STRING),
+            Member::new("Prefix", &wire::schema::STRING),
+            Member::new("Delimiter", &wire::schema::STRING),
+            Member::new("NextUploadIdMarker", &wire::schema::STRING),
+            Member::new("MaxUploads", &wire::schema::INTEGER),
+            Member::new("IsTruncated", &wire::schema::BOOLEAN),
+            Member::new("Uploads", &S_MULTIPART_UPLOAD_LIST)
+                .wire("Upload")
+                .flattened(),
+            Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
+            Member::new("EncodingType", &wire::schema::STRING),
+            Member::new("RequestCharged", &S_REQUEST_CHARGED)
+                .at(Location::Header, "x-amz-request-charged"),
+        ])
+        .element("ListMultipartUploadsResult");
+static S_LIST_MULTIPART_UPLOADS_REQUEST: Schema =
+    Schema::new("ListMultipartUploadsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Delimiter", &wire::schema::STRING).at(Location::Query, "delimiter"),
+        Member::new("EncodingType", &wire::schema::STRING).at(Location::Query, "encoding-type"),
+        Member::new("KeyMarker", &wire::schema::STRING).at(Location::Query, "key-marker"),
+        Member::new("MaxUploads", &wire::schema::INTEGER).at(Location::Query, "max-uploads"),
+        Member::new("Prefix", &wire::schema::STRING).at(Location::Query, "prefix"),
+        Member::new("UploadIdMarker", &wire::schema::STRING)
+            .at(Location::Query, "upload-id-marker"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+    ]);
+static S_LIST_OBJECT_VERSIONS_OUTPUT: Schema =
+    Schema::new("ListObjectVersionsOutput", Kind::Structure)
+        .members(&[
+            Member::new("IsTruncated", &wire::schema::BOOLEAN),
+            Member::new("KeyMarker", &wire::schema::STRING),
+            Member::new("VersionIdMarker", &wire::schema::STRING),
+            Member::new("NextKeyMarker", &wire::schema::STRING),
+            Member::new("NextVersionIdMarker", &wire::schema::STRING),
+            Member::new("Versions", &S_OBJECT_VERSION_LIST)
+                .wire("Version")
+                .flattened(),
+            Member::new("DeleteMarkers", &S_DELETE_MARKERS)
+                .wire("DeleteMarker")
+                .flattened(),
+            Member::new("Name", &wire::schema::STRING),
+            Member::new("Prefix", &wire::schema::STRING),
+            Member::new("Delimiter", &wire::schema::STRING),
+            Member::new("MaxKeys", &wire::schema::INTEGER),
+            Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
+            Member::new("EncodingType", &wire::schema::STRING),
+            Member::new("RequestCharged", &S_REQUEST_CHARGED)
+                .at(Location::Header, "x-amz-request-charged"),
+        ])
+        .element("ListVersionsResult");
+static S_LIST_OBJECT_VERSIONS_REQUEST: Schema =
+    Schema::new("ListObjectVersionsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Delimiter", &wire::schema::STRING).at(Location::Query, "delimiter"),
+        Member::new("EncodingType", &wire::schema::STRING).at(Location::Query, "encoding-type"),
+        Member::new("KeyMarker", &wire::schema::STRING).at(Location::Query, "key-marker"),
+        Member::new("MaxKeys", &wire::schema::INTEGER).at(Location::Query, "max-keys"),
+        Member::new("Prefix", &wire::schema::STRING).at(Location::Query, "prefix"),
+        Member::new("VersionIdMarker", &wire::schema::STRING)
+            .at(Location::Query, "version-id-marker"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new(
+            "OptionalObjectAttributes",
+            &S_OPTIONAL_OBJECT_ATTRIBUTES_LIST,
+        )
+        .at(Location::Header, "x-amz-optional-object-attributes"),
+    ]);
+static S_LIST_OBJECTS_OUTPUT: Schema = Schema::new("ListObjectsOutput", Kind::Structure)
+    .members(&[
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("Contents", &S_OBJECT_LIST).flattened(),
+        Member::new("Name", &wire::schema::STRING),
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Delimiter", &wire::schema::STRING),
+        Member::new("MaxKeys", &wire::schema::INTEGER),
+        Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
+        Member::new("EncodingType", &wire::schema::STRING),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+    ])
+    .element("ListBucketResult");
+static S_LIST_OBJECTS_REQUEST: Schema =
+    Schema::new("ListObjectsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Delimiter", &wire::schema::STRING).at(Location::Query, "delimiter"),
+        Member::new("EncodingType", &wire::schema::STRING).at(Location::Query, "encoding-type"),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "marker"),
+        Member::new("MaxKeys", &wire::schema::INTEGER).at(Location::Query, "max-keys"),
+        Member::new("Prefix", &wire::schema::STRING).at(Location::Query, "prefix"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new(
+            "OptionalObjectAttributes",
+            &S_OPTIONAL_OBJECT_ATTRIBUTES_LIST,
+        )
+        .at(Location::Header, "x-amz-optional-object-attributes"),
+    ]);
+static S_LIST_OBJECTS_V2_OUTPUT: Schema = Schema::new("ListObjectsV2Output", Kind::Structure)
+    .members(&[
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Contents", &S_OBJECT_LIST).flattened(),
+        Member::new("Name", &wire::schema::STRING),
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Delimiter", &wire::schema::STRING),
+        Member::new("MaxKeys", &wire::schema::INTEGER),
+        Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
+        Member::new("EncodingType", &wire::schema::STRING),
+        Member::new("KeyCount", &wire::schema::INTEGER),
+        Member::new("ContinuationToken", &wire::schema::STRING),
+        Member::new("NextContinuationToken", &wire::schema::STRING),
+        Member::new("StartAfter", &wire::schema::STRING),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+    ])
+    .element("ListBucketResult");
+static S_LIST_OBJECTS_V2_REQUEST: Schema = Schema::new("ListObjectsV2Request", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Delimiter", &wire::schema::STRING).at(Location::Query, "delimiter"),
+        Member::new("EncodingType", &wire::schema::STRING).at(Location::Query, "encoding-type"),
+        Member::new("MaxKeys", &wire::schema::INTEGER).at(Location::Query, "max-keys"),
+        Member::new("Prefix", &wire::schema::STRING).at(Location::Query, "prefix"),
+        Member::new("ContinuationToken", &wire::schema::STRING)
+            .at(Location::Query, "continuation-token"),
+        Member::new("FetchOwner", &wire::schema::BOOLEAN).at(Location::Query, "fetch-owner"),
+        Member::new("StartAfter", &wire::schema::STRING).at(Location::Query, "start-after"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new(
+            "OptionalObjectAttributes",
+            &S_OPTIONAL_OBJECT_ATTRIBUTES_LIST,
+        )
+        .at(Location::Header, "x-amz-optional-object-attributes"),
+    ]);
+static S_LIST_PARTS_OUTPUT: Schema = Schema::new("ListPartsOutput", Kind::Structure)
+    .members(&[
+        Member::new("AbortDate", &wire::schema::TIMESTAMP).at(Location::Header, "x-amz-abort-date"),
+        Member::new("AbortRuleId", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-abort-rule-id"),
+        Member::new("Bucket", &wire::schema::STRING),
+        Member::new("Key", &S_OBJECT_KEY),
+        Member::new("UploadId", &wire::schema::STRING),
+        Member::new("PartNumberMarker", &wire::schema::INTEGER),
+        Member::new("NextPartNumberMarker", &wire::schema::INTEGER),
+        Member::new("MaxParts", &wire::schema::INTEGER),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Parts", &S_PARTS).wire("Part").flattened(),
+        Member::new("Initiator", &S_INITIATOR),
+        Member::new("Owner", &S_OWNER),
+        Member::new("StorageClass", &wire::schema::STRING),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING),
+        Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+    ])
+    .element("ListPartsResult");
+static S_LIST_PARTS_REQUEST: Schema = Schema::new("ListPartsRequest", Kind::Structure).members(&[
+    Member::new("Bucket", &wire::schema::STRING)
+        .at(Location::Uri, "Bucket")
+        .required(),
+    Member::new("Key", &S_OBJECT_KEY)
+        .at(Location::Uri, "Key")
+        .required(),
+    Member::new("MaxParts", &wire::schema::INTEGER).at(Location::Query, "max-parts"),
+    Member::new("PartNumberMarker", &wire::schema::INTEGER)
+        .at(Location::Query, "part-number-marker"),
+    Member::new("UploadId", &wire::schema::STRING)
+        .at(Location::Query, "uploadId")
+        .required(),
+    Member::new("RequestPayer", &wire::schema::STRING).at(Location::Header, "x-amz-request-payer"),
+    Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-expected-bucket-owner"),
+    Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-algorithm",
+    ),
+    Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-key",
+    ),
+    Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-key-MD5",
+    ),
+]);
 static S_LOCATION_INFO: Schema = Schema::new("LocationInfo", Kind::Structure).members(&[
     Member::new("Type", &S_LOCATION_TYPE),
     Member::new("Name", &wire::schema::STRING),
 ]);
 static S_LOCATION_TYPE: Schema =
     Schema::new("LocationType", Kind::String).values(&["AvailabilityZone", "LocalZone"]);
+static S_LOGGING_ENABLED: Schema = Schema::new("LoggingEnabled", Kind::Structure).members(&[
+    Member::new("TargetBucket", &wire::schema::STRING).required(),
+    Member::new("TargetGrants", &S_TARGET_GRANTS),
+    Member::new("TargetPrefix", &wire::schema::STRING).required(),
+    Member::new("TargetObjectKeyFormat", &S_TARGET_OBJECT_KEY_FORMAT),
+]);
+static S_MFA_DELETE: Schema =
+    Schema::new("MFADelete", Kind::String).values(&["Enabled", "Disabled"]);
+static S_MFA_DELETE_STATUS: Schema =
+    Schema::new("MFADeleteStatus", Kind::String).values(&["Enabled", "Disabled"]);
 static S_MAX_BUCKETS: Schema = Schema::new("MaxBuckets", Kind::Integer).min(1).max(10000);
 static S_METADATA: Schema = Schema::new("Metadata", Kind::Map).members(&[
     Member::new("key", &wire::schema::STRING),
     Member::new("value", &wire::schema::STRING),
 ]);
+static S_METADATA_ENTRY: Schema = Schema::new("MetadataEntry", Kind::Structure).members(&[
+    Member::new("Name", &wire::schema::STRING),
+    Member::new("Value", &wire::schema::STRING),
+]);
+static S_METRICS: Schema = Schema::new("Metrics", Kind::Structure).members(&[
+    Member::new("Status", &S_METRICS_STATUS).required(),
+    Member::new("EventThreshold", &S_REPLICATION_TIME_VALUE),
+]);
+static S_METRICS_AND_OPERATOR: Schema =
+    Schema::new("MetricsAndOperator", Kind::Structure).members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tags", &S_TAG_SET).wire("Tag").flattened(),
+        Member::new("AccessPointArn", &wire::schema::STRING),
+    ]);
+static S_METRICS_CONFIGURATION: Schema = Schema::new("MetricsConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("Id", &wire::schema::STRING).required(),
+        Member::new("Filter", &S_METRICS_FILTER),
+    ]);
+static S_METRICS_CONFIGURATION_LIST: Schema = Schema::new("MetricsConfigurationList", Kind::List)
+    .members(&[Member::new("member", &S_METRICS_CONFIGURATION)]);
+static S_METRICS_FILTER: Schema = Schema::new("MetricsFilter", Kind::Structure).members(&[
+    Member::new("Prefix", &wire::schema::STRING),
+    Member::new("Tag", &S_TAG),
+    Member::new("AccessPointArn", &wire::schema::STRING),
+    Member::new("And", &S_METRICS_AND_OPERATOR),
+]);
+static S_METRICS_STATUS: Schema =
+    Schema::new("MetricsStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_MULTIPART_UPLOAD: Schema = Schema::new("MultipartUpload", Kind::Structure).members(&[
+    Member::new("UploadId", &wire::schema::STRING),
+    Member::new("Key", &S_OBJECT_KEY),
+    Member::new("Initiated", &wire::schema::TIMESTAMP),
+    Member::new("StorageClass", &wire::schema::STRING),
+    Member::new("Owner", &S_OWNER),
+    Member::new("Initiator", &S_INITIATOR),
+    Member::new("ChecksumAlgorithm", &wire::schema::STRING),
+    Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+    Member::new("VersionId", &wire::schema::STRING),
+]);
+static S_MULTIPART_UPLOAD_LIST: Schema = Schema::new("MultipartUploadList", Kind::List)
+    .members(&[Member::new("member", &S_MULTIPART_UPLOAD)]);
+static S_NONCURRENT_VERSION_EXPIRATION: Schema =
+    Schema::new("NoncurrentVersionExpiration", Kind::Structure).members(&[
+        Member::new("NoncurrentDays", &wire::schema::INTEGER),
+        Member::new("NewerNoncurrentVersions", &wire::schema::INTEGER),
+    ]);
+static S_NONCURRENT_VERSION_TRANSITION: Schema =
+    Schema::new("NoncurrentVersionTransition", Kind::Structure).members(&[
+        Member::new("NoncurrentDays", &wire::schema::INTEGER),
+        Member::new("StorageClass", &wire::schema::STRING),
+        Member::new("NewerNoncurrentVersions", &wire::schema::INTEGER),
+    ]);
+static S_NONCURRENT_VERSION_TRANSITION_LIST: Schema =
+    Schema::new("NoncurrentVersionTransitionList", Kind::List)
+        .members(&[Member::new("member", &S_NONCURRENT_VERSION_TRANSITION)]);
+static S_NOTIFICATION_CONFIGURATION: Schema =
+    Schema::new("NotificationConfiguration", Kind::Structure)
+        .members(&[
+            Member::new("TopicConfigurations", &S_TOPIC_CONFIGURATION_LIST)
+                .wire("TopicConfiguration")
+                .flattened(),
+            Member::new("QueueConfigurations", &S_QUEUE_CONFIGURATION_LIST)
+                .wire("QueueConfiguration")
+                .flattened(),
+            Member::new(
+                "LambdaFunctionConfigurations",
+                &S_LAMBDA_FUNCTION_CONFIGURATION_LIST,
+            )
+            .wire("CloudFunctionConfiguration")
+            .flattened(),
+            Member::new("EventBridgeConfiguration", &S_EVENT_BRIDGE_CONFIGURATION),
+        ])
+        .element("NotificationConfiguration");
+static S_NOTIFICATION_CONFIGURATION_FILTER: Schema = Schema::new(
+    "NotificationConfigurationFilter",
+    Kind::Structure,
+)
+.members(&[Member::new("Key", &S_S3_KEY_FILTER).wire("S3Key")]);
+static S_OBJECT: Schema = Schema::new("Object", Kind::Structure).members(&[
+    Member::new("Key", &S_OBJECT_KEY),
+    Member::new("LastModified", &wire::schema::TIMESTAMP),
+    Member::new("ETag", &wire::schema::STRING),
+    Member::new("ChecksumAlgorithm", &S_CHECKSUM_ALGORITHM_LIST).flattened(),
+    Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+    Member::new("Size", &wire::schema::LONG),
+    Member::new("StorageClass", &S_OBJECT_STORAGE_CLASS),
+    Member::new("Owner", &S_OWNER),
+    Member::new("RestoreStatus", &S_RESTORE_STATUS),
+]);
+static S_OBJECT_ATTRIBUTES: Schema = Schema::new("ObjectAttributes", Kind::String).values(&[
+    "ETag",
+    "Checksum",
+    "ObjectParts",
+    "StorageClass",
+    "ObjectSize",
+]);
+static S_OBJECT_ATTRIBUTES_LIST: Schema = Schema::new("ObjectAttributesList", Kind::List)
+    .members(&[Member::new("member", &S_OBJECT_ATTRIBUTES)]);
+static S_OBJECT_IDENTIFIER: Schema = Schema::new("ObjectIdentifier", Kind::Structure).members(&[
+    Member::new("Key", &S_OBJECT_KEY).required(),
+    Member::new("VersionId", &wire::schema::STRING),
+    Member::new("ETag", &wire::schema::STRING),
+    Member::new("LastModifiedTime", &wire::schema::TIMESTAMP).format(TimestampFormat::Rfc822),
+    Member::new("Size", &wire::schema::LONG),
+]);
+static S_OBJECT_IDENTIFIER_LIST: Schema = Schema::new("ObjectIdentifierList", Kind::List)
+    .members(&[Member::new("member", &S_OBJECT_IDENTIFIER)]);
 static S_OBJECT_KEY: Schema = Schema::new("ObjectKey", Kind::String).min(1);
+static S_OBJECT_LIST: Schema =
+    Schema::new("ObjectList", Kind::List).members(&[Member::new("member", &S_OBJECT)]);
+static S_OBJECT_LOCK_CONFIGURATION: Schema =
+    Schema::new("ObjectLockConfiguration", Kind::Structure).members(&[
+        Member::new("ObjectLockEnabled", &S_OBJECT_LOCK_ENABLED),
+        Member::new("Rule", &S_OBJECT_LOCK_RULE),
+    ]);
+static S_OBJECT_LOCK_ENABLED: Schema =
+    Schema::new("ObjectLockEnabled", Kind::String).values(&["Enabled"]);
 static S_OBJECT_LOCK_EVENT_HOLD: Schema =
     Schema::new("ObjectLockEventHold", Kind::String).values(&["ON", "OFF"]);
+static S_OBJECT_LOCK_LEGAL_HOLD: Schema = Schema::new("ObjectLockLegalHold", Kind::Structure)
+    .members(&[Member::new("Status", &S_OBJECT_LOCK_LEGAL_HOLD_STATUS)])
+    .element("LegalHold");
 static S_OBJECT_LOCK_LEGAL_HOLD_STATUS: Schema =
     Schema::new("ObjectLockLegalHoldStatus", Kind::String).values(&["ON", "OFF"]);
 static S_OBJECT_LOCK_MODE: Schema =
     Schema::new("ObjectLockMode", Kind::String).values(&["GOVERNANCE", "COMPLIANCE"]);
+static S_OBJECT_LOCK_RETENTION: Schema = Schema::new("ObjectLockRetention", Kind::Structure)
+    .members(&[
+        Member::new("Mode", &S_OBJECT_LOCK_RETENTION_MODE),
+        Member::new("RetainUntilDate", &wire::schema::TIMESTAMP).format(TimestampFormat::Iso8601),
+        Member::new("EventHold", &S_OBJECT_LOCK_EVENT_HOLD),
+        Member::new("EventHoldDuration", &S_EVENT_HOLD_DURATION),
+    ])
+    .element("Retention");
+static S_OBJECT_LOCK_RETENTION_MODE: Schema =
+    Schema::new("ObjectLockRetentionMode", Kind::String).values(&["GOVERNANCE", "COMPLIANCE"]);
+static S_OBJECT_LOCK_RULE: Schema = Schema::new("ObjectLockRule", Kind::Structure)
+    .members(&[Member::new("DefaultRetention", &S_DEFAULT_RETENTION)]);
+static S_OBJECT_PART: Schema = Schema::new("ObjectPart", Kind::Structure).members(&[
+    Member::new("PartNumber", &wire::schema::INTEGER),
+    Member::new("Size", &wire::schema::LONG),
+    Member::new("ChecksumCRC32", &wire::schema::STRING),
+    Member::new("ChecksumCRC32C", &wire::schema::STRING),
+    Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+    Member::new("ChecksumSHA1", &wire::schema::STRING),
+    Member::new("ChecksumSHA256", &wire::schema::STRING),
+    Member::new("ChecksumSHA512", &wire::schema::STRING),
+    Member::new("ChecksumMD5", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+]);
+static S_OBJECT_STORAGE_CLASS: Schema = Schema::new("ObjectStorageClass", Kind::String).values(&[
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "GLACIER",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+    "FSX_OPENZFS",
+    "FSX_ONTAP",
+    "AWS_BACKUP_WARM",
+    "AWS_BACKUP_LOW_COST_WARM",
+]);
+static S_OBJECT_VERSION: Schema = Schema::new("ObjectVersion", Kind::Structure).members(&[
+    Member::new("ETag", &wire::schema::STRING),
+    Member::new("ChecksumAlgorithm", &S_CHECKSUM_ALGORITHM_LIST).flattened(),
+    Member::new("ChecksumType", &S_CHECKSUM_TYPE),
+    Member::new("Size", &wire::schema::LONG),
+    Member::new("StorageClass", &S_OBJECT_VERSION_STORAGE_CLASS),
+    Member::new("Key", &S_OBJECT_KEY),
+    Member::new("VersionId", &wire::schema::STRING),
+    Member::new("IsLatest", &wire::schema::BOOLEAN),
+    Member::new("LastModified", &wire::schema::TIMESTAMP),
+    Member::new("Owner", &S_OWNER),
+    Member::new("RestoreStatus", &S_RESTORE_STATUS),
+]);
+static S_OBJECT_VERSION_LIST: Schema = Schema::new("ObjectVersionList", Kind::List)
+    .members(&[Member::new("member", &S_OBJECT_VERSION)]);
+static S_OBJECT_VERSION_STORAGE_CLASS: Schema =
+    Schema::new("ObjectVersionStorageClass", Kind::String).values(&["STANDARD"]);
+static S_OPTIONAL_OBJECT_ATTRIBUTES: Schema =
+    Schema::new("OptionalObjectAttributes", Kind::String).values(&["RestoreStatus"]);
+static S_OPTIONAL_OBJECT_ATTRIBUTES_LIST: Schema =
+    Schema::new("OptionalObjectAttributesList", Kind::List)
+        .members(&[Member::new("member", &S_OPTIONAL_OBJECT_ATTRIBUTES)]);
+static S_OUTPUT_LOCATION: Schema =
+    Schema::new("OutputLocation", Kind::Structure).members(&[Member::new("S3", &S_S3_LOCATION)]);
+static S_OUTPUT_SERIALIZATION: Schema = Schema::new("OutputSerialization", Kind::Structure)
+    .members(&[
+        Member::new("CSV", &S_CSV_OUTPUT),
+        Member::new("JSON", &S_JSON_OUTPUT),
+    ]);
 static S_OWNER: Schema = Schema::new("Owner", Kind::Structure).members(&[
     Member::new("DisplayName", &wire::schema::STRING),
     Member::new("ID", &wire::schema::STRING),
 ]);
+static S_OWNER_OVERRIDE: Schema =
+    Schema::new("OwnerOverride", Kind::String).values(&["Destination"]);
+static S_OWNERSHIP_CONTROLS: Schema =
+    Schema::new("OwnershipControls", Kind::Structure).members(&[Member::new(
+        "Rules",
+        &S_OWNERSHIP_CONTROLS_RULES,
+    )
+    .wire("Rule")
+    .required()
+    .flattened()]);
+static S_OWNERSHIP_CONTROLS_RULE: Schema = Schema::new("OwnershipControlsRule", Kind::Structure)
+    .members(&[Member::new("ObjectOwnership", &wire::schema::STRING).required()]);
+static S_OWNERSHIP_CONTROLS_RULES: Schema = Schema::new("OwnershipControlsRules", Kind::List)
+    .members(&[Member::new("member", &S_OWNERSHIP_CONTROLS_RULE)]);
+static S_PARQUET_INPUT: Schema = Schema::new("ParquetInput", Kind::Structure);
+static S_PART: Schema = Schema::new("Part", Kind::Structure).members(&[
+    Member::new("PartNumber", &wire::schema::INTEGER),
+    Member::new("LastModified", &wire::schema::TIMESTAMP),
+    Member::new("ETag", &wire::schema::STRING),
+    Member::new("Size", &wire::schema::LONG),
+    Member::new("ChecksumCRC32", &wire::schema::STRING),
+    Member::new("ChecksumCRC32C", &wire::schema::STRING),
+    Member::new("ChecksumCRC64NVME", &wire::schema::STRING),
+    Member::new("ChecksumSHA1", &wire::schema::STRING),
+    Member::new("ChecksumSHA256", &wire::schema::STRING),
+    Member::new("ChecksumSHA512", &wire::schema::STRING),
+    Member::new("ChecksumMD5", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH64", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH3", &wire::schema::STRING),
+    Member::new("ChecksumXXHASH128", &wire::schema::STRING),
+]);
+static S_PARTITION_DATE_SOURCE: Schema =
+    Schema::new("PartitionDateSource", Kind::String).values(&["EventTime", "DeliveryTime"]);
+static S_PARTITIONED_PREFIX: Schema = Schema::new("PartitionedPrefix", Kind::Structure)
+    .members(&[Member::new("PartitionDateSource", &S_PARTITION_DATE_SOURCE)])
+    .element("PartitionedPrefix");
+static S_PARTS: Schema =
+    Schema::new("Parts", Kind::List).members(&[Member::new("member", &S_PART)]);
+static S_PARTS_LIST: Schema =
+    Schema::new("PartsList", Kind::List).members(&[Member::new("member", &S_OBJECT_PART)]);
+static S_PAYER: Schema = Schema::new("Payer", Kind::String).values(&["Requester", "BucketOwner"]);
 static S_PERMISSION: Schema = Schema::new("Permission", Kind::String).values(&[
     "FULL_CONTROL",
     "WRITE",
@@ -1528,6 +16518,30 @@ static S_PERMISSION: Schema = Schema::new("Permission", Kind::String).values(&[
     "READ",
     "READ_ACP",
 ]);
+static S_POLICY_STATUS: Schema = Schema::new("PolicyStatus", Kind::Structure)
+    .members(&[Member::new("IsPublic", &wire::schema::BOOLEAN)]);
+static S_PROTOCOL: Schema = Schema::new("Protocol", Kind::String).values(&["http", "https"]);
+static S_PUBLIC_ACCESS_BLOCK_CONFIGURATION: Schema =
+    Schema::new("PublicAccessBlockConfiguration", Kind::Structure).members(&[
+        Member::new("BlockPublicAcls", &wire::schema::BOOLEAN),
+        Member::new("IgnorePublicAcls", &wire::schema::BOOLEAN),
+        Member::new("BlockPublicPolicy", &wire::schema::BOOLEAN),
+        Member::new("RestrictPublicBuckets", &wire::schema::BOOLEAN),
+    ]);
+static S_PUT_BUCKET_ACCELERATE_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutBucketAccelerateConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("AccelerateConfiguration", &S_ACCELERATE_CONFIGURATION)
+            .at(Location::Payload, "AccelerateConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+    ]);
 static S_PUT_BUCKET_ACL_REQUEST: Schema = Schema::new("PutBucketAclRequest", Kind::Structure)
     .members(&[
         Member::new("ACL", &wire::schema::STRING).at(Location::Header, "x-amz-acl"),
@@ -1548,6 +16562,358 @@ static S_PUT_BUCKET_ACL_REQUEST: Schema = Schema::new("PutBucketAclRequest", Kin
         Member::new("GrantWrite", &wire::schema::STRING).at(Location::Header, "x-amz-grant-write"),
         Member::new("GrantWriteACP", &wire::schema::STRING)
             .at(Location::Header, "x-amz-grant-write-acp"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_ANALYTICS_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutBucketAnalyticsConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("AnalyticsConfiguration", &S_ANALYTICS_CONFIGURATION)
+            .at(Location::Payload, "AnalyticsConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_CORS_REQUEST: Schema = Schema::new("PutBucketCorsRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("CORSConfiguration", &S_CORS_CONFIGURATION)
+            .at(Location::Payload, "CORSConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_ENCRYPTION_REQUEST: Schema =
+    Schema::new("PutBucketEncryptionRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new(
+            "ServerSideEncryptionConfiguration",
+            &S_SERVER_SIDE_ENCRYPTION_CONFIGURATION,
+        )
+        .at(Location::Payload, "ServerSideEncryptionConfiguration")
+        .required()
+        .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST: Schema = Schema::new(
+    "PutBucketIntelligentTieringConfigurationRequest",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("Bucket", &wire::schema::STRING)
+        .at(Location::Uri, "Bucket")
+        .required(),
+    Member::new("Id", &wire::schema::STRING)
+        .at(Location::Query, "id")
+        .required(),
+    Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-expected-bucket-owner"),
+    Member::new(
+        "IntelligentTieringConfiguration",
+        &S_INTELLIGENT_TIERING_CONFIGURATION,
+    )
+    .at(Location::Payload, "IntelligentTieringConfiguration")
+    .required()
+    .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+]);
+static S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutBucketInventoryConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("InventoryConfiguration", &S_INVENTORY_CONFIGURATION)
+            .at(Location::Payload, "InventoryConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("PutBucketLifecycleConfigurationOutput", Kind::Structure).members(&[Member::new(
+        "TransitionDefaultMinimumObjectSize",
+        &S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
+    )
+    .at(
+        Location::Header,
+        "x-amz-transition-default-minimum-object-size",
+    )]);
+static S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutBucketLifecycleConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("LifecycleConfiguration", &S_BUCKET_LIFECYCLE_CONFIGURATION)
+            .at(Location::Payload, "LifecycleConfiguration")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new(
+            "TransitionDefaultMinimumObjectSize",
+            &S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
+        )
+        .at(
+            Location::Header,
+            "x-amz-transition-default-minimum-object-size",
+        ),
+    ]);
+static S_PUT_BUCKET_LOGGING_REQUEST: Schema =
+    Schema::new("PutBucketLoggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("BucketLoggingStatus", &S_BUCKET_LOGGING_STATUS)
+            .at(Location::Payload, "BucketLoggingStatus")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_METRICS_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutBucketMetricsConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Id", &wire::schema::STRING)
+            .at(Location::Query, "id")
+            .required(),
+        Member::new("MetricsConfiguration", &S_METRICS_CONFIGURATION)
+            .at(Location::Payload, "MetricsConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutBucketNotificationConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("NotificationConfiguration", &S_NOTIFICATION_CONFIGURATION)
+            .at(Location::Payload, "NotificationConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("SkipDestinationValidation", &wire::schema::BOOLEAN)
+            .at(Location::Header, "x-amz-skip-destination-validation"),
+    ]);
+static S_PUT_BUCKET_OWNERSHIP_CONTROLS_REQUEST: Schema =
+    Schema::new("PutBucketOwnershipControlsRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("OwnershipControls", &S_OWNERSHIP_CONTROLS)
+            .at(Location::Payload, "OwnershipControls")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+    ]);
+static S_PUT_BUCKET_POLICY_REQUEST: Schema = Schema::new("PutBucketPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ConfirmRemoveSelfBucketAccess", &wire::schema::BOOLEAN)
+            .at(Location::Header, "x-amz-confirm-remove-self-bucket-access"),
+        Member::new("Policy", &wire::schema::STRING)
+            .at(Location::Payload, "Policy")
+            .required(),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_REPLICATION_REQUEST: Schema =
+    Schema::new("PutBucketReplicationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ReplicationConfiguration", &S_REPLICATION_CONFIGURATION)
+            .at(Location::Payload, "ReplicationConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("Token", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-bucket-object-lock-token"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_REQUEST_PAYMENT_REQUEST: Schema =
+    Schema::new("PutBucketRequestPaymentRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new(
+            "RequestPaymentConfiguration",
+            &S_REQUEST_PAYMENT_CONFIGURATION,
+        )
+        .at(Location::Payload, "RequestPaymentConfiguration")
+        .required()
+        .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_TAGGING_REQUEST: Schema =
+    Schema::new("PutBucketTaggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("Tagging", &S_TAGGING)
+            .at(Location::Payload, "Tagging")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_VERSIONING_REQUEST: Schema =
+    Schema::new("PutBucketVersioningRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("MFA", &wire::schema::STRING).at(Location::Header, "x-amz-mfa"),
+        Member::new("VersioningConfiguration", &S_VERSIONING_CONFIGURATION)
+            .at(Location::Payload, "VersioningConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_BUCKET_WEBSITE_REQUEST: Schema =
+    Schema::new("PutBucketWebsiteRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("WebsiteConfiguration", &S_WEBSITE_CONFIGURATION)
+            .at(Location::Payload, "WebsiteConfiguration")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_OBJECT_ACL_OUTPUT: Schema = Schema::new("PutObjectAclOutput", Kind::Structure)
+    .members(&[Member::new("RequestCharged", &S_REQUEST_CHARGED)
+        .at(Location::Header, "x-amz-request-charged")]);
+static S_PUT_OBJECT_ACL_REQUEST: Schema = Schema::new("PutObjectAclRequest", Kind::Structure)
+    .members(&[
+        Member::new("ACL", &wire::schema::STRING).at(Location::Header, "x-amz-acl"),
+        Member::new("AccessControlPolicy", &S_ACCESS_CONTROL_POLICY)
+            .at(Location::Payload, "AccessControlPolicy")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("GrantFullControl", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-full-control"),
+        Member::new("GrantRead", &wire::schema::STRING).at(Location::Header, "x-amz-grant-read"),
+        Member::new("GrantReadACP", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-read-acp"),
+        Member::new("GrantWrite", &wire::schema::STRING).at(Location::Header, "x-amz-grant-write"),
+        Member::new("GrantWriteACP", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-grant-write-acp"),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_OBJECT_LEGAL_HOLD_OUTPUT: Schema =
+    Schema::new("PutObjectLegalHoldOutput", Kind::Structure).members(&[Member::new(
+        "RequestCharged",
+        &S_REQUEST_CHARGED,
+    )
+    .at(Location::Header, "x-amz-request-charged")]);
+static S_PUT_OBJECT_LEGAL_HOLD_REQUEST: Schema =
+    Schema::new("PutObjectLegalHoldRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("LegalHold", &S_OBJECT_LOCK_LEGAL_HOLD)
+            .at(Location::Payload, "LegalHold")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_OBJECT_LOCK_CONFIGURATION_OUTPUT: Schema =
+    Schema::new("PutObjectLockConfigurationOutput", Kind::Structure).members(&[Member::new(
+        "RequestCharged",
+        &S_REQUEST_CHARGED,
+    )
+    .at(Location::Header, "x-amz-request-charged")]);
+static S_PUT_OBJECT_LOCK_CONFIGURATION_REQUEST: Schema =
+    Schema::new("PutObjectLockConfigurationRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ObjectLockConfiguration", &S_OBJECT_LOCK_CONFIGURATION)
+            .at(Location::Payload, "ObjectLockConfiguration")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("Token", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-bucket-object-lock-token"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
         Member::new("ExpectedBucketOwner", &wire::schema::STRING)
             .at(Location::Header, "x-amz-expected-bucket-owner"),
     ]);
@@ -1698,6 +17064,144 @@ static S_PUT_OBJECT_REQUEST: Schema = Schema::new("PutObjectRequest", Kind::Stru
     Member::new("ExpectedBucketOwner", &wire::schema::STRING)
         .at(Location::Header, "x-amz-expected-bucket-owner"),
 ]);
+static S_PUT_OBJECT_RETENTION_OUTPUT: Schema =
+    Schema::new("PutObjectRetentionOutput", Kind::Structure).members(&[Member::new(
+        "RequestCharged",
+        &S_REQUEST_CHARGED,
+    )
+    .at(Location::Header, "x-amz-request-charged")]);
+static S_PUT_OBJECT_RETENTION_REQUEST: Schema =
+    Schema::new("PutObjectRetentionRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("Retention", &S_OBJECT_LOCK_RETENTION)
+            .at(Location::Payload, "Retention")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("BypassGovernanceRetention", &wire::schema::BOOLEAN)
+            .at(Location::Header, "x-amz-bypass-governance-retention"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_PUT_OBJECT_TAGGING_OUTPUT: Schema = Schema::new("PutObjectTaggingOutput", Kind::Structure)
+    .members(&[
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id")
+    ]);
+static S_PUT_OBJECT_TAGGING_REQUEST: Schema =
+    Schema::new("PutObjectTaggingRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("Tagging", &S_TAGGING)
+            .at(Location::Payload, "Tagging")
+            .required()
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+    ]);
+static S_PUT_PUBLIC_ACCESS_BLOCK_REQUEST: Schema =
+    Schema::new("PutPublicAccessBlockRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new(
+            "PublicAccessBlockConfiguration",
+            &S_PUBLIC_ACCESS_BLOCK_CONFIGURATION,
+        )
+        .at(Location::Payload, "PublicAccessBlockConfiguration")
+        .required()
+        .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_QUEUE_CONFIGURATION: Schema =
+    Schema::new("QueueConfiguration", Kind::Structure).members(&[
+        Member::new("Id", &wire::schema::STRING),
+        Member::new("QueueArn", &wire::schema::STRING)
+            .wire("Queue")
+            .required(),
+        Member::new("Events", &S_EVENT_LIST)
+            .wire("Event")
+            .required()
+            .flattened(),
+        Member::new("Filter", &S_NOTIFICATION_CONFIGURATION_FILTER),
+    ]);
+static S_QUEUE_CONFIGURATION_LIST: Schema = Schema::new("QueueConfigurationList", Kind::List)
+    .members(&[Member::new("member", &S_QUEUE_CONFIGURATION)]);
+static S_QUOTE_FIELDS: Schema =
+    Schema::new("QuoteFields", Kind::String).values(&["ALWAYS", "ASNEEDED"]);
+static S_REDIRECT: Schema = Schema::new("Redirect", Kind::Structure).members(&[
+    Member::new("HostName", &wire::schema::STRING),
+    Member::new("HttpRedirectCode", &wire::schema::STRING),
+    Member::new("Protocol", &S_PROTOCOL),
+    Member::new("ReplaceKeyPrefixWith", &wire::schema::STRING),
+    Member::new("ReplaceKeyWith", &wire::schema::STRING),
+]);
+static S_REDIRECT_ALL_REQUESTS_TO: Schema = Schema::new("RedirectAllRequestsTo", Kind::Structure)
+    .members(&[
+        Member::new("HostName", &wire::schema::STRING).required(),
+        Member::new("Protocol", &S_PROTOCOL),
+    ]);
+static S_REGION: Schema = Schema::new("Region", Kind::String).min(0).max(20);
+static S_REPLICA_MODIFICATIONS: Schema = Schema::new("ReplicaModifications", Kind::Structure)
+    .members(&[Member::new("Status", &S_REPLICA_MODIFICATIONS_STATUS).required()]);
+static S_REPLICA_MODIFICATIONS_STATUS: Schema =
+    Schema::new("ReplicaModificationsStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_REPLICATION_CONFIGURATION: Schema =
+    Schema::new("ReplicationConfiguration", Kind::Structure).members(&[
+        Member::new("Role", &wire::schema::STRING).required(),
+        Member::new("Rules", &S_REPLICATION_RULES)
+            .wire("Rule")
+            .required()
+            .flattened(),
+    ]);
+static S_REPLICATION_RULE: Schema = Schema::new("ReplicationRule", Kind::Structure).members(&[
+    Member::new("ID", &wire::schema::STRING),
+    Member::new("Priority", &wire::schema::INTEGER),
+    Member::new("Prefix", &wire::schema::STRING),
+    Member::new("Filter", &S_REPLICATION_RULE_FILTER),
+    Member::new("Status", &S_REPLICATION_RULE_STATUS).required(),
+    Member::new("SourceSelectionCriteria", &S_SOURCE_SELECTION_CRITERIA),
+    Member::new("ExistingObjectReplication", &S_EXISTING_OBJECT_REPLICATION),
+    Member::new("Destination", &S_DESTINATION).required(),
+    Member::new("DeleteMarkerReplication", &S_DELETE_MARKER_REPLICATION),
+]);
+static S_REPLICATION_RULE_AND_OPERATOR: Schema =
+    Schema::new("ReplicationRuleAndOperator", Kind::Structure).members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tags", &S_TAG_SET).wire("Tag").flattened(),
+    ]);
+static S_REPLICATION_RULE_FILTER: Schema = Schema::new("ReplicationRuleFilter", Kind::Structure)
+    .members(&[
+        Member::new("Prefix", &wire::schema::STRING),
+        Member::new("Tag", &S_TAG),
+        Member::new("And", &S_REPLICATION_RULE_AND_OPERATOR),
+    ]);
+static S_REPLICATION_RULE_STATUS: Schema =
+    Schema::new("ReplicationRuleStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_REPLICATION_RULES: Schema = Schema::new("ReplicationRules", Kind::List)
+    .members(&[Member::new("member", &S_REPLICATION_RULE)]);
 static S_REPLICATION_STATUS: Schema = Schema::new("ReplicationStatus", Kind::String).values(&[
     "COMPLETE",
     "PENDING",
@@ -1705,25 +17209,431 @@ static S_REPLICATION_STATUS: Schema = Schema::new("ReplicationStatus", Kind::Str
     "REPLICA",
     "COMPLETED",
 ]);
+static S_REPLICATION_TIME: Schema = Schema::new("ReplicationTime", Kind::Structure).members(&[
+    Member::new("Status", &S_REPLICATION_TIME_STATUS).required(),
+    Member::new("Time", &S_REPLICATION_TIME_VALUE).required(),
+]);
+static S_REPLICATION_TIME_STATUS: Schema =
+    Schema::new("ReplicationTimeStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_REPLICATION_TIME_VALUE: Schema = Schema::new("ReplicationTimeValue", Kind::Structure)
+    .members(&[Member::new("Minutes", &wire::schema::INTEGER)]);
 static S_REQUEST_CHARGED: Schema =
     Schema::new("RequestCharged", Kind::String).values(&["requester"]);
+static S_REQUEST_PAYMENT_CONFIGURATION: Schema =
+    Schema::new("RequestPaymentConfiguration", Kind::Structure)
+        .members(&[Member::new("Payer", &S_PAYER).required()]);
+static S_RESTORE_OBJECT_OUTPUT: Schema = Schema::new("RestoreObjectOutput", Kind::Structure)
+    .members(&[
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+        Member::new("RestoreOutputPath", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-restore-output-path"),
+    ]);
+static S_RESTORE_OBJECT_REQUEST: Schema = Schema::new("RestoreObjectRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Query, "versionId"),
+        Member::new("RestoreRequest", &S_RESTORE_REQUEST)
+            .at(Location::Payload, "RestoreRequest")
+            .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_RESTORE_REQUEST: Schema = Schema::new("RestoreRequest", Kind::Structure).members(&[
+    Member::new("Days", &wire::schema::INTEGER),
+    Member::new("GlacierJobParameters", &S_GLACIER_JOB_PARAMETERS),
+    Member::new("Type", &S_RESTORE_REQUEST_TYPE),
+    Member::new("Tier", &S_TIER),
+    Member::new("Description", &wire::schema::STRING),
+    Member::new("SelectParameters", &S_SELECT_PARAMETERS),
+    Member::new("OutputLocation", &S_OUTPUT_LOCATION),
+]);
+static S_RESTORE_REQUEST_TYPE: Schema =
+    Schema::new("RestoreRequestType", Kind::String).values(&["SELECT"]);
+static S_RESTORE_STATUS: Schema = Schema::new("RestoreStatus", Kind::Structure).members(&[
+    Member::new("IsRestoreInProgress", &wire::schema::BOOLEAN),
+    Member::new("RestoreExpiryDate", &wire::schema::TIMESTAMP),
+]);
+static S_ROUTING_RULE: Schema = Schema::new("RoutingRule", Kind::Structure).members(&[
+    Member::new("Condition", &S_CONDITION),
+    Member::new("Redirect", &S_REDIRECT).required(),
+]);
+static S_ROUTING_RULES: Schema =
+    Schema::new("RoutingRules", Kind::List)
+        .members(&[Member::new("member", &S_ROUTING_RULE).wire("RoutingRule")]);
+static S_S3_KEY_FILTER: Schema =
+    Schema::new("S3KeyFilter", Kind::Structure).members(&[Member::new(
+        "FilterRules",
+        &S_FILTER_RULE_LIST,
+    )
+    .wire("FilterRule")
+    .flattened()]);
+static S_S3_LOCATION: Schema = Schema::new("S3Location", Kind::Structure).members(&[
+    Member::new("BucketName", &wire::schema::STRING).required(),
+    Member::new("Prefix", &wire::schema::STRING).required(),
+    Member::new("Encryption", &S_ENCRYPTION),
+    Member::new("CannedACL", &wire::schema::STRING),
+    Member::new("AccessControlList", &S_GRANTS),
+    Member::new("Tagging", &S_TAGGING),
+    Member::new("UserMetadata", &S_USER_METADATA),
+    Member::new("StorageClass", &wire::schema::STRING),
+]);
 static S_S3_REGIONAL_OR_S3_EXPRESS_BUCKET_ARN_STRING: Schema =
     Schema::new("S3RegionalOrS3ExpressBucketArnString", Kind::String)
         .min(1)
         .max(128)
         .pattern("arn:[^:]+:(s3|s3express):.*");
 static S_SSE_CUSTOMER_KEY: Schema = Schema::new("SSECustomerKey", Kind::String).sensitive();
+static S_SSEKMS: Schema = Schema::new("SSEKMS", Kind::Structure)
+    .members(&[Member::new("KeyId", &S_SSEKMS_KEY_ID).required()])
+    .element("SSE-KMS");
 static S_SSEKMS_ENCRYPTION_CONTEXT: Schema =
     Schema::new("SSEKMSEncryptionContext", Kind::String).sensitive();
 static S_SSEKMS_KEY_ID: Schema = Schema::new("SSEKMSKeyId", Kind::String).sensitive();
+static S_SSES3: Schema = Schema::new("SSES3", Kind::Structure).element("SSE-S3");
+static S_SELECT_PARAMETERS: Schema = Schema::new("SelectParameters", Kind::Structure).members(&[
+    Member::new("InputSerialization", &S_INPUT_SERIALIZATION).required(),
+    Member::new("ExpressionType", &S_EXPRESSION_TYPE).required(),
+    Member::new("Expression", &wire::schema::STRING).required(),
+    Member::new("OutputSerialization", &S_OUTPUT_SERIALIZATION).required(),
+]);
+static S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT: Schema =
+    Schema::new("ServerSideEncryptionByDefault", Kind::Structure).members(&[
+        Member::new("SSEAlgorithm", &wire::schema::STRING).required(),
+        Member::new("KMSMasterKeyID", &S_SSEKMS_KEY_ID),
+    ]);
+static S_SERVER_SIDE_ENCRYPTION_CONFIGURATION: Schema = Schema::new(
+    "ServerSideEncryptionConfiguration",
+    Kind::Structure,
+)
+.members(&[Member::new("Rules", &S_SERVER_SIDE_ENCRYPTION_RULES)
+    .wire("Rule")
+    .required()
+    .flattened()]);
+static S_SERVER_SIDE_ENCRYPTION_RULE: Schema =
+    Schema::new("ServerSideEncryptionRule", Kind::Structure).members(&[
+        Member::new(
+            "ApplyServerSideEncryptionByDefault",
+            &S_SERVER_SIDE_ENCRYPTION_BY_DEFAULT,
+        ),
+        Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN),
+        Member::new("BlockedEncryptionTypes", &S_BLOCKED_ENCRYPTION_TYPES),
+    ]);
+static S_SERVER_SIDE_ENCRYPTION_RULES: Schema =
+    Schema::new("ServerSideEncryptionRules", Kind::List)
+        .members(&[Member::new("member", &S_SERVER_SIDE_ENCRYPTION_RULE)]);
+static S_SIMPLE_PREFIX: Schema =
+    Schema::new("SimplePrefix", Kind::Structure).element("SimplePrefix");
+static S_SOURCE_SELECTION_CRITERIA: Schema =
+    Schema::new("SourceSelectionCriteria", Kind::Structure).members(&[
+        Member::new("SseKmsEncryptedObjects", &S_SSE_KMS_ENCRYPTED_OBJECTS),
+        Member::new("ReplicaModifications", &S_REPLICA_MODIFICATIONS),
+    ]);
+static S_SSE_KMS_ENCRYPTED_OBJECTS: Schema = Schema::new("SseKmsEncryptedObjects", Kind::Structure)
+    .members(&[Member::new("Status", &S_SSE_KMS_ENCRYPTED_OBJECTS_STATUS).required()]);
+static S_SSE_KMS_ENCRYPTED_OBJECTS_STATUS: Schema =
+    Schema::new("SseKmsEncryptedObjectsStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_STORAGE_CLASS_ANALYSIS: Schema = Schema::new("StorageClassAnalysis", Kind::Structure)
+    .members(&[Member::new(
+        "DataExport",
+        &S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT,
+    )]);
+static S_STORAGE_CLASS_ANALYSIS_DATA_EXPORT: Schema =
+    Schema::new("StorageClassAnalysisDataExport", Kind::Structure).members(&[
+        Member::new(
+            "OutputSchemaVersion",
+            &S_STORAGE_CLASS_ANALYSIS_SCHEMA_VERSION,
+        )
+        .required(),
+        Member::new("Destination", &S_ANALYTICS_EXPORT_DESTINATION).required(),
+    ]);
+static S_STORAGE_CLASS_ANALYSIS_SCHEMA_VERSION: Schema =
+    Schema::new("StorageClassAnalysisSchemaVersion", Kind::String).values(&["V_1"]);
 static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
     Member::new("Key", &S_OBJECT_KEY).required(),
     Member::new("Value", &wire::schema::STRING).required(),
 ]);
 static S_TAG_SET: Schema =
     Schema::new("TagSet", Kind::List).members(&[Member::new("member", &S_TAG).wire("Tag")]);
+static S_TAGGING: Schema = Schema::new("Tagging", Kind::Structure)
+    .members(&[Member::new("TagSet", &S_TAG_SET).required()]);
+static S_TARGET_GRANT: Schema = Schema::new("TargetGrant", Kind::Structure).members(&[
+    Member::new("Grantee", &S_GRANTEE),
+    Member::new("Permission", &S_BUCKET_LOGS_PERMISSION),
+]);
+static S_TARGET_GRANTS: Schema =
+    Schema::new("TargetGrants", Kind::List)
+        .members(&[Member::new("member", &S_TARGET_GRANT).wire("Grant")]);
+static S_TARGET_OBJECT_KEY_FORMAT: Schema = Schema::new("TargetObjectKeyFormat", Kind::Structure)
+    .members(&[
+        Member::new("SimplePrefix", &S_SIMPLE_PREFIX),
+        Member::new("PartitionedPrefix", &S_PARTITIONED_PREFIX),
+    ]);
+static S_TIER: Schema =
+    Schema::new("Tier", Kind::String).values(&["Standard", "Bulk", "Expedited"]);
+static S_TIERING: Schema = Schema::new("Tiering", Kind::Structure).members(&[
+    Member::new("Days", &wire::schema::INTEGER).required(),
+    Member::new("AccessTier", &S_INTELLIGENT_TIERING_ACCESS_TIER).required(),
+]);
+static S_TIERING_LIST: Schema =
+    Schema::new("TieringList", Kind::List).members(&[Member::new("member", &S_TIERING)]);
+static S_TOPIC_CONFIGURATION: Schema =
+    Schema::new("TopicConfiguration", Kind::Structure).members(&[
+        Member::new("Id", &wire::schema::STRING),
+        Member::new("TopicArn", &wire::schema::STRING)
+            .wire("Topic")
+            .required(),
+        Member::new("Events", &S_EVENT_LIST)
+            .wire("Event")
+            .required()
+            .flattened(),
+        Member::new("Filter", &S_NOTIFICATION_CONFIGURATION_FILTER),
+    ]);
+static S_TOPIC_CONFIGURATION_LIST: Schema = Schema::new("TopicConfigurationList", Kind::List)
+    .members(&[Member::new("member", &S_TOPIC_CONFIGURATION)]);
+static S_TRANSITION: Schema = Schema::new("Transition", Kind::Structure).members(&[
+    Member::new("Date", &wire::schema::TIMESTAMP).format(TimestampFormat::Iso8601),
+    Member::new("Days", &wire::schema::INTEGER),
+    Member::new("StorageClass", &wire::schema::STRING),
+]);
+static S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE: Schema =
+    Schema::new("TransitionDefaultMinimumObjectSize", Kind::String)
+        .values(&["varies_by_storage_class", "all_storage_classes_128K"]);
+static S_TRANSITION_LIST: Schema =
+    Schema::new("TransitionList", Kind::List).members(&[Member::new("member", &S_TRANSITION)]);
 static S_TYPE: Schema =
     Schema::new("Type", Kind::String).values(&["CanonicalUser", "AmazonCustomerByEmail", "Group"]);
+static S_UPLOAD_PART_COPY_OUTPUT: Schema = Schema::new("UploadPartCopyOutput", Kind::Structure)
+    .members(&[
+        Member::new("CopySourceVersionId", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-copy-source-version-id"),
+        Member::new("CopyPartResult", &S_COPY_PART_RESULT).at(Location::Payload, "CopyPartResult"),
+        Member::new("ServerSideEncryption", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-server-side-encryption"),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+            Location::Header,
+            "x-amz-server-side-encryption-aws-kms-key-id",
+        ),
+        Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+            Location::Header,
+            "x-amz-server-side-encryption-bucket-key-enabled",
+        ),
+        Member::new("RequestCharged", &S_REQUEST_CHARGED)
+            .at(Location::Header, "x-amz-request-charged"),
+        Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+    ]);
+static S_UPLOAD_PART_COPY_REQUEST: Schema = Schema::new("UploadPartCopyRequest", Kind::Structure)
+    .members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("CopySource", &S_COPY_SOURCE)
+            .at(Location::Header, "x-amz-copy-source")
+            .required(),
+        Member::new("CopySourceIfMatch", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-copy-source-if-match"),
+        Member::new("CopySourceIfModifiedSince", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-copy-source-if-modified-since"),
+        Member::new("CopySourceIfNoneMatch", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-copy-source-if-none-match"),
+        Member::new("CopySourceIfUnmodifiedSince", &wire::schema::TIMESTAMP)
+            .at(Location::Header, "x-amz-copy-source-if-unmodified-since"),
+        Member::new("CopySourceRange", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-copy-source-range"),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("PartNumber", &wire::schema::INTEGER)
+            .at(Location::Query, "partNumber")
+            .required(),
+        Member::new("UploadId", &wire::schema::STRING)
+            .at(Location::Query, "uploadId")
+            .required(),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("CopySourceSSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-copy-source-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("CopySourceSSECustomerKey", &S_COPY_SOURCE_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-copy-source-server-side-encryption-customer-key",
+        ),
+        Member::new("CopySourceSSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-copy-source-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+        Member::new("ExpectedSourceBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-source-expected-bucket-owner"),
+    ]);
+static S_UPLOAD_PART_OUTPUT: Schema = Schema::new("UploadPartOutput", Kind::Structure).members(&[
+    Member::new("ServerSideEncryption", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-server-side-encryption"),
+    Member::new("ETag", &wire::schema::STRING).at(Location::Header, "ETag"),
+    Member::new("ChecksumCRC32", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-crc32"),
+    Member::new("ChecksumCRC32C", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-crc32c"),
+    Member::new("ChecksumCRC64NVME", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-crc64nvme"),
+    Member::new("ChecksumSHA1", &wire::schema::STRING).at(Location::Header, "x-amz-checksum-sha1"),
+    Member::new("ChecksumSHA256", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-sha256"),
+    Member::new("ChecksumSHA512", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-sha512"),
+    Member::new("ChecksumMD5", &wire::schema::STRING).at(Location::Header, "x-amz-checksum-md5"),
+    Member::new("ChecksumXXHASH64", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-xxhash64"),
+    Member::new("ChecksumXXHASH3", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-xxhash3"),
+    Member::new("ChecksumXXHASH128", &wire::schema::STRING)
+        .at(Location::Header, "x-amz-checksum-xxhash128"),
+    Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-algorithm",
+    ),
+    Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+        Location::Header,
+        "x-amz-server-side-encryption-customer-key-MD5",
+    ),
+    Member::new("SSEKMSKeyId", &S_SSEKMS_KEY_ID).at(
+        Location::Header,
+        "x-amz-server-side-encryption-aws-kms-key-id",
+    ),
+    Member::new("BucketKeyEnabled", &wire::schema::BOOLEAN).at(
+        Location::Header,
+        "x-amz-server-side-encryption-bucket-key-enabled",
+    ),
+    Member::new("RequestCharged", &S_REQUEST_CHARGED).at(Location::Header, "x-amz-request-charged"),
+    Member::new("VersionId", &wire::schema::STRING).at(Location::Header, "x-amz-version-id"),
+]);
+static S_UPLOAD_PART_REQUEST: Schema =
+    Schema::new("UploadPartRequest", Kind::Structure).members(&[
+        Member::new("Body", &wire::schema::STREAM).at(Location::Payload, "Body"),
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("ContentLength", &wire::schema::LONG).at(Location::Header, "Content-Length"),
+        Member::new("ContentMD5", &wire::schema::STRING).at(Location::Header, "Content-MD5"),
+        Member::new("ChecksumAlgorithm", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
+        Member::new("ChecksumCRC32", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-crc32"),
+        Member::new("ChecksumCRC32C", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-crc32c"),
+        Member::new("ChecksumCRC64NVME", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-crc64nvme"),
+        Member::new("ChecksumSHA1", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-sha1"),
+        Member::new("ChecksumSHA256", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-sha256"),
+        Member::new("ChecksumSHA512", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-sha512"),
+        Member::new("ChecksumMD5", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-md5"),
+        Member::new("ChecksumXXHASH64", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-xxhash64"),
+        Member::new("ChecksumXXHASH3", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-xxhash3"),
+        Member::new("ChecksumXXHASH128", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-checksum-xxhash128"),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("PartNumber", &wire::schema::INTEGER)
+            .at(Location::Query, "partNumber")
+            .required(),
+        Member::new("UploadId", &wire::schema::STRING)
+            .at(Location::Query, "uploadId")
+            .required(),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("RequestPayer", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-request-payer"),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
+static S_USER_METADATA: Schema =
+    Schema::new("UserMetadata", Kind::List)
+        .members(&[Member::new("member", &S_METADATA_ENTRY).wire("MetadataEntry")]);
+static S_VERSIONING_CONFIGURATION: Schema = Schema::new("VersioningConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("MFADelete", &S_MFA_DELETE).wire("MfaDelete"),
+        Member::new("Status", &S_BUCKET_VERSIONING_STATUS),
+    ]);
+static S_WEBSITE_CONFIGURATION: Schema = Schema::new("WebsiteConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("ErrorDocument", &S_ERROR_DOCUMENT),
+        Member::new("IndexDocument", &S_INDEX_DOCUMENT),
+        Member::new("RedirectAllRequestsTo", &S_REDIRECT_ALL_REQUESTS_TO),
+        Member::new("RoutingRules", &S_ROUTING_RULES),
+    ]);
+/// Values of `AnalyticsS3ExportFileFormat`
+pub mod analytics_s3_export_file_format {
+    pub const CSV: &str = "CSV";
+}
+/// Values of `AnnotationDirective`
+pub mod annotation_directive {
+    pub const COPY: &str = "COPY";
+    pub const EXCLUDE: &str = "EXCLUDE";
+}
+/// Values of `ArchiveStatus`
+pub mod archive_status {
+    pub const ARCHIVE_ACCESS: &str = "ARCHIVE_ACCESS";
+    pub const DEEP_ARCHIVE_ACCESS: &str = "DEEP_ARCHIVE_ACCESS";
+}
+/// Values of `BucketAccelerateStatus`
+pub mod bucket_accelerate_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const SUSPENDED: &str = "Suspended";
+}
+/// Values of `BucketLogsPermission`
+pub mod bucket_logs_permission {
+    pub const FULL_CONTROL: &str = "FULL_CONTROL";
+    pub const READ: &str = "READ";
+    pub const WRITE: &str = "WRITE";
+}
 /// Values of `BucketNamespace`
 pub mod bucket_namespace {
     pub const ACCOUNT_REGIONAL: &str = "account-regional";
@@ -1733,25 +17643,146 @@ pub mod bucket_namespace {
 pub mod bucket_type {
     pub const DIRECTORY: &str = "Directory";
 }
+/// Values of `BucketVersioningStatus`
+pub mod bucket_versioning_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const SUSPENDED: &str = "Suspended";
+}
 /// Values of `ChecksumType`
 pub mod checksum_type {
     pub const COMPOSITE: &str = "COMPOSITE";
     pub const FULL_OBJECT: &str = "FULL_OBJECT";
+}
+/// Values of `CompressionType`
+pub mod compression_type {
+    pub const NONE: &str = "NONE";
+    pub const GZIP: &str = "GZIP";
+    pub const BZIP2: &str = "BZIP2";
 }
 /// Values of `DataRedundancy`
 pub mod data_redundancy {
     pub const SINGLEAVAILABILITYZONE: &str = "SingleAvailabilityZone";
     pub const SINGLELOCALZONE: &str = "SingleLocalZone";
 }
+/// Values of `DeleteMarkerReplicationStatus`
+pub mod delete_marker_replication_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `EncryptionType`
+pub mod encryption_type {
+    pub const NONE: &str = "NONE";
+    pub const SSE_C: &str = "SSE-C";
+}
+/// Values of `ExistingObjectReplicationStatus`
+pub mod existing_object_replication_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `ExpirationStatus`
+pub mod expiration_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `ExpressionType`
+pub mod expression_type {
+    pub const SQL: &str = "SQL";
+}
+/// Values of `FileHeaderInfo`
+pub mod file_header_info {
+    pub const USE: &str = "USE";
+    pub const IGNORE: &str = "IGNORE";
+    pub const NONE: &str = "NONE";
+}
+/// Values of `FilterRuleName`
+pub mod filter_rule_name {
+    pub const PREFIX: &str = "prefix";
+    pub const SUFFIX: &str = "suffix";
+}
 /// Values of `IntelligentTieringAccessTier`
 pub mod intelligent_tiering_access_tier {
     pub const ARCHIVE_ACCESS: &str = "ARCHIVE_ACCESS";
     pub const DEEP_ARCHIVE_ACCESS: &str = "DEEP_ARCHIVE_ACCESS";
 }
+/// Values of `IntelligentTieringStatus`
+pub mod intelligent_tiering_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `InventoryFormat`
+pub mod inventory_format {
+    pub const CSV: &str = "CSV";
+    pub const ORC: &str = "ORC";
+    pub const PARQUET: &str = "Parquet";
+}
+/// Values of `InventoryFrequency`
+pub mod inventory_frequency {
+    pub const DAILY: &str = "Daily";
+    pub const WEEKLY: &str = "Weekly";
+}
+/// Values of `InventoryIncludedObjectVersions`
+pub mod inventory_included_object_versions {
+    pub const ALL: &str = "All";
+    pub const CURRENT: &str = "Current";
+}
+/// Values of `InventoryOptionalField`
+pub mod inventory_optional_field {
+    pub const SIZE: &str = "Size";
+    pub const LASTMODIFIEDDATE: &str = "LastModifiedDate";
+    pub const STORAGECLASS: &str = "StorageClass";
+    pub const ETAG: &str = "ETag";
+    pub const ISMULTIPARTUPLOADED: &str = "IsMultipartUploaded";
+    pub const REPLICATIONSTATUS: &str = "ReplicationStatus";
+    pub const ENCRYPTIONSTATUS: &str = "EncryptionStatus";
+    pub const OBJECTLOCKRETAINUNTILDATE: &str = "ObjectLockRetainUntilDate";
+    pub const OBJECTLOCKMODE: &str = "ObjectLockMode";
+    pub const OBJECTLOCKLEGALHOLDSTATUS: &str = "ObjectLockLegalHoldStatus";
+    pub const OBJECTLOCKEVENTHOLDSTATUS: &str = "ObjectLockEventHoldStatus";
+    pub const OBJECTLOCKEVENTHOLDDURATION: &str = "ObjectLockEventHoldDuration";
+    pub const INTELLIGENTTIERINGACCESSTIER: &str = "IntelligentTieringAccessTier";
+    pub const BUCKETKEYSTATUS: &str = "BucketKeyStatus";
+    pub const CHECKSUMALGORITHM: &str = "ChecksumAlgorithm";
+    pub const OBJECTACCESSCONTROLLIST: &str = "ObjectAccessControlList";
+    pub const OBJECTOWNER: &str = "ObjectOwner";
+    pub const LIFECYCLEEXPIRATIONDATE: &str = "LifecycleExpirationDate";
+    pub const INTELLIGENTTIERINGREFERENCEDATE: &str = "IntelligentTieringReferenceDate";
+}
+/// Values of `JSONType`
+pub mod json_type {
+    pub const DOCUMENT: &str = "DOCUMENT";
+    pub const LINES: &str = "LINES";
+}
 /// Values of `LocationType`
 pub mod location_type {
     pub const AVAILABILITYZONE: &str = "AvailabilityZone";
     pub const LOCALZONE: &str = "LocalZone";
+}
+/// Values of `MFADelete`
+pub mod mfa_delete {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `MFADeleteStatus`
+pub mod mfa_delete_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `MetricsStatus`
+pub mod metrics_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `ObjectAttributes`
+pub mod object_attributes {
+    pub const ETAG: &str = "ETag";
+    pub const CHECKSUM: &str = "Checksum";
+    pub const OBJECTPARTS: &str = "ObjectParts";
+    pub const STORAGECLASS: &str = "StorageClass";
+    pub const OBJECTSIZE: &str = "ObjectSize";
+}
+/// Values of `ObjectLockEnabled`
+pub mod object_lock_enabled {
+    pub const ENABLED: &str = "Enabled";
 }
 /// Values of `ObjectLockEventHold`
 pub mod object_lock_event_hold {
@@ -1768,6 +17799,51 @@ pub mod object_lock_mode {
     pub const GOVERNANCE: &str = "GOVERNANCE";
     pub const COMPLIANCE: &str = "COMPLIANCE";
 }
+/// Values of `ObjectLockRetentionMode`
+pub mod object_lock_retention_mode {
+    pub const GOVERNANCE: &str = "GOVERNANCE";
+    pub const COMPLIANCE: &str = "COMPLIANCE";
+}
+/// Values of `ObjectStorageClass`
+pub mod object_storage_class {
+    pub const STANDARD: &str = "STANDARD";
+    pub const REDUCED_REDUNDANCY: &str = "REDUCED_REDUNDANCY";
+    pub const GLACIER: &str = "GLACIER";
+    pub const STANDARD_IA: &str = "STANDARD_IA";
+    pub const ONEZONE_IA: &str = "ONEZONE_IA";
+    pub const INTELLIGENT_TIERING: &str = "INTELLIGENT_TIERING";
+    pub const DEEP_ARCHIVE: &str = "DEEP_ARCHIVE";
+    pub const OUTPOSTS: &str = "OUTPOSTS";
+    pub const GLACIER_IR: &str = "GLACIER_IR";
+    pub const SNOW: &str = "SNOW";
+    pub const EXPRESS_ONEZONE: &str = "EXPRESS_ONEZONE";
+    pub const FSX_OPENZFS: &str = "FSX_OPENZFS";
+    pub const FSX_ONTAP: &str = "FSX_ONTAP";
+    pub const AWS_BACKUP_WARM: &str = "AWS_BACKUP_WARM";
+    pub const AWS_BACKUP_LOW_COST_WARM: &str = "AWS_BACKUP_LOW_COST_WARM";
+}
+/// Values of `ObjectVersionStorageClass`
+pub mod object_version_storage_class {
+    pub const STANDARD: &str = "STANDARD";
+}
+/// Values of `OptionalObjectAttributes`
+pub mod optional_object_attributes {
+    pub const RESTORESTATUS: &str = "RestoreStatus";
+}
+/// Values of `OwnerOverride`
+pub mod owner_override {
+    pub const DESTINATION: &str = "Destination";
+}
+/// Values of `PartitionDateSource`
+pub mod partition_date_source {
+    pub const EVENTTIME: &str = "EventTime";
+    pub const DELIVERYTIME: &str = "DeliveryTime";
+}
+/// Values of `Payer`
+pub mod payer {
+    pub const REQUESTER: &str = "Requester";
+    pub const BUCKETOWNER: &str = "BucketOwner";
+}
 /// Values of `Permission`
 pub mod permission {
     pub const FULL_CONTROL: &str = "FULL_CONTROL";
@@ -1775,6 +17851,26 @@ pub mod permission {
     pub const WRITE_ACP: &str = "WRITE_ACP";
     pub const READ: &str = "READ";
     pub const READ_ACP: &str = "READ_ACP";
+}
+/// Values of `Protocol`
+pub mod protocol {
+    pub const HTTP: &str = "http";
+    pub const HTTPS: &str = "https";
+}
+/// Values of `QuoteFields`
+pub mod quote_fields {
+    pub const ALWAYS: &str = "ALWAYS";
+    pub const ASNEEDED: &str = "ASNEEDED";
+}
+/// Values of `ReplicaModificationsStatus`
+pub mod replica_modifications_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `ReplicationRuleStatus`
+pub mod replication_rule_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
 }
 /// Values of `ReplicationStatus`
 pub mod replication_status {
@@ -1784,9 +17880,38 @@ pub mod replication_status {
     pub const REPLICA: &str = "REPLICA";
     pub const COMPLETED: &str = "COMPLETED";
 }
+/// Values of `ReplicationTimeStatus`
+pub mod replication_time_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
 /// Values of `RequestCharged`
 pub mod request_charged {
     pub const REQUESTER: &str = "requester";
+}
+/// Values of `RestoreRequestType`
+pub mod restore_request_type {
+    pub const SELECT: &str = "SELECT";
+}
+/// Values of `SseKmsEncryptedObjectsStatus`
+pub mod sse_kms_encrypted_objects_status {
+    pub const ENABLED: &str = "Enabled";
+    pub const DISABLED: &str = "Disabled";
+}
+/// Values of `StorageClassAnalysisSchemaVersion`
+pub mod storage_class_analysis_schema_version {
+    pub const V_1: &str = "V_1";
+}
+/// Values of `Tier`
+pub mod tier {
+    pub const STANDARD: &str = "Standard";
+    pub const BULK: &str = "Bulk";
+    pub const EXPEDITED: &str = "Expedited";
+}
+/// Values of `TransitionDefaultMinimumObjectSize`
+pub mod transition_default_minimum_object_size {
+    pub const VARIES_BY_STORAGE_CLASS: &str = "varies_by_storage_class";
+    pub const ALL_STORAGE_CLASSES_128K: &str = "all_storage_classes_128K";
 }
 /// Values of `Type`
 pub mod r#type {
@@ -1808,12 +17933,422 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::S3,
     operations: &[
         Operation {
+            name: "AbortMultipartUpload",
+            method: "DELETE",
+            uri: "/{Bucket}/{Key+}",
+            status: 204,
+            input: &S_ABORT_MULTIPART_UPLOAD_REQUEST,
+            output: &S_ABORT_MULTIPART_UPLOAD_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CompleteMultipartUpload",
+            method: "POST",
+            uri: "/{Bucket}/{Key+}",
+            status: 200,
+            input: &S_COMPLETE_MULTIPART_UPLOAD_REQUEST,
+            output: &S_COMPLETE_MULTIPART_UPLOAD_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CopyObject",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}",
+            status: 200,
+            input: &S_COPY_OBJECT_REQUEST,
+            output: &S_COPY_OBJECT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateBucket",
             method: "PUT",
             uri: "/{Bucket}",
             status: 200,
             input: &S_CREATE_BUCKET_REQUEST,
             output: &S_CREATE_BUCKET_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateMultipartUpload",
+            method: "POST",
+            uri: "/{Bucket}/{Key+}?uploads",
+            status: 200,
+            input: &S_CREATE_MULTIPART_UPLOAD_REQUEST,
+            output: &S_CREATE_MULTIPART_UPLOAD_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucket",
+            method: "DELETE",
+            uri: "/{Bucket}",
+            status: 204,
+            input: &S_DELETE_BUCKET_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketAnalyticsConfiguration",
+            method: "DELETE",
+            uri: "/{Bucket}?analytics",
+            status: 204,
+            input: &S_DELETE_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteBucketCors",
+            method: "DELETE",
+            uri: "/{Bucket}?cors",
+            status: 204,
+            input: &S_DELETE_BUCKET_CORS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketEncryption",
+            method: "DELETE",
+            uri: "/{Bucket}?encryption",
+            status: 204,
+            input: &S_DELETE_BUCKET_ENCRYPTION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketIntelligentTieringConfiguration",
+            method: "DELETE",
+            uri: "/{Bucket}?intelligent-tiering",
+            status: 204,
+            input: &S_DELETE_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteBucketInventoryConfiguration",
+            method: "DELETE",
+            uri: "/{Bucket}?inventory",
+            status: 204,
+            input: &S_DELETE_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteBucketLifecycle",
+            method: "DELETE",
+            uri: "/{Bucket}?lifecycle",
+            status: 204,
+            input: &S_DELETE_BUCKET_LIFECYCLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketMetricsConfiguration",
+            method: "DELETE",
+            uri: "/{Bucket}?metrics",
+            status: 204,
+            input: &S_DELETE_BUCKET_METRICS_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteBucketOwnershipControls",
+            method: "DELETE",
+            uri: "/{Bucket}?ownershipControls",
+            status: 204,
+            input: &S_DELETE_BUCKET_OWNERSHIP_CONTROLS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketPolicy",
+            method: "DELETE",
+            uri: "/{Bucket}?policy",
+            status: 204,
+            input: &S_DELETE_BUCKET_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketReplication",
+            method: "DELETE",
+            uri: "/{Bucket}?replication",
+            status: 204,
+            input: &S_DELETE_BUCKET_REPLICATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketTagging",
+            method: "DELETE",
+            uri: "/{Bucket}?tagging",
+            status: 204,
+            input: &S_DELETE_BUCKET_TAGGING_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBucketWebsite",
+            method: "DELETE",
+            uri: "/{Bucket}?website",
+            status: 204,
+            input: &S_DELETE_BUCKET_WEBSITE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteObject",
+            method: "DELETE",
+            uri: "/{Bucket}/{Key+}",
+            status: 204,
+            input: &S_DELETE_OBJECT_REQUEST,
+            output: &S_DELETE_OBJECT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteObjectTagging",
+            method: "DELETE",
+            uri: "/{Bucket}/{Key+}?tagging",
+            status: 204,
+            input: &S_DELETE_OBJECT_TAGGING_REQUEST,
+            output: &S_DELETE_OBJECT_TAGGING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteObjects",
+            method: "POST",
+            uri: "/{Bucket}?delete",
+            status: 200,
+            input: &S_DELETE_OBJECTS_REQUEST,
+            output: &S_DELETE_OBJECTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeletePublicAccessBlock",
+            method: "DELETE",
+            uri: "/{Bucket}?publicAccessBlock",
+            status: 204,
+            input: &S_DELETE_PUBLIC_ACCESS_BLOCK_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketAccelerateConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?accelerate",
+            status: 200,
+            input: &S_GET_BUCKET_ACCELERATE_CONFIGURATION_REQUEST,
+            output: &S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketAcl",
+            method: "GET",
+            uri: "/{Bucket}?acl",
+            status: 200,
+            input: &S_GET_BUCKET_ACL_REQUEST,
+            output: &S_GET_BUCKET_ACL_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketAnalyticsConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?analytics",
+            status: 200,
+            input: &S_GET_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
+            output: &S_GET_BUCKET_ANALYTICS_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketCors",
+            method: "GET",
+            uri: "/{Bucket}?cors",
+            status: 200,
+            input: &S_GET_BUCKET_CORS_REQUEST,
+            output: &S_GET_BUCKET_CORS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketEncryption",
+            method: "GET",
+            uri: "/{Bucket}?encryption",
+            status: 200,
+            input: &S_GET_BUCKET_ENCRYPTION_REQUEST,
+            output: &S_GET_BUCKET_ENCRYPTION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketIntelligentTieringConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?intelligent-tiering",
+            status: 200,
+            input: &S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
+            output: &S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketInventoryConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?inventory",
+            status: 200,
+            input: &S_GET_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
+            output: &S_GET_BUCKET_INVENTORY_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketLifecycleConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?lifecycle",
+            status: 200,
+            input: &S_GET_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST,
+            output: &S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketLocation",
+            method: "GET",
+            uri: "/{Bucket}?location",
+            status: 200,
+            input: &S_GET_BUCKET_LOCATION_REQUEST,
+            output: &S_GET_BUCKET_LOCATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketLogging",
+            method: "GET",
+            uri: "/{Bucket}?logging",
+            status: 200,
+            input: &S_GET_BUCKET_LOGGING_REQUEST,
+            output: &S_GET_BUCKET_LOGGING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketMetricsConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?metrics",
+            status: 200,
+            input: &S_GET_BUCKET_METRICS_CONFIGURATION_REQUEST,
+            output: &S_GET_BUCKET_METRICS_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketNotificationConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?notification",
+            status: 200,
+            input: &S_GET_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST,
+            output: &S_NOTIFICATION_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketOwnershipControls",
+            method: "GET",
+            uri: "/{Bucket}?ownershipControls",
+            status: 200,
+            input: &S_GET_BUCKET_OWNERSHIP_CONTROLS_REQUEST,
+            output: &S_GET_BUCKET_OWNERSHIP_CONTROLS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketPolicy",
+            method: "GET",
+            uri: "/{Bucket}?policy",
+            status: 200,
+            input: &S_GET_BUCKET_POLICY_REQUEST,
+            output: &S_GET_BUCKET_POLICY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketPolicyStatus",
+            method: "GET",
+            uri: "/{Bucket}?policyStatus",
+            status: 200,
+            input: &S_GET_BUCKET_POLICY_STATUS_REQUEST,
+            output: &S_GET_BUCKET_POLICY_STATUS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketReplication",
+            method: "GET",
+            uri: "/{Bucket}?replication",
+            status: 200,
+            input: &S_GET_BUCKET_REPLICATION_REQUEST,
+            output: &S_GET_BUCKET_REPLICATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketRequestPayment",
+            method: "GET",
+            uri: "/{Bucket}?requestPayment",
+            status: 200,
+            input: &S_GET_BUCKET_REQUEST_PAYMENT_REQUEST,
+            output: &S_GET_BUCKET_REQUEST_PAYMENT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetBucketTagging",
+            method: "GET",
+            uri: "/{Bucket}?tagging",
+            status: 200,
+            input: &S_GET_BUCKET_TAGGING_REQUEST,
+            output: &S_GET_BUCKET_TAGGING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketVersioning",
+            method: "GET",
+            uri: "/{Bucket}?versioning",
+            status: 200,
+            input: &S_GET_BUCKET_VERSIONING_REQUEST,
+            output: &S_GET_BUCKET_VERSIONING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetBucketWebsite",
+            method: "GET",
+            uri: "/{Bucket}?website",
+            status: 200,
+            input: &S_GET_BUCKET_WEBSITE_REQUEST,
+            output: &S_GET_BUCKET_WEBSITE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -1828,6 +18363,136 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "GetObjectAcl",
+            method: "GET",
+            uri: "/{Bucket}/{Key+}?acl",
+            status: 200,
+            input: &S_GET_OBJECT_ACL_REQUEST,
+            output: &S_GET_OBJECT_ACL_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetObjectAttributes",
+            method: "GET",
+            uri: "/{Bucket}/{Key+}?attributes",
+            status: 200,
+            input: &S_GET_OBJECT_ATTRIBUTES_REQUEST,
+            output: &S_GET_OBJECT_ATTRIBUTES_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetObjectLegalHold",
+            method: "GET",
+            uri: "/{Bucket}/{Key+}?legal-hold",
+            status: 200,
+            input: &S_GET_OBJECT_LEGAL_HOLD_REQUEST,
+            output: &S_GET_OBJECT_LEGAL_HOLD_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetObjectLockConfiguration",
+            method: "GET",
+            uri: "/{Bucket}?object-lock",
+            status: 200,
+            input: &S_GET_OBJECT_LOCK_CONFIGURATION_REQUEST,
+            output: &S_GET_OBJECT_LOCK_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetObjectRetention",
+            method: "GET",
+            uri: "/{Bucket}/{Key+}?retention",
+            status: 200,
+            input: &S_GET_OBJECT_RETENTION_REQUEST,
+            output: &S_GET_OBJECT_RETENTION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetObjectTagging",
+            method: "GET",
+            uri: "/{Bucket}/{Key+}?tagging",
+            status: 200,
+            input: &S_GET_OBJECT_TAGGING_REQUEST,
+            output: &S_GET_OBJECT_TAGGING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetPublicAccessBlock",
+            method: "GET",
+            uri: "/{Bucket}?publicAccessBlock",
+            status: 200,
+            input: &S_GET_PUBLIC_ACCESS_BLOCK_REQUEST,
+            output: &S_GET_PUBLIC_ACCESS_BLOCK_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "HeadBucket",
+            method: "HEAD",
+            uri: "/{Bucket}",
+            status: 200,
+            input: &S_HEAD_BUCKET_REQUEST,
+            output: &S_HEAD_BUCKET_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "HeadObject",
+            method: "HEAD",
+            uri: "/{Bucket}/{Key+}",
+            status: 200,
+            input: &S_HEAD_OBJECT_REQUEST,
+            output: &S_HEAD_OBJECT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListBucketAnalyticsConfigurations",
+            method: "GET",
+            uri: "/{Bucket}?analytics",
+            status: 200,
+            input: &S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_REQUEST,
+            output: &S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListBucketIntelligentTieringConfigurations",
+            method: "GET",
+            uri: "/{Bucket}?intelligent-tiering",
+            status: 200,
+            input: &S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_REQUEST,
+            output: &S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListBucketInventoryConfigurations",
+            method: "GET",
+            uri: "/{Bucket}?inventory",
+            status: 200,
+            input: &S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_REQUEST,
+            output: &S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListBucketMetricsConfigurations",
+            method: "GET",
+            uri: "/{Bucket}?metrics",
+            status: 200,
+            input: &S_LIST_BUCKET_METRICS_CONFIGURATIONS_REQUEST,
+            output: &S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "ListBuckets",
             method: "GET",
             uri: "/",
@@ -1838,11 +18503,231 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "ListMultipartUploads",
+            method: "GET",
+            uri: "/{Bucket}?uploads",
+            status: 200,
+            input: &S_LIST_MULTIPART_UPLOADS_REQUEST,
+            output: &S_LIST_MULTIPART_UPLOADS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListObjectVersions",
+            method: "GET",
+            uri: "/{Bucket}?versions",
+            status: 200,
+            input: &S_LIST_OBJECT_VERSIONS_REQUEST,
+            output: &S_LIST_OBJECT_VERSIONS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListObjects",
+            method: "GET",
+            uri: "/{Bucket}",
+            status: 200,
+            input: &S_LIST_OBJECTS_REQUEST,
+            output: &S_LIST_OBJECTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListObjectsV2",
+            method: "GET",
+            uri: "/{Bucket}?list-type=2",
+            status: 200,
+            input: &S_LIST_OBJECTS_V2_REQUEST,
+            output: &S_LIST_OBJECTS_V2_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListParts",
+            method: "GET",
+            uri: "/{Bucket}/{Key+}",
+            status: 200,
+            input: &S_LIST_PARTS_REQUEST,
+            output: &S_LIST_PARTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketAccelerateConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?accelerate",
+            status: 200,
+            input: &S_PUT_BUCKET_ACCELERATE_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "PutBucketAcl",
             method: "PUT",
             uri: "/{Bucket}?acl",
             status: 200,
             input: &S_PUT_BUCKET_ACL_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketAnalyticsConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?analytics",
+            status: 200,
+            input: &S_PUT_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutBucketCors",
+            method: "PUT",
+            uri: "/{Bucket}?cors",
+            status: 200,
+            input: &S_PUT_BUCKET_CORS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketEncryption",
+            method: "PUT",
+            uri: "/{Bucket}?encryption",
+            status: 200,
+            input: &S_PUT_BUCKET_ENCRYPTION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketIntelligentTieringConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?intelligent-tiering",
+            status: 200,
+            input: &S_PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutBucketInventoryConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?inventory",
+            status: 200,
+            input: &S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutBucketLifecycleConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?lifecycle",
+            status: 200,
+            input: &S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST,
+            output: &S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketLogging",
+            method: "PUT",
+            uri: "/{Bucket}?logging",
+            status: 200,
+            input: &S_PUT_BUCKET_LOGGING_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutBucketMetricsConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?metrics",
+            status: 200,
+            input: &S_PUT_BUCKET_METRICS_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutBucketNotificationConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?notification",
+            status: 200,
+            input: &S_PUT_BUCKET_NOTIFICATION_CONFIGURATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketOwnershipControls",
+            method: "PUT",
+            uri: "/{Bucket}?ownershipControls",
+            status: 200,
+            input: &S_PUT_BUCKET_OWNERSHIP_CONTROLS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketPolicy",
+            method: "PUT",
+            uri: "/{Bucket}?policy",
+            status: 200,
+            input: &S_PUT_BUCKET_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketReplication",
+            method: "PUT",
+            uri: "/{Bucket}?replication",
+            status: 200,
+            input: &S_PUT_BUCKET_REPLICATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketRequestPayment",
+            method: "PUT",
+            uri: "/{Bucket}?requestPayment",
+            status: 200,
+            input: &S_PUT_BUCKET_REQUEST_PAYMENT_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutBucketTagging",
+            method: "PUT",
+            uri: "/{Bucket}?tagging",
+            status: 200,
+            input: &S_PUT_BUCKET_TAGGING_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketVersioning",
+            method: "PUT",
+            uri: "/{Bucket}?versioning",
+            status: 200,
+            input: &S_PUT_BUCKET_VERSIONING_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutBucketWebsite",
+            method: "PUT",
+            uri: "/{Bucket}?website",
+            status: 200,
+            input: &S_PUT_BUCKET_WEBSITE_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
@@ -1857,11 +18742,98 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: None,
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "PutObjectAcl",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}?acl",
+            status: 200,
+            input: &S_PUT_OBJECT_ACL_REQUEST,
+            output: &S_PUT_OBJECT_ACL_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutObjectLegalHold",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}?legal-hold",
+            status: 200,
+            input: &S_PUT_OBJECT_LEGAL_HOLD_REQUEST,
+            output: &S_PUT_OBJECT_LEGAL_HOLD_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutObjectLockConfiguration",
+            method: "PUT",
+            uri: "/{Bucket}?object-lock",
+            status: 200,
+            input: &S_PUT_OBJECT_LOCK_CONFIGURATION_REQUEST,
+            output: &S_PUT_OBJECT_LOCK_CONFIGURATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutObjectRetention",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}?retention",
+            status: 200,
+            input: &S_PUT_OBJECT_RETENTION_REQUEST,
+            output: &S_PUT_OBJECT_RETENTION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutObjectTagging",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}?tagging",
+            status: 200,
+            input: &S_PUT_OBJECT_TAGGING_REQUEST,
+            output: &S_PUT_OBJECT_TAGGING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutPublicAccessBlock",
+            method: "PUT",
+            uri: "/{Bucket}?publicAccessBlock",
+            status: 200,
+            input: &S_PUT_PUBLIC_ACCESS_BLOCK_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RestoreObject",
+            method: "POST",
+            uri: "/{Bucket}/{Key+}?restore",
+            status: 200,
+            input: &S_RESTORE_OBJECT_REQUEST,
+            output: &S_RESTORE_OBJECT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UploadPart",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}",
+            status: 200,
+            input: &S_UPLOAD_PART_REQUEST,
+            output: &S_UPLOAD_PART_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UploadPartCopy",
+            method: "PUT",
+            uri: "/{Bucket}/{Key+}",
+            status: 200,
+            input: &S_UPLOAD_PART_COPY_REQUEST,
+            output: &S_UPLOAD_PART_COPY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
     ],
     absent: &[
-        ("AbortMultipartUpload", "DELETE", "/{Bucket}/{Key+}"),
-        ("CompleteMultipartUpload", "POST", "/{Bucket}/{Key+}"),
-        ("CopyObject", "PUT", "/{Bucket}/{Key+}"),
         (
             "CreateBucketMetadataConfiguration",
             "POST",
@@ -1872,27 +18844,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             "POST",
             "/{Bucket}?metadataTable",
         ),
-        ("CreateMultipartUpload", "POST", "/{Bucket}/{Key+}?uploads"),
         ("CreateSession", "GET", "/{Bucket}?session"),
-        ("DeleteBucket", "DELETE", "/{Bucket}"),
-        (
-            "DeleteBucketAnalyticsConfiguration",
-            "DELETE",
-            "/{Bucket}?analytics",
-        ),
-        ("DeleteBucketCors", "DELETE", "/{Bucket}?cors"),
-        ("DeleteBucketEncryption", "DELETE", "/{Bucket}?encryption"),
-        (
-            "DeleteBucketIntelligentTieringConfiguration",
-            "DELETE",
-            "/{Bucket}?intelligent-tiering",
-        ),
-        (
-            "DeleteBucketInventoryConfiguration",
-            "DELETE",
-            "/{Bucket}?inventory",
-        ),
-        ("DeleteBucketLifecycle", "DELETE", "/{Bucket}?lifecycle"),
         (
             "DeleteBucketMetadataConfiguration",
             "DELETE",
@@ -1904,64 +18856,12 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/{Bucket}?metadataTable",
         ),
         (
-            "DeleteBucketMetricsConfiguration",
-            "DELETE",
-            "/{Bucket}?metrics",
-        ),
-        (
-            "DeleteBucketOwnershipControls",
-            "DELETE",
-            "/{Bucket}?ownershipControls",
-        ),
-        ("DeleteBucketPolicy", "DELETE", "/{Bucket}?policy"),
-        ("DeleteBucketReplication", "DELETE", "/{Bucket}?replication"),
-        ("DeleteBucketTagging", "DELETE", "/{Bucket}?tagging"),
-        ("DeleteBucketWebsite", "DELETE", "/{Bucket}?website"),
-        ("DeleteObject", "DELETE", "/{Bucket}/{Key+}"),
-        (
             "DeleteObjectAnnotation",
             "DELETE",
             "/{Bucket}/{Key+}?annotation",
         ),
-        ("DeleteObjectTagging", "DELETE", "/{Bucket}/{Key+}?tagging"),
-        ("DeleteObjects", "POST", "/{Bucket}?delete"),
-        (
-            "DeletePublicAccessBlock",
-            "DELETE",
-            "/{Bucket}?publicAccessBlock",
-        ),
         ("GetBucketAbac", "GET", "/{Bucket}?abac"),
-        (
-            "GetBucketAccelerateConfiguration",
-            "GET",
-            "/{Bucket}?accelerate",
-        ),
-        ("GetBucketAcl", "GET", "/{Bucket}?acl"),
-        (
-            "GetBucketAnalyticsConfiguration",
-            "GET",
-            "/{Bucket}?analytics",
-        ),
-        ("GetBucketCors", "GET", "/{Bucket}?cors"),
-        ("GetBucketEncryption", "GET", "/{Bucket}?encryption"),
-        (
-            "GetBucketIntelligentTieringConfiguration",
-            "GET",
-            "/{Bucket}?intelligent-tiering",
-        ),
-        (
-            "GetBucketInventoryConfiguration",
-            "GET",
-            "/{Bucket}?inventory",
-        ),
         ("GetBucketLifecycle", "GET", "/{Bucket}?lifecycle"),
-        (
-            "GetBucketLifecycleConfiguration",
-            "GET",
-            "/{Bucket}?lifecycle",
-        ),
-        ("GetBucketLocation", "GET", "/{Bucket}?location"),
-        ("GetBucketLogging", "GET", "/{Bucket}?logging"),
         (
             "GetBucketMetadataConfiguration",
             "GET",
@@ -1972,124 +18872,20 @@ pub static MODEL: ServiceModel = ServiceModel {
             "GET",
             "/{Bucket}?metadataTable",
         ),
-        ("GetBucketMetricsConfiguration", "GET", "/{Bucket}?metrics"),
         ("GetBucketNotification", "GET", "/{Bucket}?notification"),
-        (
-            "GetBucketNotificationConfiguration",
-            "GET",
-            "/{Bucket}?notification",
-        ),
-        (
-            "GetBucketOwnershipControls",
-            "GET",
-            "/{Bucket}?ownershipControls",
-        ),
-        ("GetBucketPolicy", "GET", "/{Bucket}?policy"),
-        ("GetBucketPolicyStatus", "GET", "/{Bucket}?policyStatus"),
-        ("GetBucketReplication", "GET", "/{Bucket}?replication"),
-        ("GetBucketRequestPayment", "GET", "/{Bucket}?requestPayment"),
-        ("GetBucketTagging", "GET", "/{Bucket}?tagging"),
-        ("GetBucketVersioning", "GET", "/{Bucket}?versioning"),
-        ("GetBucketWebsite", "GET", "/{Bucket}?website"),
-        ("GetObjectAcl", "GET", "/{Bucket}/{Key+}?acl"),
         ("GetObjectAnnotation", "GET", "/{Bucket}/{Key+}?annotation"),
-        ("GetObjectAttributes", "GET", "/{Bucket}/{Key+}?attributes"),
-        ("GetObjectLegalHold", "GET", "/{Bucket}/{Key+}?legal-hold"),
-        ("GetObjectLockConfiguration", "GET", "/{Bucket}?object-lock"),
-        ("GetObjectRetention", "GET", "/{Bucket}/{Key+}?retention"),
-        ("GetObjectTagging", "GET", "/{Bucket}/{Key+}?tagging"),
         ("GetObjectTorrent", "GET", "/{Bucket}/{Key+}?torrent"),
-        ("GetPublicAccessBlock", "GET", "/{Bucket}?publicAccessBlock"),
-        ("HeadBucket", "HEAD", "/{Bucket}"),
-        ("HeadObject", "HEAD", "/{Bucket}/{Key+}"),
-        (
-            "ListBucketAnalyticsConfigurations",
-            "GET",
-            "/{Bucket}?analytics",
-        ),
-        (
-            "ListBucketIntelligentTieringConfigurations",
-            "GET",
-            "/{Bucket}?intelligent-tiering",
-        ),
-        (
-            "ListBucketInventoryConfigurations",
-            "GET",
-            "/{Bucket}?inventory",
-        ),
-        (
-            "ListBucketMetricsConfigurations",
-            "GET",
-            "/{Bucket}?metrics",
-        ),
         ("ListDirectoryBuckets", "GET", "/"),
-        ("ListMultipartUploads", "GET", "/{Bucket}?uploads"),
         (
             "ListObjectAnnotations",
             "GET",
             "/{Bucket}/{Key+}?annotation",
         ),
-        ("ListObjectVersions", "GET", "/{Bucket}?versions"),
-        ("ListObjects", "GET", "/{Bucket}"),
-        ("ListObjectsV2", "GET", "/{Bucket}?list-type=2"),
-        ("ListParts", "GET", "/{Bucket}/{Key+}"),
         ("PutBucketAbac", "PUT", "/{Bucket}?abac"),
-        (
-            "PutBucketAccelerateConfiguration",
-            "PUT",
-            "/{Bucket}?accelerate",
-        ),
-        (
-            "PutBucketAnalyticsConfiguration",
-            "PUT",
-            "/{Bucket}?analytics",
-        ),
-        ("PutBucketCors", "PUT", "/{Bucket}?cors"),
-        ("PutBucketEncryption", "PUT", "/{Bucket}?encryption"),
-        (
-            "PutBucketIntelligentTieringConfiguration",
-            "PUT",
-            "/{Bucket}?intelligent-tiering",
-        ),
-        (
-            "PutBucketInventoryConfiguration",
-            "PUT",
-            "/{Bucket}?inventory",
-        ),
         ("PutBucketLifecycle", "PUT", "/{Bucket}?lifecycle"),
-        (
-            "PutBucketLifecycleConfiguration",
-            "PUT",
-            "/{Bucket}?lifecycle",
-        ),
-        ("PutBucketLogging", "PUT", "/{Bucket}?logging"),
-        ("PutBucketMetricsConfiguration", "PUT", "/{Bucket}?metrics"),
         ("PutBucketNotification", "PUT", "/{Bucket}?notification"),
-        (
-            "PutBucketNotificationConfiguration",
-            "PUT",
-            "/{Bucket}?notification",
-        ),
-        (
-            "PutBucketOwnershipControls",
-            "PUT",
-            "/{Bucket}?ownershipControls",
-        ),
-        ("PutBucketPolicy", "PUT", "/{Bucket}?policy"),
-        ("PutBucketReplication", "PUT", "/{Bucket}?replication"),
-        ("PutBucketRequestPayment", "PUT", "/{Bucket}?requestPayment"),
-        ("PutBucketTagging", "PUT", "/{Bucket}?tagging"),
-        ("PutBucketVersioning", "PUT", "/{Bucket}?versioning"),
-        ("PutBucketWebsite", "PUT", "/{Bucket}?website"),
-        ("PutObjectAcl", "PUT", "/{Bucket}/{Key+}?acl"),
         ("PutObjectAnnotation", "PUT", "/{Bucket}/{Key+}?annotation"),
-        ("PutObjectLegalHold", "PUT", "/{Bucket}/{Key+}?legal-hold"),
-        ("PutObjectLockConfiguration", "PUT", "/{Bucket}?object-lock"),
-        ("PutObjectRetention", "PUT", "/{Bucket}/{Key+}?retention"),
-        ("PutObjectTagging", "PUT", "/{Bucket}/{Key+}?tagging"),
-        ("PutPublicAccessBlock", "PUT", "/{Bucket}?publicAccessBlock"),
         ("RenameObject", "PUT", "/{Bucket}/{Key+}?renameObject"),
-        ("RestoreObject", "POST", "/{Bucket}/{Key+}?restore"),
         (
             "SelectObjectContent",
             "POST",
@@ -2115,43 +18911,551 @@ pub static MODEL: ServiceModel = ServiceModel {
             "PUT",
             "/{Bucket}/{Key+}?encryption",
         ),
-        ("UploadPart", "PUT", "/{Bucket}/{Key+}"),
-        ("UploadPartCopy", "PUT", "/{Bucket}/{Key+}"),
         ("WriteGetObjectResponse", "POST", "/WriteGetObjectResponse"),
     ],
 };
 /// The operations that exist here.
 pub trait S3: Send + Sync + 'static {
+    /// `AbortMultipartUpload`
+    fn abort_multipart_upload(
+        &self,
+        ctx: &Context,
+        input: AbortMultipartUploadInput,
+    ) -> impl Future<Output = Result<AbortMultipartUploadOutput, Fault>> + Send;
+    /// `CompleteMultipartUpload`
+    fn complete_multipart_upload(
+        &self,
+        ctx: &Context,
+        input: CompleteMultipartUploadInput,
+    ) -> impl Future<Output = Result<CompleteMultipartUploadOutput, Fault>> + Send;
+    /// `CopyObject`
+    fn copy_object(
+        &self,
+        ctx: &Context,
+        input: CopyObjectInput,
+    ) -> impl Future<Output = Result<CopyObjectOutput, Fault>> + Send;
     /// `CreateBucket`
     fn create_bucket(
         &self,
         ctx: &Context,
         input: CreateBucketInput,
     ) -> impl Future<Output = Result<CreateBucketOutput, Fault>> + Send;
+    /// `CreateMultipartUpload`
+    fn create_multipart_upload(
+        &self,
+        ctx: &Context,
+        input: CreateMultipartUploadInput,
+    ) -> impl Future<Output = Result<CreateMultipartUploadOutput, Fault>> + Send;
+    /// `DeleteBucket`
+    fn delete_bucket(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketInput,
+    ) -> impl Future<Output = Result<DeleteBucketOutput, Fault>> + Send;
+    /// `DeleteBucketAnalyticsConfiguration`
+    fn delete_bucket_analytics_configuration(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketAnalyticsConfigurationInput,
+    ) -> impl Future<Output = Result<DeleteBucketAnalyticsConfigurationOutput, Fault>> + Send;
+    /// `DeleteBucketCors`
+    fn delete_bucket_cors(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketCorsInput,
+    ) -> impl Future<Output = Result<DeleteBucketCorsOutput, Fault>> + Send;
+    /// `DeleteBucketEncryption`
+    fn delete_bucket_encryption(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketEncryptionInput,
+    ) -> impl Future<Output = Result<DeleteBucketEncryptionOutput, Fault>> + Send;
+    /// `DeleteBucketIntelligentTieringConfiguration`
+    fn delete_bucket_intelligent_tiering_configuration(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketIntelligentTieringConfigurationInput,
+    ) -> impl Future<Output = Result<DeleteBucketIntelligentTieringConfigurationOutput, Fault>> + Send;
+    /// `DeleteBucketInventoryConfiguration`
+    fn delete_bucket_inventory_configuration(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketInventoryConfigurationInput,
+    ) -> impl Future<Output = Result<DeleteBucketInventoryConfigurationOutput, Fault>> + Send;
+    /// `DeleteBucketLifecycle`
+    fn delete_bucket_lifecycle(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketLifecycleInput,
+    ) -> impl Future<Output = Result<DeleteBucketLifecycleOutput, Fault>> + Send;
+    /// `DeleteBucketMetricsConfiguration`
+    fn delete_bucket_metrics_configuration(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketMetricsConfigurationInput,
+    ) -> impl Future<Output = Result<DeleteBucketMetricsConfigurationOutput, Fault>> + Send;
+    /// `DeleteBucketOwnershipControls`
+    fn delete_bucket_ownership_controls(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketOwnershipControlsInput,
+    ) -> impl Future<Output = Result<DeleteBucketOwnershipControlsOutput, Fault>> + Send;
+    /// `DeleteBucketPolicy`
+    fn delete_bucket_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketPolicyInput,
+    ) -> impl Future<Output = Result<DeleteBucketPolicyOutput, Fault>> + Send;
+    /// `DeleteBucketReplication`
+    fn delete_bucket_replication(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketReplicationInput,
+    ) -> impl Future<Output = Result<DeleteBucketReplicationOutput, Fault>> + Send;
+    /// `DeleteBucketTagging`
+    fn delete_bucket_tagging(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketTaggingInput,
+    ) -> impl Future<Output = Result<DeleteBucketTaggingOutput, Fault>> + Send;
+    /// `DeleteBucketWebsite`
+    fn delete_bucket_website(
+        &self,
+        ctx: &Context,
+        input: DeleteBucketWebsiteInput,
+    ) -> impl Future<Output = Result<DeleteBucketWebsiteOutput, Fault>> + Send;
+    /// `DeleteObject`
+    fn delete_object(
+        &self,
+        ctx: &Context,
+        input: DeleteObjectInput,
+    ) -> impl Future<Output = Result<DeleteObjectOutput, Fault>> + Send;
+    /// `DeleteObjectTagging`
+    fn delete_object_tagging(
+        &self,
+        ctx: &Context,
+        input: DeleteObjectTaggingInput,
+    ) -> impl Future<Output = Result<DeleteObjectTaggingOutput, Fault>> + Send;
+    /// `DeleteObjects`
+    fn delete_objects(
+        &self,
+        ctx: &Context,
+        input: DeleteObjectsInput,
+    ) -> impl Future<Output = Result<DeleteObjectsOutput, Fault>> + Send;
+    /// `DeletePublicAccessBlock`
+    fn delete_public_access_block(
+        &self,
+        ctx: &Context,
+        input: DeletePublicAccessBlockInput,
+    ) -> impl Future<Output = Result<DeletePublicAccessBlockOutput, Fault>> + Send;
+    /// `GetBucketAccelerateConfiguration`
+    fn get_bucket_accelerate_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketAccelerateConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketAccelerateConfigurationOutput, Fault>> + Send;
+    /// `GetBucketAcl`
+    fn get_bucket_acl(
+        &self,
+        ctx: &Context,
+        input: GetBucketAclInput,
+    ) -> impl Future<Output = Result<GetBucketAclOutput, Fault>> + Send;
+    /// `GetBucketAnalyticsConfiguration`
+    fn get_bucket_analytics_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketAnalyticsConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketAnalyticsConfigurationOutput, Fault>> + Send;
+    /// `GetBucketCors`
+    fn get_bucket_cors(
+        &self,
+        ctx: &Context,
+        input: GetBucketCorsInput,
+    ) -> impl Future<Output = Result<GetBucketCorsOutput, Fault>> + Send;
+    /// `GetBucketEncryption`
+    fn get_bucket_encryption(
+        &self,
+        ctx: &Context,
+        input: GetBucketEncryptionInput,
+    ) -> impl Future<Output = Result<GetBucketEncryptionOutput, Fault>> + Send;
+    /// `GetBucketIntelligentTieringConfiguration`
+    fn get_bucket_intelligent_tiering_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketIntelligentTieringConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketIntelligentTieringConfigurationOutput, Fault>> + Send;
+    /// `GetBucketInventoryConfiguration`
+    fn get_bucket_inventory_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketInventoryConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketInventoryConfigurationOutput, Fault>> + Send;
+    /// `GetBucketLifecycleConfiguration`
+    fn get_bucket_lifecycle_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketLifecycleConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketLifecycleConfigurationOutput, Fault>> + Send;
+    /// `GetBucketLocation`
+    fn get_bucket_location(
+        &self,
+        ctx: &Context,
+        input: GetBucketLocationInput,
+    ) -> impl Future<Output = Result<GetBucketLocationOutput, Fault>> + Send;
+    /// `GetBucketLogging`
+    fn get_bucket_logging(
+        &self,
+        ctx: &Context,
+        input: GetBucketLoggingInput,
+    ) -> impl Future<Output = Result<GetBucketLoggingOutput, Fault>> + Send;
+    /// `GetBucketMetricsConfiguration`
+    fn get_bucket_metrics_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketMetricsConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketMetricsConfigurationOutput, Fault>> + Send;
+    /// `GetBucketNotificationConfiguration`
+    fn get_bucket_notification_configuration(
+        &self,
+        ctx: &Context,
+        input: GetBucketNotificationConfigurationInput,
+    ) -> impl Future<Output = Result<GetBucketNotificationConfigurationOutput, Fault>> + Send;
+    /// `GetBucketOwnershipControls`
+    fn get_bucket_ownership_controls(
+        &self,
+        ctx: &Context,
+        input: GetBucketOwnershipControlsInput,
+    ) -> impl Future<Output = Result<GetBucketOwnershipControlsOutput, Fault>> + Send;
+    /// `GetBucketPolicy`
+    fn get_bucket_policy(
+        &self,
+        ctx: &Context,
+        input: GetBucketPolicyInput,
+    ) -> impl Future<Output = Result<GetBucketPolicyOutput, Fault>> + Send;
+    /// `GetBucketPolicyStatus`
+    fn get_bucket_policy_status(
+        &self,
+        ctx: &Context,
+        input: GetBucketPolicyStatusInput,
+    ) -> impl Future<Output = Result<GetBucketPolicyStatusOutput, Fault>> + Send;
+    /// `GetBucketReplication`
+    fn get_bucket_replication(
+        &self,
+        ctx: &Context,
+        input: GetBucketReplicationInput,
+    ) -> impl Future<Output = Result<GetBucketReplicationOutput, Fault>> + Send;
+    /// `GetBucketRequestPayment`
+    fn get_bucket_request_payment(
+        &self,
+        ctx: &Context,
+        input: GetBucketRequestPaymentInput,
+    ) -> impl Future<Output = Result<GetBucketRequestPaymentOutput, Fault>> + Send;
+    /// `GetBucketTagging`
+    fn get_bucket_tagging(
+        &self,
+        ctx: &Context,
+        input: GetBucketTaggingInput,
+    ) -> impl Future<Output = Result<GetBucketTaggingOutput, Fault>> + Send;
+    /// `GetBucketVersioning`
+    fn get_bucket_versioning(
+        &self,
+        ctx: &Context,
+        input: GetBucketVersioningInput,
+    ) -> impl Future<Output = Result<GetBucketVersioningOutput, Fault>> + Send;
+    /// `GetBucketWebsite`
+    fn get_bucket_website(
+        &self,
+        ctx: &Context,
+        input: GetBucketWebsiteInput,
+    ) -> impl Future<Output = Result<GetBucketWebsiteOutput, Fault>> + Send;
     /// `GetObject`
     fn get_object(
         &self,
         ctx: &Context,
         input: GetObjectInput,
     ) -> impl Future<Output = Result<GetObjectOutput, Fault>> + Send;
+    /// `GetObjectAcl`
+    fn get_object_acl(
+        &self,
+        ctx: &Context,
+        input: GetObjectAclInput,
+    ) -> impl Future<Output = Result<GetObjectAclOutput, Fault>> + Send;
+    /// `GetObjectAttributes`
+    fn get_object_attributes(
+        &self,
+        ctx: &Context,
+        input: GetObjectAttributesInput,
+    ) -> impl Future<Output = Result<GetObjectAttributesOutput, Fault>> + Send;
+    /// `GetObjectLegalHold`
+    fn get_object_legal_hold(
+        &self,
+        ctx: &Context,
+        input: GetObjectLegalHoldInput,
+    ) -> impl Future<Output = Result<GetObjectLegalHoldOutput, Fault>> + Send;
+    /// `GetObjectLockConfiguration`
+    fn get_object_lock_configuration(
+        &self,
+        ctx: &Context,
+        input: GetObjectLockConfigurationInput,
+    ) -> impl Future<Output = Result<GetObjectLockConfigurationOutput, Fault>> + Send;
+    /// `GetObjectRetention`
+    fn get_object_retention(
+        &self,
+        ctx: &Context,
+        input: GetObjectRetentionInput,
+    ) -> impl Future<Output = Result<GetObjectRetentionOutput, Fault>> + Send;
+    /// `GetObjectTagging`
+    fn get_object_tagging(
+        &self,
+        ctx: &Context,
+        input: GetObjectTaggingInput,
+    ) -> impl Future<Output = Result<GetObjectTaggingOutput, Fault>> + Send;
+    /// `GetPublicAccessBlock`
+    fn get_public_access_block(
+        &self,
+        ctx: &Context,
+        input: GetPublicAccessBlockInput,
+    ) -> impl Future<Output = Result<GetPublicAccessBlockOutput, Fault>> + Send;
+    /// `HeadBucket`
+    fn head_bucket(
+        &self,
+        ctx: &Context,
+        input: HeadBucketInput,
+    ) -> impl Future<Output = Result<HeadBucketOutput, Fault>> + Send;
+    /// `HeadObject`
+    fn head_object(
+        &self,
+        ctx: &Context,
+        input: HeadObjectInput,
+    ) -> impl Future<Output = Result<HeadObjectOutput, Fault>> + Send;
+    /// `ListBucketAnalyticsConfigurations`
+    fn list_bucket_analytics_configurations(
+        &self,
+        ctx: &Context,
+        input: ListBucketAnalyticsConfigurationsInput,
+    ) -> impl Future<Output = Result<ListBucketAnalyticsConfigurationsOutput, Fault>> + Send;
+    /// `ListBucketIntelligentTieringConfigurations`
+    fn list_bucket_intelligent_tiering_configurations(
+        &self,
+        ctx: &Context,
+        input: ListBucketIntelligentTieringConfigurationsInput,
+    ) -> impl Future<Output = Result<ListBucketIntelligentTieringConfigurationsOutput, Fault>> + Send;
+    /// `ListBucketInventoryConfigurations`
+    fn list_bucket_inventory_configurations(
+        &self,
+        ctx: &Context,
+        input: ListBucketInventoryConfigurationsInput,
+    ) -> impl Future<Output = Result<ListBucketInventoryConfigurationsOutput, Fault>> + Send;
+    /// `ListBucketMetricsConfigurations`
+    fn list_bucket_metrics_configurations(
+        &self,
+        ctx: &Context,
+        input: ListBucketMetricsConfigurationsInput,
+    ) -> impl Future<Output = Result<ListBucketMetricsConfigurationsOutput, Fault>> + Send;
     /// `ListBuckets`
     fn list_buckets(
         &self,
         ctx: &Context,
         input: ListBucketsInput,
     ) -> impl Future<Output = Result<ListBucketsOutput, Fault>> + Send;
+    /// `ListMultipartUploads`
+    fn list_multipart_uploads(
+        &self,
+        ctx: &Context,
+        input: ListMultipartUploadsInput,
+    ) -> impl Future<Output = Result<ListMultipartUploadsOutput, Fault>> + Send;
+    /// `ListObjectVersions`
+    fn list_object_versions(
+        &self,
+        ctx: &Context,
+        input: ListObjectVersionsInput,
+    ) -> impl Future<Output = Result<ListObjectVersionsOutput, Fault>> + Send;
+    /// `ListObjects`
+    fn list_objects(
+        &self,
+        ctx: &Context,
+        input: ListObjectsInput,
+    ) -> impl Future<Output = Result<ListObjectsOutput, Fault>> + Send;
+    /// `ListObjectsV2`
+    fn list_objects_v2(
+        &self,
+        ctx: &Context,
+        input: ListObjectsV2Input,
+    ) -> impl Future<Output = Result<ListObjectsV2Output, Fault>> + Send;
+    /// `ListParts`
+    fn list_parts(
+        &self,
+        ctx: &Context,
+        input: ListPartsInput,
+    ) -> impl Future<Output = Result<ListPartsOutput, Fault>> + Send;
+    /// `PutBucketAccelerateConfiguration`
+    fn put_bucket_accelerate_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketAccelerateConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketAccelerateConfigurationOutput, Fault>> + Send;
     /// `PutBucketAcl`
     fn put_bucket_acl(
         &self,
         ctx: &Context,
         input: PutBucketAclInput,
     ) -> impl Future<Output = Result<PutBucketAclOutput, Fault>> + Send;
+    /// `PutBucketAnalyticsConfiguration`
+    fn put_bucket_analytics_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketAnalyticsConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketAnalyticsConfigurationOutput, Fault>> + Send;
+    /// `PutBucketCors`
+    fn put_bucket_cors(
+        &self,
+        ctx: &Context,
+        input: PutBucketCorsInput,
+    ) -> impl Future<Output = Result<PutBucketCorsOutput, Fault>> + Send;
+    /// `PutBucketEncryption`
+    fn put_bucket_encryption(
+        &self,
+        ctx: &Context,
+        input: PutBucketEncryptionInput,
+    ) -> impl Future<Output = Result<PutBucketEncryptionOutput, Fault>> + Send;
+    /// `PutBucketIntelligentTieringConfiguration`
+    fn put_bucket_intelligent_tiering_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketIntelligentTieringConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketIntelligentTieringConfigurationOutput, Fault>> + Send;
+    /// `PutBucketInventoryConfiguration`
+    fn put_bucket_inventory_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketInventoryConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketInventoryConfigurationOutput, Fault>> + Send;
+    /// `PutBucketLifecycleConfiguration`
+    fn put_bucket_lifecycle_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketLifecycleConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketLifecycleConfigurationOutput, Fault>> + Send;
+    /// `PutBucketLogging`
+    fn put_bucket_logging(
+        &self,
+        ctx: &Context,
+        input: PutBucketLoggingInput,
+    ) -> impl Future<Output = Result<PutBucketLoggingOutput, Fault>> + Send;
+    /// `PutBucketMetricsConfiguration`
+    fn put_bucket_metrics_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketMetricsConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketMetricsConfigurationOutput, Fault>> + Send;
+    /// `PutBucketNotificationConfiguration`
+    fn put_bucket_notification_configuration(
+        &self,
+        ctx: &Context,
+        input: PutBucketNotificationConfigurationInput,
+    ) -> impl Future<Output = Result<PutBucketNotificationConfigurationOutput, Fault>> + Send;
+    /// `PutBucketOwnershipControls`
+    fn put_bucket_ownership_controls(
+        &self,
+        ctx: &Context,
+        input: PutBucketOwnershipControlsInput,
+    ) -> impl Future<Output = Result<PutBucketOwnershipControlsOutput, Fault>> + Send;
+    /// `PutBucketPolicy`
+    fn put_bucket_policy(
+        &self,
+        ctx: &Context,
+        input: PutBucketPolicyInput,
+    ) -> impl Future<Output = Result<PutBucketPolicyOutput, Fault>> + Send;
+    /// `PutBucketReplication`
+    fn put_bucket_replication(
+        &self,
+        ctx: &Context,
+        input: PutBucketReplicationInput,
+    ) -> impl Future<Output = Result<PutBucketReplicationOutput, Fault>> + Send;
+    /// `PutBucketRequestPayment`
+    fn put_bucket_request_payment(
+        &self,
+        ctx: &Context,
+        input: PutBucketRequestPaymentInput,
+    ) -> impl Future<Output = Result<PutBucketRequestPaymentOutput, Fault>> + Send;
+    /// `PutBucketTagging`
+    fn put_bucket_tagging(
+        &self,
+        ctx: &Context,
+        input: PutBucketTaggingInput,
+    ) -> impl Future<Output = Result<PutBucketTaggingOutput, Fault>> + Send;
+    /// `PutBucketVersioning`
+    fn put_bucket_versioning(
+        &self,
+        ctx: &Context,
+        input: PutBucketVersioningInput,
+    ) -> impl Future<Output = Result<PutBucketVersioningOutput, Fault>> + Send;
+    /// `PutBucketWebsite`
+    fn put_bucket_website(
+        &self,
+        ctx: &Context,
+        input: PutBucketWebsiteInput,
+    ) -> impl Future<Output = Result<PutBucketWebsiteOutput, Fault>> + Send;
     /// `PutObject`
     fn put_object(
         &self,
         ctx: &Context,
         input: PutObjectInput,
     ) -> impl Future<Output = Result<PutObjectOutput, Fault>> + Send;
+    /// `PutObjectAcl`
+    fn put_object_acl(
+        &self,
+        ctx: &Context,
+        input: PutObjectAclInput,
+    ) -> impl Future<Output = Result<PutObjectAclOutput, Fault>> + Send;
+    /// `PutObjectLegalHold`
+    fn put_object_legal_hold(
+        &self,
+        ctx: &Context,
+        input: PutObjectLegalHoldInput,
+    ) -> impl Future<Output = Result<PutObjectLegalHoldOutput, Fault>> + Send;
+    /// `PutObjectLockConfiguration`
+    fn put_object_lock_configuration(
+        &self,
+        ctx: &Context,
+        input: PutObjectLockConfigurationInput,
+    ) -> impl Future<Output = Result<PutObjectLockConfigurationOutput, Fault>> + Send;
+    /// `PutObjectRetention`
+    fn put_object_retention(
+        &self,
+        ctx: &Context,
+        input: PutObjectRetentionInput,
+    ) -> impl Future<Output = Result<PutObjectRetentionOutput, Fault>> + Send;
+    /// `PutObjectTagging`
+    fn put_object_tagging(
+        &self,
+        ctx: &Context,
+        input: PutObjectTaggingInput,
+    ) -> impl Future<Output = Result<PutObjectTaggingOutput, Fault>> + Send;
+    /// `PutPublicAccessBlock`
+    fn put_public_access_block(
+        &self,
+        ctx: &Context,
+        input: PutPublicAccessBlockInput,
+    ) -> impl Future<Output = Result<PutPublicAccessBlockOutput, Fault>> + Send;
+    /// `RestoreObject`
+    fn restore_object(
+        &self,
+        ctx: &Context,
+        input: RestoreObjectInput,
+    ) -> impl Future<Output = Result<RestoreObjectOutput, Fault>> + Send;
+    /// `UploadPart`
+    fn upload_part(
+        &self,
+        ctx: &Context,
+        input: UploadPartInput,
+    ) -> impl Future<Output = Result<UploadPartOutput, Fault>> + Send;
+    /// `UploadPartCopy`
+    fn upload_part_copy(
+        &self,
+        ctx: &Context,
+        input: UploadPartCopyInput,
+    ) -> impl Future<Output = Result<UploadPartCopyOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -2168,6 +19472,33 @@ impl<T: S3> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AbortMultipartUploadInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .abort_multipart_upload(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
+                let input = decode::input::<CompleteMultipartUploadInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .complete_multipart_upload(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
+                let input = decode::input::<CopyObjectInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .copy_object(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
                 let input = decode::input::<CreateBucketInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2176,7 +19507,350 @@ impl<T: S3> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            4 => {
+                let input = decode::input::<CreateMultipartUploadInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_multipart_upload(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
+                let input = decode::input::<DeleteBucketInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<DeleteBucketAnalyticsConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_analytics_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<DeleteBucketCorsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_cors(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<DeleteBucketEncryptionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_encryption(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
+                let input =
+                    decode::input::<DeleteBucketIntelligentTieringConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_intelligent_tiering_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<DeleteBucketInventoryConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_inventory_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
+                let input = decode::input::<DeleteBucketLifecycleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_lifecycle(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<DeleteBucketMetricsConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_metrics_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<DeleteBucketOwnershipControlsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_ownership_controls(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
+                let input = decode::input::<DeleteBucketPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
+                let input = decode::input::<DeleteBucketReplicationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_replication(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<DeleteBucketTaggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_tagging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
+                let input = decode::input::<DeleteBucketWebsiteInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_bucket_website(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
+                let input = decode::input::<DeleteObjectInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_object(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            19 => {
+                let input = decode::input::<DeleteObjectTaggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_object_tagging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
+                let input = decode::input::<DeleteObjectsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_objects(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
+                let input = decode::input::<DeletePublicAccessBlockInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_public_access_block(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            22 => {
+                let input = decode::input::<GetBucketAccelerateConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_accelerate_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<GetBucketAclInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_acl(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<GetBucketAnalyticsConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_analytics_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
+                let input = decode::input::<GetBucketCorsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_cors(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
+                let input = decode::input::<GetBucketEncryptionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_encryption(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
+                let input = decode::input::<GetBucketIntelligentTieringConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_intelligent_tiering_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            28 => {
+                let input = decode::input::<GetBucketInventoryConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_inventory_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            29 => {
+                let input = decode::input::<GetBucketLifecycleConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_lifecycle_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            30 => {
+                let input = decode::input::<GetBucketLocationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_location(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            31 => {
+                let input = decode::input::<GetBucketLoggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_logging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            32 => {
+                let input = decode::input::<GetBucketMetricsConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_metrics_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            33 => {
+                let input = decode::input::<GetBucketNotificationConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_notification_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
+                let input = decode::input::<GetBucketOwnershipControlsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_ownership_controls(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
+                let input = decode::input::<GetBucketPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            36 => {
+                let input = decode::input::<GetBucketPolicyStatusInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_policy_status(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            37 => {
+                let input = decode::input::<GetBucketReplicationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_replication(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            38 => {
+                let input = decode::input::<GetBucketRequestPaymentInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_request_payment(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            39 => {
+                let input = decode::input::<GetBucketTaggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_tagging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
+                let input = decode::input::<GetBucketVersioningInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_versioning(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            41 => {
+                let input = decode::input::<GetBucketWebsiteInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_bucket_website(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            42 => {
                 let input = decode::input::<GetObjectInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2185,7 +19859,124 @@ impl<T: S3> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            43 => {
+                let input = decode::input::<GetObjectAclInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_object_acl(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            44 => {
+                let input = decode::input::<GetObjectAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_object_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            45 => {
+                let input = decode::input::<GetObjectLegalHoldInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_object_legal_hold(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            46 => {
+                let input = decode::input::<GetObjectLockConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_object_lock_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            47 => {
+                let input = decode::input::<GetObjectRetentionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_object_retention(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            48 => {
+                let input = decode::input::<GetObjectTaggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_object_tagging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
+                let input = decode::input::<GetPublicAccessBlockInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_public_access_block(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            50 => {
+                let input = decode::input::<HeadBucketInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .head_bucket(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            51 => {
+                let input = decode::input::<HeadObjectInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .head_object(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
+                let input = decode::input::<ListBucketAnalyticsConfigurationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_bucket_analytics_configurations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            53 => {
+                let input = decode::input::<ListBucketIntelligentTieringConfigurationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_bucket_intelligent_tiering_configurations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            54 => {
+                let input = decode::input::<ListBucketInventoryConfigurationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_bucket_inventory_configurations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            55 => {
+                let input = decode::input::<ListBucketMetricsConfigurationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_bucket_metrics_configurations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            56 => {
                 let input = decode::input::<ListBucketsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2194,7 +19985,61 @@ impl<T: S3> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            57 => {
+                let input = decode::input::<ListMultipartUploadsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_multipart_uploads(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            58 => {
+                let input = decode::input::<ListObjectVersionsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_object_versions(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            59 => {
+                let input = decode::input::<ListObjectsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_objects(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            60 => {
+                let input = decode::input::<ListObjectsV2Input>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_objects_v2(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            61 => {
+                let input = decode::input::<ListPartsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_parts(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            62 => {
+                let input = decode::input::<PutBucketAccelerateConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_accelerate_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            63 => {
                 let input = decode::input::<PutBucketAclInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2203,11 +20048,236 @@ impl<T: S3> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            64 => {
+                let input = decode::input::<PutBucketAnalyticsConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_analytics_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            65 => {
+                let input = decode::input::<PutBucketCorsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_cors(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            66 => {
+                let input = decode::input::<PutBucketEncryptionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_encryption(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            67 => {
+                let input = decode::input::<PutBucketIntelligentTieringConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_intelligent_tiering_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            68 => {
+                let input = decode::input::<PutBucketInventoryConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_inventory_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            69 => {
+                let input = decode::input::<PutBucketLifecycleConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_lifecycle_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            70 => {
+                let input = decode::input::<PutBucketLoggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_logging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            71 => {
+                let input = decode::input::<PutBucketMetricsConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_metrics_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            72 => {
+                let input = decode::input::<PutBucketNotificationConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_notification_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            73 => {
+                let input = decode::input::<PutBucketOwnershipControlsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_ownership_controls(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            74 => {
+                let input = decode::input::<PutBucketPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            75 => {
+                let input = decode::input::<PutBucketReplicationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_replication(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            76 => {
+                let input = decode::input::<PutBucketRequestPaymentInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_request_payment(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            77 => {
+                let input = decode::input::<PutBucketTaggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_tagging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            78 => {
+                let input = decode::input::<PutBucketVersioningInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_versioning(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            79 => {
+                let input = decode::input::<PutBucketWebsiteInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_bucket_website(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            80 => {
                 let input = decode::input::<PutObjectInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .put_object(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            81 => {
+                let input = decode::input::<PutObjectAclInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_object_acl(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            82 => {
+                let input = decode::input::<PutObjectLegalHoldInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_object_legal_hold(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            83 => {
+                let input = decode::input::<PutObjectLockConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_object_lock_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            84 => {
+                let input = decode::input::<PutObjectRetentionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_object_retention(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            85 => {
+                let input = decode::input::<PutObjectTaggingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_object_tagging(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            86 => {
+                let input = decode::input::<PutPublicAccessBlockInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_public_access_block(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            87 => {
+                let input = decode::input::<RestoreObjectInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .restore_object(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            88 => {
+                let input = decode::input::<UploadPartInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .upload_part(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            89 => {
+                let input = decode::input::<UploadPartCopyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .upload_part_copy(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

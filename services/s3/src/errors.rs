@@ -27,9 +27,25 @@ pub fn invalid_request(message: impl Into<Cow<'static, str>>) -> Fault {
 pub fn invalid_write_offset(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "InvalidWriteOffset", message)
 }
+/// `NoSuchBucket`, HTTP 404.
+pub fn no_such_bucket(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(404, "NoSuchBucket", message)
+}
 /// `NoSuchKey`, HTTP 404.
 pub fn no_such_key(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(404, "NoSuchKey", message)
+}
+/// `NoSuchUpload`, HTTP 404.
+pub fn no_such_upload(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(404, "NoSuchUpload", message)
+}
+/// `ObjectAlreadyInActiveTierError`, HTTP 403.
+pub fn object_already_in_active_tier_error(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(403, "ObjectAlreadyInActiveTierError", message)
+}
+/// `ObjectNotInActiveTierError`, HTTP 403.
+pub fn object_not_in_active_tier_error(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(403, "ObjectNotInActiveTierError", message)
 }
 /// `TooManyParts`, HTTP 400.
 pub fn too_many_parts(message: impl Into<Cow<'static, str>>) -> Fault {
