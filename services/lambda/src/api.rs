@@ -61,6 +61,107 @@ impl Encode for AcceleratorConfig {
         w.end_structure();
     }
 }
+/// `AddPermissionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddPermissionInput {
+    pub function_name: String,
+    pub statement_id: String,
+    pub action: String,
+    pub principal: String,
+    pub source_arn: Option<String>,
+    pub function_url_auth_type: Option<String>,
+    pub invoked_via_function_url: Option<bool>,
+    pub source_account: Option<String>,
+    pub event_source_token: Option<String>,
+    pub qualifier: Option<String>,
+    pub revision_id: Option<String>,
+    pub principal_org_id: Option<String>,
+}
+impl Decode for AddPermissionInput {
+    const SCHEMA: &'static Schema = &S_ADD_PERMISSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_PERMISSION_REQUEST.members;
+        let mut function_name = None;
+        let mut statement_id = None;
+        let mut action = None;
+        let mut principal = None;
+        let mut source_arn = None;
+        let mut function_url_auth_type = None;
+        let mut invoked_via_function_url = None;
+        let mut source_account = None;
+        let mut event_source_token = None;
+        let mut qualifier = None;
+        let mut revision_id = None;
+        let mut principal_org_id = None;
+        r.structure(&S_ADD_PERMISSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => statement_id = Some(Read::read(r, a, &m[1])?),
+                2 => action = Some(Read::read(r, a, &m[2])?),
+                3 => principal = Some(Read::read(r, a, &m[3])?),
+                4 => source_arn = Some(Read::read(r, a, &m[4])?),
+                5 => function_url_auth_type = Some(Read::read(r, a, &m[5])?),
+                6 => invoked_via_function_url = Some(Read::read(r, a, &m[6])?),
+                7 => source_account = Some(Read::read(r, a, &m[7])?),
+                8 => event_source_token = Some(Read::read(r, a, &m[8])?),
+                9 => qualifier = Some(Read::read(r, a, &m[9])?),
+                10 => revision_id = Some(Read::read(r, a, &m[10])?),
+                11 => principal_org_id = Some(Read::read(r, a, &m[11])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if statement_id.is_none() {
+            a.missing(&m[1]);
+        }
+        if action.is_none() {
+            a.missing(&m[2]);
+        }
+        if principal.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(function_name), Some(statement_id), Some(action), Some(principal)) =
+            (function_name, statement_id, action, principal)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddPermissionInput {
+            function_name,
+            statement_id,
+            action,
+            principal,
+            source_arn,
+            function_url_auth_type,
+            invoked_via_function_url,
+            source_account,
+            event_source_token,
+            qualifier,
+            revision_id,
+            principal_org_id,
+        })
+    }
+}
+/// `AddPermissionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct AddPermissionOutput {
+    pub statement: Option<String>,
+}
+impl Encode for AddPermissionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ADD_PERMISSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ADD_PERMISSION_RESPONSE);
+        if let Some(v) = &self.statement {
+            w.member(&S_ADD_PERMISSION_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CapacityProviderConfig`
 #[derive(Clone, Debug, Default)]
 pub struct CapacityProviderConfig {
@@ -105,6 +206,24 @@ impl Encode for CapacityProviderConfig {
             let v = &self.lambda_managed_instances_capacity_provider_config;
             w.member(&S_CAPACITY_PROVIDER_CONFIG.members[0]);
             v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Concurrency`
+#[derive(Clone, Debug, Default)]
+pub struct Concurrency {
+    pub reserved_concurrent_executions: Option<i32>,
+}
+impl Encode for Concurrency {
+    fn schema(&self) -> &'static Schema {
+        &S_CONCURRENCY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CONCURRENCY);
+        if let Some(v) = &self.reserved_concurrent_executions {
+            w.member(&S_CONCURRENCY.members[0]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -293,6 +412,56 @@ impl Encode for DeadLetterConfig {
         w.structure(&S_DEAD_LETTER_CONFIG);
         if let Some(v) = &self.target_arn {
             w.member(&S_DEAD_LETTER_CONFIG.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteFunctionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for DeleteFunctionInput {
+    const SCHEMA: &'static Schema = &S_DELETE_FUNCTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_FUNCTION_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_DELETE_FUNCTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteFunctionInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `DeleteFunctionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionOutput {
+    pub status_code: Option<i32>,
+}
+impl Encode for DeleteFunctionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_FUNCTION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_FUNCTION_RESPONSE);
+        if let Some(v) = &self.status_code {
+            w.member(&S_DELETE_FUNCTION_RESPONSE.members[0]);
             v.write(w);
         }
         w.end_structure();
@@ -593,6 +762,77 @@ impl Decode for FunctionCode {
         })
     }
 }
+/// `FunctionCodeLocation`
+#[derive(Clone, Debug, Default)]
+pub struct FunctionCodeLocation {
+    pub repository_type: Option<String>,
+    pub location: Option<String>,
+    pub image_uri: Option<String>,
+    pub resolved_image_uri: Option<String>,
+    pub resolved_s3_object: Option<ResolvedS3Object>,
+    pub source_kms_key_arn: Option<String>,
+    pub error: Option<FunctionCodeLocationError>,
+}
+impl Encode for FunctionCodeLocation {
+    fn schema(&self) -> &'static Schema {
+        &S_FUNCTION_CODE_LOCATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FUNCTION_CODE_LOCATION);
+        if let Some(v) = &self.repository_type {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.location {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.image_uri {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resolved_image_uri {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resolved_s3_object {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.source_kms_key_arn {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error {
+            w.member(&S_FUNCTION_CODE_LOCATION.members[6]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FunctionCodeLocationError`
+#[derive(Clone, Debug, Default)]
+pub struct FunctionCodeLocationError {
+    pub error_code: Option<String>,
+    pub message: Option<String>,
+}
+impl Encode for FunctionCodeLocationError {
+    fn schema(&self) -> &'static Schema {
+        &S_FUNCTION_CODE_LOCATION_ERROR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FUNCTION_CODE_LOCATION_ERROR);
+        if let Some(v) = &self.error_code {
+            w.member(&S_FUNCTION_CODE_LOCATION_ERROR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_FUNCTION_CODE_LOCATION_ERROR.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `FunctionConfiguration`
 #[derive(Clone, Debug, Default)]
 pub struct FunctionConfiguration {
@@ -876,6 +1116,165 @@ impl Encode for FunctionRuntimeConfig {
         w.end_structure();
     }
 }
+/// `GetFunctionConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionConfigurationInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for GetFunctionConfigurationInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_CONFIGURATION_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_GET_FUNCTION_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionConfigurationInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetFunctionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for GetFunctionInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_GET_FUNCTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetFunctionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionOutput {
+    pub configuration: Option<FunctionConfiguration>,
+    pub code: Option<FunctionCodeLocation>,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub tags_error: Option<TagsError>,
+    pub concurrency: Option<Concurrency>,
+}
+impl Encode for GetFunctionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_FUNCTION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_FUNCTION_RESPONSE);
+        if let Some(v) = &self.configuration {
+            w.member(&S_GET_FUNCTION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.code {
+            w.member(&S_GET_FUNCTION_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_GET_FUNCTION_RESPONSE.members[2]);
+            encode::map(w, S_GET_FUNCTION_RESPONSE.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.tags_error {
+            w.member(&S_GET_FUNCTION_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.concurrency {
+            w.member(&S_GET_FUNCTION_RESPONSE.members[4]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for GetPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_POLICY_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_GET_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPolicyInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyOutput {
+    pub policy: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Encode for GetPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_GET_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ImageConfig`
 #[derive(Clone, Debug, Default)]
 pub struct ImageConfig {
@@ -1076,152 +1475,6 @@ impl Encode for InvokeOutput {
         w.end_structure();
     }
 }
-/// `InvokeResponseStreamUpdate`
-#[derive(Clone, Debug, Default)]
-pub struct InvokeResponseStreamUpdate {
-    pub payload: Option<Bytes>,
-}
-impl Encode for InvokeResponseStreamUpdate {
-    fn schema(&self) -> &'static Schema {
-        &S_INVOKE_RESPONSE_STREAM_UPDATE
-    }
-    fn encode(&self, w: &mut dyn Writer) {
-        w.structure(&S_INVOKE_RESPONSE_STREAM_UPDATE);
-        if let Some(v) = &self.payload {
-            w.member(&S_INVOKE_RESPONSE_STREAM_UPDATE.members[0]);
-            v.write(w);
-        }
-        w.end_structure();
-    }
-}
-/// `InvokeWithResponseStreamCompleteEvent`
-#[derive(Clone, Debug, Default)]
-pub struct InvokeWithResponseStreamCompleteEvent {
-    pub error_code: Option<String>,
-    pub error_details: Option<String>,
-    pub log_result: Option<String>,
-}
-impl Encode for InvokeWithResponseStreamCompleteEvent {
-    fn schema(&self) -> &'static Schema {
-        &S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT
-    }
-    fn encode(&self, w: &mut dyn Writer) {
-        w.structure(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT);
-        if let Some(v) = &self.error_code {
-            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT.members[0]);
-            v.write(w);
-        }
-        if let Some(v) = &self.error_details {
-            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT.members[1]);
-            v.write(w);
-        }
-        if let Some(v) = &self.log_result {
-            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT.members[2]);
-            v.write(w);
-        }
-        w.end_structure();
-    }
-}
-/// `InvokeWithResponseStreamRequest`
-#[derive(Clone, Debug, Default)]
-pub struct InvokeWithResponseStreamInput {
-    pub function_name: String,
-    pub log_type: Option<String>,
-    pub client_context: Option<String>,
-    pub qualifier: Option<String>,
-    pub payload: Option<Bytes>,
-    pub tenant_id: Option<String>,
-    pub invocation_type: Option<String>,
-}
-impl Decode for InvokeWithResponseStreamInput {
-    const SCHEMA: &'static Schema = &S_INVOKE_WITH_RESPONSE_STREAM_REQUEST;
-    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
-        let m = S_INVOKE_WITH_RESPONSE_STREAM_REQUEST.members;
-        let mut function_name = None;
-        let mut log_type = None;
-        let mut client_context = None;
-        let mut qualifier = None;
-        let mut payload = None;
-        let mut tenant_id = None;
-        let mut invocation_type = None;
-        r.structure(&S_INVOKE_WITH_RESPONSE_STREAM_REQUEST, &mut |r, i| {
-            match i {
-                0 => function_name = Some(Read::read(r, a, &m[0])?),
-                1 => log_type = Some(Read::read(r, a, &m[1])?),
-                2 => client_context = Some(Read::read(r, a, &m[2])?),
-                3 => qualifier = Some(Read::read(r, a, &m[3])?),
-                4 => payload = Some(Read::read(r, a, &m[4])?),
-                5 => tenant_id = Some(Read::read(r, a, &m[5])?),
-                6 => invocation_type = Some(Read::read(r, a, &m[6])?),
-                _ => {}
-            }
-            Ok(())
-        })?;
-        if function_name.is_none() {
-            a.missing(&m[0]);
-        }
-        let (Some(function_name),) = (function_name,) else {
-            return Err(DecodeError::Rejected);
-        };
-        Ok(InvokeWithResponseStreamInput {
-            function_name,
-            log_type,
-            client_context,
-            qualifier,
-            payload,
-            tenant_id,
-            invocation_type,
-        })
-    }
-}
-/// `InvokeWithResponseStreamResponse`
-#[derive(Default)]
-pub struct InvokeWithResponseStreamOutput {
-    pub status_code: Option<i32>,
-    pub executed_version: Option<String>,
-    pub event_stream: Option<EventStream>,
-    pub response_stream_content_type: Option<String>,
-}
-impl Encode for InvokeWithResponseStreamOutput {
-    fn schema(&self) -> &'static Schema {
-        &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE
-    }
-    fn encode(&self, w: &mut dyn Writer) {
-        w.structure(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE);
-        if let Some(v) = &self.status_code {
-            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE.members[0]);
-            v.write(w);
-        }
-        if let Some(v) = &self.executed_version {
-            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE.members[1]);
-            v.write(w);
-        }
-        if let Some(v) = &self.response_stream_content_type {
-            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE.members[3]);
-            v.write(w);
-        }
-        w.end_structure();
-    }
-    fn take_events(&mut self) -> Option<EventStream> {
-        self.event_stream.take()
-    }
-}
-/// Events of `InvokeWithResponseStreamResponseEvent`
-pub mod invoke_with_response_stream_response_event {
-    use super::*;
-    pub fn payload_chunk(value: InvokeResponseStreamUpdate) -> Event {
-        Event {
-            member: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT.members[0],
-            value: Box::new(value),
-        }
-    }
-    pub fn invoke_complete(value: InvokeWithResponseStreamCompleteEvent) -> Event {
-        Event {
-            member: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT.members[1],
-            value: Box::new(value),
-        }
-    }
-}
 /// `LambdaManagedInstancesCapacityProviderConfig`
 #[derive(Clone, Debug, Default)]
 pub struct LambdaManagedInstancesCapacityProviderConfig {
@@ -1318,6 +1571,65 @@ impl Encode for Layer {
         w.end_structure();
     }
 }
+/// `ListFunctionsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionsInput {
+    pub master_region: Option<String>,
+    pub function_version: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListFunctionsInput {
+    const SCHEMA: &'static Schema = &S_LIST_FUNCTIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_FUNCTIONS_REQUEST.members;
+        let mut master_region = None;
+        let mut function_version = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_FUNCTIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => master_region = Some(Read::read(r, a, &m[0])?),
+                1 => function_version = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListFunctionsInput {
+            master_region,
+            function_version,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListFunctionsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionsOutput {
+    pub next_marker: Option<String>,
+    pub functions: Option<Vec<FunctionConfiguration>>,
+}
+impl Encode for ListFunctionsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_FUNCTIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_FUNCTIONS_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_FUNCTIONS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.functions {
+            w.member(&S_LIST_FUNCTIONS_RESPONSE.members[1]);
+            encode::list(w, S_LIST_FUNCTIONS_RESPONSE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
 /// `LoggingConfig`
 #[derive(Clone, Debug, Default)]
 pub struct LoggingConfig {
@@ -1372,6 +1684,77 @@ impl Encode for LoggingConfig {
         }
         if let Some(v) = &self.log_group {
             w.member(&S_LOGGING_CONFIG.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RemovePermissionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemovePermissionInput {
+    pub function_name: String,
+    pub statement_id: String,
+    pub qualifier: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Decode for RemovePermissionInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_PERMISSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_PERMISSION_REQUEST.members;
+        let mut function_name = None;
+        let mut statement_id = None;
+        let mut qualifier = None;
+        let mut revision_id = None;
+        r.structure(&S_REMOVE_PERMISSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => statement_id = Some(Read::read(r, a, &m[1])?),
+                2 => qualifier = Some(Read::read(r, a, &m[2])?),
+                3 => revision_id = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if statement_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(statement_id)) = (function_name, statement_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemovePermissionInput {
+            function_name,
+            statement_id,
+            qualifier,
+            revision_id,
+        })
+    }
+}
+/// `ResolvedS3Object`
+#[derive(Clone, Debug, Default)]
+pub struct ResolvedS3Object {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+    pub s3_object_version: Option<String>,
+}
+impl Encode for ResolvedS3Object {
+    fn schema(&self) -> &'static Schema {
+        &S_RESOLVED_S3_OBJECT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESOLVED_S3_OBJECT);
+        if let Some(v) = &self.s3_bucket {
+            w.member(&S_RESOLVED_S3_OBJECT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_key {
+            w.member(&S_RESOLVED_S3_OBJECT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_object_version {
+            w.member(&S_RESOLVED_S3_OBJECT.members[2]);
             v.write(w);
         }
         w.end_structure();
@@ -1494,6 +1877,31 @@ impl Encode for SnapStartResponse {
         }
         if let Some(v) = &self.optimization_status {
             w.member(&S_SNAP_START_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TagsError`
+#[derive(Clone, Debug, Default)]
+pub struct TagsError {
+    pub error_code: String,
+    pub message: String,
+}
+impl Encode for TagsError {
+    fn schema(&self) -> &'static Schema {
+        &S_TAGS_ERROR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TAGS_ERROR);
+        {
+            let v = &self.error_code;
+            w.member(&S_TAGS_ERROR.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.message;
+            w.member(&S_TAGS_ERROR.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -1679,10 +2087,48 @@ impl Encode for VpcConfigResponse {
         w.end_structure();
     }
 }
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemovePermissionOutput {}
+impl Encode for RemovePermissionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
 /// `FunctionConfiguration`
 pub type CreateFunctionOutput = FunctionConfiguration;
+/// `FunctionConfiguration`
+pub type GetFunctionConfigurationOutput = FunctionConfiguration;
 static S_ACCELERATOR_CONFIG: Schema = Schema::new("AcceleratorConfig", Kind::Structure)
     .members(&[Member::new("AcceleratorMemorySize", &wire::schema::INTEGER).required()]);
+static S_ACTION: Schema = Schema::new("Action", Kind::String)
+    .min(0)
+    .max(10000)
+    .pattern("(lambda:[*]|lambda:[a-zA-Z]+|[*])");
+static S_ADD_PERMISSION_REQUEST: Schema = Schema::new("AddPermissionRequest", Kind::Structure)
+    .members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("StatementId", &S_STATEMENT_ID).required(),
+        Member::new("Action", &S_ACTION).required(),
+        Member::new("Principal", &S_PRINCIPAL).required(),
+        Member::new("SourceArn", &S_ARN),
+        Member::new("FunctionUrlAuthType", &S_FUNCTION_URL_AUTH_TYPE),
+        Member::new("InvokedViaFunctionUrl", &wire::schema::BOOLEAN),
+        Member::new("SourceAccount", &S_SOURCE_OWNER),
+        Member::new("EventSourceToken", &S_EVENT_SOURCE_TOKEN),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+        Member::new("RevisionId", &wire::schema::STRING),
+        Member::new("PrincipalOrgID", &S_PRINCIPAL_ORG_ID),
+    ]);
+static S_ADD_PERMISSION_RESPONSE: Schema = Schema::new("AddPermissionResponse", Kind::Structure)
+    .members(&[Member::new("Statement", &wire::schema::STRING)]);
 static S_APPLICATION_LOG_LEVEL: Schema = Schema::new("ApplicationLogLevel", Kind::String)
     .values(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]);
 static S_ARCHITECTURE: Schema =
@@ -1701,6 +2147,10 @@ static S_CAPACITY_PROVIDER_CONFIG: Schema = Schema::new("CapacityProviderConfig"
     )
     .required()]);
 static S_CODE_SIGNING_CONFIG_ARN: Schema = Schema::new("CodeSigningConfigArn", Kind::String).min(0).max(200).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:code-signing-config:csc-[a-z0-9]{17}"#);
+static S_CONCURRENCY: Schema = Schema::new("Concurrency", Kind::Structure).members(&[Member::new(
+    "ReservedConcurrentExecutions",
+    &S_RESERVED_CONCURRENT_EXECUTIONS,
+)]);
 static S_CREATE_FUNCTION_REQUEST: Schema = Schema::new("CreateFunctionRequest", Kind::Structure)
     .members(&[
         Member::new("FunctionName", &S_FUNCTION_NAME).required(),
@@ -1736,6 +2186,18 @@ static S_CREATE_FUNCTION_REQUEST: Schema = Schema::new("CreateFunctionRequest", 
     ]);
 static S_DEAD_LETTER_CONFIG: Schema = Schema::new("DeadLetterConfig", Kind::Structure)
     .members(&[Member::new("TargetArn", &S_RESOURCE_ARN)]);
+static S_DELETE_FUNCTION_REQUEST: Schema = Schema::new("DeleteFunctionRequest", Kind::Structure)
+    .members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+    ]);
+static S_DELETE_FUNCTION_RESPONSE: Schema = Schema::new("DeleteFunctionResponse", Kind::Structure)
+    .members(&[
+        Member::new("StatusCode", &wire::schema::INTEGER).at(Location::StatusCode, "StatusCode")
+    ]);
 static S_DESCRIPTION: Schema = Schema::new("Description", Kind::String).min(0).max(256);
 static S_DIRECT_S3_READ: Schema =
     Schema::new("DirectS3Read", Kind::String).values(&["ENABLED", "DISABLED", "AUTO"]);
@@ -1782,6 +2244,10 @@ static S_EPHEMERAL_STORAGE: Schema = Schema::new("EphemeralStorage", Kind::Struc
 static S_EPHEMERAL_STORAGE_SIZE: Schema = Schema::new("EphemeralStorageSize", Kind::Integer)
     .min(512)
     .max(32768);
+static S_EVENT_SOURCE_TOKEN: Schema = Schema::new("EventSourceToken", Kind::String)
+    .min(0)
+    .max(256)
+    .pattern(r#"[a-zA-Z0-9._\-]+"#);
 static S_EXECUTION_ENVIRONMENT_MEMORY_GI_B_PER_V_CPU: Schema =
     Schema::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double)
         .min(2)
@@ -1809,6 +2275,21 @@ static S_FUNCTION_CODE: Schema = Schema::new("FunctionCode", Kind::Structure).me
     Member::new("ImageUri", &wire::schema::STRING),
     Member::new("SourceKMSKeyArn", &S_KMS_KEY_ARN),
 ]);
+static S_FUNCTION_CODE_LOCATION: Schema = Schema::new("FunctionCodeLocation", Kind::Structure)
+    .members(&[
+        Member::new("RepositoryType", &wire::schema::STRING),
+        Member::new("Location", &S_SENSITIVE_STRING_ON_SERVER_ONLY),
+        Member::new("ImageUri", &wire::schema::STRING),
+        Member::new("ResolvedImageUri", &wire::schema::STRING),
+        Member::new("ResolvedS3Object", &S_RESOLVED_S3_OBJECT),
+        Member::new("SourceKMSKeyArn", &S_KMS_KEY_ARN),
+        Member::new("Error", &S_FUNCTION_CODE_LOCATION_ERROR),
+    ]);
+static S_FUNCTION_CODE_LOCATION_ERROR: Schema =
+    Schema::new("FunctionCodeLocationError", Kind::Structure).members(&[
+        Member::new("ErrorCode", &wire::schema::STRING),
+        Member::new("Message", &S_SENSITIVE_STRING),
+    ]);
 static S_FUNCTION_CONFIGURATION: Schema = Schema::new("FunctionConfiguration", Kind::Structure)
     .members(&[
         Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME),
@@ -1857,6 +2338,8 @@ static S_FUNCTION_CONFIGURATION: Schema = Schema::new("FunctionConfiguration", K
         Member::new("RuntimeConfig", &S_FUNCTION_RUNTIME_CONFIG),
         Member::new("AcceleratorConfig", &S_ACCELERATOR_CONFIG),
     ]);
+static S_FUNCTION_LIST: Schema = Schema::new("FunctionList", Kind::List)
+    .members(&[Member::new("member", &S_FUNCTION_CONFIGURATION)]);
 static S_FUNCTION_NAME: Schema = Schema::new("FunctionName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?"#);
 static S_FUNCTION_RUNTIME_ALIAS: Schema = Schema::new("FunctionRuntimeAlias", Kind::String)
     .min(1)
@@ -1870,8 +2353,47 @@ static S_FUNCTION_RUNTIME_CONFIG: Schema = Schema::new("FunctionRuntimeConfig", 
         Member::new("RuntimeArn", &S_FUNCTION_RUNTIME_ARN).required(),
         Member::new("RuntimeAlias", &S_FUNCTION_RUNTIME_ALIAS).required(),
     ]);
+static S_FUNCTION_URL_AUTH_TYPE: Schema =
+    Schema::new("FunctionUrlAuthType", Kind::String).values(&["NONE", "AWS_IAM"]);
+static S_FUNCTION_VERSION: Schema = Schema::new("FunctionVersion", Kind::String).values(&["ALL"]);
 static S_FUNCTION_VERSION_LATEST_PUBLISHED: Schema =
     Schema::new("FunctionVersionLatestPublished", Kind::String).values(&["LATEST_PUBLISHED"]);
+static S_GET_FUNCTION_CONFIGURATION_REQUEST: Schema =
+    Schema::new("GetFunctionConfigurationRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+    ]);
+static S_GET_FUNCTION_REQUEST: Schema =
+    Schema::new("GetFunctionRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+    ]);
+static S_GET_FUNCTION_RESPONSE: Schema = Schema::new("GetFunctionResponse", Kind::Structure)
+    .members(&[
+        Member::new("Configuration", &S_FUNCTION_CONFIGURATION),
+        Member::new("Code", &S_FUNCTION_CODE_LOCATION),
+        Member::new("Tags", &S_TAGS),
+        Member::new("TagsError", &S_TAGS_ERROR),
+        Member::new("Concurrency", &S_CONCURRENCY),
+    ]);
+static S_GET_POLICY_REQUEST: Schema = Schema::new("GetPolicyRequest", Kind::Structure).members(&[
+    Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        .at(Location::Uri, "FunctionName")
+        .required(),
+    Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        .at(Location::Query, "Qualifier"),
+]);
+static S_GET_POLICY_RESPONSE: Schema =
+    Schema::new("GetPolicyResponse", Kind::Structure).members(&[
+        Member::new("Policy", &wire::schema::STRING),
+        Member::new("RevisionId", &wire::schema::STRING),
+    ]);
 static S_HANDLER: Schema = Schema::new("Handler", Kind::String)
     .min(0)
     .max(128)
@@ -1918,47 +2440,6 @@ static S_INVOCATION_RESPONSE: Schema =
     ]);
 static S_INVOCATION_TYPE: Schema =
     Schema::new("InvocationType", Kind::String).values(&["Event", "RequestResponse", "DryRun"]);
-static S_INVOKE_RESPONSE_STREAM_UPDATE: Schema =
-    Schema::new("InvokeResponseStreamUpdate", Kind::Structure)
-        .members(&[Member::new("Payload", &S_BLOB).at(Location::Payload, "Payload")]);
-static S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT: Schema =
-    Schema::new("InvokeWithResponseStreamCompleteEvent", Kind::Structure).members(&[
-        Member::new("ErrorCode", &wire::schema::STRING),
-        Member::new("ErrorDetails", &wire::schema::STRING),
-        Member::new("LogResult", &wire::schema::STRING),
-    ]);
-static S_INVOKE_WITH_RESPONSE_STREAM_REQUEST: Schema =
-    Schema::new("InvokeWithResponseStreamRequest", Kind::Structure).members(&[
-        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
-            .at(Location::Uri, "FunctionName")
-            .required(),
-        Member::new("LogType", &S_LOG_TYPE).at(Location::Header, "X-Amz-Log-Type"),
-        Member::new("ClientContext", &wire::schema::STRING)
-            .at(Location::Header, "X-Amz-Client-Context"),
-        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
-            .at(Location::Query, "Qualifier"),
-        Member::new("Payload", &S_BLOB).at(Location::Payload, "Payload"),
-        Member::new("TenantId", &S_TENANT_ID).at(Location::Header, "X-Amz-Tenant-Id"),
-        Member::new("InvocationType", &S_RESPONSE_STREAMING_INVOCATION_TYPE)
-            .at(Location::Header, "X-Amz-Invocation-Type"),
-    ]);
-static S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE: Schema =
-    Schema::new("InvokeWithResponseStreamResponse", Kind::Structure).members(&[
-        Member::new("StatusCode", &wire::schema::INTEGER).at(Location::StatusCode, "StatusCode"),
-        Member::new("ExecutedVersion", &S_VERSION).at(Location::Header, "X-Amz-Executed-Version"),
-        Member::new("EventStream", &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT)
-            .at(Location::Payload, "EventStream"),
-        Member::new("ResponseStreamContentType", &wire::schema::STRING)
-            .at(Location::Header, "Content-Type"),
-    ]);
-static S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT: Schema =
-    Schema::new("InvokeWithResponseStreamResponseEvent", Kind::Events).members(&[
-        Member::new("PayloadChunk", &S_INVOKE_RESPONSE_STREAM_UPDATE),
-        Member::new(
-            "InvokeComplete",
-            &S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT,
-        ),
-    ]);
 static S_KMS_KEY_ARN: Schema = Schema::new("KMSKeyArn", Kind::String)
     .min(0)
     .max(10000)
@@ -2031,6 +2512,18 @@ static S_LAYER_LIST: Schema =
 static S_LAYER_VERSION_ARN: Schema = Schema::new("LayerVersionArn", Kind::String).min(1).max(2048).pattern(r#"((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))"#);
 static S_LAYERS_REFERENCE_LIST: Schema =
     Schema::new("LayersReferenceList", Kind::List).members(&[Member::new("member", &S_LAYER)]);
+static S_LIST_FUNCTIONS_REQUEST: Schema = Schema::new("ListFunctionsRequest", Kind::Structure)
+    .members(&[
+        Member::new("MasterRegion", &S_MASTER_REGION).at(Location::Query, "MasterRegion"),
+        Member::new("FunctionVersion", &S_FUNCTION_VERSION).at(Location::Query, "FunctionVersion"),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_FUNCTIONS_RESPONSE: Schema = Schema::new("ListFunctionsResponse", Kind::Structure)
+    .members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("Functions", &S_FUNCTION_LIST),
+    ]);
 static S_LOCAL_MOUNT_PATH: Schema = Schema::new("LocalMountPath", Kind::String)
     .min(0)
     .max(160)
@@ -2047,9 +2540,18 @@ static S_LOGGING_CONFIG: Schema = Schema::new("LoggingConfig", Kind::Structure).
     Member::new("SystemLogLevel", &S_SYSTEM_LOG_LEVEL),
     Member::new("LogGroup", &S_LOG_GROUP),
 ]);
+static S_MASTER_REGION: Schema = Schema::new("MasterRegion", Kind::String)
+    .min(1)
+    .max(50)
+    .pattern(r#"ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}"#);
+static S_MAX_LIST_ITEMS: Schema = Schema::new("MaxListItems", Kind::Integer).min(1).max(10000);
 static S_MEMORY_SIZE: Schema = Schema::new("MemorySize", Kind::Integer).min(128).max(32768);
 static S_NAME_SPACED_FUNCTION_ARN: Schema = Schema::new("NameSpacedFunctionArn", Kind::String).min(0).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:function:[a-zA-Z0-9-_\.]+(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"#);
 static S_NAMESPACED_FUNCTION_NAME: Schema = Schema::new("NamespacedFunctionName", Kind::String).min(1).max(256).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"#);
+static S_NAMESPACED_STATEMENT_ID: Schema = Schema::new("NamespacedStatementId", Kind::String)
+    .min(1)
+    .max(100)
+    .pattern("([a-zA-Z0-9-_.]+)");
 static S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER: Schema =
     Schema::new("NumericLatestPublishedOrAliasQualifier", Kind::String)
         .min(1)
@@ -2060,13 +2562,37 @@ static S_PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Schema =
     Schema::new("PerExecutionEnvironmentMaxConcurrency", Kind::Integer)
         .min(1)
         .max(1600);
+static S_PRINCIPAL: Schema = Schema::new("Principal", Kind::String)
+    .min(0)
+    .max(2048)
+    .pattern(r#"[^\s]+"#);
+static S_PRINCIPAL_ORG_ID: Schema = Schema::new("PrincipalOrgID", Kind::String)
+    .min(12)
+    .max(34)
+    .pattern("o-[a-z0-9]{10,32}");
+static S_REMOVE_PERMISSION_REQUEST: Schema =
+    Schema::new("RemovePermissionRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("StatementId", &S_NAMESPACED_STATEMENT_ID)
+            .at(Location::Uri, "StatementId")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+        Member::new("RevisionId", &wire::schema::STRING).at(Location::Query, "RevisionId"),
+    ]);
+static S_RESERVED_CONCURRENT_EXECUTIONS: Schema =
+    Schema::new("ReservedConcurrentExecutions", Kind::Integer).min(0);
+static S_RESOLVED_S3_OBJECT: Schema = Schema::new("ResolvedS3Object", Kind::Structure).members(&[
+    Member::new("S3Bucket", &S_S3_BUCKET),
+    Member::new("S3Key", &S_S3_KEY),
+    Member::new("S3ObjectVersion", &S_S3_OBJECT_VERSION),
+]);
 static S_RESOURCE_ARN: Schema = Schema::new("ResourceArn", Kind::String)
     .min(0)
     .max(10000)
     .pattern("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static S_RESPONSE_STREAMING_INVOCATION_TYPE: Schema =
-    Schema::new("ResponseStreamingInvocationType", Kind::String)
-        .values(&["RequestResponse", "DryRun"]);
 static S_RETENTION_PERIOD_IN_DAYS: Schema = Schema::new("RetentionPeriodInDays", Kind::Integer)
     .min(1)
     .max(90);
@@ -2110,6 +2636,10 @@ static S_SECURITY_GROUP_IDS: Schema = Schema::new("SecurityGroupIds", Kind::List
     .min(0)
     .max(5);
 static S_SENSITIVE_STRING: Schema = Schema::new("SensitiveString", Kind::String).sensitive();
+static S_SENSITIVE_STRING_ON_SERVER_ONLY: Schema =
+    Schema::new("SensitiveStringOnServerOnly", Kind::String)
+        .min(0)
+        .max(10000);
 static S_SNAP_START: Schema = Schema::new("SnapStart", Kind::Structure)
     .members(&[Member::new("ApplyOn", &S_SNAP_START_APPLY_ON)]);
 static S_SNAP_START_APPLY_ON: Schema =
@@ -2121,6 +2651,10 @@ static S_SNAP_START_RESPONSE: Schema =
         Member::new("ApplyOn", &S_SNAP_START_APPLY_ON),
         Member::new("OptimizationStatus", &S_SNAP_START_OPTIMIZATION_STATUS),
     ]);
+static S_SOURCE_OWNER: Schema = Schema::new("SourceOwner", Kind::String)
+    .min(0)
+    .max(12)
+    .pattern(r#"\d{12}"#);
 static S_STATE: Schema = Schema::new("State", Kind::String).values(&[
     "Pending",
     "Active",
@@ -2174,6 +2708,10 @@ static S_STATE_REASON_CODE: Schema = Schema::new("StateReasonCode", Kind::String
     "IncompatibleAcceleratorInstanceTypes",
     "DependencyError",
 ]);
+static S_STATEMENT_ID: Schema = Schema::new("StatementId", Kind::String)
+    .min(1)
+    .max(100)
+    .pattern("([a-zA-Z0-9-_]+)");
 static S_STRING_LIST: Schema = Schema::new("StringList", Kind::List)
     .members(&[Member::new("member", &wire::schema::STRING)])
     .min(0)
@@ -2200,6 +2738,18 @@ static S_TAGS: Schema = Schema::new("Tags", Kind::Map).members(&[
     Member::new("key", &S_TAG_KEY),
     Member::new("value", &S_TAG_VALUE),
 ]);
+static S_TAGS_ERROR: Schema = Schema::new("TagsError", Kind::Structure).members(&[
+    Member::new("ErrorCode", &S_TAGS_ERROR_CODE).required(),
+    Member::new("Message", &S_TAGS_ERROR_MESSAGE).required(),
+]);
+static S_TAGS_ERROR_CODE: Schema = Schema::new("TagsErrorCode", Kind::String)
+    .min(10)
+    .max(21)
+    .pattern("[A-Za-z]+Exception");
+static S_TAGS_ERROR_MESSAGE: Schema = Schema::new("TagsErrorMessage", Kind::String)
+    .min(84)
+    .max(1000)
+    .pattern(".*");
 static S_TENANCY_CONFIG: Schema = Schema::new("TenancyConfig", Kind::Structure)
     .members(&[Member::new("TenantIsolationMode", &S_TENANT_ISOLATION_MODE).required()]);
 static S_TENANT_ID: Schema = Schema::new("TenantId", Kind::String)
@@ -2273,6 +2823,15 @@ pub mod direct_s3_read {
     pub const DISABLED: &str = "DISABLED";
     pub const AUTO: &str = "AUTO";
 }
+/// Values of `FunctionUrlAuthType`
+pub mod function_url_auth_type {
+    pub const NONE: &str = "NONE";
+    pub const AWS_IAM: &str = "AWS_IAM";
+}
+/// Values of `FunctionVersion`
+pub mod function_version {
+    pub const ALL: &str = "ALL";
+}
 /// Values of `FunctionVersionLatestPublished`
 pub mod function_version_latest_published {
     pub const LATEST_PUBLISHED: &str = "LATEST_PUBLISHED";
@@ -2343,11 +2902,6 @@ pub mod log_type {
 pub mod package_type {
     pub const ZIP: &str = "Zip";
     pub const IMAGE: &str = "Image";
-}
-/// Values of `ResponseStreamingInvocationType`
-pub mod response_streaming_invocation_type {
-    pub const REQUESTRESPONSE: &str = "RequestResponse";
-    pub const DRYRUN: &str = "DryRun";
 }
 /// Values of `S3ObjectStorageMode`
 pub mod s3_object_storage_mode {
@@ -2459,12 +3013,62 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationException"),
     operations: &[
         Operation {
+            name: "AddPermission",
+            method: "POST",
+            uri: "/2015-03-31/functions/{FunctionName}/policy",
+            status: 201,
+            input: &S_ADD_PERMISSION_REQUEST,
+            output: &S_ADD_PERMISSION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateFunction",
             method: "POST",
             uri: "/2015-03-31/functions",
             status: 201,
             input: &S_CREATE_FUNCTION_REQUEST,
             output: &S_FUNCTION_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteFunction",
+            method: "DELETE",
+            uri: "/2015-03-31/functions/{FunctionName}",
+            status: 200,
+            input: &S_DELETE_FUNCTION_REQUEST,
+            output: &S_DELETE_FUNCTION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetFunction",
+            method: "GET",
+            uri: "/2015-03-31/functions/{FunctionName}",
+            status: 200,
+            input: &S_GET_FUNCTION_REQUEST,
+            output: &S_GET_FUNCTION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetFunctionConfiguration",
+            method: "GET",
+            uri: "/2015-03-31/functions/{FunctionName}/configuration",
+            status: 200,
+            input: &S_GET_FUNCTION_CONFIGURATION_REQUEST,
+            output: &S_FUNCTION_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetPolicy",
+            method: "GET",
+            uri: "/2015-03-31/functions/{FunctionName}/policy",
+            status: 200,
+            input: &S_GET_POLICY_REQUEST,
+            output: &S_GET_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -2479,12 +3083,22 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
-            name: "InvokeWithResponseStream",
-            method: "POST",
-            uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+            name: "ListFunctions",
+            method: "GET",
+            uri: "/2015-03-31/functions",
             status: 200,
-            input: &S_INVOKE_WITH_RESPONSE_STREAM_REQUEST,
-            output: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE,
+            input: &S_LIST_FUNCTIONS_REQUEST,
+            output: &S_LIST_FUNCTIONS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RemovePermission",
+            method: "DELETE",
+            uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
+            status: 204,
+            input: &S_REMOVE_PERMISSION_REQUEST,
+            output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -2494,11 +3108,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "AddLayerVersionPermission",
             "POST",
             "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
-        ),
-        (
-            "AddPermission",
-            "POST",
-            "/2015-03-31/functions/{FunctionName}/policy",
         ),
         (
             "CheckpointDurableExecution",
@@ -2554,11 +3163,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "DeleteEventSourceMapping",
             "DELETE",
             "/2015-03-31/event-source-mappings/{UUID}",
-        ),
-        (
-            "DeleteFunction",
-            "DELETE",
-            "/2015-03-31/functions/{FunctionName}",
         ),
         (
             "DeleteFunctionCodeSigningConfig",
@@ -2631,7 +3235,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "GET",
             "/2015-03-31/event-source-mappings/{UUID}",
         ),
-        ("GetFunction", "GET", "/2015-03-31/functions/{FunctionName}"),
         (
             "GetFunctionCodeSigningConfig",
             "GET",
@@ -2641,11 +3244,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "GetFunctionConcurrency",
             "GET",
             "/2019-09-30/functions/{FunctionName}/concurrency",
-        ),
-        (
-            "GetFunctionConfiguration",
-            "GET",
-            "/2015-03-31/functions/{FunctionName}/configuration",
         ),
         (
             "GetFunctionEventInvokeConfig",
@@ -2683,11 +3281,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
         ),
         (
-            "GetPolicy",
-            "GET",
-            "/2015-03-31/functions/{FunctionName}/policy",
-        ),
-        (
             "GetProvisionedConcurrencyConfig",
             "GET",
             "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
@@ -2706,6 +3299,11 @@ pub static MODEL: ServiceModel = ServiceModel {
             "InvokeAsync",
             "POST",
             "/2014-11-13/functions/{FunctionName}/invoke-async",
+        ),
+        (
+            "InvokeWithResponseStream",
+            "POST",
+            "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
         ),
         (
             "ListAliases",
@@ -2747,7 +3345,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "GET",
             "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
         ),
-        ("ListFunctions", "GET", "/2015-03-31/functions"),
         (
             "ListFunctionsByCodeSigningConfig",
             "GET",
@@ -2831,11 +3428,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
         ),
         (
-            "RemovePermission",
-            "DELETE",
-            "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
-        ),
-        (
             "ResumeDurableExecution",
             "POST",
             "/2025-12-01/durable-executions/{DurableExecutionArn}/resume",
@@ -2906,24 +3498,60 @@ pub static MODEL: ServiceModel = ServiceModel {
 };
 /// The operations that exist here.
 pub trait Lambda: Send + Sync + 'static {
+    /// `AddPermission`
+    fn add_permission(
+        &self,
+        ctx: &Context,
+        input: AddPermissionInput,
+    ) -> impl Future<Output = Result<AddPermissionOutput, Fault>> + Send;
     /// `CreateFunction`
     fn create_function(
         &self,
         ctx: &Context,
         input: CreateFunctionInput,
     ) -> impl Future<Output = Result<CreateFunctionOutput, Fault>> + Send;
+    /// `DeleteFunction`
+    fn delete_function(
+        &self,
+        ctx: &Context,
+        input: DeleteFunctionInput,
+    ) -> impl Future<Output = Result<DeleteFunctionOutput, Fault>> + Send;
+    /// `GetFunction`
+    fn get_function(
+        &self,
+        ctx: &Context,
+        input: GetFunctionInput,
+    ) -> impl Future<Output = Result<GetFunctionOutput, Fault>> + Send;
+    /// `GetFunctionConfiguration`
+    fn get_function_configuration(
+        &self,
+        ctx: &Context,
+        input: GetFunctionConfigurationInput,
+    ) -> impl Future<Output = Result<GetFunctionConfigurationOutput, Fault>> + Send;
+    /// `GetPolicy`
+    fn get_policy(
+        &self,
+        ctx: &Context,
+        input: GetPolicyInput,
+    ) -> impl Future<Output = Result<GetPolicyOutput, Fault>> + Send;
     /// `Invoke`
     fn invoke(
         &self,
         ctx: &Context,
         input: InvokeInput,
     ) -> impl Future<Output = Result<InvokeOutput, Fault>> + Send;
-    /// `InvokeWithResponseStream`
-    fn invoke_with_response_stream(
+    /// `ListFunctions`
+    fn list_functions(
         &self,
         ctx: &Context,
-        input: InvokeWithResponseStreamInput,
-    ) -> impl Future<Output = Result<InvokeWithResponseStreamOutput, Fault>> + Send;
+        input: ListFunctionsInput,
+    ) -> impl Future<Output = Result<ListFunctionsOutput, Fault>> + Send;
+    /// `RemovePermission`
+    fn remove_permission(
+        &self,
+        ctx: &Context,
+        input: RemovePermissionInput,
+    ) -> impl Future<Output = Result<RemovePermissionOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -2940,6 +3568,15 @@ impl<T: Lambda> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AddPermissionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .add_permission(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
                 let input = decode::input::<CreateFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2948,7 +3585,43 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            2 => {
+                let input = decode::input::<DeleteFunctionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_function(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<GetFunctionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
+                let input = decode::input::<GetFunctionConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
+                let input = decode::input::<GetPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
                 let input = decode::input::<InvokeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2957,11 +3630,20 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
-                let input = decode::input::<InvokeWithResponseStreamInput>(r, a)?;
+            7 => {
+                let input = decode::input::<ListFunctionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
-                        .invoke_with_response_stream(ctx, input)
+                        .list_functions(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<RemovePermissionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .remove_permission(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

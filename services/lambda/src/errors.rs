@@ -129,6 +129,18 @@ pub fn mode_not_supported_exception(message: impl Into<Cow<'static, str>>) -> Fa
 pub fn no_published_version_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "NoPublishedVersionException", message).message_key("Message")
 }
+/// `PolicyLengthExceededException`, HTTP 400.
+pub fn policy_length_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PolicyLengthExceededException", message)
+}
+/// `PreconditionFailedException`, HTTP 412.
+pub fn precondition_failed_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(412, "PreconditionFailedException", message)
+}
+/// `PublicPolicyException`, HTTP 400.
+pub fn public_policy_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PublicPolicyException", message).message_key("Message")
+}
 /// `RecursiveInvocationException`, HTTP 400.
 pub fn recursive_invocation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "RecursiveInvocationException", message).message_key("Message")
