@@ -227,12 +227,15 @@ class Service:
         elif wire and wire != name:
             out += f".wire({literal(wire)})"
         if self.meta["protocol"] == "ec2":
-            q = m.get("queryName") or (wire and wire[0].upper() + wire[1:]) or name
+            q = m.get("queryName") or (wire and wire[0].upper() + wire[1:]) or name[0].upper() + name[1:]
             if q != name:
                 out += f".query({literal(q)})"
         if required:
             out += ".required()"
-        if m.get("flattened") or s.get("flattened"):
+        element = s.get("member", {}).get("locationName") if s["type"] == "list" else None
+        if s.get("flattened") and element and not (wire and wire != name):
+            out += f".flattened_as({literal(element)})"
+        elif m.get("flattened") or s.get("flattened"):
             out += ".flattened()"
         if m.get("xmlAttribute"):
             out += ".attribute()"

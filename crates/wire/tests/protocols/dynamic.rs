@@ -80,7 +80,7 @@ impl Shapes {
         if self.ec2 {
             let upper = |s: &str| s[..1].to_uppercase() + &s[1..];
             let query = m["queryName"].as_str().map(str::to_owned).or(m["locationName"].as_str().map(upper));
-            member.query = leak(&query.unwrap_or_else(|| name.to_owned()));
+            member.query = leak(&query.unwrap_or_else(|| upper(name)));
         }
         member.location = match m["location"].as_str() {
             _ if owner["payload"].as_str() == Some(name) => Location::Payload,
@@ -154,9 +154,12 @@ fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Va
             })?;
             Value::Object(map)
         }
-        Kind::String if m.json_value => {
+        Kind::String if m.json_value && m.location == Location::Header => {
             let text = r.string()?;
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
+            match serde_json::from_str(&text) {
+                Ok(v @ (Value::Object(_) | Value::Array(_))) => v,
+                _ => Value::String(text),
+            }
         }
         Kind::String => Value::String(r.string()?),
         Kind::Boolean => Value::Bool(r.boolean()?),
@@ -254,7 +257,7 @@ fn write(w: &mut dyn Writer, m: &'static Member, v: &Value) {
             }
             w.end_map();
         }
-        Kind::String if m.json_value => w.string(&v.to_string()),
+        Kind::String if m.json_value && !v.is_string() => w.string(&v.to_string()),
         Kind::String => w.string(v.as_str().unwrap_or("")),
         Kind::Boolean => w.boolean(v.as_bool().unwrap_or(false)),
         Kind::Integer | Kind::Long => w.long(v.as_i64().unwrap_or(0)),
