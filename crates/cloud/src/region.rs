@@ -57,11 +57,13 @@ pub struct Cloud {
     hooks: Arc<Hooks>,
 }
 
+type StopHook = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+
 /// What services want to be told of.
 #[derive(Default)]
 struct Hooks {
     reset: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
-    stop: Mutex<Vec<Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>>>,
+    stop: Mutex<Vec<StopHook>>,
 }
 
 impl Cloud {

@@ -74,10 +74,10 @@ impl Gateway {
         #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let (parts, mut body) = request.into_parts();
-        if parts.uri.path().starts_with("/_") || parts.uri.path() == "/health" {
-            if let Some(response) = self.control.answer(&parts, &mut body).await {
-                return response;
-            }
+        if (parts.uri.path().starts_with("/_") || parts.uri.path() == "/health")
+            && let Some(response) = self.control.answer(&parts, &mut body).await
+        {
+            return response;
         }
         let method = parts.method.clone();
         let path = parts.uri.path().to_owned();

@@ -357,7 +357,7 @@ fn query_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, reque
     let mut w = XmlWriter::fragment(root, model.namespace);
     w.structure(&crate::schema::EMPTY);
     if op.wrapper.is_some() || !op.output.members.is_empty() {
-        let wrapper = op.wrapper.map_or_else(|| joined(op.name, "Result"), |w| w);
+        let wrapper = op.wrapper.unwrap_or_else(|| joined(op.name, "Result"));
         w.open(wrapper);
         output.encode(&mut Members::new(&mut w));
         w.close(wrapper);

@@ -11,6 +11,169 @@ use wire::{
     Audit, Body, Bytes, Decode, DecodeError, Encode, Event, EventStream, Fault, Fidelity, Kind, Location, Member, Operation, Protocol, Reader, Schema,
     ServiceModel, Timestamp, TimestampFormat, Validation, Writer,
 };
+/// `AddRoleToInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddRoleToInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub role_name: String,
+}
+impl Decode for AddRoleToInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut role_name = None;
+        r.structure(&S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => role_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if role_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(role_name)) = (instance_profile_name, role_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddRoleToInstanceProfileInput {
+            instance_profile_name,
+            role_name,
+        })
+    }
+}
+/// `AddUserToGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddUserToGroupInput {
+    pub group_name: String,
+    pub user_name: String,
+}
+impl Decode for AddUserToGroupInput {
+    const SCHEMA: &'static Schema = &S_ADD_USER_TO_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_USER_TO_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut user_name = None;
+        r.structure(&S_ADD_USER_TO_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if user_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(user_name)) = (group_name, user_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddUserToGroupInput { group_name, user_name })
+    }
+}
+/// `AttachGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AttachGroupPolicyInput {
+    pub group_name: String,
+    pub policy_arn: String,
+}
+impl Decode for AttachGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_ATTACH_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ATTACH_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_ATTACH_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_arn)) = (group_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AttachGroupPolicyInput { group_name, policy_arn })
+    }
+}
+/// `AttachRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AttachRolePolicyInput {
+    pub role_name: String,
+    pub policy_arn: String,
+}
+impl Decode for AttachRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_ATTACH_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ATTACH_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_ATTACH_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_arn)) = (role_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AttachRolePolicyInput { role_name, policy_arn })
+    }
+}
+/// `AttachUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AttachUserPolicyInput {
+    pub user_name: String,
+    pub policy_arn: String,
+}
+impl Decode for AttachUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_ATTACH_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ATTACH_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_ATTACH_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_arn)) = (user_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AttachUserPolicyInput { user_name, policy_arn })
+    }
+}
 /// `AttachedPermissionsBoundary`
 #[derive(Clone, Debug, Default)]
 pub struct AttachedPermissionsBoundary {
@@ -30,6 +193,254 @@ impl Encode for AttachedPermissionsBoundary {
         if let Some(v) = &self.permissions_boundary_arn {
             w.member(&S_ATTACHED_PERMISSIONS_BOUNDARY.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AttachedPolicy`
+#[derive(Clone, Debug, Default)]
+pub struct AttachedPolicy {
+    pub policy_name: Option<String>,
+    pub policy_arn: Option<String>,
+}
+impl Encode for AttachedPolicy {
+    fn schema(&self) -> &'static Schema {
+        &S_ATTACHED_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ATTACHED_POLICY);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_ATTACHED_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_arn {
+            w.member(&S_ATTACHED_POLICY.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGroupInput {
+    pub path: Option<String>,
+    pub group_name: String,
+}
+impl Decode for CreateGroupInput {
+    const SCHEMA: &'static Schema = &S_CREATE_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_GROUP_REQUEST.members;
+        let mut path = None;
+        let mut group_name = None;
+        r.structure(&S_CREATE_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => path = Some(Read::read(r, a, &m[0])?),
+                1 => group_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateGroupInput { path, group_name })
+    }
+}
+/// `CreateGroupResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGroupOutput {
+    pub group: Group,
+}
+impl Encode for CreateGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_GROUP_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_GROUP_RESPONSE);
+        {
+            let v = &self.group;
+            w.member(&S_CREATE_GROUP_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub path: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreateInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_CREATE_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut path = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => path = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateInstanceProfileInput {
+            instance_profile_name,
+            path,
+            tags,
+        })
+    }
+}
+/// `CreateInstanceProfileResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateInstanceProfileOutput {
+    pub instance_profile: InstanceProfile,
+}
+impl Encode for CreateInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_INSTANCE_PROFILE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_INSTANCE_PROFILE_RESPONSE);
+        {
+            let v = &self.instance_profile;
+            w.member(&S_CREATE_INSTANCE_PROFILE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreatePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyInput {
+    pub policy_name: String,
+    pub path: Option<String>,
+    pub policy_document: String,
+    pub description: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreatePolicyInput {
+    const SCHEMA: &'static Schema = &S_CREATE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_POLICY_REQUEST.members;
+        let mut policy_name = None;
+        let mut path = None;
+        let mut policy_document = None;
+        let mut description = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => path = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                3 => description = Some(Read::read(r, a, &m[3])?),
+                4 => decode::list(r, a, &m[4], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(policy_name), Some(policy_document)) = (policy_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePolicyInput {
+            policy_name,
+            path,
+            policy_document,
+            description,
+            tags,
+        })
+    }
+}
+/// `CreatePolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyOutput {
+    pub policy: Option<Policy>,
+}
+impl Encode for CreatePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_CREATE_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreatePolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyVersionInput {
+    pub policy_arn: String,
+    pub policy_document: String,
+    pub set_as_default: Option<bool>,
+}
+impl Decode for CreatePolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_CREATE_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut policy_document = None;
+        let mut set_as_default = None;
+        r.structure(&S_CREATE_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                2 => set_as_default = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(policy_document)) = (policy_arn, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePolicyVersionInput {
+            policy_arn,
+            policy_document,
+            set_as_default,
+        })
+    }
+}
+/// `CreatePolicyVersionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyVersionOutput {
+    pub policy_version: Option<PolicyVersion>,
+}
+impl Encode for CreatePolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_POLICY_VERSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_POLICY_VERSION_RESPONSE);
+        if let Some(v) = &self.policy_version {
+            w.member(&S_CREATE_POLICY_VERSION_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -108,6 +519,804 @@ impl Encode for CreateRoleOutput {
         w.end_structure();
     }
 }
+/// `CreateUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateUserInput {
+    pub path: Option<String>,
+    pub user_name: String,
+    pub permissions_boundary: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreateUserInput {
+    const SCHEMA: &'static Schema = &S_CREATE_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_USER_REQUEST.members;
+        let mut path = None;
+        let mut user_name = None;
+        let mut permissions_boundary = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => path = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                2 => permissions_boundary = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(r, a, &m[3], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateUserInput {
+            path,
+            user_name,
+            permissions_boundary,
+            tags,
+        })
+    }
+}
+/// `CreateUserResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateUserOutput {
+    pub user: Option<User>,
+}
+impl Encode for CreateUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_USER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_USER_RESPONSE);
+        if let Some(v) = &self.user {
+            w.member(&S_CREATE_USER_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupPolicyInput {
+    pub group_name: String,
+    pub policy_name: String,
+}
+impl Decode for DeleteGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_name = None;
+        r.structure(&S_DELETE_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_name)) = (group_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteGroupPolicyInput { group_name, policy_name })
+    }
+}
+/// `DeleteGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupInput {
+    pub group_name: String,
+}
+impl Decode for DeleteGroupInput {
+    const SCHEMA: &'static Schema = &S_DELETE_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_GROUP_REQUEST.members;
+        let mut group_name = None;
+        r.structure(&S_DELETE_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteGroupInput { group_name })
+    }
+}
+/// `DeleteInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteInstanceProfileInput {
+    pub instance_profile_name: String,
+}
+impl Decode for DeleteInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_DELETE_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        r.structure(&S_DELETE_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteInstanceProfileInput { instance_profile_name })
+    }
+}
+/// `DeletePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyInput {
+    pub policy_arn: String,
+}
+impl Decode for DeletePolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        r.structure(&S_DELETE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePolicyInput { policy_arn })
+    }
+}
+/// `DeletePolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyVersionInput {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+impl Decode for DeletePolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_DELETE_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut version_id = None;
+        r.structure(&S_DELETE_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(version_id)) = (policy_arn, version_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePolicyVersionInput { policy_arn, version_id })
+    }
+}
+/// `DeleteRolePermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePermissionsBoundaryInput {
+    pub role_name: String,
+}
+impl Decode for DeleteRolePermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut role_name = None;
+        r.structure(&S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRolePermissionsBoundaryInput { role_name })
+    }
+}
+/// `DeleteRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePolicyInput {
+    pub role_name: String,
+    pub policy_name: String,
+}
+impl Decode for DeleteRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_name = None;
+        r.structure(&S_DELETE_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_name)) = (role_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRolePolicyInput { role_name, policy_name })
+    }
+}
+/// `DeleteRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRoleInput {
+    pub role_name: String,
+}
+impl Decode for DeleteRoleInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ROLE_REQUEST.members;
+        let mut role_name = None;
+        r.structure(&S_DELETE_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRoleInput { role_name })
+    }
+}
+/// `DeleteUserPermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPermissionsBoundaryInput {
+    pub user_name: String,
+}
+impl Decode for DeleteUserPermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteUserPermissionsBoundaryInput { user_name })
+    }
+}
+/// `DeleteUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPolicyInput {
+    pub user_name: String,
+    pub policy_name: String,
+}
+impl Decode for DeleteUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_name = None;
+        r.structure(&S_DELETE_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_name)) = (user_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteUserPolicyInput { user_name, policy_name })
+    }
+}
+/// `DeleteUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserInput {
+    pub user_name: String,
+}
+impl Decode for DeleteUserInput {
+    const SCHEMA: &'static Schema = &S_DELETE_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_USER_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_DELETE_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteUserInput { user_name })
+    }
+}
+/// `DetachGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DetachGroupPolicyInput {
+    pub group_name: String,
+    pub policy_arn: String,
+}
+impl Decode for DetachGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_DETACH_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DETACH_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_DETACH_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_arn)) = (group_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DetachGroupPolicyInput { group_name, policy_arn })
+    }
+}
+/// `DetachRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DetachRolePolicyInput {
+    pub role_name: String,
+    pub policy_arn: String,
+}
+impl Decode for DetachRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_DETACH_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DETACH_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_DETACH_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_arn)) = (role_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DetachRolePolicyInput { role_name, policy_arn })
+    }
+}
+/// `DetachUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DetachUserPolicyInput {
+    pub user_name: String,
+    pub policy_arn: String,
+}
+impl Decode for DetachUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_DETACH_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DETACH_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_DETACH_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_arn)) = (user_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DetachUserPolicyInput { user_name, policy_arn })
+    }
+}
+/// `GetGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupPolicyInput {
+    pub group_name: String,
+    pub policy_name: String,
+}
+impl Decode for GetGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_name = None;
+        r.structure(&S_GET_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_name)) = (group_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetGroupPolicyInput { group_name, policy_name })
+    }
+}
+/// `GetGroupPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupPolicyOutput {
+    pub group_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Encode for GetGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_GROUP_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_GROUP_POLICY_RESPONSE);
+        {
+            let v = &self.group_name;
+            w.member(&S_GET_GROUP_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_name;
+            w.member(&S_GET_GROUP_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_document;
+            w.member(&S_GET_GROUP_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupInput {
+    pub group_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for GetGroupInput {
+    const SCHEMA: &'static Schema = &S_GET_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_GET_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetGroupInput { group_name, marker, max_items })
+    }
+}
+/// `GetGroupResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupOutput {
+    pub group: Group,
+    pub users: Vec<User>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for GetGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_GROUP_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_GROUP_RESPONSE);
+        {
+            let v = &self.group;
+            w.member(&S_GET_GROUP_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        {
+            let v = &self.users;
+            w.member(&S_GET_GROUP_RESPONSE.members[1]);
+            encode::list(w, S_GET_GROUP_RESPONSE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_GET_GROUP_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_GET_GROUP_RESPONSE.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetInstanceProfileInput {
+    pub instance_profile_name: String,
+}
+impl Decode for GetInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_GET_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        r.structure(&S_GET_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetInstanceProfileInput { instance_profile_name })
+    }
+}
+/// `GetInstanceProfileResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetInstanceProfileOutput {
+    pub instance_profile: InstanceProfile,
+}
+impl Encode for GetInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_INSTANCE_PROFILE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_INSTANCE_PROFILE_RESPONSE);
+        {
+            let v = &self.instance_profile;
+            w.member(&S_GET_INSTANCE_PROFILE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyInput {
+    pub policy_arn: String,
+}
+impl Decode for GetPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        r.structure(&S_GET_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPolicyInput { policy_arn })
+    }
+}
+/// `GetPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyOutput {
+    pub policy: Option<Policy>,
+}
+impl Encode for GetPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetPolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyVersionInput {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+impl Decode for GetPolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_GET_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut version_id = None;
+        r.structure(&S_GET_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(version_id)) = (policy_arn, version_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPolicyVersionInput { policy_arn, version_id })
+    }
+}
+/// `GetPolicyVersionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyVersionOutput {
+    pub policy_version: Option<PolicyVersion>,
+}
+impl Encode for GetPolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_POLICY_VERSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_POLICY_VERSION_RESPONSE);
+        if let Some(v) = &self.policy_version {
+            w.member(&S_GET_POLICY_VERSION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetRolePolicyInput {
+    pub role_name: String,
+    pub policy_name: String,
+}
+impl Decode for GetRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_name = None;
+        r.structure(&S_GET_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_name)) = (role_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetRolePolicyInput { role_name, policy_name })
+    }
+}
+/// `GetRolePolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetRolePolicyOutput {
+    pub role_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Encode for GetRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ROLE_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ROLE_POLICY_RESPONSE);
+        {
+            let v = &self.role_name;
+            w.member(&S_GET_ROLE_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_name;
+            w.member(&S_GET_ROLE_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_document;
+            w.member(&S_GET_ROLE_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetRoleRequest`
 #[derive(Clone, Debug, Default)]
 pub struct GetRoleInput {
@@ -151,6 +1360,1900 @@ impl Encode for GetRoleOutput {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `GetUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserPolicyInput {
+    pub user_name: String,
+    pub policy_name: String,
+}
+impl Decode for GetUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_name = None;
+        r.structure(&S_GET_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_name)) = (user_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetUserPolicyInput { user_name, policy_name })
+    }
+}
+/// `GetUserPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserPolicyOutput {
+    pub user_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Encode for GetUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_USER_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_USER_POLICY_RESPONSE);
+        {
+            let v = &self.user_name;
+            w.member(&S_GET_USER_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_name;
+            w.member(&S_GET_USER_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_document;
+            w.member(&S_GET_USER_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserInput {
+    pub user_name: Option<String>,
+}
+impl Decode for GetUserInput {
+    const SCHEMA: &'static Schema = &S_GET_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_USER_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_GET_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetUserInput { user_name })
+    }
+}
+/// `GetUserResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserOutput {
+    pub user: User,
+}
+impl Encode for GetUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_USER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_USER_RESPONSE);
+        {
+            let v = &self.user;
+            w.member(&S_GET_USER_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Group`
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    pub path: String,
+    pub group_name: String,
+    pub group_id: String,
+    pub arn: String,
+    pub create_date: Timestamp,
+}
+impl Encode for Group {
+    fn schema(&self) -> &'static Schema {
+        &S_GROUP
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GROUP);
+        {
+            let v = &self.path;
+            w.member(&S_GROUP.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.group_name;
+            w.member(&S_GROUP.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.group_id;
+            w.member(&S_GROUP.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_GROUP.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_GROUP.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InstanceProfile`
+#[derive(Clone, Debug, Default)]
+pub struct InstanceProfile {
+    pub path: String,
+    pub instance_profile_name: String,
+    pub instance_profile_id: String,
+    pub arn: String,
+    pub create_date: Timestamp,
+    pub roles: Vec<Role>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for InstanceProfile {
+    fn schema(&self) -> &'static Schema {
+        &S_INSTANCE_PROFILE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INSTANCE_PROFILE);
+        {
+            let v = &self.path;
+            w.member(&S_INSTANCE_PROFILE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.instance_profile_name;
+            w.member(&S_INSTANCE_PROFILE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.instance_profile_id;
+            w.member(&S_INSTANCE_PROFILE.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_INSTANCE_PROFILE.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_INSTANCE_PROFILE.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.roles;
+            w.member(&S_INSTANCE_PROFILE.members[5]);
+            encode::list(w, S_INSTANCE_PROFILE.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_INSTANCE_PROFILE.members[6]);
+            encode::list(w, S_INSTANCE_PROFILE.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ListAttachedGroupPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedGroupPoliciesInput {
+    pub group_name: String,
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAttachedGroupPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ATTACHED_GROUP_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ATTACHED_GROUP_POLICIES_REQUEST.members;
+        let mut group_name = None;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ATTACHED_GROUP_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => path_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAttachedGroupPoliciesInput {
+            group_name,
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAttachedGroupPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedGroupPoliciesOutput {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAttachedGroupPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE);
+        if let Some(v) = &self.attached_policies {
+            w.member(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAttachedRolePoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedRolePoliciesInput {
+    pub role_name: String,
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAttachedRolePoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ATTACHED_ROLE_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ATTACHED_ROLE_POLICIES_REQUEST.members;
+        let mut role_name = None;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ATTACHED_ROLE_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => path_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAttachedRolePoliciesInput {
+            role_name,
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAttachedRolePoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedRolePoliciesOutput {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAttachedRolePoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE);
+        if let Some(v) = &self.attached_policies {
+            w.member(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAttachedUserPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedUserPoliciesInput {
+    pub user_name: String,
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAttachedUserPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ATTACHED_USER_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ATTACHED_USER_POLICIES_REQUEST.members;
+        let mut user_name = None;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ATTACHED_USER_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => path_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAttachedUserPoliciesInput {
+            user_name,
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAttachedUserPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedUserPoliciesOutput {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAttachedUserPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ATTACHED_USER_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE);
+        if let Some(v) = &self.attached_policies {
+            w.member(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListEntitiesForPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListEntitiesForPolicyInput {
+    pub policy_arn: String,
+    pub entity_filter: Option<String>,
+    pub path_prefix: Option<String>,
+    pub policy_usage_filter: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListEntitiesForPolicyInput {
+    const SCHEMA: &'static Schema = &S_LIST_ENTITIES_FOR_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ENTITIES_FOR_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        let mut entity_filter = None;
+        let mut path_prefix = None;
+        let mut policy_usage_filter = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ENTITIES_FOR_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => entity_filter = Some(Read::read(r, a, &m[1])?),
+                2 => path_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => policy_usage_filter = Some(Read::read(r, a, &m[3])?),
+                4 => marker = Some(Read::read(r, a, &m[4])?),
+                5 => max_items = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListEntitiesForPolicyInput {
+            policy_arn,
+            entity_filter,
+            path_prefix,
+            policy_usage_filter,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListEntitiesForPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListEntitiesForPolicyOutput {
+    pub policy_groups: Option<Vec<PolicyGroup>>,
+    pub policy_users: Option<Vec<PolicyUser>>,
+    pub policy_roles: Option<Vec<PolicyRole>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListEntitiesForPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ENTITIES_FOR_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE);
+        if let Some(v) = &self.policy_groups {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.policy_users {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[1]);
+            encode::list(w, S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.policy_roles {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[2]);
+            encode::list(w, S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGroupPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupPoliciesInput {
+    pub group_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListGroupPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_GROUP_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GROUP_POLICIES_REQUEST.members;
+        let mut group_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_GROUP_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListGroupPoliciesInput { group_name, marker, max_items })
+    }
+}
+/// `ListGroupPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupPoliciesOutput {
+    pub policy_names: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListGroupPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GROUP_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GROUP_POLICIES_RESPONSE);
+        {
+            let v = &self.policy_names;
+            w.member(&S_LIST_GROUP_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_GROUP_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_GROUP_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_GROUP_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGroupsForUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsForUserInput {
+    pub user_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListGroupsForUserInput {
+    const SCHEMA: &'static Schema = &S_LIST_GROUPS_FOR_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GROUPS_FOR_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_GROUPS_FOR_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListGroupsForUserInput { user_name, marker, max_items })
+    }
+}
+/// `ListGroupsForUserResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsForUserOutput {
+    pub groups: Vec<Group>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListGroupsForUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GROUPS_FOR_USER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GROUPS_FOR_USER_RESPONSE);
+        {
+            let v = &self.groups;
+            w.member(&S_LIST_GROUPS_FOR_USER_RESPONSE.members[0]);
+            encode::list(w, S_LIST_GROUPS_FOR_USER_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_GROUPS_FOR_USER_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_GROUPS_FOR_USER_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGroupsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListGroupsInput {
+    const SCHEMA: &'static Schema = &S_LIST_GROUPS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GROUPS_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_GROUPS_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListGroupsInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListGroupsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsOutput {
+    pub groups: Vec<Group>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListGroupsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GROUPS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GROUPS_RESPONSE);
+        {
+            let v = &self.groups;
+            w.member(&S_LIST_GROUPS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_GROUPS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_GROUPS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_GROUPS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListInstanceProfileTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfileTagsInput {
+    pub instance_profile_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListInstanceProfileTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_INSTANCE_PROFILE_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_INSTANCE_PROFILE_TAGS_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_INSTANCE_PROFILE_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListInstanceProfileTagsInput {
+            instance_profile_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListInstanceProfileTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfileTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListInstanceProfileTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListInstanceProfilesForRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesForRoleInput {
+    pub role_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListInstanceProfilesForRoleInput {
+    const SCHEMA: &'static Schema = &S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListInstanceProfilesForRoleInput { role_name, marker, max_items })
+    }
+}
+/// `ListInstanceProfilesForRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesForRoleOutput {
+    pub instance_profiles: Vec<InstanceProfile>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListInstanceProfilesForRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE);
+        {
+            let v = &self.instance_profiles;
+            w.member(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[0]);
+            encode::list(w, S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListInstanceProfilesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListInstanceProfilesInput {
+    const SCHEMA: &'static Schema = &S_LIST_INSTANCE_PROFILES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_INSTANCE_PROFILES_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_INSTANCE_PROFILES_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListInstanceProfilesInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListInstanceProfilesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesOutput {
+    pub instance_profiles: Vec<InstanceProfile>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListInstanceProfilesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_INSTANCE_PROFILES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_INSTANCE_PROFILES_RESPONSE);
+        {
+            let v = &self.instance_profiles;
+            w.member(&S_LIST_INSTANCE_PROFILES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_INSTANCE_PROFILES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_INSTANCE_PROFILES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_INSTANCE_PROFILES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPoliciesInput {
+    pub scope: Option<String>,
+    pub only_attached: Option<bool>,
+    pub path_prefix: Option<String>,
+    pub policy_usage_filter: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_POLICIES_REQUEST.members;
+        let mut scope = None;
+        let mut only_attached = None;
+        let mut path_prefix = None;
+        let mut policy_usage_filter = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => scope = Some(Read::read(r, a, &m[0])?),
+                1 => only_attached = Some(Read::read(r, a, &m[1])?),
+                2 => path_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => policy_usage_filter = Some(Read::read(r, a, &m[3])?),
+                4 => marker = Some(Read::read(r, a, &m[4])?),
+                5 => max_items = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListPoliciesInput {
+            scope,
+            only_attached,
+            path_prefix,
+            policy_usage_filter,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPoliciesOutput {
+    pub policies: Option<Vec<Policy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_POLICIES_RESPONSE);
+        if let Some(v) = &self.policies {
+            w.member(&S_LIST_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPolicyTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyTagsInput {
+    pub policy_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListPolicyTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_POLICY_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_POLICY_TAGS_REQUEST.members;
+        let mut policy_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_POLICY_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPolicyTagsInput { policy_arn, marker, max_items })
+    }
+}
+/// `ListPolicyTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListPolicyTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_POLICY_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_POLICY_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_POLICY_TAGS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_POLICY_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_POLICY_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_POLICY_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPolicyVersionsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyVersionsInput {
+    pub policy_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListPolicyVersionsInput {
+    const SCHEMA: &'static Schema = &S_LIST_POLICY_VERSIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_POLICY_VERSIONS_REQUEST.members;
+        let mut policy_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_POLICY_VERSIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPolicyVersionsInput { policy_arn, marker, max_items })
+    }
+}
+/// `ListPolicyVersionsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyVersionsOutput {
+    pub versions: Option<Vec<PolicyVersion>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListPolicyVersionsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_POLICY_VERSIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_POLICY_VERSIONS_RESPONSE);
+        if let Some(v) = &self.versions {
+            w.member(&S_LIST_POLICY_VERSIONS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_POLICY_VERSIONS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_POLICY_VERSIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_POLICY_VERSIONS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListRolePoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolePoliciesInput {
+    pub role_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListRolePoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ROLE_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ROLE_POLICIES_REQUEST.members;
+        let mut role_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ROLE_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListRolePoliciesInput { role_name, marker, max_items })
+    }
+}
+/// `ListRolePoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolePoliciesOutput {
+    pub policy_names: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListRolePoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ROLE_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ROLE_POLICIES_RESPONSE);
+        {
+            let v = &self.policy_names;
+            w.member(&S_LIST_ROLE_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ROLE_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ROLE_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ROLE_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListRoleTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListRoleTagsInput {
+    pub role_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListRoleTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_ROLE_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ROLE_TAGS_REQUEST.members;
+        let mut role_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ROLE_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListRoleTagsInput { role_name, marker, max_items })
+    }
+}
+/// `ListRoleTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListRoleTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListRoleTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ROLE_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ROLE_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_ROLE_TAGS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ROLE_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ROLE_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ROLE_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListRolesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolesInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListRolesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ROLES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ROLES_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ROLES_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListRolesInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListRolesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolesOutput {
+    pub roles: Vec<Role>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListRolesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ROLES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ROLES_RESPONSE);
+        {
+            let v = &self.roles;
+            w.member(&S_LIST_ROLES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ROLES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ROLES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ROLES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListUserPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserPoliciesInput {
+    pub user_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListUserPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_USER_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_USER_POLICIES_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_USER_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListUserPoliciesInput { user_name, marker, max_items })
+    }
+}
+/// `ListUserPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserPoliciesOutput {
+    pub policy_names: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListUserPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_USER_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_USER_POLICIES_RESPONSE);
+        {
+            let v = &self.policy_names;
+            w.member(&S_LIST_USER_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_USER_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_USER_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_USER_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListUserTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserTagsInput {
+    pub user_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListUserTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_USER_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_USER_TAGS_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_USER_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListUserTagsInput { user_name, marker, max_items })
+    }
+}
+/// `ListUserTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListUserTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_USER_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_USER_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_USER_TAGS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_USER_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_USER_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_USER_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListUsersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListUsersInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListUsersInput {
+    const SCHEMA: &'static Schema = &S_LIST_USERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_USERS_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_USERS_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListUsersInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListUsersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListUsersOutput {
+    pub users: Vec<User>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListUsersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_USERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_USERS_RESPONSE);
+        {
+            let v = &self.users;
+            w.member(&S_LIST_USERS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_USERS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_USERS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_USERS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Policy`
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub policy_name: Option<String>,
+    pub policy_id: Option<String>,
+    pub arn: Option<String>,
+    pub path: Option<String>,
+    pub default_version_id: Option<String>,
+    pub attachment_count: Option<i32>,
+    pub permissions_boundary_usage_count: Option<i32>,
+    pub is_attachable: Option<bool>,
+    pub description: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub update_date: Option<Timestamp>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for Policy {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_id {
+            w.member(&S_POLICY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_POLICY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.path {
+            w.member(&S_POLICY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.default_version_id {
+            w.member(&S_POLICY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.attachment_count {
+            w.member(&S_POLICY.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.permissions_boundary_usage_count {
+            w.member(&S_POLICY.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_attachable {
+            w.member(&S_POLICY.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_POLICY.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_POLICY.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.update_date {
+            w.member(&S_POLICY.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_POLICY.members[11]);
+            encode::list(w, S_POLICY.members[11].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyGroup`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyGroup {
+    pub group_name: Option<String>,
+    pub group_id: Option<String>,
+}
+impl Encode for PolicyGroup {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_GROUP
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_GROUP);
+        if let Some(v) = &self.group_name {
+            w.member(&S_POLICY_GROUP.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.group_id {
+            w.member(&S_POLICY_GROUP.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyRole`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyRole {
+    pub role_name: Option<String>,
+    pub role_id: Option<String>,
+}
+impl Encode for PolicyRole {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_ROLE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_ROLE);
+        if let Some(v) = &self.role_name {
+            w.member(&S_POLICY_ROLE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_id {
+            w.member(&S_POLICY_ROLE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyUser`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyUser {
+    pub user_name: Option<String>,
+    pub user_id: Option<String>,
+}
+impl Encode for PolicyUser {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_USER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_USER);
+        if let Some(v) = &self.user_name {
+            w.member(&S_POLICY_USER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user_id {
+            w.member(&S_POLICY_USER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyVersion`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyVersion {
+    pub document: Option<String>,
+    pub version_id: Option<String>,
+    pub is_default_version: Option<bool>,
+    pub create_date: Option<Timestamp>,
+}
+impl Encode for PolicyVersion {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_VERSION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_VERSION);
+        if let Some(v) = &self.document {
+            w.member(&S_POLICY_VERSION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_POLICY_VERSION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_default_version {
+            w.member(&S_POLICY_VERSION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_POLICY_VERSION.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutGroupPolicyInput {
+    pub group_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Decode for PutGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(group_name), Some(policy_name), Some(policy_document)) = (group_name, policy_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutGroupPolicyInput {
+            group_name,
+            policy_name,
+            policy_document,
+        })
+    }
+}
+/// `PutRolePermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePermissionsBoundaryInput {
+    pub role_name: String,
+    pub permissions_boundary: String,
+}
+impl Decode for PutRolePermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut role_name = None;
+        let mut permissions_boundary = None;
+        r.structure(&S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => permissions_boundary = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if permissions_boundary.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(permissions_boundary)) = (role_name, permissions_boundary) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRolePermissionsBoundaryInput {
+            role_name,
+            permissions_boundary,
+        })
+    }
+}
+/// `PutRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePolicyInput {
+    pub role_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Decode for PutRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(role_name), Some(policy_name), Some(policy_document)) = (role_name, policy_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRolePolicyInput {
+            role_name,
+            policy_name,
+            policy_document,
+        })
+    }
+}
+/// `PutUserPermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPermissionsBoundaryInput {
+    pub user_name: String,
+    pub permissions_boundary: String,
+}
+impl Decode for PutUserPermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut user_name = None;
+        let mut permissions_boundary = None;
+        r.structure(&S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => permissions_boundary = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if permissions_boundary.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(permissions_boundary)) = (user_name, permissions_boundary) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutUserPermissionsBoundaryInput {
+            user_name,
+            permissions_boundary,
+        })
+    }
+}
+/// `PutUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPolicyInput {
+    pub user_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Decode for PutUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(user_name), Some(policy_name), Some(policy_document)) = (user_name, policy_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutUserPolicyInput {
+            user_name,
+            policy_name,
+            policy_document,
+        })
+    }
+}
+/// `RemoveRoleFromInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemoveRoleFromInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub role_name: String,
+}
+impl Decode for RemoveRoleFromInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut role_name = None;
+        r.structure(&S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => role_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if role_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(role_name)) = (instance_profile_name, role_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemoveRoleFromInstanceProfileInput {
+            instance_profile_name,
+            role_name,
+        })
+    }
+}
+/// `RemoveUserFromGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemoveUserFromGroupInput {
+    pub group_name: String,
+    pub user_name: String,
+}
+impl Decode for RemoveUserFromGroupInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_USER_FROM_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_USER_FROM_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut user_name = None;
+        r.structure(&S_REMOVE_USER_FROM_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if user_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(user_name)) = (group_name, user_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemoveUserFromGroupInput { group_name, user_name })
     }
 }
 /// `Role`
@@ -256,6 +3359,38 @@ impl Encode for RoleLastUsed {
         w.end_structure();
     }
 }
+/// `SetDefaultPolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct SetDefaultPolicyVersionInput {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+impl Decode for SetDefaultPolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_SET_DEFAULT_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SET_DEFAULT_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut version_id = None;
+        r.structure(&S_SET_DEFAULT_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(version_id)) = (policy_arn, version_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SetDefaultPolicyVersionInput { policy_arn, version_id })
+    }
+}
 /// `SourceRoleTemplate`
 #[derive(Clone, Debug, Default)]
 pub struct SourceRoleTemplate {
@@ -332,10 +3467,1034 @@ impl Encode for Tag {
         w.end_structure();
     }
 }
+/// `TagInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_TAG_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(tags)) = (instance_profile_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagInstanceProfileInput { instance_profile_name, tags })
+    }
+}
+/// `TagPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagPolicyInput {
+    pub policy_arn: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagPolicyInput {
+    const SCHEMA: &'static Schema = &S_TAG_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        let mut tags = None;
+        r.structure(&S_TAG_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(tags)) = (policy_arn, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagPolicyInput { policy_arn, tags })
+    }
+}
+/// `TagRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagRoleInput {
+    pub role_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagRoleInput {
+    const SCHEMA: &'static Schema = &S_TAG_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(tags)) = (role_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagRoleInput { role_name, tags })
+    }
+}
+/// `TagUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagUserInput {
+    pub user_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagUserInput {
+    const SCHEMA: &'static Schema = &S_TAG_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(tags)) = (user_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagUserInput { user_name, tags })
+    }
+}
+/// `UntagInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(tag_keys)) = (instance_profile_name, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagInstanceProfileInput {
+            instance_profile_name,
+            tag_keys,
+        })
+    }
+}
+/// `UntagPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagPolicyInput {
+    pub policy_arn: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagPolicyInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(tag_keys)) = (policy_arn, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagPolicyInput { policy_arn, tag_keys })
+    }
+}
+/// `UntagRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagRoleInput {
+    pub role_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagRoleInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(tag_keys)) = (role_name, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagRoleInput { role_name, tag_keys })
+    }
+}
+/// `UntagUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagUserInput {
+    pub user_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagUserInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(tag_keys)) = (user_name, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagUserInput { user_name, tag_keys })
+    }
+}
+/// `UpdateAssumeRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAssumeRolePolicyInput {
+    pub role_name: String,
+    pub policy_document: String,
+}
+impl Decode for UpdateAssumeRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ASSUME_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ASSUME_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_document = None;
+        r.structure(&S_UPDATE_ASSUME_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_document)) = (role_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateAssumeRolePolicyInput { role_name, policy_document })
+    }
+}
+/// `UpdateGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGroupInput {
+    pub group_name: String,
+    pub new_path: Option<String>,
+    pub new_group_name: Option<String>,
+}
+impl Decode for UpdateGroupInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut new_path = None;
+        let mut new_group_name = None;
+        r.structure(&S_UPDATE_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => new_path = Some(Read::read(r, a, &m[1])?),
+                2 => new_group_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateGroupInput {
+            group_name,
+            new_path,
+            new_group_name,
+        })
+    }
+}
+/// `UpdateRoleDescriptionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleDescriptionInput {
+    pub role_name: String,
+    pub description: String,
+}
+impl Decode for UpdateRoleDescriptionInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ROLE_DESCRIPTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ROLE_DESCRIPTION_REQUEST.members;
+        let mut role_name = None;
+        let mut description = None;
+        r.structure(&S_UPDATE_ROLE_DESCRIPTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if description.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(description)) = (role_name, description) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateRoleDescriptionInput { role_name, description })
+    }
+}
+/// `UpdateRoleDescriptionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleDescriptionOutput {
+    pub role: Option<Role>,
+}
+impl Encode for UpdateRoleDescriptionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_ROLE_DESCRIPTION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_ROLE_DESCRIPTION_RESPONSE);
+        if let Some(v) = &self.role {
+            w.member(&S_UPDATE_ROLE_DESCRIPTION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleInput {
+    pub role_name: String,
+    pub description: Option<String>,
+    pub max_session_duration: Option<i32>,
+}
+impl Decode for UpdateRoleInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut description = None;
+        let mut max_session_duration = None;
+        r.structure(&S_UPDATE_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => max_session_duration = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateRoleInput {
+            role_name,
+            description,
+            max_session_duration,
+        })
+    }
+}
+/// `UpdateRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleOutput {}
+impl Encode for UpdateRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_ROLE_RESPONSE);
+        w.end_structure();
+    }
+}
+/// `UpdateUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateUserInput {
+    pub user_name: String,
+    pub new_path: Option<String>,
+    pub new_user_name: Option<String>,
+}
+impl Decode for UpdateUserInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut new_path = None;
+        let mut new_user_name = None;
+        r.structure(&S_UPDATE_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => new_path = Some(Read::read(r, a, &m[1])?),
+                2 => new_user_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateUserInput {
+            user_name,
+            new_path,
+            new_user_name,
+        })
+    }
+}
+/// `User`
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    pub path: String,
+    pub user_name: String,
+    pub user_id: String,
+    pub arn: String,
+    pub create_date: Timestamp,
+    pub password_last_used: Option<Timestamp>,
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for User {
+    fn schema(&self) -> &'static Schema {
+        &S_USER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_USER);
+        {
+            let v = &self.path;
+            w.member(&S_USER.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.user_name;
+            w.member(&S_USER.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.user_id;
+            w.member(&S_USER.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_USER.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_USER.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.password_last_used {
+            w.member(&S_USER.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.permissions_boundary {
+            w.member(&S_USER.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_USER.members[7]);
+            encode::list(w, S_USER.members[7].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AddRoleToInstanceProfileOutput {}
+impl Encode for AddRoleToInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AddUserToGroupOutput {}
+impl Encode for AddUserToGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AttachGroupPolicyOutput {}
+impl Encode for AttachGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AttachRolePolicyOutput {}
+impl Encode for AttachRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AttachUserPolicyOutput {}
+impl Encode for AttachUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupOutput {}
+impl Encode for DeleteGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupPolicyOutput {}
+impl Encode for DeleteGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteInstanceProfileOutput {}
+impl Encode for DeleteInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyOutput {}
+impl Encode for DeletePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyVersionOutput {}
+impl Encode for DeletePolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRoleOutput {}
+impl Encode for DeleteRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePermissionsBoundaryOutput {}
+impl Encode for DeleteRolePermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePolicyOutput {}
+impl Encode for DeleteRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserOutput {}
+impl Encode for DeleteUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPermissionsBoundaryOutput {}
+impl Encode for DeleteUserPermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPolicyOutput {}
+impl Encode for DeleteUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DetachGroupPolicyOutput {}
+impl Encode for DetachGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DetachRolePolicyOutput {}
+impl Encode for DetachRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DetachUserPolicyOutput {}
+impl Encode for DetachUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutGroupPolicyOutput {}
+impl Encode for PutGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePermissionsBoundaryOutput {}
+impl Encode for PutRolePermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePolicyOutput {}
+impl Encode for PutRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPermissionsBoundaryOutput {}
+impl Encode for PutUserPermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPolicyOutput {}
+impl Encode for PutUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveRoleFromInstanceProfileOutput {}
+impl Encode for RemoveRoleFromInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveUserFromGroupOutput {}
+impl Encode for RemoveUserFromGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct SetDefaultPolicyVersionOutput {}
+impl Encode for SetDefaultPolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagInstanceProfileOutput {}
+impl Encode for TagInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagPolicyOutput {}
+impl Encode for TagPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagRoleOutput {}
+impl Encode for TagRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagUserOutput {}
+impl Encode for TagUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagInstanceProfileOutput {}
+impl Encode for UntagInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagPolicyOutput {}
+impl Encode for UntagPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagRoleOutput {}
+impl Encode for UntagRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagUserOutput {}
+impl Encode for UntagUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAssumeRolePolicyOutput {}
+impl Encode for UpdateAssumeRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGroupOutput {}
+impl Encode for UpdateGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateUserOutput {}
+impl Encode for UpdateUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+static S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("AddRoleToInstanceProfileRequest", Kind::Structure).members(&[
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+]);
+static S_ADD_USER_TO_GROUP_REQUEST: Schema = Schema::new("AddUserToGroupRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+]);
+static S_ATTACH_GROUP_POLICY_REQUEST: Schema = Schema::new("AttachGroupPolicyRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+]);
+static S_ATTACH_ROLE_POLICY_REQUEST: Schema = Schema::new("AttachRolePolicyRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+]);
+static S_ATTACH_USER_POLICY_REQUEST: Schema = Schema::new("AttachUserPolicyRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+]);
 static S_ATTACHED_PERMISSIONS_BOUNDARY: Schema = Schema::new("AttachedPermissionsBoundary", Kind::Structure).members(&[
     Member::new("PermissionsBoundaryType", &S_PERMISSIONS_BOUNDARY_ATTACHMENT_TYPE),
     Member::new("PermissionsBoundaryArn", &S_ARN_TYPE),
 ]);
+static S_ATTACHED_POLICY: Schema =
+    Schema::new("AttachedPolicy", Kind::Structure).members(&[Member::new("PolicyName", &S_POLICY_NAME_TYPE), Member::new("PolicyArn", &S_ARN_TYPE)]);
+static S_CREATE_GROUP_REQUEST: Schema =
+    Schema::new("CreateGroupRequest", Kind::Structure).members(&[Member::new("Path", &S_PATH_TYPE), Member::new("GroupName", &S_GROUP_NAME_TYPE).required()]);
+static S_CREATE_GROUP_RESPONSE: Schema = Schema::new("CreateGroupResponse", Kind::Structure).members(&[Member::new("Group", &S_GROUP).required()]);
+static S_CREATE_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("CreateInstanceProfileRequest", Kind::Structure).members(&[
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("Path", &S_PATH_TYPE),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_CREATE_INSTANCE_PROFILE_RESPONSE: Schema =
+    Schema::new("CreateInstanceProfileResponse", Kind::Structure).members(&[Member::new("InstanceProfile", &S_INSTANCE_PROFILE).required()]);
+static S_CREATE_POLICY_REQUEST: Schema = Schema::new("CreatePolicyRequest", Kind::Structure).members(&[
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("Path", &S_POLICY_PATH_TYPE),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    Member::new("Description", &S_POLICY_DESCRIPTION_TYPE),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_CREATE_POLICY_RESPONSE: Schema = Schema::new("CreatePolicyResponse", Kind::Structure).members(&[Member::new("Policy", &S_POLICY)]);
+static S_CREATE_POLICY_VERSION_REQUEST: Schema = Schema::new("CreatePolicyVersionRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    Member::new("SetAsDefault", &wire::schema::BOOLEAN),
+]);
+static S_CREATE_POLICY_VERSION_RESPONSE: Schema =
+    Schema::new("CreatePolicyVersionResponse", Kind::Structure).members(&[Member::new("PolicyVersion", &S_POLICY_VERSION)]);
 static S_CREATE_ROLE_REQUEST: Schema = Schema::new("CreateRoleRequest", Kind::Structure).members(&[
     Member::new("Path", &S_PATH_TYPE),
     Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
@@ -346,9 +4505,386 @@ static S_CREATE_ROLE_REQUEST: Schema = Schema::new("CreateRoleRequest", Kind::St
     Member::new("Tags", &S_TAG_LIST_TYPE),
 ]);
 static S_CREATE_ROLE_RESPONSE: Schema = Schema::new("CreateRoleResponse", Kind::Structure).members(&[Member::new("Role", &S_ROLE).required()]);
+static S_CREATE_USER_REQUEST: Schema = Schema::new("CreateUserRequest", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE),
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("PermissionsBoundary", &S_ARN_TYPE),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_CREATE_USER_RESPONSE: Schema = Schema::new("CreateUserResponse", Kind::Structure).members(&[Member::new("User", &S_USER)]);
+static S_DELETE_GROUP_POLICY_REQUEST: Schema = Schema::new("DeleteGroupPolicyRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+]);
+static S_DELETE_GROUP_REQUEST: Schema = Schema::new("DeleteGroupRequest", Kind::Structure).members(&[Member::new("GroupName", &S_GROUP_NAME_TYPE).required()]);
+static S_DELETE_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("DeleteInstanceProfileRequest", Kind::Structure).members(&[Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required()]);
+static S_DELETE_POLICY_REQUEST: Schema = Schema::new("DeletePolicyRequest", Kind::Structure).members(&[Member::new("PolicyArn", &S_ARN_TYPE).required()]);
+static S_DELETE_POLICY_VERSION_REQUEST: Schema = Schema::new("DeletePolicyVersionRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE).required(),
+]);
+static S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST: Schema =
+    Schema::new("DeleteRolePermissionsBoundaryRequest", Kind::Structure).members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
+static S_DELETE_ROLE_POLICY_REQUEST: Schema = Schema::new("DeleteRolePolicyRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+]);
+static S_DELETE_ROLE_REQUEST: Schema = Schema::new("DeleteRoleRequest", Kind::Structure).members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
+static S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST: Schema =
+    Schema::new("DeleteUserPermissionsBoundaryRequest", Kind::Structure).members(&[Member::new("UserName", &S_USER_NAME_TYPE).required()]);
+static S_DELETE_USER_POLICY_REQUEST: Schema = Schema::new("DeleteUserPolicyRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+]);
+static S_DELETE_USER_REQUEST: Schema =
+    Schema::new("DeleteUserRequest", Kind::Structure).members(&[Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required()]);
+static S_DETACH_GROUP_POLICY_REQUEST: Schema = Schema::new("DetachGroupPolicyRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+]);
+static S_DETACH_ROLE_POLICY_REQUEST: Schema = Schema::new("DetachRolePolicyRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+]);
+static S_DETACH_USER_POLICY_REQUEST: Schema = Schema::new("DetachUserPolicyRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+]);
+static S_ENTITY_TYPE: Schema = Schema::new("EntityType", Kind::String).values(&["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"]);
+static S_GET_GROUP_POLICY_REQUEST: Schema = Schema::new("GetGroupPolicyRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+]);
+static S_GET_GROUP_POLICY_RESPONSE: Schema = Schema::new("GetGroupPolicyResponse", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
+static S_GET_GROUP_REQUEST: Schema = Schema::new("GetGroupRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_GET_GROUP_RESPONSE: Schema = Schema::new("GetGroupResponse", Kind::Structure).members(&[
+    Member::new("Group", &S_GROUP).required(),
+    Member::new("Users", &S_USER_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_GET_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("GetInstanceProfileRequest", Kind::Structure).members(&[Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required()]);
+static S_GET_INSTANCE_PROFILE_RESPONSE: Schema =
+    Schema::new("GetInstanceProfileResponse", Kind::Structure).members(&[Member::new("InstanceProfile", &S_INSTANCE_PROFILE).required()]);
+static S_GET_POLICY_REQUEST: Schema = Schema::new("GetPolicyRequest", Kind::Structure).members(&[Member::new("PolicyArn", &S_ARN_TYPE).required()]);
+static S_GET_POLICY_RESPONSE: Schema = Schema::new("GetPolicyResponse", Kind::Structure).members(&[Member::new("Policy", &S_POLICY)]);
+static S_GET_POLICY_VERSION_REQUEST: Schema = Schema::new("GetPolicyVersionRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE).required(),
+]);
+static S_GET_POLICY_VERSION_RESPONSE: Schema =
+    Schema::new("GetPolicyVersionResponse", Kind::Structure).members(&[Member::new("PolicyVersion", &S_POLICY_VERSION)]);
+static S_GET_ROLE_POLICY_REQUEST: Schema = Schema::new("GetRolePolicyRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+]);
+static S_GET_ROLE_POLICY_RESPONSE: Schema = Schema::new("GetRolePolicyResponse", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
 static S_GET_ROLE_REQUEST: Schema = Schema::new("GetRoleRequest", Kind::Structure).members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
 static S_GET_ROLE_RESPONSE: Schema = Schema::new("GetRoleResponse", Kind::Structure).members(&[Member::new("Role", &S_ROLE).required()]);
+static S_GET_USER_POLICY_REQUEST: Schema = Schema::new("GetUserPolicyRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+]);
+static S_GET_USER_POLICY_RESPONSE: Schema = Schema::new("GetUserPolicyResponse", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
+static S_GET_USER_REQUEST: Schema = Schema::new("GetUserRequest", Kind::Structure).members(&[Member::new("UserName", &S_EXISTING_USER_NAME_TYPE)]);
+static S_GET_USER_RESPONSE: Schema = Schema::new("GetUserResponse", Kind::Structure).members(&[Member::new("User", &S_USER).required()]);
+static S_GROUP: Schema = Schema::new("Group", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE).required(),
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("GroupId", &S_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+]);
+static S_INSTANCE_PROFILE: Schema = Schema::new("InstanceProfile", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE).required(),
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("InstanceProfileId", &S_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+    Member::new("Roles", &S_ROLE_LIST_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_LIST_ATTACHED_GROUP_POLICIES_REQUEST: Schema = Schema::new("ListAttachedGroupPoliciesRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE: Schema = Schema::new("ListAttachedGroupPoliciesResponse", Kind::Structure).members(&[
+    Member::new("AttachedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_ATTACHED_ROLE_POLICIES_REQUEST: Schema = Schema::new("ListAttachedRolePoliciesRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE: Schema = Schema::new("ListAttachedRolePoliciesResponse", Kind::Structure).members(&[
+    Member::new("AttachedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_ATTACHED_USER_POLICIES_REQUEST: Schema = Schema::new("ListAttachedUserPoliciesRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ATTACHED_USER_POLICIES_RESPONSE: Schema = Schema::new("ListAttachedUserPoliciesResponse", Kind::Structure).members(&[
+    Member::new("AttachedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_ENTITIES_FOR_POLICY_REQUEST: Schema = Schema::new("ListEntitiesForPolicyRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("EntityFilter", &S_ENTITY_TYPE),
+    Member::new("PathPrefix", &S_PATH_TYPE),
+    Member::new("PolicyUsageFilter", &S_POLICY_USAGE_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ENTITIES_FOR_POLICY_RESPONSE: Schema = Schema::new("ListEntitiesForPolicyResponse", Kind::Structure).members(&[
+    Member::new("PolicyGroups", &S_POLICY_GROUP_LIST_TYPE),
+    Member::new("PolicyUsers", &S_POLICY_USER_LIST_TYPE),
+    Member::new("PolicyRoles", &S_POLICY_ROLE_LIST_TYPE),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_GROUP_POLICIES_REQUEST: Schema = Schema::new("ListGroupPoliciesRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_GROUP_POLICIES_RESPONSE: Schema = Schema::new("ListGroupPoliciesResponse", Kind::Structure).members(&[
+    Member::new("PolicyNames", &S_POLICY_NAME_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_GROUPS_FOR_USER_REQUEST: Schema = Schema::new("ListGroupsForUserRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_GROUPS_FOR_USER_RESPONSE: Schema = Schema::new("ListGroupsForUserResponse", Kind::Structure).members(&[
+    Member::new("Groups", &S_GROUP_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_GROUPS_REQUEST: Schema = Schema::new("ListGroupsRequest", Kind::Structure).members(&[
+    Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_GROUPS_RESPONSE: Schema = Schema::new("ListGroupsResponse", Kind::Structure).members(&[
+    Member::new("Groups", &S_GROUP_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_INSTANCE_PROFILE_TAGS_REQUEST: Schema = Schema::new("ListInstanceProfileTagsRequest", Kind::Structure).members(&[
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE: Schema = Schema::new("ListInstanceProfileTagsResponse", Kind::Structure).members(&[
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST: Schema = Schema::new("ListInstanceProfilesForRoleRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE: Schema = Schema::new("ListInstanceProfilesForRoleResponse", Kind::Structure).members(&[
+    Member::new("InstanceProfiles", &S_INSTANCE_PROFILE_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_INSTANCE_PROFILES_REQUEST: Schema = Schema::new("ListInstanceProfilesRequest", Kind::Structure).members(&[
+    Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_INSTANCE_PROFILES_RESPONSE: Schema = Schema::new("ListInstanceProfilesResponse", Kind::Structure).members(&[
+    Member::new("InstanceProfiles", &S_INSTANCE_PROFILE_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_POLICIES_REQUEST: Schema = Schema::new("ListPoliciesRequest", Kind::Structure).members(&[
+    Member::new("Scope", &S_POLICY_SCOPE_TYPE),
+    Member::new("OnlyAttached", &wire::schema::BOOLEAN),
+    Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+    Member::new("PolicyUsageFilter", &S_POLICY_USAGE_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_POLICIES_RESPONSE: Schema = Schema::new("ListPoliciesResponse", Kind::Structure).members(&[
+    Member::new("Policies", &S_POLICY_LIST_TYPE),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_POLICY_TAGS_REQUEST: Schema = Schema::new("ListPolicyTagsRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_POLICY_TAGS_RESPONSE: Schema = Schema::new("ListPolicyTagsResponse", Kind::Structure).members(&[
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_POLICY_VERSIONS_REQUEST: Schema = Schema::new("ListPolicyVersionsRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_POLICY_VERSIONS_RESPONSE: Schema = Schema::new("ListPolicyVersionsResponse", Kind::Structure).members(&[
+    Member::new("Versions", &S_POLICY_DOCUMENT_VERSION_LIST_TYPE),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_ROLE_POLICIES_REQUEST: Schema = Schema::new("ListRolePoliciesRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ROLE_POLICIES_RESPONSE: Schema = Schema::new("ListRolePoliciesResponse", Kind::Structure).members(&[
+    Member::new("PolicyNames", &S_POLICY_NAME_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_ROLE_TAGS_REQUEST: Schema = Schema::new("ListRoleTagsRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ROLE_TAGS_RESPONSE: Schema = Schema::new("ListRoleTagsResponse", Kind::Structure).members(&[
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_ROLES_REQUEST: Schema = Schema::new("ListRolesRequest", Kind::Structure).members(&[
+    Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ROLES_RESPONSE: Schema = Schema::new("ListRolesResponse", Kind::Structure).members(&[
+    Member::new("Roles", &S_ROLE_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_USER_POLICIES_REQUEST: Schema = Schema::new("ListUserPoliciesRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_USER_POLICIES_RESPONSE: Schema = Schema::new("ListUserPoliciesResponse", Kind::Structure).members(&[
+    Member::new("PolicyNames", &S_POLICY_NAME_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_USER_TAGS_REQUEST: Schema = Schema::new("ListUserTagsRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_USER_TAGS_RESPONSE: Schema = Schema::new("ListUserTagsResponse", Kind::Structure).members(&[
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_LIST_USERS_REQUEST: Schema = Schema::new("ListUsersRequest", Kind::Structure).members(&[
+    Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_USERS_RESPONSE: Schema = Schema::new("ListUsersResponse", Kind::Structure).members(&[
+    Member::new("Users", &S_USER_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
 static S_PERMISSIONS_BOUNDARY_ATTACHMENT_TYPE: Schema = Schema::new("PermissionsBoundaryAttachmentType", Kind::String).values(&["PermissionsBoundaryPolicy"]);
+static S_POLICY: Schema = Schema::new("Policy", Kind::Structure).members(&[
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE),
+    Member::new("PolicyId", &S_ID_TYPE),
+    Member::new("Arn", &S_ARN_TYPE),
+    Member::new("Path", &S_POLICY_PATH_TYPE),
+    Member::new("DefaultVersionId", &S_POLICY_VERSION_ID_TYPE),
+    Member::new("AttachmentCount", &wire::schema::INTEGER),
+    Member::new("PermissionsBoundaryUsageCount", &wire::schema::INTEGER),
+    Member::new("IsAttachable", &wire::schema::BOOLEAN),
+    Member::new("Description", &S_POLICY_DESCRIPTION_TYPE),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    Member::new("UpdateDate", &wire::schema::TIMESTAMP),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_POLICY_GROUP: Schema =
+    Schema::new("PolicyGroup", Kind::Structure).members(&[Member::new("GroupName", &S_GROUP_NAME_TYPE), Member::new("GroupId", &S_ID_TYPE)]);
+static S_POLICY_GROUP_LIST_TYPE: Schema = Schema::new("PolicyGroupListType", Kind::List).members(&[Member::new("member", &S_POLICY_GROUP)]);
+static S_POLICY_ROLE: Schema =
+    Schema::new("PolicyRole", Kind::Structure).members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE), Member::new("RoleId", &S_ID_TYPE)]);
+static S_POLICY_ROLE_LIST_TYPE: Schema = Schema::new("PolicyRoleListType", Kind::List).members(&[Member::new("member", &S_POLICY_ROLE)]);
+static S_POLICY_USAGE_TYPE: Schema = Schema::new("PolicyUsageType", Kind::String).values(&["PermissionsPolicy", "PermissionsBoundary"]);
+static S_POLICY_USER: Schema =
+    Schema::new("PolicyUser", Kind::Structure).members(&[Member::new("UserName", &S_USER_NAME_TYPE), Member::new("UserId", &S_ID_TYPE)]);
+static S_POLICY_USER_LIST_TYPE: Schema = Schema::new("PolicyUserListType", Kind::List).members(&[Member::new("member", &S_POLICY_USER)]);
+static S_POLICY_VERSION: Schema = Schema::new("PolicyVersion", Kind::Structure).members(&[
+    Member::new("Document", &S_POLICY_DOCUMENT_TYPE),
+    Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE),
+    Member::new("IsDefaultVersion", &wire::schema::BOOLEAN),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+]);
+static S_PUT_GROUP_POLICY_REQUEST: Schema = Schema::new("PutGroupPolicyRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
+static S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new("PutRolePermissionsBoundaryRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PermissionsBoundary", &S_ARN_TYPE).required(),
+]);
+static S_PUT_ROLE_POLICY_REQUEST: Schema = Schema::new("PutRolePolicyRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
+static S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new("PutUserPermissionsBoundaryRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("PermissionsBoundary", &S_ARN_TYPE).required(),
+]);
+static S_PUT_USER_POLICY_REQUEST: Schema = Schema::new("PutUserPolicyRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
+static S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("RemoveRoleFromInstanceProfileRequest", Kind::Structure).members(&[
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+]);
+static S_REMOVE_USER_FROM_GROUP_REQUEST: Schema = Schema::new("RemoveUserFromGroupRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+]);
 static S_ROLE: Schema = Schema::new("Role", Kind::Structure).members(&[
     Member::new("Path", &S_PATH_TYPE).required(),
     Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
@@ -367,6 +4903,10 @@ static S_ROLE_LAST_USED: Schema = Schema::new("RoleLastUsed", Kind::Structure).m
     Member::new("LastUsedDate", &wire::schema::TIMESTAMP),
     Member::new("Region", &wire::schema::STRING),
 ]);
+static S_SET_DEFAULT_POLICY_VERSION_REQUEST: Schema = Schema::new("SetDefaultPolicyVersionRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE).required(),
+]);
 static S_SOURCE_ROLE_TEMPLATE: Schema = Schema::new("SourceRoleTemplate", Kind::Structure).members(&[
     Member::new("TemplateArn", &S_ARN_TYPE).required(),
     Member::new("TemplateMinorVersion", &wire::schema::INTEGER).required(),
@@ -375,21 +4915,113 @@ static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
     Member::new("Key", &S_TAG_KEY_TYPE).required(),
     Member::new("Value", &S_TAG_VALUE_TYPE).required(),
 ]);
+static S_TAG_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("TagInstanceProfileRequest", Kind::Structure).members(&[
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_TAG_POLICY_REQUEST: Schema = Schema::new("TagPolicyRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_TAG_ROLE_REQUEST: Schema = Schema::new("TagRoleRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_TAG_USER_REQUEST: Schema = Schema::new("TagUserRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_UNTAG_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("UntagInstanceProfileRequest", Kind::Structure).members(&[
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+]);
+static S_UNTAG_POLICY_REQUEST: Schema = Schema::new("UntagPolicyRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+]);
+static S_UNTAG_ROLE_REQUEST: Schema = Schema::new("UntagRoleRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+]);
+static S_UNTAG_USER_REQUEST: Schema = Schema::new("UntagUserRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+]);
+static S_UPDATE_ASSUME_ROLE_POLICY_REQUEST: Schema = Schema::new("UpdateAssumeRolePolicyRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+]);
+static S_UPDATE_GROUP_REQUEST: Schema = Schema::new("UpdateGroupRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("NewPath", &S_PATH_TYPE),
+    Member::new("NewGroupName", &S_GROUP_NAME_TYPE),
+]);
+static S_UPDATE_ROLE_DESCRIPTION_REQUEST: Schema = Schema::new("UpdateRoleDescriptionRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Description", &S_ROLE_DESCRIPTION_TYPE).required(),
+]);
+static S_UPDATE_ROLE_DESCRIPTION_RESPONSE: Schema = Schema::new("UpdateRoleDescriptionResponse", Kind::Structure).members(&[Member::new("Role", &S_ROLE)]);
+static S_UPDATE_ROLE_REQUEST: Schema = Schema::new("UpdateRoleRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Description", &S_ROLE_DESCRIPTION_TYPE),
+    Member::new("MaxSessionDuration", &S_ROLE_MAX_SESSION_DURATION_TYPE),
+]);
+static S_UPDATE_ROLE_RESPONSE: Schema = Schema::new("UpdateRoleResponse", Kind::Structure);
+static S_UPDATE_USER_REQUEST: Schema = Schema::new("UpdateUserRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("NewPath", &S_PATH_TYPE),
+    Member::new("NewUserName", &S_USER_NAME_TYPE),
+]);
+static S_USER: Schema = Schema::new("User", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE).required(),
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("UserId", &S_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+    Member::new("PasswordLastUsed", &wire::schema::TIMESTAMP),
+    Member::new("PermissionsBoundary", &S_ATTACHED_PERMISSIONS_BOUNDARY),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
 static S_ARN_TYPE: Schema = Schema::new("arnType", Kind::String).min(20).max(2048);
+static S_ATTACHED_POLICIES_LIST_TYPE: Schema = Schema::new("attachedPoliciesListType", Kind::List).members(&[Member::new("member", &S_ATTACHED_POLICY)]);
+static S_EXISTING_USER_NAME_TYPE: Schema = Schema::new("existingUserNameType", Kind::String).min(1).max(128).pattern(r#"[\w+=,.@-]+"#);
+static S_GROUP_LIST_TYPE: Schema = Schema::new("groupListType", Kind::List).members(&[Member::new("member", &S_GROUP)]);
+static S_GROUP_NAME_TYPE: Schema = Schema::new("groupNameType", Kind::String).min(1).max(128).pattern(r#"[\w+=,.@-]+"#);
 static S_ID_TYPE: Schema = Schema::new("idType", Kind::String).min(16).max(128).pattern(r#"[\w]+"#);
+static S_INSTANCE_PROFILE_LIST_TYPE: Schema = Schema::new("instanceProfileListType", Kind::List).members(&[Member::new("member", &S_INSTANCE_PROFILE)]);
+static S_INSTANCE_PROFILE_NAME_TYPE: Schema = Schema::new("instanceProfileNameType", Kind::String).min(1).max(128).pattern(r#"[\w+=,.@-]+"#);
+static S_MARKER_TYPE: Schema = Schema::new("markerType", Kind::String).min(1).max(320).pattern(r#"[\u0020-\u00FF]+"#);
+static S_MAX_ITEMS_TYPE: Schema = Schema::new("maxItemsType", Kind::Integer).min(1).max(1000);
+static S_PATH_PREFIX_TYPE: Schema = Schema::new("pathPrefixType", Kind::String).min(1).max(512).pattern(r#"\u002F[\u0021-\u007F]*"#);
 static S_PATH_TYPE: Schema = Schema::new("pathType", Kind::String)
     .min(1)
     .max(512)
     .pattern(r#"(\u002F)|(\u002F[\u0021-\u007E]+\u002F)"#);
+static S_POLICY_DESCRIPTION_TYPE: Schema = Schema::new("policyDescriptionType", Kind::String).max(1000);
 static S_POLICY_DOCUMENT_TYPE: Schema = Schema::new("policyDocumentType", Kind::String)
     .min(1)
     .max(131072)
     .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
+static S_POLICY_DOCUMENT_VERSION_LIST_TYPE: Schema =
+    Schema::new("policyDocumentVersionListType", Kind::List).members(&[Member::new("member", &S_POLICY_VERSION)]);
+static S_POLICY_LIST_TYPE: Schema = Schema::new("policyListType", Kind::List).members(&[Member::new("member", &S_POLICY)]);
+static S_POLICY_NAME_LIST_TYPE: Schema = Schema::new("policyNameListType", Kind::List).members(&[Member::new("member", &S_POLICY_NAME_TYPE)]);
+static S_POLICY_NAME_TYPE: Schema = Schema::new("policyNameType", Kind::String).min(1).max(128).pattern(r#"[\w+=,.@-]+"#);
+static S_POLICY_PATH_TYPE: Schema = Schema::new("policyPathType", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"((/[A-Za-z0-9\.,\+@=_-]+)*)/"#);
+static S_POLICY_SCOPE_TYPE: Schema = Schema::new("policyScopeType", Kind::String).values(&["All", "AWS", "Local"]);
+static S_POLICY_VERSION_ID_TYPE: Schema = Schema::new("policyVersionIdType", Kind::String).pattern(r#"v[1-9][0-9]*(\.[A-Za-z0-9-]*)?"#);
 static S_ROLE_DESCRIPTION_TYPE: Schema = Schema::new("roleDescriptionType", Kind::String)
     .max(1000)
     .pattern(r#"[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*"#);
+static S_ROLE_LIST_TYPE: Schema = Schema::new("roleListType", Kind::List).members(&[Member::new("member", &S_ROLE)]);
 static S_ROLE_MAX_SESSION_DURATION_TYPE: Schema = Schema::new("roleMaxSessionDurationType", Kind::Integer).min(3600).max(43200);
 static S_ROLE_NAME_TYPE: Schema = Schema::new("roleNameType", Kind::String).min(1).max(64).pattern(r#"[\w+=,.@-]+"#);
+static S_TAG_KEY_LIST_TYPE: Schema = Schema::new("tagKeyListType", Kind::List)
+    .members(&[Member::new("member", &S_TAG_KEY_TYPE)])
+    .max(50);
 static S_TAG_KEY_TYPE: Schema = Schema::new("tagKeyType", Kind::String)
     .min(1)
     .max(128)
@@ -399,9 +5031,30 @@ static S_TAG_VALUE_TYPE: Schema = Schema::new("tagValueType", Kind::String)
     .min(0)
     .max(256)
     .pattern(r#"[\p{L}\p{Z}\p{N}_.:/=+\-@]*"#);
+static S_USER_LIST_TYPE: Schema = Schema::new("userListType", Kind::List).members(&[Member::new("member", &S_USER)]);
+static S_USER_NAME_TYPE: Schema = Schema::new("userNameType", Kind::String).min(1).max(64).pattern(r#"[\w+=,.@-]+"#);
+/// Values of `EntityType`
+pub mod entity_type {
+    pub const USER: &str = "User";
+    pub const ROLE: &str = "Role";
+    pub const GROUP: &str = "Group";
+    pub const LOCALMANAGEDPOLICY: &str = "LocalManagedPolicy";
+    pub const AWSMANAGEDPOLICY: &str = "AWSManagedPolicy";
+}
 /// Values of `PermissionsBoundaryAttachmentType`
 pub mod permissions_boundary_attachment_type {
     pub const PERMISSIONSBOUNDARYPOLICY: &str = "PermissionsBoundaryPolicy";
+}
+/// Values of `PolicyUsageType`
+pub mod policy_usage_type {
+    pub const PERMISSIONSPOLICY: &str = "PermissionsPolicy";
+    pub const PERMISSIONSBOUNDARY: &str = "PermissionsBoundary";
+}
+/// Values of `policyScopeType`
+pub mod policy_scope_type {
+    pub const ALL: &str = "All";
+    pub const AWS: &str = "AWS";
+    pub const LOCAL: &str = "Local";
 }
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
@@ -417,6 +5070,96 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationError"),
     operations: &[
         Operation {
+            name: "AddRoleToInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AddUserToGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ADD_USER_TO_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AttachGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ATTACH_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AttachRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ATTACH_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AttachUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ATTACH_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_GROUP_REQUEST,
+            output: &S_CREATE_GROUP_RESPONSE,
+            wrapper: Some("CreateGroupResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_INSTANCE_PROFILE_REQUEST,
+            output: &S_CREATE_INSTANCE_PROFILE_RESPONSE,
+            wrapper: Some("CreateInstanceProfileResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreatePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_POLICY_REQUEST,
+            output: &S_CREATE_POLICY_RESPONSE,
+            wrapper: Some("CreatePolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreatePolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_POLICY_VERSION_REQUEST,
+            output: &S_CREATE_POLICY_VERSION_RESPONSE,
+            wrapper: Some("CreatePolicyVersionResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateRole",
             method: "POST",
             uri: "/",
@@ -424,6 +5167,206 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_CREATE_ROLE_REQUEST,
             output: &S_CREATE_ROLE_RESPONSE,
             wrapper: Some("CreateRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_USER_REQUEST,
+            output: &S_CREATE_USER_RESPONSE,
+            wrapper: Some("CreateUserResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeletePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeletePolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_POLICY_VERSION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ROLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRolePermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteUserPermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DetachGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DETACH_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DetachRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DETACH_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DetachUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DETACH_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_GROUP_REQUEST,
+            output: &S_GET_GROUP_RESPONSE,
+            wrapper: Some("GetGroupResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_GROUP_POLICY_REQUEST,
+            output: &S_GET_GROUP_POLICY_RESPONSE,
+            wrapper: Some("GetGroupPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_INSTANCE_PROFILE_REQUEST,
+            output: &S_GET_INSTANCE_PROFILE_RESPONSE,
+            wrapper: Some("GetInstanceProfileResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_POLICY_REQUEST,
+            output: &S_GET_POLICY_RESPONSE,
+            wrapper: Some("GetPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetPolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_POLICY_VERSION_REQUEST,
+            output: &S_GET_POLICY_VERSION_RESPONSE,
+            wrapper: Some("GetPolicyVersionResult"),
             fidelity: Fidelity::Real,
         },
         Operation {
@@ -436,59 +5379,465 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: Some("GetRoleResult"),
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "GetRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_ROLE_POLICY_REQUEST,
+            output: &S_GET_ROLE_POLICY_RESPONSE,
+            wrapper: Some("GetRolePolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_USER_REQUEST,
+            output: &S_GET_USER_RESPONSE,
+            wrapper: Some("GetUserResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_USER_POLICY_REQUEST,
+            output: &S_GET_USER_POLICY_RESPONSE,
+            wrapper: Some("GetUserPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAttachedGroupPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ATTACHED_GROUP_POLICIES_REQUEST,
+            output: &S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE,
+            wrapper: Some("ListAttachedGroupPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAttachedRolePolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ATTACHED_ROLE_POLICIES_REQUEST,
+            output: &S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE,
+            wrapper: Some("ListAttachedRolePoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAttachedUserPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ATTACHED_USER_POLICIES_REQUEST,
+            output: &S_LIST_ATTACHED_USER_POLICIES_RESPONSE,
+            wrapper: Some("ListAttachedUserPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListEntitiesForPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ENTITIES_FOR_POLICY_REQUEST,
+            output: &S_LIST_ENTITIES_FOR_POLICY_RESPONSE,
+            wrapper: Some("ListEntitiesForPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListGroupPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GROUP_POLICIES_REQUEST,
+            output: &S_LIST_GROUP_POLICIES_RESPONSE,
+            wrapper: Some("ListGroupPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListGroups",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GROUPS_REQUEST,
+            output: &S_LIST_GROUPS_RESPONSE,
+            wrapper: Some("ListGroupsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListGroupsForUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GROUPS_FOR_USER_REQUEST,
+            output: &S_LIST_GROUPS_FOR_USER_RESPONSE,
+            wrapper: Some("ListGroupsForUserResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListInstanceProfileTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_INSTANCE_PROFILE_TAGS_REQUEST,
+            output: &S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE,
+            wrapper: Some("ListInstanceProfileTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListInstanceProfiles",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_INSTANCE_PROFILES_REQUEST,
+            output: &S_LIST_INSTANCE_PROFILES_RESPONSE,
+            wrapper: Some("ListInstanceProfilesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListInstanceProfilesForRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST,
+            output: &S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE,
+            wrapper: Some("ListInstanceProfilesForRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_POLICIES_REQUEST,
+            output: &S_LIST_POLICIES_RESPONSE,
+            wrapper: Some("ListPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPolicyTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_POLICY_TAGS_REQUEST,
+            output: &S_LIST_POLICY_TAGS_RESPONSE,
+            wrapper: Some("ListPolicyTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPolicyVersions",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_POLICY_VERSIONS_REQUEST,
+            output: &S_LIST_POLICY_VERSIONS_RESPONSE,
+            wrapper: Some("ListPolicyVersionsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListRolePolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ROLE_POLICIES_REQUEST,
+            output: &S_LIST_ROLE_POLICIES_RESPONSE,
+            wrapper: Some("ListRolePoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListRoleTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ROLE_TAGS_REQUEST,
+            output: &S_LIST_ROLE_TAGS_RESPONSE,
+            wrapper: Some("ListRoleTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListRoles",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ROLES_REQUEST,
+            output: &S_LIST_ROLES_RESPONSE,
+            wrapper: Some("ListRolesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListUserPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_USER_POLICIES_REQUEST,
+            output: &S_LIST_USER_POLICIES_RESPONSE,
+            wrapper: Some("ListUserPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListUserTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_USER_TAGS_REQUEST,
+            output: &S_LIST_USER_TAGS_RESPONSE,
+            wrapper: Some("ListUserTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListUsers",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_USERS_REQUEST,
+            output: &S_LIST_USERS_RESPONSE,
+            wrapper: Some("ListUsersResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutRolePermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutUserPermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RemoveRoleFromInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RemoveUserFromGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_REMOVE_USER_FROM_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "SetDefaultPolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SET_DEFAULT_POLICY_VERSION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_ROLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_ROLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateAssumeRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ASSUME_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ROLE_REQUEST,
+            output: &S_UPDATE_ROLE_RESPONSE,
+            wrapper: Some("UpdateRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateRoleDescription",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ROLE_DESCRIPTION_REQUEST,
+            output: &S_UPDATE_ROLE_DESCRIPTION_RESPONSE,
+            wrapper: Some("UpdateRoleDescriptionResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
     ],
     absent: &[
         ("AcceptDelegationRequest", "POST", "/"),
         ("AcquireRole", "POST", "/"),
         ("AddClientIDToOpenIDConnectProvider", "POST", "/"),
-        ("AddRoleToInstanceProfile", "POST", "/"),
-        ("AddUserToGroup", "POST", "/"),
         ("AssociateDelegationRequest", "POST", "/"),
-        ("AttachGroupPolicy", "POST", "/"),
-        ("AttachRolePolicy", "POST", "/"),
-        ("AttachUserPolicy", "POST", "/"),
         ("ChangePassword", "POST", "/"),
         ("CreateAccessKey", "POST", "/"),
         ("CreateAccountAlias", "POST", "/"),
         ("CreateDelegationRequest", "POST", "/"),
-        ("CreateGroup", "POST", "/"),
-        ("CreateInstanceProfile", "POST", "/"),
         ("CreateLoginProfile", "POST", "/"),
         ("CreateOpenIDConnectProvider", "POST", "/"),
-        ("CreatePolicy", "POST", "/"),
-        ("CreatePolicyVersion", "POST", "/"),
         ("CreateSAMLProvider", "POST", "/"),
         ("CreateServiceLinkedRole", "POST", "/"),
         ("CreateServiceSpecificCredential", "POST", "/"),
-        ("CreateUser", "POST", "/"),
         ("CreateVirtualMFADevice", "POST", "/"),
         ("DeactivateMFADevice", "POST", "/"),
         ("DeleteAccessKey", "POST", "/"),
         ("DeleteAccountAlias", "POST", "/"),
         ("DeleteAccountPasswordPolicy", "POST", "/"),
-        ("DeleteGroup", "POST", "/"),
-        ("DeleteGroupPolicy", "POST", "/"),
-        ("DeleteInstanceProfile", "POST", "/"),
         ("DeleteLoginProfile", "POST", "/"),
         ("DeleteOpenIDConnectProvider", "POST", "/"),
-        ("DeletePolicy", "POST", "/"),
-        ("DeletePolicyVersion", "POST", "/"),
-        ("DeleteRole", "POST", "/"),
-        ("DeleteRolePermissionsBoundary", "POST", "/"),
-        ("DeleteRolePolicy", "POST", "/"),
         ("DeleteSAMLProvider", "POST", "/"),
         ("DeleteSSHPublicKey", "POST", "/"),
         ("DeleteServerCertificate", "POST", "/"),
         ("DeleteServiceLinkedRole", "POST", "/"),
         ("DeleteServiceSpecificCredential", "POST", "/"),
         ("DeleteSigningCertificate", "POST", "/"),
-        ("DeleteUser", "POST", "/"),
-        ("DeleteUserPermissionsBoundary", "POST", "/"),
-        ("DeleteUserPolicy", "POST", "/"),
         ("DeleteVirtualMFADevice", "POST", "/"),
-        ("DetachGroupPolicy", "POST", "/"),
-        ("DetachRolePolicy", "POST", "/"),
-        ("DetachUserPolicy", "POST", "/"),
         ("DisableOrganizationsRootCredentialsManagement", "POST", "/"),
         ("DisableOrganizationsRootSessions", "POST", "/"),
         ("DisableOutboundWebIdentityFederation", "POST", "/"),
@@ -508,18 +5857,12 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("GetContextKeysForPrincipalPolicy", "POST", "/"),
         ("GetCredentialReport", "POST", "/"),
         ("GetDelegationRequest", "POST", "/"),
-        ("GetGroup", "POST", "/"),
-        ("GetGroupPolicy", "POST", "/"),
         ("GetHumanReadableSummary", "POST", "/"),
-        ("GetInstanceProfile", "POST", "/"),
         ("GetLoginProfile", "POST", "/"),
         ("GetMFADevice", "POST", "/"),
         ("GetOpenIDConnectProvider", "POST", "/"),
         ("GetOrganizationsAccessReport", "POST", "/"),
         ("GetOutboundWebIdentityFederationInfo", "POST", "/"),
-        ("GetPolicy", "POST", "/"),
-        ("GetPolicyVersion", "POST", "/"),
-        ("GetRolePolicy", "POST", "/"),
         ("GetRoleTemplateVersion", "POST", "/"),
         ("GetSAMLProvider", "POST", "/"),
         ("GetSSHPublicKey", "POST", "/"),
@@ -527,33 +5870,15 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("GetServiceLastAccessedDetails", "POST", "/"),
         ("GetServiceLastAccessedDetailsWithEntities", "POST", "/"),
         ("GetServiceLinkedRoleDeletionStatus", "POST", "/"),
-        ("GetUser", "POST", "/"),
-        ("GetUserPolicy", "POST", "/"),
         ("ListAccessKeys", "POST", "/"),
         ("ListAccountAliases", "POST", "/"),
-        ("ListAttachedGroupPolicies", "POST", "/"),
-        ("ListAttachedRolePolicies", "POST", "/"),
-        ("ListAttachedUserPolicies", "POST", "/"),
         ("ListDelegationRequests", "POST", "/"),
-        ("ListEntitiesForPolicy", "POST", "/"),
-        ("ListGroupPolicies", "POST", "/"),
-        ("ListGroups", "POST", "/"),
-        ("ListGroupsForUser", "POST", "/"),
-        ("ListInstanceProfileTags", "POST", "/"),
-        ("ListInstanceProfiles", "POST", "/"),
-        ("ListInstanceProfilesForRole", "POST", "/"),
         ("ListMFADeviceTags", "POST", "/"),
         ("ListMFADevices", "POST", "/"),
         ("ListOpenIDConnectProviderTags", "POST", "/"),
         ("ListOpenIDConnectProviders", "POST", "/"),
         ("ListOrganizationsFeatures", "POST", "/"),
-        ("ListPolicies", "POST", "/"),
         ("ListPoliciesGrantingServiceAccess", "POST", "/"),
-        ("ListPolicyTags", "POST", "/"),
-        ("ListPolicyVersions", "POST", "/"),
-        ("ListRolePolicies", "POST", "/"),
-        ("ListRoleTags", "POST", "/"),
-        ("ListRoles", "POST", "/"),
         ("ListSAMLProviderTags", "POST", "/"),
         ("ListSAMLProviders", "POST", "/"),
         ("ListSSHPublicKeys", "POST", "/"),
@@ -561,58 +5886,34 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("ListServerCertificates", "POST", "/"),
         ("ListServiceSpecificCredentials", "POST", "/"),
         ("ListSigningCertificates", "POST", "/"),
-        ("ListUserPolicies", "POST", "/"),
-        ("ListUserTags", "POST", "/"),
-        ("ListUsers", "POST", "/"),
         ("ListVirtualMFADevices", "POST", "/"),
         ("PutAccountProperties", "POST", "/"),
-        ("PutGroupPolicy", "POST", "/"),
-        ("PutRolePermissionsBoundary", "POST", "/"),
-        ("PutRolePolicy", "POST", "/"),
-        ("PutUserPermissionsBoundary", "POST", "/"),
-        ("PutUserPolicy", "POST", "/"),
         ("RejectDelegationRequest", "POST", "/"),
         ("RemoveClientIDFromOpenIDConnectProvider", "POST", "/"),
-        ("RemoveRoleFromInstanceProfile", "POST", "/"),
-        ("RemoveUserFromGroup", "POST", "/"),
         ("ResetServiceSpecificCredential", "POST", "/"),
         ("ResyncMFADevice", "POST", "/"),
         ("SendDelegationToken", "POST", "/"),
-        ("SetDefaultPolicyVersion", "POST", "/"),
         ("SetSecurityTokenServicePreferences", "POST", "/"),
         ("SimulateCustomPolicy", "POST", "/"),
         ("SimulatePrincipalPolicy", "POST", "/"),
-        ("TagInstanceProfile", "POST", "/"),
         ("TagMFADevice", "POST", "/"),
         ("TagOpenIDConnectProvider", "POST", "/"),
-        ("TagPolicy", "POST", "/"),
-        ("TagRole", "POST", "/"),
         ("TagSAMLProvider", "POST", "/"),
         ("TagServerCertificate", "POST", "/"),
-        ("TagUser", "POST", "/"),
-        ("UntagInstanceProfile", "POST", "/"),
         ("UntagMFADevice", "POST", "/"),
         ("UntagOpenIDConnectProvider", "POST", "/"),
-        ("UntagPolicy", "POST", "/"),
-        ("UntagRole", "POST", "/"),
         ("UntagSAMLProvider", "POST", "/"),
         ("UntagServerCertificate", "POST", "/"),
-        ("UntagUser", "POST", "/"),
         ("UpdateAccessKey", "POST", "/"),
         ("UpdateAccountPasswordPolicy", "POST", "/"),
-        ("UpdateAssumeRolePolicy", "POST", "/"),
         ("UpdateDelegationRequest", "POST", "/"),
-        ("UpdateGroup", "POST", "/"),
         ("UpdateLoginProfile", "POST", "/"),
         ("UpdateOpenIDConnectProviderThumbprint", "POST", "/"),
-        ("UpdateRole", "POST", "/"),
-        ("UpdateRoleDescription", "POST", "/"),
         ("UpdateSAMLProvider", "POST", "/"),
         ("UpdateSSHPublicKey", "POST", "/"),
         ("UpdateServerCertificate", "POST", "/"),
         ("UpdateServiceSpecificCredential", "POST", "/"),
         ("UpdateSigningCertificate", "POST", "/"),
-        ("UpdateUser", "POST", "/"),
         ("UploadSSHPublicKey", "POST", "/"),
         ("UploadServerCertificate", "POST", "/"),
         ("UploadSigningCertificate", "POST", "/"),
@@ -620,10 +5921,224 @@ pub static MODEL: ServiceModel = ServiceModel {
 };
 /// The operations that exist here.
 pub trait Iam: Send + Sync + 'static {
+    /// `AddRoleToInstanceProfile`
+    fn add_role_to_instance_profile(
+        &self,
+        ctx: &Context,
+        input: AddRoleToInstanceProfileInput,
+    ) -> impl Future<Output = Result<AddRoleToInstanceProfileOutput, Fault>> + Send;
+    /// `AddUserToGroup`
+    fn add_user_to_group(&self, ctx: &Context, input: AddUserToGroupInput) -> impl Future<Output = Result<AddUserToGroupOutput, Fault>> + Send;
+    /// `AttachGroupPolicy`
+    fn attach_group_policy(&self, ctx: &Context, input: AttachGroupPolicyInput) -> impl Future<Output = Result<AttachGroupPolicyOutput, Fault>> + Send;
+    /// `AttachRolePolicy`
+    fn attach_role_policy(&self, ctx: &Context, input: AttachRolePolicyInput) -> impl Future<Output = Result<AttachRolePolicyOutput, Fault>> + Send;
+    /// `AttachUserPolicy`
+    fn attach_user_policy(&self, ctx: &Context, input: AttachUserPolicyInput) -> impl Future<Output = Result<AttachUserPolicyOutput, Fault>> + Send;
+    /// `CreateGroup`
+    fn create_group(&self, ctx: &Context, input: CreateGroupInput) -> impl Future<Output = Result<CreateGroupOutput, Fault>> + Send;
+    /// `CreateInstanceProfile`
+    fn create_instance_profile(
+        &self,
+        ctx: &Context,
+        input: CreateInstanceProfileInput,
+    ) -> impl Future<Output = Result<CreateInstanceProfileOutput, Fault>> + Send;
+    /// `CreatePolicy`
+    fn create_policy(&self, ctx: &Context, input: CreatePolicyInput) -> impl Future<Output = Result<CreatePolicyOutput, Fault>> + Send;
+    /// `CreatePolicyVersion`
+    fn create_policy_version(&self, ctx: &Context, input: CreatePolicyVersionInput) -> impl Future<Output = Result<CreatePolicyVersionOutput, Fault>> + Send;
     /// `CreateRole`
     fn create_role(&self, ctx: &Context, input: CreateRoleInput) -> impl Future<Output = Result<CreateRoleOutput, Fault>> + Send;
+    /// `CreateUser`
+    fn create_user(&self, ctx: &Context, input: CreateUserInput) -> impl Future<Output = Result<CreateUserOutput, Fault>> + Send;
+    /// `DeleteGroup`
+    fn delete_group(&self, ctx: &Context, input: DeleteGroupInput) -> impl Future<Output = Result<DeleteGroupOutput, Fault>> + Send;
+    /// `DeleteGroupPolicy`
+    fn delete_group_policy(&self, ctx: &Context, input: DeleteGroupPolicyInput) -> impl Future<Output = Result<DeleteGroupPolicyOutput, Fault>> + Send;
+    /// `DeleteInstanceProfile`
+    fn delete_instance_profile(
+        &self,
+        ctx: &Context,
+        input: DeleteInstanceProfileInput,
+    ) -> impl Future<Output = Result<DeleteInstanceProfileOutput, Fault>> + Send;
+    /// `DeletePolicy`
+    fn delete_policy(&self, ctx: &Context, input: DeletePolicyInput) -> impl Future<Output = Result<DeletePolicyOutput, Fault>> + Send;
+    /// `DeletePolicyVersion`
+    fn delete_policy_version(&self, ctx: &Context, input: DeletePolicyVersionInput) -> impl Future<Output = Result<DeletePolicyVersionOutput, Fault>> + Send;
+    /// `DeleteRole`
+    fn delete_role(&self, ctx: &Context, input: DeleteRoleInput) -> impl Future<Output = Result<DeleteRoleOutput, Fault>> + Send;
+    /// `DeleteRolePermissionsBoundary`
+    fn delete_role_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: DeleteRolePermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<DeleteRolePermissionsBoundaryOutput, Fault>> + Send;
+    /// `DeleteRolePolicy`
+    fn delete_role_policy(&self, ctx: &Context, input: DeleteRolePolicyInput) -> impl Future<Output = Result<DeleteRolePolicyOutput, Fault>> + Send;
+    /// `DeleteUser`
+    fn delete_user(&self, ctx: &Context, input: DeleteUserInput) -> impl Future<Output = Result<DeleteUserOutput, Fault>> + Send;
+    /// `DeleteUserPermissionsBoundary`
+    fn delete_user_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: DeleteUserPermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<DeleteUserPermissionsBoundaryOutput, Fault>> + Send;
+    /// `DeleteUserPolicy`
+    fn delete_user_policy(&self, ctx: &Context, input: DeleteUserPolicyInput) -> impl Future<Output = Result<DeleteUserPolicyOutput, Fault>> + Send;
+    /// `DetachGroupPolicy`
+    fn detach_group_policy(&self, ctx: &Context, input: DetachGroupPolicyInput) -> impl Future<Output = Result<DetachGroupPolicyOutput, Fault>> + Send;
+    /// `DetachRolePolicy`
+    fn detach_role_policy(&self, ctx: &Context, input: DetachRolePolicyInput) -> impl Future<Output = Result<DetachRolePolicyOutput, Fault>> + Send;
+    /// `DetachUserPolicy`
+    fn detach_user_policy(&self, ctx: &Context, input: DetachUserPolicyInput) -> impl Future<Output = Result<DetachUserPolicyOutput, Fault>> + Send;
+    /// `GetGroup`
+    fn get_group(&self, ctx: &Context, input: GetGroupInput) -> impl Future<Output = Result<GetGroupOutput, Fault>> + Send;
+    /// `GetGroupPolicy`
+    fn get_group_policy(&self, ctx: &Context, input: GetGroupPolicyInput) -> impl Future<Output = Result<GetGroupPolicyOutput, Fault>> + Send;
+    /// `GetInstanceProfile`
+    fn get_instance_profile(&self, ctx: &Context, input: GetInstanceProfileInput) -> impl Future<Output = Result<GetInstanceProfileOutput, Fault>> + Send;
+    /// `GetPolicy`
+    fn get_policy(&self, ctx: &Context, input: GetPolicyInput) -> impl Future<Output = Result<GetPolicyOutput, Fault>> + Send;
+    /// `GetPolicyVersion`
+    fn get_policy_version(&self, ctx: &Context, input: GetPolicyVersionInput) -> impl Future<Output = Result<GetPolicyVersionOutput, Fault>> + Send;
     /// `GetRole`
     fn get_role(&self, ctx: &Context, input: GetRoleInput) -> impl Future<Output = Result<GetRoleOutput, Fault>> + Send;
+    /// `GetRolePolicy`
+    fn get_role_policy(&self, ctx: &Context, input: GetRolePolicyInput) -> impl Future<Output = Result<GetRolePolicyOutput, Fault>> + Send;
+    /// `GetUser`
+    fn get_user(&self, ctx: &Context, input: GetUserInput) -> impl Future<Output = Result<GetUserOutput, Fault>> + Send;
+    /// `GetUserPolicy`
+    fn get_user_policy(&self, ctx: &Context, input: GetUserPolicyInput) -> impl Future<Output = Result<GetUserPolicyOutput, Fault>> + Send;
+    /// `ListAttachedGroupPolicies`
+    fn list_attached_group_policies(
+        &self,
+        ctx: &Context,
+        input: ListAttachedGroupPoliciesInput,
+    ) -> impl Future<Output = Result<ListAttachedGroupPoliciesOutput, Fault>> + Send;
+    /// `ListAttachedRolePolicies`
+    fn list_attached_role_policies(
+        &self,
+        ctx: &Context,
+        input: ListAttachedRolePoliciesInput,
+    ) -> impl Future<Output = Result<ListAttachedRolePoliciesOutput, Fault>> + Send;
+    /// `ListAttachedUserPolicies`
+    fn list_attached_user_policies(
+        &self,
+        ctx: &Context,
+        input: ListAttachedUserPoliciesInput,
+    ) -> impl Future<Output = Result<ListAttachedUserPoliciesOutput, Fault>> + Send;
+    /// `ListEntitiesForPolicy`
+    fn list_entities_for_policy(
+        &self,
+        ctx: &Context,
+        input: ListEntitiesForPolicyInput,
+    ) -> impl Future<Output = Result<ListEntitiesForPolicyOutput, Fault>> + Send;
+    /// `ListGroupPolicies`
+    fn list_group_policies(&self, ctx: &Context, input: ListGroupPoliciesInput) -> impl Future<Output = Result<ListGroupPoliciesOutput, Fault>> + Send;
+    /// `ListGroups`
+    fn list_groups(&self, ctx: &Context, input: ListGroupsInput) -> impl Future<Output = Result<ListGroupsOutput, Fault>> + Send;
+    /// `ListGroupsForUser`
+    fn list_groups_for_user(&self, ctx: &Context, input: ListGroupsForUserInput) -> impl Future<Output = Result<ListGroupsForUserOutput, Fault>> + Send;
+    /// `ListInstanceProfileTags`
+    fn list_instance_profile_tags(
+        &self,
+        ctx: &Context,
+        input: ListInstanceProfileTagsInput,
+    ) -> impl Future<Output = Result<ListInstanceProfileTagsOutput, Fault>> + Send;
+    /// `ListInstanceProfiles`
+    fn list_instance_profiles(&self, ctx: &Context, input: ListInstanceProfilesInput)
+    -> impl Future<Output = Result<ListInstanceProfilesOutput, Fault>> + Send;
+    /// `ListInstanceProfilesForRole`
+    fn list_instance_profiles_for_role(
+        &self,
+        ctx: &Context,
+        input: ListInstanceProfilesForRoleInput,
+    ) -> impl Future<Output = Result<ListInstanceProfilesForRoleOutput, Fault>> + Send;
+    /// `ListPolicies`
+    fn list_policies(&self, ctx: &Context, input: ListPoliciesInput) -> impl Future<Output = Result<ListPoliciesOutput, Fault>> + Send;
+    /// `ListPolicyTags`
+    fn list_policy_tags(&self, ctx: &Context, input: ListPolicyTagsInput) -> impl Future<Output = Result<ListPolicyTagsOutput, Fault>> + Send;
+    /// `ListPolicyVersions`
+    fn list_policy_versions(&self, ctx: &Context, input: ListPolicyVersionsInput) -> impl Future<Output = Result<ListPolicyVersionsOutput, Fault>> + Send;
+    /// `ListRolePolicies`
+    fn list_role_policies(&self, ctx: &Context, input: ListRolePoliciesInput) -> impl Future<Output = Result<ListRolePoliciesOutput, Fault>> + Send;
+    /// `ListRoleTags`
+    fn list_role_tags(&self, ctx: &Context, input: ListRoleTagsInput) -> impl Future<Output = Result<ListRoleTagsOutput, Fault>> + Send;
+    /// `ListRoles`
+    fn list_roles(&self, ctx: &Context, input: ListRolesInput) -> impl Future<Output = Result<ListRolesOutput, Fault>> + Send;
+    /// `ListUserPolicies`
+    fn list_user_policies(&self, ctx: &Context, input: ListUserPoliciesInput) -> impl Future<Output = Result<ListUserPoliciesOutput, Fault>> + Send;
+    /// `ListUserTags`
+    fn list_user_tags(&self, ctx: &Context, input: ListUserTagsInput) -> impl Future<Output = Result<ListUserTagsOutput, Fault>> + Send;
+    /// `ListUsers`
+    fn list_users(&self, ctx: &Context, input: ListUsersInput) -> impl Future<Output = Result<ListUsersOutput, Fault>> + Send;
+    /// `PutGroupPolicy`
+    fn put_group_policy(&self, ctx: &Context, input: PutGroupPolicyInput) -> impl Future<Output = Result<PutGroupPolicyOutput, Fault>> + Send;
+    /// `PutRolePermissionsBoundary`
+    fn put_role_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: PutRolePermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<PutRolePermissionsBoundaryOutput, Fault>> + Send;
+    /// `PutRolePolicy`
+    fn put_role_policy(&self, ctx: &Context, input: PutRolePolicyInput) -> impl Future<Output = Result<PutRolePolicyOutput, Fault>> + Send;
+    /// `PutUserPermissionsBoundary`
+    fn put_user_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: PutUserPermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<PutUserPermissionsBoundaryOutput, Fault>> + Send;
+    /// `PutUserPolicy`
+    fn put_user_policy(&self, ctx: &Context, input: PutUserPolicyInput) -> impl Future<Output = Result<PutUserPolicyOutput, Fault>> + Send;
+    /// `RemoveRoleFromInstanceProfile`
+    fn remove_role_from_instance_profile(
+        &self,
+        ctx: &Context,
+        input: RemoveRoleFromInstanceProfileInput,
+    ) -> impl Future<Output = Result<RemoveRoleFromInstanceProfileOutput, Fault>> + Send;
+    /// `RemoveUserFromGroup`
+    fn remove_user_from_group(&self, ctx: &Context, input: RemoveUserFromGroupInput) -> impl Future<Output = Result<RemoveUserFromGroupOutput, Fault>> + Send;
+    /// `SetDefaultPolicyVersion`
+    fn set_default_policy_version(
+        &self,
+        ctx: &Context,
+        input: SetDefaultPolicyVersionInput,
+    ) -> impl Future<Output = Result<SetDefaultPolicyVersionOutput, Fault>> + Send;
+    /// `TagInstanceProfile`
+    fn tag_instance_profile(&self, ctx: &Context, input: TagInstanceProfileInput) -> impl Future<Output = Result<TagInstanceProfileOutput, Fault>> + Send;
+    /// `TagPolicy`
+    fn tag_policy(&self, ctx: &Context, input: TagPolicyInput) -> impl Future<Output = Result<TagPolicyOutput, Fault>> + Send;
+    /// `TagRole`
+    fn tag_role(&self, ctx: &Context, input: TagRoleInput) -> impl Future<Output = Result<TagRoleOutput, Fault>> + Send;
+    /// `TagUser`
+    fn tag_user(&self, ctx: &Context, input: TagUserInput) -> impl Future<Output = Result<TagUserOutput, Fault>> + Send;
+    /// `UntagInstanceProfile`
+    fn untag_instance_profile(&self, ctx: &Context, input: UntagInstanceProfileInput)
+    -> impl Future<Output = Result<UntagInstanceProfileOutput, Fault>> + Send;
+    /// `UntagPolicy`
+    fn untag_policy(&self, ctx: &Context, input: UntagPolicyInput) -> impl Future<Output = Result<UntagPolicyOutput, Fault>> + Send;
+    /// `UntagRole`
+    fn untag_role(&self, ctx: &Context, input: UntagRoleInput) -> impl Future<Output = Result<UntagRoleOutput, Fault>> + Send;
+    /// `UntagUser`
+    fn untag_user(&self, ctx: &Context, input: UntagUserInput) -> impl Future<Output = Result<UntagUserOutput, Fault>> + Send;
+    /// `UpdateAssumeRolePolicy`
+    fn update_assume_role_policy(
+        &self,
+        ctx: &Context,
+        input: UpdateAssumeRolePolicyInput,
+    ) -> impl Future<Output = Result<UpdateAssumeRolePolicyOutput, Fault>> + Send;
+    /// `UpdateGroup`
+    fn update_group(&self, ctx: &Context, input: UpdateGroupInput) -> impl Future<Output = Result<UpdateGroupOutput, Fault>> + Send;
+    /// `UpdateRole`
+    fn update_role(&self, ctx: &Context, input: UpdateRoleInput) -> impl Future<Output = Result<UpdateRoleOutput, Fault>> + Send;
+    /// `UpdateRoleDescription`
+    fn update_role_description(
+        &self,
+        ctx: &Context,
+        input: UpdateRoleDescriptionInput,
+    ) -> impl Future<Output = Result<UpdateRoleDescriptionOutput, Fault>> + Send;
+    /// `UpdateUser`
+    fn update_user(&self, ctx: &Context, input: UpdateUserInput) -> impl Future<Output = Result<UpdateUserOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -634,15 +6149,456 @@ impl<T: Iam> Handler for Api<T> {
     fn call<'a>(&'a self, operation: usize, ctx: &'a Context, r: &mut dyn Reader, a: &mut Audit) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AddRoleToInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.add_role_to_instance_profile(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
+                let input = decode::input::<AddUserToGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.add_user_to_group(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
+                let input = decode::input::<AttachGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.attach_group_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<AttachRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.attach_role_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
+                let input = decode::input::<AttachUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.attach_user_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
+                let input = decode::input::<CreateGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.create_group(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<CreateInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.create_instance_profile(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<CreatePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.create_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<CreatePolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.create_policy_version(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
                 let input = decode::input::<CreateRoleInput>(r, a)?;
                 Ok(Box::pin(
                     async move { self.0.create_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
                 ))
             }
-            1 => {
+            10 => {
+                let input = decode::input::<CreateUserInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.create_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            11 => {
+                let input = decode::input::<DeleteGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_group(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<DeleteGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_group_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<DeleteInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_instance_profile(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
+                let input = decode::input::<DeletePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
+                let input = decode::input::<DeletePolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_policy_version(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<DeleteRoleInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.delete_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            17 => {
+                let input = decode::input::<DeleteRolePermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_role_permissions_boundary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
+                let input = decode::input::<DeleteRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_role_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            19 => {
+                let input = decode::input::<DeleteUserInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.delete_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            20 => {
+                let input = decode::input::<DeleteUserPermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_user_permissions_boundary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
+                let input = decode::input::<DeleteUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.delete_user_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            22 => {
+                let input = decode::input::<DetachGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.detach_group_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<DetachRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.detach_role_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<DetachUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.detach_user_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
+                let input = decode::input::<GetGroupInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.get_group(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            26 => {
+                let input = decode::input::<GetGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.get_group_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
+                let input = decode::input::<GetInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.get_instance_profile(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            28 => {
+                let input = decode::input::<GetPolicyInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.get_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            29 => {
+                let input = decode::input::<GetPolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.get_policy_version(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            30 => {
                 let input = decode::input::<GetRoleInput>(r, a)?;
                 Ok(Box::pin(
                     async move { self.0.get_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            31 => {
+                let input = decode::input::<GetRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.get_role_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            32 => {
+                let input = decode::input::<GetUserInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.get_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            33 => {
+                let input = decode::input::<GetUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.get_user_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
+                let input = decode::input::<ListAttachedGroupPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_attached_group_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
+                let input = decode::input::<ListAttachedRolePoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_attached_role_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            36 => {
+                let input = decode::input::<ListAttachedUserPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_attached_user_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            37 => {
+                let input = decode::input::<ListEntitiesForPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_entities_for_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            38 => {
+                let input = decode::input::<ListGroupPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_group_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            39 => {
+                let input = decode::input::<ListGroupsInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.list_groups(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            40 => {
+                let input = decode::input::<ListGroupsForUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_groups_for_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            41 => {
+                let input = decode::input::<ListInstanceProfileTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_instance_profile_tags(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            42 => {
+                let input = decode::input::<ListInstanceProfilesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_instance_profiles(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            43 => {
+                let input = decode::input::<ListInstanceProfilesForRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_instance_profiles_for_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            44 => {
+                let input = decode::input::<ListPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            45 => {
+                let input = decode::input::<ListPolicyTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_policy_tags(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            46 => {
+                let input = decode::input::<ListPolicyVersionsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_policy_versions(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            47 => {
+                let input = decode::input::<ListRolePoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_role_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            48 => {
+                let input = decode::input::<ListRoleTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_role_tags(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
+                let input = decode::input::<ListRolesInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.list_roles(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            50 => {
+                let input = decode::input::<ListUserPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_user_policies(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            51 => {
+                let input = decode::input::<ListUserTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.list_user_tags(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
+                let input = decode::input::<ListUsersInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.list_users(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            53 => {
+                let input = decode::input::<PutGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.put_group_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            54 => {
+                let input = decode::input::<PutRolePermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.put_role_permissions_boundary(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            55 => {
+                let input = decode::input::<PutRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.put_role_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            56 => {
+                let input = decode::input::<PutUserPermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.put_user_permissions_boundary(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            57 => {
+                let input = decode::input::<PutUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.put_user_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            58 => {
+                let input = decode::input::<RemoveRoleFromInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .remove_role_from_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            59 => {
+                let input = decode::input::<RemoveUserFromGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.remove_user_from_group(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            60 => {
+                let input = decode::input::<SetDefaultPolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.set_default_policy_version(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            61 => {
+                let input = decode::input::<TagInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.tag_instance_profile(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            62 => {
+                let input = decode::input::<TagPolicyInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.tag_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            63 => {
+                let input = decode::input::<TagRoleInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.tag_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            64 => {
+                let input = decode::input::<TagUserInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.tag_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            65 => {
+                let input = decode::input::<UntagInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.untag_instance_profile(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            66 => {
+                let input = decode::input::<UntagPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.untag_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            67 => {
+                let input = decode::input::<UntagRoleInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.untag_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            68 => {
+                let input = decode::input::<UntagUserInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.untag_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            69 => {
+                let input = decode::input::<UpdateAssumeRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.update_assume_role_policy(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            70 => {
+                let input = decode::input::<UpdateGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.update_group(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            71 => {
+                let input = decode::input::<UpdateRoleInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.update_role(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
+                ))
+            }
+            72 => {
+                let input = decode::input::<UpdateRoleDescriptionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0.update_role_description(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            73 => {
+                let input = decode::input::<UpdateUserInput>(r, a)?;
+                Ok(Box::pin(
+                    async move { self.0.update_user(ctx, input).await.map(|o| Box::new(o) as Box<dyn Encode>) },
                 ))
             }
             _ => Err(DecodeError::Malformed("no such operation".into())),

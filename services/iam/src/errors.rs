@@ -7,9 +7,17 @@ use wire::Fault;
 pub fn concurrent_modification_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "ConcurrentModification", message)
 }
+/// `DeleteConflictException`, HTTP 409.
+pub fn delete_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(409, "DeleteConflict", message)
+}
 /// `EntityAlreadyExistsException`, HTTP 409.
 pub fn entity_already_exists_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "EntityAlreadyExists", message)
+}
+/// `EntityTemporarilyUnmodifiableException`, HTTP 409.
+pub fn entity_temporarily_unmodifiable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(409, "EntityTemporarilyUnmodifiable", message)
 }
 /// `InvalidInputException`, HTTP 400.
 pub fn invalid_input_exception(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -27,7 +35,15 @@ pub fn malformed_policy_document_exception(message: impl Into<Cow<'static, str>>
 pub fn no_such_entity_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(404, "NoSuchEntity", message)
 }
+/// `PolicyNotAttachableException`, HTTP 400.
+pub fn policy_not_attachable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PolicyNotAttachable", message)
+}
 /// `ServiceFailureException`, HTTP 500.
 pub fn service_failure_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "ServiceFailure", message)
+}
+/// `UnmodifiableEntityException`, HTTP 400.
+pub fn unmodifiable_entity_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "UnmodifiableEntity", message)
 }
