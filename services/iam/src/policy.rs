@@ -90,6 +90,24 @@ impl Policy {
         api::Policy { description: self.description.clone(), tags: shown(&self.tags), ..self.listed(uses) }
     }
 
+    /// With all its versions.
+    pub(crate) fn detail(&self, uses: Uses) -> ManagedPolicyDetail {
+        ManagedPolicyDetail {
+            policy_name: Some(self.name.clone()),
+            policy_id: Some(self.id.clone()),
+            arn: Some(self.arn.clone()),
+            path: Some(self.path.clone()),
+            default_version_id: Some(format!("v{}", self.default)),
+            attachment_count: Some(uses.attachments),
+            permissions_boundary_usage_count: Some(uses.boundaries),
+            is_attachable: Some(true),
+            description: self.description.clone(),
+            create_date: Some(Timestamp(self.created)),
+            update_date: Some(Timestamp(self.updated)),
+            policy_version_list: Some(self.versions.iter().rev().map(|v| self.version(v, true)).collect()),
+        }
+    }
+
     fn version(&self, version: &Version, with_document: bool) -> PolicyVersion {
         PolicyVersion {
             document: with_document.then(|| encoded(&version.document)),
@@ -113,6 +131,24 @@ fn aws_listed(policy: &Managed<'_>, uses: Uses) -> api::Policy {
         create_date: Some(policy.created()),
         update_date: Some(policy.updated()),
         ..api::Policy::default()
+    }
+}
+
+/// One of AWS's policies with its version.
+pub(crate) fn aws_detail(policy: &Managed<'_>, uses: Uses) -> ManagedPolicyDetail {
+    ManagedPolicyDetail {
+        policy_name: Some(policy.name.to_owned()),
+        policy_id: Some(policy.id()),
+        arn: Some(policy.arn.to_owned()),
+        path: Some(policy.path.to_owned()),
+        default_version_id: Some(policy.default_version_id.to_owned()),
+        attachment_count: Some(uses.attachments),
+        permissions_boundary_usage_count: Some(uses.boundaries),
+        is_attachable: Some(true),
+        description: None,
+        create_date: Some(policy.created()),
+        update_date: Some(policy.updated()),
+        policy_version_list: Some(vec![aws_version(policy, true)]),
     }
 }
 

@@ -6,10 +6,15 @@ use cloud::{Cloud, Context, Service};
 use store::{Scope, Table, Tx};
 use wire::Fault;
 
+use crate::access_key::AccessKey;
+use crate::account::Account;
 use crate::api;
+use crate::certificate::{ServerCertificateRow, Upload};
 use crate::group::Group;
 use crate::instance_profile::InstanceProfile;
+use crate::mfa::MfaDevice;
 use crate::policy::{Policy, Uses};
+use crate::provider::Provider;
 use crate::role::Role;
 use crate::user::User;
 
@@ -23,7 +28,15 @@ pub fn service(cloud: &Cloud) -> Service {
         policies: cloud.store.table("iam.policies"),
         uses: cloud.store.table("iam.policy_uses"),
         profiles: cloud.store.table("iam.instance_profiles"),
+        access_keys: cloud.store.table("iam.access_keys"),
+        accounts: cloud.store.table("iam.accounts"),
+        providers: cloud.store.table("iam.providers"),
+        mfa_devices: cloud.store.table("iam.mfa_devices"),
+        server_certificates: cloud.store.table("iam.server_certificates"),
+        uploads: cloud.store.table("iam.uploads"),
     });
+    cloud.ports.set_users(iam.clone());
+    cloud.ports.set_roles(iam.clone());
     Service::new(api::Api(iam))
 }
 
@@ -41,6 +54,16 @@ pub(crate) struct Iam {
     /// How often a policy is attached, AWS's own ones included; by account and ARN.
     pub(crate) uses: ByName<Uses>,
     pub(crate) profiles: ByName<InstanceProfile>,
+    /// By account and id.
+    pub(crate) access_keys: ByName<AccessKey>,
+    pub(crate) accounts: ByName<Account>,
+    /// By account and ARN.
+    pub(crate) providers: ByName<Provider>,
+    /// By account and serial number.
+    pub(crate) mfa_devices: ByName<MfaDevice>,
+    pub(crate) server_certificates: ByName<ServerCertificateRow>,
+    /// By account, the user's id, and id.
+    pub(crate) uploads: Table<(String, String, String), Upload>,
 }
 
 impl Iam {
@@ -140,4 +163,77 @@ operations! {
     tag_instance_profile: TagInstanceProfileInput => TagInstanceProfileOutput,
     untag_instance_profile: UntagInstanceProfileInput => UntagInstanceProfileOutput,
     list_instance_profile_tags: ListInstanceProfileTagsInput => ListInstanceProfileTagsOutput,
+    create_access_key: CreateAccessKeyInput => CreateAccessKeyOutput,
+    list_access_keys: ListAccessKeysInput => ListAccessKeysOutput,
+    update_access_key: UpdateAccessKeyInput => UpdateAccessKeyOutput,
+    delete_access_key: DeleteAccessKeyInput => DeleteAccessKeyOutput,
+    get_access_key_last_used: GetAccessKeyLastUsedInput => GetAccessKeyLastUsedOutput,
+    create_login_profile: CreateLoginProfileInput => CreateLoginProfileOutput,
+    get_login_profile: GetLoginProfileInput => GetLoginProfileOutput,
+    update_login_profile: UpdateLoginProfileInput => UpdateLoginProfileOutput,
+    delete_login_profile: DeleteLoginProfileInput => DeleteLoginProfileOutput,
+    change_password: ChangePasswordInput => ChangePasswordOutput,
+    create_virtual_mfa_device: CreateVirtualMFADeviceInput => CreateVirtualMFADeviceOutput,
+    delete_virtual_mfa_device: DeleteVirtualMFADeviceInput => DeleteVirtualMFADeviceOutput,
+    enable_mfa_device: EnableMFADeviceInput => EnableMFADeviceOutput,
+    deactivate_mfa_device: DeactivateMFADeviceInput => DeactivateMFADeviceOutput,
+    resync_mfa_device: ResyncMFADeviceInput => ResyncMFADeviceOutput,
+    get_mfa_device: GetMFADeviceInput => GetMFADeviceOutput,
+    list_mfa_devices: ListMFADevicesInput => ListMFADevicesOutput,
+    list_virtual_mfa_devices: ListVirtualMFADevicesInput => ListVirtualMFADevicesOutput,
+    tag_mfa_device: TagMFADeviceInput => TagMFADeviceOutput,
+    untag_mfa_device: UntagMFADeviceInput => UntagMFADeviceOutput,
+    list_mfa_device_tags: ListMFADeviceTagsInput => ListMFADeviceTagsOutput,
+    create_open_id_connect_provider: CreateOpenIDConnectProviderInput => CreateOpenIDConnectProviderOutput,
+    get_open_id_connect_provider: GetOpenIDConnectProviderInput => GetOpenIDConnectProviderOutput,
+    delete_open_id_connect_provider: DeleteOpenIDConnectProviderInput => DeleteOpenIDConnectProviderOutput,
+    list_open_id_connect_providers: ListOpenIDConnectProvidersInput => ListOpenIDConnectProvidersOutput,
+    update_open_id_connect_provider_thumbprint: UpdateOpenIDConnectProviderThumbprintInput => UpdateOpenIDConnectProviderThumbprintOutput,
+    add_client_id_to_open_id_connect_provider: AddClientIDToOpenIDConnectProviderInput => AddClientIDToOpenIDConnectProviderOutput,
+    remove_client_id_from_open_id_connect_provider: RemoveClientIDFromOpenIDConnectProviderInput => RemoveClientIDFromOpenIDConnectProviderOutput,
+    tag_open_id_connect_provider: TagOpenIDConnectProviderInput => TagOpenIDConnectProviderOutput,
+    untag_open_id_connect_provider: UntagOpenIDConnectProviderInput => UntagOpenIDConnectProviderOutput,
+    list_open_id_connect_provider_tags: ListOpenIDConnectProviderTagsInput => ListOpenIDConnectProviderTagsOutput,
+    create_saml_provider: CreateSAMLProviderInput => CreateSAMLProviderOutput,
+    get_saml_provider: GetSAMLProviderInput => GetSAMLProviderOutput,
+    update_saml_provider: UpdateSAMLProviderInput => UpdateSAMLProviderOutput,
+    delete_saml_provider: DeleteSAMLProviderInput => DeleteSAMLProviderOutput,
+    list_saml_providers: ListSAMLProvidersInput => ListSAMLProvidersOutput,
+    tag_saml_provider: TagSAMLProviderInput => TagSAMLProviderOutput,
+    untag_saml_provider: UntagSAMLProviderInput => UntagSAMLProviderOutput,
+    list_saml_provider_tags: ListSAMLProviderTagsInput => ListSAMLProviderTagsOutput,
+    create_account_alias: CreateAccountAliasInput => CreateAccountAliasOutput,
+    delete_account_alias: DeleteAccountAliasInput => DeleteAccountAliasOutput,
+    list_account_aliases: ListAccountAliasesInput => ListAccountAliasesOutput,
+    update_account_password_policy: UpdateAccountPasswordPolicyInput => UpdateAccountPasswordPolicyOutput,
+    get_account_password_policy: GetAccountPasswordPolicyInput => GetAccountPasswordPolicyOutput,
+    delete_account_password_policy: DeleteAccountPasswordPolicyInput => DeleteAccountPasswordPolicyOutput,
+    get_account_summary: GetAccountSummaryInput => GetAccountSummaryOutput,
+    get_account_authorization_details: GetAccountAuthorizationDetailsInput => GetAccountAuthorizationDetailsOutput,
+    generate_credential_report: GenerateCredentialReportInput => GenerateCredentialReportOutput,
+    get_credential_report: GetCredentialReportInput => GetCredentialReportOutput,
+    create_service_linked_role: CreateServiceLinkedRoleInput => CreateServiceLinkedRoleOutput,
+    delete_service_linked_role: DeleteServiceLinkedRoleInput => DeleteServiceLinkedRoleOutput,
+    get_service_linked_role_deletion_status: GetServiceLinkedRoleDeletionStatusInput => GetServiceLinkedRoleDeletionStatusOutput,
+    simulate_custom_policy: SimulateCustomPolicyInput => SimulateCustomPolicyOutput,
+    simulate_principal_policy: SimulatePrincipalPolicyInput => SimulatePrincipalPolicyOutput,
+    get_context_keys_for_custom_policy: GetContextKeysForCustomPolicyInput => GetContextKeysForCustomPolicyOutput,
+    get_context_keys_for_principal_policy: GetContextKeysForPrincipalPolicyInput => GetContextKeysForPrincipalPolicyOutput,
+    upload_server_certificate: UploadServerCertificateInput => UploadServerCertificateOutput,
+    get_server_certificate: GetServerCertificateInput => GetServerCertificateOutput,
+    update_server_certificate: UpdateServerCertificateInput => UpdateServerCertificateOutput,
+    delete_server_certificate: DeleteServerCertificateInput => DeleteServerCertificateOutput,
+    list_server_certificates: ListServerCertificatesInput => ListServerCertificatesOutput,
+    tag_server_certificate: TagServerCertificateInput => TagServerCertificateOutput,
+    untag_server_certificate: UntagServerCertificateInput => UntagServerCertificateOutput,
+    list_server_certificate_tags: ListServerCertificateTagsInput => ListServerCertificateTagsOutput,
+    upload_signing_certificate: UploadSigningCertificateInput => UploadSigningCertificateOutput,
+    update_signing_certificate: UpdateSigningCertificateInput => UpdateSigningCertificateOutput,
+    delete_signing_certificate: DeleteSigningCertificateInput => DeleteSigningCertificateOutput,
+    list_signing_certificates: ListSigningCertificatesInput => ListSigningCertificatesOutput,
+    upload_ssh_public_key: UploadSSHPublicKeyInput => UploadSSHPublicKeyOutput,
+    get_ssh_public_key: GetSSHPublicKeyInput => GetSSHPublicKeyOutput,
+    update_ssh_public_key: UpdateSSHPublicKeyInput => UpdateSSHPublicKeyOutput,
+    delete_ssh_public_key: DeleteSSHPublicKeyInput => DeleteSSHPublicKeyOutput,
+    list_ssh_public_keys: ListSSHPublicKeysInput => ListSSHPublicKeysOutput,
 }

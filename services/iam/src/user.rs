@@ -9,6 +9,7 @@ use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, *};
+use crate::certificate::UploadKind;
 use crate::entity::{Entity, Policies, boundary, key, missing, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
@@ -146,6 +147,14 @@ impl Iam {
             if !user.access_keys.is_empty() {
                 return conflict("delete access keys");
             }
+            for (kind, what) in [(UploadKind::Signing, "delete signing certificates"), (UploadKind::Ssh, "delete SSH public keys")] {
+                if !self.uploads_of(&ctx.account, &user, kind)?.is_empty() {
+                    return conflict(what);
+                }
+            }
+            if !self.devices_of(&ctx.account, &user.name)?.is_empty() {
+                return conflict("delete MFA device");
+            }
             Iam::check_bare(&user)?;
             if let Some(arn) = &user.policies.boundary {
                 self.count(tx, &ctx.account, arn, |uses| uses.boundaries -= 1)?;
@@ -183,6 +192,11 @@ impl Iam {
             user.path = path.unwrap_or(user.path);
             user.arn = Arn::new("iam", "", account, format!("user{}{}", user.path, user.name)).to_string();
             tx.delete(&self.users, &(account, &old));
+            self.rename_keys(tx, account, &user)?;
+            for mut device in self.devices_of(account, &old)? {
+                device.user = Some(user.name.clone());
+                tx.put(&self.mfa_devices, &(account, &key(&device.serial)), &device)?;
+            }
             Ok(tx.put(&self.users, &(account, &key(&user.name)), &user)?)
         })
         .await?;
