@@ -19,6 +19,327 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `AccessKey`
+#[derive(Clone, Debug, Default)]
+pub struct AccessKey {
+    pub user_name: String,
+    pub access_key_id: String,
+    pub status: String,
+    pub secret_access_key: String,
+    pub create_date: Option<Timestamp>,
+}
+impl Encode for AccessKey {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCESS_KEY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCESS_KEY);
+        {
+            let v = &self.user_name;
+            w.member(&S_ACCESS_KEY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.access_key_id;
+            w.member(&S_ACCESS_KEY.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_ACCESS_KEY.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.secret_access_key;
+            w.member(&S_ACCESS_KEY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_ACCESS_KEY.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AccessKeyLastUsed`
+#[derive(Clone, Debug, Default)]
+pub struct AccessKeyLastUsed {
+    pub last_used_date: Option<Timestamp>,
+    pub service_name: String,
+    pub region: String,
+}
+impl Encode for AccessKeyLastUsed {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCESS_KEY_LAST_USED
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCESS_KEY_LAST_USED);
+        if let Some(v) = &self.last_used_date {
+            w.member(&S_ACCESS_KEY_LAST_USED.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.service_name;
+            w.member(&S_ACCESS_KEY_LAST_USED.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.region;
+            w.member(&S_ACCESS_KEY_LAST_USED.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AccessKeyMetadata`
+#[derive(Clone, Debug, Default)]
+pub struct AccessKeyMetadata {
+    pub user_name: Option<String>,
+    pub access_key_id: Option<String>,
+    pub status: Option<String>,
+    pub create_date: Option<Timestamp>,
+}
+impl Encode for AccessKeyMetadata {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCESS_KEY_METADATA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCESS_KEY_METADATA);
+        if let Some(v) = &self.user_name {
+            w.member(&S_ACCESS_KEY_METADATA.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.access_key_id {
+            w.member(&S_ACCESS_KEY_METADATA.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_ACCESS_KEY_METADATA.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_ACCESS_KEY_METADATA.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AddClientIDToOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddClientIDToOpenIDConnectProviderInput {
+    pub open_id_connect_provider_arn: String,
+    pub client_id: String,
+}
+impl Decode for AddClientIDToOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        let mut client_id = None;
+        r.structure(
+            &S_ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => client_id = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if client_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(open_id_connect_provider_arn), Some(client_id)) =
+            (open_id_connect_provider_arn, client_id)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddClientIDToOpenIDConnectProviderInput {
+            open_id_connect_provider_arn,
+            client_id,
+        })
+    }
+}
+/// `AddRoleToInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddRoleToInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub role_name: String,
+}
+impl Decode for AddRoleToInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut role_name = None;
+        r.structure(&S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => role_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if role_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(role_name)) = (instance_profile_name, role_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddRoleToInstanceProfileInput {
+            instance_profile_name,
+            role_name,
+        })
+    }
+}
+/// `AddUserToGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddUserToGroupInput {
+    pub group_name: String,
+    pub user_name: String,
+}
+impl Decode for AddUserToGroupInput {
+    const SCHEMA: &'static Schema = &S_ADD_USER_TO_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_USER_TO_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut user_name = None;
+        r.structure(&S_ADD_USER_TO_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if user_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(user_name)) = (group_name, user_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddUserToGroupInput {
+            group_name,
+            user_name,
+        })
+    }
+}
+/// `AttachGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AttachGroupPolicyInput {
+    pub group_name: String,
+    pub policy_arn: String,
+}
+impl Decode for AttachGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_ATTACH_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ATTACH_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_ATTACH_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_arn)) = (group_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AttachGroupPolicyInput {
+            group_name,
+            policy_arn,
+        })
+    }
+}
+/// `AttachRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AttachRolePolicyInput {
+    pub role_name: String,
+    pub policy_arn: String,
+}
+impl Decode for AttachRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_ATTACH_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ATTACH_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_ATTACH_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_arn)) = (role_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AttachRolePolicyInput {
+            role_name,
+            policy_arn,
+        })
+    }
+}
+/// `AttachUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AttachUserPolicyInput {
+    pub user_name: String,
+    pub policy_arn: String,
+}
+impl Decode for AttachUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_ATTACH_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ATTACH_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_ATTACH_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_arn)) = (user_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AttachUserPolicyInput {
+            user_name,
+            policy_arn,
+        })
+    }
+}
 /// `AttachedPermissionsBoundary`
 #[derive(Clone, Debug, Default)]
 pub struct AttachedPermissionsBoundary {
@@ -38,6 +359,503 @@ impl Encode for AttachedPermissionsBoundary {
         if let Some(v) = &self.permissions_boundary_arn {
             w.member(&S_ATTACHED_PERMISSIONS_BOUNDARY.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AttachedPolicy`
+#[derive(Clone, Debug, Default)]
+pub struct AttachedPolicy {
+    pub policy_name: Option<String>,
+    pub policy_arn: Option<String>,
+}
+impl Encode for AttachedPolicy {
+    fn schema(&self) -> &'static Schema {
+        &S_ATTACHED_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ATTACHED_POLICY);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_ATTACHED_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_arn {
+            w.member(&S_ATTACHED_POLICY.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ChangePasswordRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ChangePasswordInput {
+    pub old_password: String,
+    pub new_password: String,
+}
+impl Decode for ChangePasswordInput {
+    const SCHEMA: &'static Schema = &S_CHANGE_PASSWORD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CHANGE_PASSWORD_REQUEST.members;
+        let mut old_password = None;
+        let mut new_password = None;
+        r.structure(&S_CHANGE_PASSWORD_REQUEST, &mut |r, i| {
+            match i {
+                0 => old_password = Some(Read::read(r, a, &m[0])?),
+                1 => new_password = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if old_password.is_none() {
+            a.missing(&m[0]);
+        }
+        if new_password.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(old_password), Some(new_password)) = (old_password, new_password) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ChangePasswordInput {
+            old_password,
+            new_password,
+        })
+    }
+}
+/// `ContextEntry`
+#[derive(Clone, Debug, Default)]
+pub struct ContextEntry {
+    pub context_key_name: Option<String>,
+    pub context_key_values: Option<Vec<String>>,
+    pub context_key_type: Option<String>,
+}
+impl Decode for ContextEntry {
+    const SCHEMA: &'static Schema = &S_CONTEXT_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CONTEXT_ENTRY.members;
+        let mut context_key_name = None;
+        let mut context_key_values = None;
+        let mut context_key_type = None;
+        r.structure(&S_CONTEXT_ENTRY, &mut |r, i| {
+            match i {
+                0 => context_key_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut context_key_values, <String as Read>::read)?,
+                2 => context_key_type = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ContextEntry {
+            context_key_name,
+            context_key_values,
+            context_key_type,
+        })
+    }
+}
+/// `CreateAccessKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateAccessKeyInput {
+    pub user_name: Option<String>,
+}
+impl Decode for CreateAccessKeyInput {
+    const SCHEMA: &'static Schema = &S_CREATE_ACCESS_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_ACCESS_KEY_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_CREATE_ACCESS_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CreateAccessKeyInput { user_name })
+    }
+}
+/// `CreateAccessKeyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateAccessKeyOutput {
+    pub access_key: AccessKey,
+}
+impl Encode for CreateAccessKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_ACCESS_KEY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_ACCESS_KEY_RESPONSE);
+        {
+            let v = &self.access_key;
+            w.member(&S_CREATE_ACCESS_KEY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateAccountAliasRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateAccountAliasInput {
+    pub account_alias: String,
+}
+impl Decode for CreateAccountAliasInput {
+    const SCHEMA: &'static Schema = &S_CREATE_ACCOUNT_ALIAS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_ACCOUNT_ALIAS_REQUEST.members;
+        let mut account_alias = None;
+        r.structure(&S_CREATE_ACCOUNT_ALIAS_REQUEST, &mut |r, i| {
+            match i {
+                0 => account_alias = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if account_alias.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(account_alias),) = (account_alias,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateAccountAliasInput { account_alias })
+    }
+}
+/// `CreateGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGroupInput {
+    pub path: Option<String>,
+    pub group_name: String,
+}
+impl Decode for CreateGroupInput {
+    const SCHEMA: &'static Schema = &S_CREATE_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_GROUP_REQUEST.members;
+        let mut path = None;
+        let mut group_name = None;
+        r.structure(&S_CREATE_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => path = Some(Read::read(r, a, &m[0])?),
+                1 => group_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateGroupInput { path, group_name })
+    }
+}
+/// `CreateGroupResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGroupOutput {
+    pub group: Group,
+}
+impl Encode for CreateGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_GROUP_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_GROUP_RESPONSE);
+        {
+            let v = &self.group;
+            w.member(&S_CREATE_GROUP_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub path: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreateInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_CREATE_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut path = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => path = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateInstanceProfileInput {
+            instance_profile_name,
+            path,
+            tags,
+        })
+    }
+}
+/// `CreateInstanceProfileResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateInstanceProfileOutput {
+    pub instance_profile: InstanceProfile,
+}
+impl Encode for CreateInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_INSTANCE_PROFILE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_INSTANCE_PROFILE_RESPONSE);
+        {
+            let v = &self.instance_profile;
+            w.member(&S_CREATE_INSTANCE_PROFILE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateLoginProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateLoginProfileInput {
+    pub user_name: Option<String>,
+    pub password: Option<String>,
+    pub password_reset_required: Option<bool>,
+}
+impl Decode for CreateLoginProfileInput {
+    const SCHEMA: &'static Schema = &S_CREATE_LOGIN_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_LOGIN_PROFILE_REQUEST.members;
+        let mut user_name = None;
+        let mut password = None;
+        let mut password_reset_required = None;
+        r.structure(&S_CREATE_LOGIN_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => password = Some(Read::read(r, a, &m[1])?),
+                2 => password_reset_required = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CreateLoginProfileInput {
+            user_name,
+            password,
+            password_reset_required,
+        })
+    }
+}
+/// `CreateLoginProfileResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateLoginProfileOutput {
+    pub login_profile: LoginProfile,
+}
+impl Encode for CreateLoginProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_LOGIN_PROFILE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_LOGIN_PROFILE_RESPONSE);
+        {
+            let v = &self.login_profile;
+            w.member(&S_CREATE_LOGIN_PROFILE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateOpenIDConnectProviderInput {
+    pub url: String,
+    pub client_id_list: Option<Vec<String>>,
+    pub thumbprint_list: Option<Vec<String>>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreateOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_CREATE_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut url = None;
+        let mut client_id_list = None;
+        let mut thumbprint_list = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_OPEN_ID_CONNECT_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => url = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut client_id_list, <String as Read>::read)?,
+                2 => decode::list(r, a, &m[2], &mut thumbprint_list, <String as Read>::read)?,
+                3 => decode::list(r, a, &m[3], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if url.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(url),) = (url,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateOpenIDConnectProviderInput {
+            url,
+            client_id_list,
+            thumbprint_list,
+            tags,
+        })
+    }
+}
+/// `CreateOpenIDConnectProviderResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateOpenIDConnectProviderOutput {
+    pub open_id_connect_provider_arn: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for CreateOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE);
+        if let Some(v) = &self.open_id_connect_provider_arn {
+            w.member(&S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `CreatePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyInput {
+    pub policy_name: String,
+    pub path: Option<String>,
+    pub policy_document: String,
+    pub description: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreatePolicyInput {
+    const SCHEMA: &'static Schema = &S_CREATE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_POLICY_REQUEST.members;
+        let mut policy_name = None;
+        let mut path = None;
+        let mut policy_document = None;
+        let mut description = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => path = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                3 => description = Some(Read::read(r, a, &m[3])?),
+                4 => decode::list(r, a, &m[4], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(policy_name), Some(policy_document)) = (policy_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePolicyInput {
+            policy_name,
+            path,
+            policy_document,
+            description,
+            tags,
+        })
+    }
+}
+/// `CreatePolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyOutput {
+    pub policy: Option<Policy>,
+}
+impl Encode for CreatePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_CREATE_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreatePolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyVersionInput {
+    pub policy_arn: String,
+    pub policy_document: String,
+    pub set_as_default: Option<bool>,
+}
+impl Decode for CreatePolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_CREATE_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut policy_document = None;
+        let mut set_as_default = None;
+        r.structure(&S_CREATE_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                2 => set_as_default = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(policy_document)) = (policy_arn, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePolicyVersionInput {
+            policy_arn,
+            policy_document,
+            set_as_default,
+        })
+    }
+}
+/// `CreatePolicyVersionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePolicyVersionOutput {
+    pub policy_version: Option<PolicyVersion>,
+}
+impl Encode for CreatePolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_POLICY_VERSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_POLICY_VERSION_RESPONSE);
+        if let Some(v) = &self.policy_version {
+            w.member(&S_CREATE_POLICY_VERSION_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -118,6 +936,2044 @@ impl Encode for CreateRoleOutput {
         w.end_structure();
     }
 }
+/// `CreateSAMLProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateSAMLProviderInput {
+    pub saml_metadata_document: String,
+    pub name: String,
+    pub tags: Option<Vec<Tag>>,
+    pub assertion_encryption_mode: Option<String>,
+    pub add_private_key: Option<String>,
+}
+impl Decode for CreateSAMLProviderInput {
+    const SCHEMA: &'static Schema = &S_CREATE_SAML_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_SAML_PROVIDER_REQUEST.members;
+        let mut saml_metadata_document = None;
+        let mut name = None;
+        let mut tags = None;
+        let mut assertion_encryption_mode = None;
+        let mut add_private_key = None;
+        r.structure(&S_CREATE_SAML_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_metadata_document = Some(Read::read(r, a, &m[0])?),
+                1 => name = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut tags, decode::nested::<Tag>)?,
+                3 => assertion_encryption_mode = Some(Read::read(r, a, &m[3])?),
+                4 => add_private_key = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_metadata_document.is_none() {
+            a.missing(&m[0]);
+        }
+        if name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(saml_metadata_document), Some(name)) = (saml_metadata_document, name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateSAMLProviderInput {
+            saml_metadata_document,
+            name,
+            tags,
+            assertion_encryption_mode,
+            add_private_key,
+        })
+    }
+}
+/// `CreateSAMLProviderResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateSAMLProviderOutput {
+    pub saml_provider_arn: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for CreateSAMLProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_SAML_PROVIDER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_SAML_PROVIDER_RESPONSE);
+        if let Some(v) = &self.saml_provider_arn {
+            w.member(&S_CREATE_SAML_PROVIDER_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_CREATE_SAML_PROVIDER_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_CREATE_SAML_PROVIDER_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `CreateServiceLinkedRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateServiceLinkedRoleInput {
+    pub aws_service_name: String,
+    pub description: Option<String>,
+    pub custom_suffix: Option<String>,
+}
+impl Decode for CreateServiceLinkedRoleInput {
+    const SCHEMA: &'static Schema = &S_CREATE_SERVICE_LINKED_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_SERVICE_LINKED_ROLE_REQUEST.members;
+        let mut aws_service_name = None;
+        let mut description = None;
+        let mut custom_suffix = None;
+        r.structure(&S_CREATE_SERVICE_LINKED_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => aws_service_name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => custom_suffix = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if aws_service_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(aws_service_name),) = (aws_service_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateServiceLinkedRoleInput {
+            aws_service_name,
+            description,
+            custom_suffix,
+        })
+    }
+}
+/// `CreateServiceLinkedRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateServiceLinkedRoleOutput {
+    pub role: Option<Role>,
+}
+impl Encode for CreateServiceLinkedRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_SERVICE_LINKED_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_SERVICE_LINKED_ROLE_RESPONSE);
+        if let Some(v) = &self.role {
+            w.member(&S_CREATE_SERVICE_LINKED_ROLE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateUserInput {
+    pub path: Option<String>,
+    pub user_name: String,
+    pub permissions_boundary: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreateUserInput {
+    const SCHEMA: &'static Schema = &S_CREATE_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_USER_REQUEST.members;
+        let mut path = None;
+        let mut user_name = None;
+        let mut permissions_boundary = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => path = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                2 => permissions_boundary = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(r, a, &m[3], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateUserInput {
+            path,
+            user_name,
+            permissions_boundary,
+            tags,
+        })
+    }
+}
+/// `CreateUserResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateUserOutput {
+    pub user: Option<User>,
+}
+impl Encode for CreateUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_USER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_USER_RESPONSE);
+        if let Some(v) = &self.user {
+            w.member(&S_CREATE_USER_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateVirtualMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateVirtualMFADeviceInput {
+    pub path: Option<String>,
+    pub virtual_mfa_device_name: String,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for CreateVirtualMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_CREATE_VIRTUAL_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_VIRTUAL_MFA_DEVICE_REQUEST.members;
+        let mut path = None;
+        let mut virtual_mfa_device_name = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_VIRTUAL_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => path = Some(Read::read(r, a, &m[0])?),
+                1 => virtual_mfa_device_name = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if virtual_mfa_device_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(virtual_mfa_device_name),) = (virtual_mfa_device_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateVirtualMFADeviceInput {
+            path,
+            virtual_mfa_device_name,
+            tags,
+        })
+    }
+}
+/// `CreateVirtualMFADeviceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateVirtualMFADeviceOutput {
+    pub virtual_mfa_device: VirtualMFADevice,
+}
+impl Encode for CreateVirtualMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_VIRTUAL_MFA_DEVICE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_VIRTUAL_MFA_DEVICE_RESPONSE);
+        {
+            let v = &self.virtual_mfa_device;
+            w.member(&S_CREATE_VIRTUAL_MFA_DEVICE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeactivateMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeactivateMFADeviceInput {
+    pub user_name: Option<String>,
+    pub serial_number: String,
+}
+impl Decode for DeactivateMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_DEACTIVATE_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DEACTIVATE_MFA_DEVICE_REQUEST.members;
+        let mut user_name = None;
+        let mut serial_number = None;
+        r.structure(&S_DEACTIVATE_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => serial_number = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if serial_number.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(serial_number),) = (serial_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeactivateMFADeviceInput {
+            user_name,
+            serial_number,
+        })
+    }
+}
+/// `DeleteAccessKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccessKeyInput {
+    pub user_name: Option<String>,
+    pub access_key_id: String,
+}
+impl Decode for DeleteAccessKeyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ACCESS_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ACCESS_KEY_REQUEST.members;
+        let mut user_name = None;
+        let mut access_key_id = None;
+        r.structure(&S_DELETE_ACCESS_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => access_key_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if access_key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(access_key_id),) = (access_key_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteAccessKeyInput {
+            user_name,
+            access_key_id,
+        })
+    }
+}
+/// `DeleteAccountAliasRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccountAliasInput {
+    pub account_alias: String,
+}
+impl Decode for DeleteAccountAliasInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ACCOUNT_ALIAS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ACCOUNT_ALIAS_REQUEST.members;
+        let mut account_alias = None;
+        r.structure(&S_DELETE_ACCOUNT_ALIAS_REQUEST, &mut |r, i| {
+            match i {
+                0 => account_alias = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if account_alias.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(account_alias),) = (account_alias,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteAccountAliasInput { account_alias })
+    }
+}
+/// `DeleteGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupPolicyInput {
+    pub group_name: String,
+    pub policy_name: String,
+}
+impl Decode for DeleteGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_name = None;
+        r.structure(&S_DELETE_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_name)) = (group_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteGroupPolicyInput {
+            group_name,
+            policy_name,
+        })
+    }
+}
+/// `DeleteGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupInput {
+    pub group_name: String,
+}
+impl Decode for DeleteGroupInput {
+    const SCHEMA: &'static Schema = &S_DELETE_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_GROUP_REQUEST.members;
+        let mut group_name = None;
+        r.structure(&S_DELETE_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteGroupInput { group_name })
+    }
+}
+/// `DeleteInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteInstanceProfileInput {
+    pub instance_profile_name: String,
+}
+impl Decode for DeleteInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_DELETE_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        r.structure(&S_DELETE_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteInstanceProfileInput {
+            instance_profile_name,
+        })
+    }
+}
+/// `DeleteLoginProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLoginProfileInput {
+    pub user_name: Option<String>,
+}
+impl Decode for DeleteLoginProfileInput {
+    const SCHEMA: &'static Schema = &S_DELETE_LOGIN_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_LOGIN_PROFILE_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_DELETE_LOGIN_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DeleteLoginProfileInput { user_name })
+    }
+}
+/// `DeleteOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOpenIDConnectProviderInput {
+    pub open_id_connect_provider_arn: String,
+}
+impl Decode for DeleteOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_DELETE_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        r.structure(&S_DELETE_OPEN_ID_CONNECT_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(open_id_connect_provider_arn),) = (open_id_connect_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteOpenIDConnectProviderInput {
+            open_id_connect_provider_arn,
+        })
+    }
+}
+/// `DeletePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyInput {
+    pub policy_arn: String,
+}
+impl Decode for DeletePolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        r.structure(&S_DELETE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePolicyInput { policy_arn })
+    }
+}
+/// `DeletePolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyVersionInput {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+impl Decode for DeletePolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_DELETE_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut version_id = None;
+        r.structure(&S_DELETE_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(version_id)) = (policy_arn, version_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePolicyVersionInput {
+            policy_arn,
+            version_id,
+        })
+    }
+}
+/// `DeleteRolePermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePermissionsBoundaryInput {
+    pub role_name: String,
+}
+impl Decode for DeleteRolePermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut role_name = None;
+        r.structure(&S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRolePermissionsBoundaryInput { role_name })
+    }
+}
+/// `DeleteRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePolicyInput {
+    pub role_name: String,
+    pub policy_name: String,
+}
+impl Decode for DeleteRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_name = None;
+        r.structure(&S_DELETE_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_name)) = (role_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRolePolicyInput {
+            role_name,
+            policy_name,
+        })
+    }
+}
+/// `DeleteRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRoleInput {
+    pub role_name: String,
+}
+impl Decode for DeleteRoleInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ROLE_REQUEST.members;
+        let mut role_name = None;
+        r.structure(&S_DELETE_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRoleInput { role_name })
+    }
+}
+/// `DeleteSAMLProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSAMLProviderInput {
+    pub saml_provider_arn: String,
+}
+impl Decode for DeleteSAMLProviderInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SAML_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SAML_PROVIDER_REQUEST.members;
+        let mut saml_provider_arn = None;
+        r.structure(&S_DELETE_SAML_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_provider_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(saml_provider_arn),) = (saml_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteSAMLProviderInput { saml_provider_arn })
+    }
+}
+/// `DeleteSSHPublicKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSSHPublicKeyInput {
+    pub user_name: String,
+    pub ssh_public_key_id: String,
+}
+impl Decode for DeleteSSHPublicKeyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SSH_PUBLIC_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SSH_PUBLIC_KEY_REQUEST.members;
+        let mut user_name = None;
+        let mut ssh_public_key_id = None;
+        r.structure(&S_DELETE_SSH_PUBLIC_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => ssh_public_key_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if ssh_public_key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(ssh_public_key_id)) = (user_name, ssh_public_key_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteSSHPublicKeyInput {
+            user_name,
+            ssh_public_key_id,
+        })
+    }
+}
+/// `DeleteServerCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteServerCertificateInput {
+    pub server_certificate_name: String,
+}
+impl Decode for DeleteServerCertificateInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SERVER_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SERVER_CERTIFICATE_REQUEST.members;
+        let mut server_certificate_name = None;
+        r.structure(&S_DELETE_SERVER_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => server_certificate_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(server_certificate_name),) = (server_certificate_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteServerCertificateInput {
+            server_certificate_name,
+        })
+    }
+}
+/// `DeleteServiceLinkedRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteServiceLinkedRoleInput {
+    pub role_name: String,
+}
+impl Decode for DeleteServiceLinkedRoleInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SERVICE_LINKED_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SERVICE_LINKED_ROLE_REQUEST.members;
+        let mut role_name = None;
+        r.structure(&S_DELETE_SERVICE_LINKED_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteServiceLinkedRoleInput { role_name })
+    }
+}
+/// `DeleteServiceLinkedRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteServiceLinkedRoleOutput {
+    pub deletion_task_id: String,
+}
+impl Encode for DeleteServiceLinkedRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_SERVICE_LINKED_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_SERVICE_LINKED_ROLE_RESPONSE);
+        {
+            let v = &self.deletion_task_id;
+            w.member(&S_DELETE_SERVICE_LINKED_ROLE_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteSigningCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSigningCertificateInput {
+    pub user_name: Option<String>,
+    pub certificate_id: String,
+}
+impl Decode for DeleteSigningCertificateInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SIGNING_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SIGNING_CERTIFICATE_REQUEST.members;
+        let mut user_name = None;
+        let mut certificate_id = None;
+        r.structure(&S_DELETE_SIGNING_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => certificate_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if certificate_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(certificate_id),) = (certificate_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteSigningCertificateInput {
+            user_name,
+            certificate_id,
+        })
+    }
+}
+/// `DeleteUserPermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPermissionsBoundaryInput {
+    pub user_name: String,
+}
+impl Decode for DeleteUserPermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteUserPermissionsBoundaryInput { user_name })
+    }
+}
+/// `DeleteUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPolicyInput {
+    pub user_name: String,
+    pub policy_name: String,
+}
+impl Decode for DeleteUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_name = None;
+        r.structure(&S_DELETE_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_name)) = (user_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteUserPolicyInput {
+            user_name,
+            policy_name,
+        })
+    }
+}
+/// `DeleteUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserInput {
+    pub user_name: String,
+}
+impl Decode for DeleteUserInput {
+    const SCHEMA: &'static Schema = &S_DELETE_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_USER_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_DELETE_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteUserInput { user_name })
+    }
+}
+/// `DeleteVirtualMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteVirtualMFADeviceInput {
+    pub serial_number: String,
+}
+impl Decode for DeleteVirtualMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_DELETE_VIRTUAL_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_VIRTUAL_MFA_DEVICE_REQUEST.members;
+        let mut serial_number = None;
+        r.structure(&S_DELETE_VIRTUAL_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => serial_number = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if serial_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(serial_number),) = (serial_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteVirtualMFADeviceInput { serial_number })
+    }
+}
+/// `DeletionTaskFailureReasonType`
+#[derive(Clone, Debug, Default)]
+pub struct DeletionTaskFailureReasonType {
+    pub reason: Option<String>,
+    pub role_usage_list: Option<Vec<RoleUsageType>>,
+}
+impl Encode for DeletionTaskFailureReasonType {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETION_TASK_FAILURE_REASON_TYPE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETION_TASK_FAILURE_REASON_TYPE);
+        if let Some(v) = &self.reason {
+            w.member(&S_DELETION_TASK_FAILURE_REASON_TYPE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_usage_list {
+            w.member(&S_DELETION_TASK_FAILURE_REASON_TYPE.members[1]);
+            encode::list(
+                w,
+                S_DELETION_TASK_FAILURE_REASON_TYPE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `DetachGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DetachGroupPolicyInput {
+    pub group_name: String,
+    pub policy_arn: String,
+}
+impl Decode for DetachGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_DETACH_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DETACH_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_DETACH_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_arn)) = (group_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DetachGroupPolicyInput {
+            group_name,
+            policy_arn,
+        })
+    }
+}
+/// `DetachRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DetachRolePolicyInput {
+    pub role_name: String,
+    pub policy_arn: String,
+}
+impl Decode for DetachRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_DETACH_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DETACH_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_DETACH_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_arn)) = (role_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DetachRolePolicyInput {
+            role_name,
+            policy_arn,
+        })
+    }
+}
+/// `DetachUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DetachUserPolicyInput {
+    pub user_name: String,
+    pub policy_arn: String,
+}
+impl Decode for DetachUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_DETACH_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DETACH_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_arn = None;
+        r.structure(&S_DETACH_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_arn)) = (user_name, policy_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DetachUserPolicyInput {
+            user_name,
+            policy_arn,
+        })
+    }
+}
+/// `EnableMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct EnableMFADeviceInput {
+    pub user_name: String,
+    pub serial_number: String,
+    pub authentication_code1: String,
+    pub authentication_code2: String,
+}
+impl Decode for EnableMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_ENABLE_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ENABLE_MFA_DEVICE_REQUEST.members;
+        let mut user_name = None;
+        let mut serial_number = None;
+        let mut authentication_code1 = None;
+        let mut authentication_code2 = None;
+        r.structure(&S_ENABLE_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => serial_number = Some(Read::read(r, a, &m[1])?),
+                2 => authentication_code1 = Some(Read::read(r, a, &m[2])?),
+                3 => authentication_code2 = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if serial_number.is_none() {
+            a.missing(&m[1]);
+        }
+        if authentication_code1.is_none() {
+            a.missing(&m[2]);
+        }
+        if authentication_code2.is_none() {
+            a.missing(&m[3]);
+        }
+        let (
+            Some(user_name),
+            Some(serial_number),
+            Some(authentication_code1),
+            Some(authentication_code2),
+        ) = (
+            user_name,
+            serial_number,
+            authentication_code1,
+            authentication_code2,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(EnableMFADeviceInput {
+            user_name,
+            serial_number,
+            authentication_code1,
+            authentication_code2,
+        })
+    }
+}
+/// `EvaluationResult`
+#[derive(Clone, Debug, Default)]
+pub struct EvaluationResult {
+    pub eval_action_name: String,
+    pub eval_resource_name: Option<String>,
+    pub eval_decision: String,
+    pub matched_statements: Option<Vec<Statement>>,
+    pub missing_context_values: Option<Vec<String>>,
+    pub organizations_decision_detail: Option<OrganizationsDecisionDetail>,
+    pub permissions_boundary_decision_detail: Option<PermissionsBoundaryDecisionDetail>,
+    pub eval_decision_details: Option<BTreeMap<String, String>>,
+    pub resource_specific_results: Option<Vec<ResourceSpecificResult>>,
+}
+impl Encode for EvaluationResult {
+    fn schema(&self) -> &'static Schema {
+        &S_EVALUATION_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVALUATION_RESULT);
+        {
+            let v = &self.eval_action_name;
+            w.member(&S_EVALUATION_RESULT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.eval_resource_name {
+            w.member(&S_EVALUATION_RESULT.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.eval_decision;
+            w.member(&S_EVALUATION_RESULT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.matched_statements {
+            w.member(&S_EVALUATION_RESULT.members[3]);
+            encode::list(w, S_EVALUATION_RESULT.members[3].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.missing_context_values {
+            w.member(&S_EVALUATION_RESULT.members[4]);
+            encode::list(w, S_EVALUATION_RESULT.members[4].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.organizations_decision_detail {
+            w.member(&S_EVALUATION_RESULT.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.permissions_boundary_decision_detail {
+            w.member(&S_EVALUATION_RESULT.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.eval_decision_details {
+            w.member(&S_EVALUATION_RESULT.members[7]);
+            encode::map(w, S_EVALUATION_RESULT.members[7].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.resource_specific_results {
+            w.member(&S_EVALUATION_RESULT.members[8]);
+            encode::list(w, S_EVALUATION_RESULT.members[8].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `GenerateCredentialReportResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GenerateCredentialReportOutput {
+    pub state: Option<String>,
+    pub description: Option<String>,
+}
+impl Encode for GenerateCredentialReportOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GENERATE_CREDENTIAL_REPORT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GENERATE_CREDENTIAL_REPORT_RESPONSE);
+        if let Some(v) = &self.state {
+            w.member(&S_GENERATE_CREDENTIAL_REPORT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_GENERATE_CREDENTIAL_REPORT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAccessKeyLastUsedRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccessKeyLastUsedInput {
+    pub access_key_id: String,
+}
+impl Decode for GetAccessKeyLastUsedInput {
+    const SCHEMA: &'static Schema = &S_GET_ACCESS_KEY_LAST_USED_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ACCESS_KEY_LAST_USED_REQUEST.members;
+        let mut access_key_id = None;
+        r.structure(&S_GET_ACCESS_KEY_LAST_USED_REQUEST, &mut |r, i| {
+            match i {
+                0 => access_key_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if access_key_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(access_key_id),) = (access_key_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetAccessKeyLastUsedInput { access_key_id })
+    }
+}
+/// `GetAccessKeyLastUsedResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccessKeyLastUsedOutput {
+    pub user_name: Option<String>,
+    pub access_key_last_used: Option<AccessKeyLastUsed>,
+}
+impl Encode for GetAccessKeyLastUsedOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ACCESS_KEY_LAST_USED_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ACCESS_KEY_LAST_USED_RESPONSE);
+        if let Some(v) = &self.user_name {
+            w.member(&S_GET_ACCESS_KEY_LAST_USED_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.access_key_last_used {
+            w.member(&S_GET_ACCESS_KEY_LAST_USED_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAccountAuthorizationDetailsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountAuthorizationDetailsInput {
+    pub filter: Option<Vec<String>>,
+    pub max_items: Option<i32>,
+    pub marker: Option<String>,
+}
+impl Decode for GetAccountAuthorizationDetailsInput {
+    const SCHEMA: &'static Schema = &S_GET_ACCOUNT_AUTHORIZATION_DETAILS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ACCOUNT_AUTHORIZATION_DETAILS_REQUEST.members;
+        let mut filter = None;
+        let mut max_items = None;
+        let mut marker = None;
+        r.structure(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut filter, <String as Read>::read)?,
+                1 => max_items = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetAccountAuthorizationDetailsInput {
+            filter,
+            max_items,
+            marker,
+        })
+    }
+}
+/// `GetAccountAuthorizationDetailsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountAuthorizationDetailsOutput {
+    pub user_detail_list: Option<Vec<UserDetail>>,
+    pub group_detail_list: Option<Vec<GroupDetail>>,
+    pub role_detail_list: Option<Vec<RoleDetail>>,
+    pub policies: Option<Vec<ManagedPolicyDetail>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for GetAccountAuthorizationDetailsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE);
+        if let Some(v) = &self.user_detail_list {
+            w.member(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.group_detail_list {
+            w.member(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.role_detail_list {
+            w.member(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[2]);
+            encode::list(
+                w,
+                S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.policies {
+            w.member(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[3]);
+            encode::list(
+                w,
+                S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAccountPasswordPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountPasswordPolicyOutput {
+    pub password_policy: PasswordPolicy,
+}
+impl Encode for GetAccountPasswordPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ACCOUNT_PASSWORD_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ACCOUNT_PASSWORD_POLICY_RESPONSE);
+        {
+            let v = &self.password_policy;
+            w.member(&S_GET_ACCOUNT_PASSWORD_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAccountSummaryResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountSummaryOutput {
+    pub summary_map: Option<BTreeMap<String, i32>>,
+}
+impl Encode for GetAccountSummaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ACCOUNT_SUMMARY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ACCOUNT_SUMMARY_RESPONSE);
+        if let Some(v) = &self.summary_map {
+            w.member(&S_GET_ACCOUNT_SUMMARY_RESPONSE.members[0]);
+            encode::map(
+                w,
+                S_GET_ACCOUNT_SUMMARY_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetContextKeysForCustomPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetContextKeysForCustomPolicyInput {
+    pub policy_input_list: Vec<String>,
+}
+impl Decode for GetContextKeysForCustomPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST.members;
+        let mut policy_input_list = None;
+        r.structure(
+            &S_GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => decode::list(r, a, &m[0], &mut policy_input_list, <String as Read>::read)?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if policy_input_list.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_input_list),) = (policy_input_list,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetContextKeysForCustomPolicyInput { policy_input_list })
+    }
+}
+/// `GetContextKeysForPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetContextKeysForPolicyResponse {
+    pub context_key_names: Option<Vec<String>>,
+}
+impl Encode for GetContextKeysForPolicyResponse {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE);
+        if let Some(v) = &self.context_key_names {
+            w.member(&S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetContextKeysForPrincipalPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetContextKeysForPrincipalPolicyInput {
+    pub policy_source_arn: String,
+    pub policy_input_list: Option<Vec<String>>,
+}
+impl Decode for GetContextKeysForPrincipalPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST.members;
+        let mut policy_source_arn = None;
+        let mut policy_input_list = None;
+        r.structure(
+            &S_GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => policy_source_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => decode::list(r, a, &m[1], &mut policy_input_list, <String as Read>::read)?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if policy_source_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_source_arn),) = (policy_source_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetContextKeysForPrincipalPolicyInput {
+            policy_source_arn,
+            policy_input_list,
+        })
+    }
+}
+/// `GetCredentialReportResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetCredentialReportOutput {
+    pub content: Option<Bytes>,
+    pub report_format: Option<String>,
+    pub generated_time: Option<Timestamp>,
+}
+impl Encode for GetCredentialReportOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_CREDENTIAL_REPORT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_CREDENTIAL_REPORT_RESPONSE);
+        if let Some(v) = &self.content {
+            w.member(&S_GET_CREDENTIAL_REPORT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.report_format {
+            w.member(&S_GET_CREDENTIAL_REPORT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.generated_time {
+            w.member(&S_GET_CREDENTIAL_REPORT_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupPolicyInput {
+    pub group_name: String,
+    pub policy_name: String,
+}
+impl Decode for GetGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_name = None;
+        r.structure(&S_GET_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(policy_name)) = (group_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetGroupPolicyInput {
+            group_name,
+            policy_name,
+        })
+    }
+}
+/// `GetGroupPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupPolicyOutput {
+    pub group_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Encode for GetGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_GROUP_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_GROUP_POLICY_RESPONSE);
+        {
+            let v = &self.group_name;
+            w.member(&S_GET_GROUP_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_name;
+            w.member(&S_GET_GROUP_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_document;
+            w.member(&S_GET_GROUP_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupInput {
+    pub group_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for GetGroupInput {
+    const SCHEMA: &'static Schema = &S_GET_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_GET_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetGroupInput {
+            group_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `GetGroupResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetGroupOutput {
+    pub group: Group,
+    pub users: Vec<User>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for GetGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_GROUP_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_GROUP_RESPONSE);
+        {
+            let v = &self.group;
+            w.member(&S_GET_GROUP_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        {
+            let v = &self.users;
+            w.member(&S_GET_GROUP_RESPONSE.members[1]);
+            encode::list(w, S_GET_GROUP_RESPONSE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_GET_GROUP_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_GET_GROUP_RESPONSE.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetInstanceProfileInput {
+    pub instance_profile_name: String,
+}
+impl Decode for GetInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_GET_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        r.structure(&S_GET_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetInstanceProfileInput {
+            instance_profile_name,
+        })
+    }
+}
+/// `GetInstanceProfileResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetInstanceProfileOutput {
+    pub instance_profile: InstanceProfile,
+}
+impl Encode for GetInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_INSTANCE_PROFILE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_INSTANCE_PROFILE_RESPONSE);
+        {
+            let v = &self.instance_profile;
+            w.member(&S_GET_INSTANCE_PROFILE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetLoginProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLoginProfileInput {
+    pub user_name: Option<String>,
+}
+impl Decode for GetLoginProfileInput {
+    const SCHEMA: &'static Schema = &S_GET_LOGIN_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LOGIN_PROFILE_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_GET_LOGIN_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetLoginProfileInput { user_name })
+    }
+}
+/// `GetLoginProfileResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetLoginProfileOutput {
+    pub login_profile: LoginProfile,
+}
+impl Encode for GetLoginProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_LOGIN_PROFILE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_LOGIN_PROFILE_RESPONSE);
+        {
+            let v = &self.login_profile;
+            w.member(&S_GET_LOGIN_PROFILE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetMFADeviceInput {
+    pub serial_number: String,
+    pub user_name: Option<String>,
+}
+impl Decode for GetMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_GET_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_MFA_DEVICE_REQUEST.members;
+        let mut serial_number = None;
+        let mut user_name = None;
+        r.structure(&S_GET_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => serial_number = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if serial_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(serial_number),) = (serial_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetMFADeviceInput {
+            serial_number,
+            user_name,
+        })
+    }
+}
+/// `GetMFADeviceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetMFADeviceOutput {
+    pub user_name: Option<String>,
+    pub serial_number: String,
+    pub enable_date: Option<Timestamp>,
+    pub certifications: Option<BTreeMap<String, String>>,
+}
+impl Encode for GetMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_MFA_DEVICE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_MFA_DEVICE_RESPONSE);
+        if let Some(v) = &self.user_name {
+            w.member(&S_GET_MFA_DEVICE_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.serial_number;
+            w.member(&S_GET_MFA_DEVICE_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.enable_date {
+            w.member(&S_GET_MFA_DEVICE_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.certifications {
+            w.member(&S_GET_MFA_DEVICE_RESPONSE.members[3]);
+            encode::map(w, S_GET_MFA_DEVICE_RESPONSE.members[3].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `GetOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetOpenIDConnectProviderInput {
+    pub open_id_connect_provider_arn: String,
+}
+impl Decode for GetOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_GET_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        r.structure(&S_GET_OPEN_ID_CONNECT_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(open_id_connect_provider_arn),) = (open_id_connect_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetOpenIDConnectProviderInput {
+            open_id_connect_provider_arn,
+        })
+    }
+}
+/// `GetOpenIDConnectProviderResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetOpenIDConnectProviderOutput {
+    pub url: Option<String>,
+    pub client_id_list: Option<Vec<String>>,
+    pub thumbprint_list: Option<Vec<String>>,
+    pub create_date: Option<Timestamp>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for GetOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE);
+        if let Some(v) = &self.url {
+            w.member(&S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.client_id_list {
+            w.member(&S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.thumbprint_list {
+            w.member(&S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[2]);
+            encode::list(
+                w,
+                S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[2].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[4]);
+            encode::list(
+                w,
+                S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE.members[4].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyInput {
+    pub policy_arn: String,
+}
+impl Decode for GetPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        r.structure(&S_GET_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPolicyInput { policy_arn })
+    }
+}
+/// `GetPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyOutput {
+    pub policy: Option<Policy>,
+}
+impl Encode for GetPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetPolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyVersionInput {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+impl Decode for GetPolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_GET_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut version_id = None;
+        r.structure(&S_GET_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(version_id)) = (policy_arn, version_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPolicyVersionInput {
+            policy_arn,
+            version_id,
+        })
+    }
+}
+/// `GetPolicyVersionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetPolicyVersionOutput {
+    pub policy_version: Option<PolicyVersion>,
+}
+impl Encode for GetPolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_POLICY_VERSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_POLICY_VERSION_RESPONSE);
+        if let Some(v) = &self.policy_version {
+            w.member(&S_GET_POLICY_VERSION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetRolePolicyInput {
+    pub role_name: String,
+    pub policy_name: String,
+}
+impl Decode for GetRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_name = None;
+        r.structure(&S_GET_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_name)) = (role_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetRolePolicyInput {
+            role_name,
+            policy_name,
+        })
+    }
+}
+/// `GetRolePolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetRolePolicyOutput {
+    pub role_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Encode for GetRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ROLE_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ROLE_POLICY_RESPONSE);
+        {
+            let v = &self.role_name;
+            w.member(&S_GET_ROLE_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_name;
+            w.member(&S_GET_ROLE_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_document;
+            w.member(&S_GET_ROLE_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetRoleRequest`
 #[derive(Clone, Debug, Default)]
 pub struct GetRoleInput {
@@ -161,6 +3017,3717 @@ impl Encode for GetRoleOutput {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `GetSAMLProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetSAMLProviderInput {
+    pub saml_provider_arn: String,
+}
+impl Decode for GetSAMLProviderInput {
+    const SCHEMA: &'static Schema = &S_GET_SAML_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_SAML_PROVIDER_REQUEST.members;
+        let mut saml_provider_arn = None;
+        r.structure(&S_GET_SAML_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_provider_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(saml_provider_arn),) = (saml_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetSAMLProviderInput { saml_provider_arn })
+    }
+}
+/// `GetSAMLProviderResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetSAMLProviderOutput {
+    pub saml_provider_uuid: Option<String>,
+    pub saml_metadata_document: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub valid_until: Option<Timestamp>,
+    pub tags: Option<Vec<Tag>>,
+    pub assertion_encryption_mode: Option<String>,
+    pub private_key_list: Option<Vec<SAMLPrivateKey>>,
+}
+impl Encode for GetSAMLProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SAML_PROVIDER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SAML_PROVIDER_RESPONSE);
+        if let Some(v) = &self.saml_provider_uuid {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.saml_metadata_document {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.valid_until {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[4]);
+            encode::list(
+                w,
+                S_GET_SAML_PROVIDER_RESPONSE.members[4].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.assertion_encryption_mode {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.private_key_list {
+            w.member(&S_GET_SAML_PROVIDER_RESPONSE.members[6]);
+            encode::list(
+                w,
+                S_GET_SAML_PROVIDER_RESPONSE.members[6].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetSSHPublicKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetSSHPublicKeyInput {
+    pub user_name: String,
+    pub ssh_public_key_id: String,
+    pub encoding: String,
+}
+impl Decode for GetSSHPublicKeyInput {
+    const SCHEMA: &'static Schema = &S_GET_SSH_PUBLIC_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_SSH_PUBLIC_KEY_REQUEST.members;
+        let mut user_name = None;
+        let mut ssh_public_key_id = None;
+        let mut encoding = None;
+        r.structure(&S_GET_SSH_PUBLIC_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => ssh_public_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => encoding = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if ssh_public_key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        if encoding.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(user_name), Some(ssh_public_key_id), Some(encoding)) =
+            (user_name, ssh_public_key_id, encoding)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetSSHPublicKeyInput {
+            user_name,
+            ssh_public_key_id,
+            encoding,
+        })
+    }
+}
+/// `GetSSHPublicKeyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetSSHPublicKeyOutput {
+    pub ssh_public_key: Option<SSHPublicKey>,
+}
+impl Encode for GetSSHPublicKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SSH_PUBLIC_KEY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SSH_PUBLIC_KEY_RESPONSE);
+        if let Some(v) = &self.ssh_public_key {
+            w.member(&S_GET_SSH_PUBLIC_KEY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetServerCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetServerCertificateInput {
+    pub server_certificate_name: String,
+}
+impl Decode for GetServerCertificateInput {
+    const SCHEMA: &'static Schema = &S_GET_SERVER_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_SERVER_CERTIFICATE_REQUEST.members;
+        let mut server_certificate_name = None;
+        r.structure(&S_GET_SERVER_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => server_certificate_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(server_certificate_name),) = (server_certificate_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetServerCertificateInput {
+            server_certificate_name,
+        })
+    }
+}
+/// `GetServerCertificateResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetServerCertificateOutput {
+    pub server_certificate: ServerCertificate,
+}
+impl Encode for GetServerCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SERVER_CERTIFICATE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SERVER_CERTIFICATE_RESPONSE);
+        {
+            let v = &self.server_certificate;
+            w.member(&S_GET_SERVER_CERTIFICATE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetServiceLinkedRoleDeletionStatusRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetServiceLinkedRoleDeletionStatusInput {
+    pub deletion_task_id: String,
+}
+impl Decode for GetServiceLinkedRoleDeletionStatusInput {
+    const SCHEMA: &'static Schema = &S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST.members;
+        let mut deletion_task_id = None;
+        r.structure(
+            &S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => deletion_task_id = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if deletion_task_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(deletion_task_id),) = (deletion_task_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetServiceLinkedRoleDeletionStatusInput { deletion_task_id })
+    }
+}
+/// `GetServiceLinkedRoleDeletionStatusResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetServiceLinkedRoleDeletionStatusOutput {
+    pub status: String,
+    pub reason: Option<DeletionTaskFailureReasonType>,
+}
+impl Encode for GetServiceLinkedRoleDeletionStatusOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE);
+        {
+            let v = &self.status;
+            w.member(&S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.reason {
+            w.member(&S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserPolicyInput {
+    pub user_name: String,
+    pub policy_name: String,
+}
+impl Decode for GetUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_name = None;
+        r.structure(&S_GET_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(policy_name)) = (user_name, policy_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetUserPolicyInput {
+            user_name,
+            policy_name,
+        })
+    }
+}
+/// `GetUserPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserPolicyOutput {
+    pub user_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Encode for GetUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_USER_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_USER_POLICY_RESPONSE);
+        {
+            let v = &self.user_name;
+            w.member(&S_GET_USER_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_name;
+            w.member(&S_GET_USER_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.policy_document;
+            w.member(&S_GET_USER_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserInput {
+    pub user_name: Option<String>,
+}
+impl Decode for GetUserInput {
+    const SCHEMA: &'static Schema = &S_GET_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_USER_REQUEST.members;
+        let mut user_name = None;
+        r.structure(&S_GET_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetUserInput { user_name })
+    }
+}
+/// `GetUserResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetUserOutput {
+    pub user: User,
+}
+impl Encode for GetUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_USER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_USER_RESPONSE);
+        {
+            let v = &self.user;
+            w.member(&S_GET_USER_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Group`
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    pub path: String,
+    pub group_name: String,
+    pub group_id: String,
+    pub arn: String,
+    pub create_date: Timestamp,
+}
+impl Encode for Group {
+    fn schema(&self) -> &'static Schema {
+        &S_GROUP
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GROUP);
+        {
+            let v = &self.path;
+            w.member(&S_GROUP.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.group_name;
+            w.member(&S_GROUP.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.group_id;
+            w.member(&S_GROUP.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_GROUP.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_GROUP.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GroupDetail`
+#[derive(Clone, Debug, Default)]
+pub struct GroupDetail {
+    pub path: Option<String>,
+    pub group_name: Option<String>,
+    pub group_id: Option<String>,
+    pub arn: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub group_policy_list: Option<Vec<PolicyDetail>>,
+    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
+}
+impl Encode for GroupDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_GROUP_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GROUP_DETAIL);
+        if let Some(v) = &self.path {
+            w.member(&S_GROUP_DETAIL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.group_name {
+            w.member(&S_GROUP_DETAIL.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.group_id {
+            w.member(&S_GROUP_DETAIL.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_GROUP_DETAIL.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_GROUP_DETAIL.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.group_policy_list {
+            w.member(&S_GROUP_DETAIL.members[5]);
+            encode::list(w, S_GROUP_DETAIL.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.attached_managed_policies {
+            w.member(&S_GROUP_DETAIL.members[6]);
+            encode::list(w, S_GROUP_DETAIL.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `InlinePolicyIdentifierType`
+#[derive(Clone, Debug, Default)]
+pub struct InlinePolicyIdentifierType {
+    pub policy_name: String,
+    pub attachment_type: String,
+    pub attachment_name: String,
+}
+impl Decode for InlinePolicyIdentifierType {
+    const SCHEMA: &'static Schema = &S_INLINE_POLICY_IDENTIFIER_TYPE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INLINE_POLICY_IDENTIFIER_TYPE.members;
+        let mut policy_name = None;
+        let mut attachment_type = None;
+        let mut attachment_name = None;
+        r.structure(&S_INLINE_POLICY_IDENTIFIER_TYPE, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => attachment_type = Some(Read::read(r, a, &m[1])?),
+                2 => attachment_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if attachment_type.is_none() {
+            a.missing(&m[1]);
+        }
+        if attachment_name.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(policy_name), Some(attachment_type), Some(attachment_name)) =
+            (policy_name, attachment_type, attachment_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InlinePolicyIdentifierType {
+            policy_name,
+            attachment_type,
+            attachment_name,
+        })
+    }
+}
+/// `InstanceProfile`
+#[derive(Clone, Debug, Default)]
+pub struct InstanceProfile {
+    pub path: String,
+    pub instance_profile_name: String,
+    pub instance_profile_id: String,
+    pub arn: String,
+    pub create_date: Timestamp,
+    pub roles: Vec<Role>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for InstanceProfile {
+    fn schema(&self) -> &'static Schema {
+        &S_INSTANCE_PROFILE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INSTANCE_PROFILE);
+        {
+            let v = &self.path;
+            w.member(&S_INSTANCE_PROFILE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.instance_profile_name;
+            w.member(&S_INSTANCE_PROFILE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.instance_profile_id;
+            w.member(&S_INSTANCE_PROFILE.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_INSTANCE_PROFILE.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_INSTANCE_PROFILE.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.roles;
+            w.member(&S_INSTANCE_PROFILE.members[5]);
+            encode::list(w, S_INSTANCE_PROFILE.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_INSTANCE_PROFILE.members[6]);
+            encode::list(w, S_INSTANCE_PROFILE.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ListAccessKeysRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAccessKeysInput {
+    pub user_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAccessKeysInput {
+    const SCHEMA: &'static Schema = &S_LIST_ACCESS_KEYS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ACCESS_KEYS_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ACCESS_KEYS_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListAccessKeysInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAccessKeysResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAccessKeysOutput {
+    pub access_key_metadata: Vec<AccessKeyMetadata>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAccessKeysOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ACCESS_KEYS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ACCESS_KEYS_RESPONSE);
+        {
+            let v = &self.access_key_metadata;
+            w.member(&S_LIST_ACCESS_KEYS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ACCESS_KEYS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ACCESS_KEYS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ACCESS_KEYS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAccountAliasesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAccountAliasesInput {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAccountAliasesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ACCOUNT_ALIASES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ACCOUNT_ALIASES_REQUEST.members;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ACCOUNT_ALIASES_REQUEST, &mut |r, i| {
+            match i {
+                0 => marker = Some(Read::read(r, a, &m[0])?),
+                1 => max_items = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListAccountAliasesInput { marker, max_items })
+    }
+}
+/// `ListAccountAliasesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAccountAliasesOutput {
+    pub account_aliases: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAccountAliasesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ACCOUNT_ALIASES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ACCOUNT_ALIASES_RESPONSE);
+        {
+            let v = &self.account_aliases;
+            w.member(&S_LIST_ACCOUNT_ALIASES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ACCOUNT_ALIASES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ACCOUNT_ALIASES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ACCOUNT_ALIASES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAttachedGroupPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedGroupPoliciesInput {
+    pub group_name: String,
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAttachedGroupPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ATTACHED_GROUP_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ATTACHED_GROUP_POLICIES_REQUEST.members;
+        let mut group_name = None;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ATTACHED_GROUP_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => path_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAttachedGroupPoliciesInput {
+            group_name,
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAttachedGroupPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedGroupPoliciesOutput {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAttachedGroupPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE);
+        if let Some(v) = &self.attached_policies {
+            w.member(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAttachedRolePoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedRolePoliciesInput {
+    pub role_name: String,
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAttachedRolePoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ATTACHED_ROLE_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ATTACHED_ROLE_POLICIES_REQUEST.members;
+        let mut role_name = None;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ATTACHED_ROLE_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => path_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAttachedRolePoliciesInput {
+            role_name,
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAttachedRolePoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedRolePoliciesOutput {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAttachedRolePoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE);
+        if let Some(v) = &self.attached_policies {
+            w.member(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAttachedUserPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedUserPoliciesInput {
+    pub user_name: String,
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAttachedUserPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ATTACHED_USER_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ATTACHED_USER_POLICIES_REQUEST.members;
+        let mut user_name = None;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ATTACHED_USER_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => path_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAttachedUserPoliciesInput {
+            user_name,
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAttachedUserPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAttachedUserPoliciesOutput {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListAttachedUserPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ATTACHED_USER_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE);
+        if let Some(v) = &self.attached_policies {
+            w.member(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ATTACHED_USER_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListEntitiesForPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListEntitiesForPolicyInput {
+    pub policy_arn: String,
+    pub entity_filter: Option<String>,
+    pub path_prefix: Option<String>,
+    pub policy_usage_filter: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListEntitiesForPolicyInput {
+    const SCHEMA: &'static Schema = &S_LIST_ENTITIES_FOR_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ENTITIES_FOR_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        let mut entity_filter = None;
+        let mut path_prefix = None;
+        let mut policy_usage_filter = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ENTITIES_FOR_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => entity_filter = Some(Read::read(r, a, &m[1])?),
+                2 => path_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => policy_usage_filter = Some(Read::read(r, a, &m[3])?),
+                4 => marker = Some(Read::read(r, a, &m[4])?),
+                5 => max_items = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListEntitiesForPolicyInput {
+            policy_arn,
+            entity_filter,
+            path_prefix,
+            policy_usage_filter,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListEntitiesForPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListEntitiesForPolicyOutput {
+    pub policy_groups: Option<Vec<PolicyGroup>>,
+    pub policy_users: Option<Vec<PolicyUser>>,
+    pub policy_roles: Option<Vec<PolicyRole>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListEntitiesForPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ENTITIES_FOR_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE);
+        if let Some(v) = &self.policy_groups {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.policy_users {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.policy_roles {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[2]);
+            encode::list(
+                w,
+                S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ENTITIES_FOR_POLICY_RESPONSE.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGroupPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupPoliciesInput {
+    pub group_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListGroupPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_GROUP_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GROUP_POLICIES_REQUEST.members;
+        let mut group_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_GROUP_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListGroupPoliciesInput {
+            group_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListGroupPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupPoliciesOutput {
+    pub policy_names: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListGroupPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GROUP_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GROUP_POLICIES_RESPONSE);
+        {
+            let v = &self.policy_names;
+            w.member(&S_LIST_GROUP_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_GROUP_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_GROUP_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_GROUP_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGroupsForUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsForUserInput {
+    pub user_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListGroupsForUserInput {
+    const SCHEMA: &'static Schema = &S_LIST_GROUPS_FOR_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GROUPS_FOR_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_GROUPS_FOR_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListGroupsForUserInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListGroupsForUserResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsForUserOutput {
+    pub groups: Vec<Group>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListGroupsForUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GROUPS_FOR_USER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GROUPS_FOR_USER_RESPONSE);
+        {
+            let v = &self.groups;
+            w.member(&S_LIST_GROUPS_FOR_USER_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_GROUPS_FOR_USER_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_GROUPS_FOR_USER_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_GROUPS_FOR_USER_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGroupsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListGroupsInput {
+    const SCHEMA: &'static Schema = &S_LIST_GROUPS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GROUPS_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_GROUPS_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListGroupsInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListGroupsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListGroupsOutput {
+    pub groups: Vec<Group>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListGroupsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GROUPS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GROUPS_RESPONSE);
+        {
+            let v = &self.groups;
+            w.member(&S_LIST_GROUPS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_GROUPS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_GROUPS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_GROUPS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListInstanceProfileTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfileTagsInput {
+    pub instance_profile_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListInstanceProfileTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_INSTANCE_PROFILE_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_INSTANCE_PROFILE_TAGS_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_INSTANCE_PROFILE_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(instance_profile_name),) = (instance_profile_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListInstanceProfileTagsInput {
+            instance_profile_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListInstanceProfileTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfileTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListInstanceProfileTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListInstanceProfilesForRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesForRoleInput {
+    pub role_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListInstanceProfilesForRoleInput {
+    const SCHEMA: &'static Schema = &S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListInstanceProfilesForRoleInput {
+            role_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListInstanceProfilesForRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesForRoleOutput {
+    pub instance_profiles: Vec<InstanceProfile>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListInstanceProfilesForRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE);
+        {
+            let v = &self.instance_profiles;
+            w.member(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListInstanceProfilesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListInstanceProfilesInput {
+    const SCHEMA: &'static Schema = &S_LIST_INSTANCE_PROFILES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_INSTANCE_PROFILES_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_INSTANCE_PROFILES_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListInstanceProfilesInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListInstanceProfilesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListInstanceProfilesOutput {
+    pub instance_profiles: Vec<InstanceProfile>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListInstanceProfilesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_INSTANCE_PROFILES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_INSTANCE_PROFILES_RESPONSE);
+        {
+            let v = &self.instance_profiles;
+            w.member(&S_LIST_INSTANCE_PROFILES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_INSTANCE_PROFILES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_INSTANCE_PROFILES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_INSTANCE_PROFILES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListMFADeviceTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListMFADeviceTagsInput {
+    pub serial_number: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListMFADeviceTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_MFA_DEVICE_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_MFA_DEVICE_TAGS_REQUEST.members;
+        let mut serial_number = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_MFA_DEVICE_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => serial_number = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if serial_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(serial_number),) = (serial_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListMFADeviceTagsInput {
+            serial_number,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListMFADeviceTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListMFADeviceTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListMFADeviceTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_MFA_DEVICE_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_MFA_DEVICE_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_MFA_DEVICE_TAGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_MFA_DEVICE_TAGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_MFA_DEVICE_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_MFA_DEVICE_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListMFADevicesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListMFADevicesInput {
+    pub user_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListMFADevicesInput {
+    const SCHEMA: &'static Schema = &S_LIST_MFA_DEVICES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_MFA_DEVICES_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_MFA_DEVICES_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListMFADevicesInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListMFADevicesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListMFADevicesOutput {
+    pub mfa_devices: Vec<MFADevice>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListMFADevicesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_MFA_DEVICES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_MFA_DEVICES_RESPONSE);
+        {
+            let v = &self.mfa_devices;
+            w.member(&S_LIST_MFA_DEVICES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_MFA_DEVICES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_MFA_DEVICES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_MFA_DEVICES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListOpenIDConnectProviderTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListOpenIDConnectProviderTagsInput {
+    pub open_id_connect_provider_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListOpenIDConnectProviderTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(
+            &S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => marker = Some(Read::read(r, a, &m[1])?),
+                    2 => max_items = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(open_id_connect_provider_arn),) = (open_id_connect_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListOpenIDConnectProviderTagsInput {
+            open_id_connect_provider_arn,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListOpenIDConnectProviderTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListOpenIDConnectProviderTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListOpenIDConnectProviderTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListOpenIDConnectProvidersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListOpenIDConnectProvidersInput {}
+impl Decode for ListOpenIDConnectProvidersInput {
+    const SCHEMA: &'static Schema = &S_LIST_OPEN_ID_CONNECT_PROVIDERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(
+            &S_LIST_OPEN_ID_CONNECT_PROVIDERS_REQUEST,
+            &mut |_, _| Ok(()),
+        )?;
+        Ok(ListOpenIDConnectProvidersInput {
+            ..Default::default()
+        })
+    }
+}
+/// `ListOpenIDConnectProvidersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListOpenIDConnectProvidersOutput {
+    pub open_id_connect_provider_list: Option<Vec<OpenIDConnectProviderListEntry>>,
+}
+impl Encode for ListOpenIDConnectProvidersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE);
+        if let Some(v) = &self.open_id_connect_provider_list {
+            w.member(&S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPoliciesInput {
+    pub scope: Option<String>,
+    pub only_attached: Option<bool>,
+    pub path_prefix: Option<String>,
+    pub policy_usage_filter: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_POLICIES_REQUEST.members;
+        let mut scope = None;
+        let mut only_attached = None;
+        let mut path_prefix = None;
+        let mut policy_usage_filter = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => scope = Some(Read::read(r, a, &m[0])?),
+                1 => only_attached = Some(Read::read(r, a, &m[1])?),
+                2 => path_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => policy_usage_filter = Some(Read::read(r, a, &m[3])?),
+                4 => marker = Some(Read::read(r, a, &m[4])?),
+                5 => max_items = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListPoliciesInput {
+            scope,
+            only_attached,
+            path_prefix,
+            policy_usage_filter,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPoliciesOutput {
+    pub policies: Option<Vec<Policy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_POLICIES_RESPONSE);
+        if let Some(v) = &self.policies {
+            w.member(&S_LIST_POLICIES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_POLICIES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPolicyTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyTagsInput {
+    pub policy_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListPolicyTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_POLICY_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_POLICY_TAGS_REQUEST.members;
+        let mut policy_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_POLICY_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPolicyTagsInput {
+            policy_arn,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListPolicyTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListPolicyTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_POLICY_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_POLICY_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_POLICY_TAGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_POLICY_TAGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_POLICY_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_POLICY_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPolicyVersionsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyVersionsInput {
+    pub policy_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListPolicyVersionsInput {
+    const SCHEMA: &'static Schema = &S_LIST_POLICY_VERSIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_POLICY_VERSIONS_REQUEST.members;
+        let mut policy_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_POLICY_VERSIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_arn),) = (policy_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPolicyVersionsInput {
+            policy_arn,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListPolicyVersionsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPolicyVersionsOutput {
+    pub versions: Option<Vec<PolicyVersion>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListPolicyVersionsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_POLICY_VERSIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_POLICY_VERSIONS_RESPONSE);
+        if let Some(v) = &self.versions {
+            w.member(&S_LIST_POLICY_VERSIONS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_POLICY_VERSIONS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_POLICY_VERSIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_POLICY_VERSIONS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListRolePoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolePoliciesInput {
+    pub role_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListRolePoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ROLE_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ROLE_POLICIES_REQUEST.members;
+        let mut role_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ROLE_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListRolePoliciesInput {
+            role_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListRolePoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolePoliciesOutput {
+    pub policy_names: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListRolePoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ROLE_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ROLE_POLICIES_RESPONSE);
+        {
+            let v = &self.policy_names;
+            w.member(&S_LIST_ROLE_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ROLE_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ROLE_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ROLE_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListRoleTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListRoleTagsInput {
+    pub role_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListRoleTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_ROLE_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ROLE_TAGS_REQUEST.members;
+        let mut role_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ROLE_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListRoleTagsInput {
+            role_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListRoleTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListRoleTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListRoleTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ROLE_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ROLE_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_ROLE_TAGS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ROLE_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ROLE_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ROLE_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListRolesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolesInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListRolesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ROLES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ROLES_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ROLES_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListRolesInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListRolesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListRolesOutput {
+    pub roles: Vec<Role>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListRolesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ROLES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ROLES_RESPONSE);
+        {
+            let v = &self.roles;
+            w.member(&S_LIST_ROLES_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ROLES_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_ROLES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_ROLES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListSAMLProviderTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListSAMLProviderTagsInput {
+    pub saml_provider_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListSAMLProviderTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_SAML_PROVIDER_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SAML_PROVIDER_TAGS_REQUEST.members;
+        let mut saml_provider_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_SAML_PROVIDER_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_provider_arn = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(saml_provider_arn),) = (saml_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListSAMLProviderTagsInput {
+            saml_provider_arn,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListSAMLProviderTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListSAMLProviderTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListSAMLProviderTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SAML_PROVIDER_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SAML_PROVIDER_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_SAML_PROVIDER_TAGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SAML_PROVIDER_TAGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_SAML_PROVIDER_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_SAML_PROVIDER_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListSAMLProvidersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListSAMLProvidersInput {}
+impl Decode for ListSAMLProvidersInput {
+    const SCHEMA: &'static Schema = &S_LIST_SAML_PROVIDERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_LIST_SAML_PROVIDERS_REQUEST, &mut |_, _| Ok(()))?;
+        Ok(ListSAMLProvidersInput {
+            ..Default::default()
+        })
+    }
+}
+/// `ListSAMLProvidersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListSAMLProvidersOutput {
+    pub saml_provider_list: Option<Vec<SAMLProviderListEntry>>,
+}
+impl Encode for ListSAMLProvidersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SAML_PROVIDERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SAML_PROVIDERS_RESPONSE);
+        if let Some(v) = &self.saml_provider_list {
+            w.member(&S_LIST_SAML_PROVIDERS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SAML_PROVIDERS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListSSHPublicKeysRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListSSHPublicKeysInput {
+    pub user_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListSSHPublicKeysInput {
+    const SCHEMA: &'static Schema = &S_LIST_SSH_PUBLIC_KEYS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SSH_PUBLIC_KEYS_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_SSH_PUBLIC_KEYS_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListSSHPublicKeysInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListSSHPublicKeysResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListSSHPublicKeysOutput {
+    pub ssh_public_keys: Option<Vec<SSHPublicKeyMetadata>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListSSHPublicKeysOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SSH_PUBLIC_KEYS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SSH_PUBLIC_KEYS_RESPONSE);
+        if let Some(v) = &self.ssh_public_keys {
+            w.member(&S_LIST_SSH_PUBLIC_KEYS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SSH_PUBLIC_KEYS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_SSH_PUBLIC_KEYS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_SSH_PUBLIC_KEYS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListServerCertificateTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListServerCertificateTagsInput {
+    pub server_certificate_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListServerCertificateTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_SERVER_CERTIFICATE_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SERVER_CERTIFICATE_TAGS_REQUEST.members;
+        let mut server_certificate_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_SERVER_CERTIFICATE_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => server_certificate_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(server_certificate_name),) = (server_certificate_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListServerCertificateTagsInput {
+            server_certificate_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListServerCertificateTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListServerCertificateTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListServerCertificateTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListServerCertificatesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListServerCertificatesInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListServerCertificatesInput {
+    const SCHEMA: &'static Schema = &S_LIST_SERVER_CERTIFICATES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SERVER_CERTIFICATES_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_SERVER_CERTIFICATES_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListServerCertificatesInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListServerCertificatesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListServerCertificatesOutput {
+    pub server_certificate_metadata_list: Vec<ServerCertificateMetadata>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListServerCertificatesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SERVER_CERTIFICATES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SERVER_CERTIFICATES_RESPONSE);
+        {
+            let v = &self.server_certificate_metadata_list;
+            w.member(&S_LIST_SERVER_CERTIFICATES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SERVER_CERTIFICATES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_SERVER_CERTIFICATES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_SERVER_CERTIFICATES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListSigningCertificatesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListSigningCertificatesInput {
+    pub user_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListSigningCertificatesInput {
+    const SCHEMA: &'static Schema = &S_LIST_SIGNING_CERTIFICATES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SIGNING_CERTIFICATES_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_SIGNING_CERTIFICATES_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListSigningCertificatesInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListSigningCertificatesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListSigningCertificatesOutput {
+    pub certificates: Vec<SigningCertificate>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListSigningCertificatesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SIGNING_CERTIFICATES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SIGNING_CERTIFICATES_RESPONSE);
+        {
+            let v = &self.certificates;
+            w.member(&S_LIST_SIGNING_CERTIFICATES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SIGNING_CERTIFICATES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_SIGNING_CERTIFICATES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_SIGNING_CERTIFICATES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListUserPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserPoliciesInput {
+    pub user_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListUserPoliciesInput {
+    const SCHEMA: &'static Schema = &S_LIST_USER_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_USER_POLICIES_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_USER_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListUserPoliciesInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListUserPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserPoliciesOutput {
+    pub policy_names: Vec<String>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListUserPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_USER_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_USER_POLICIES_RESPONSE);
+        {
+            let v = &self.policy_names;
+            w.member(&S_LIST_USER_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_USER_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_USER_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_USER_POLICIES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListUserTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserTagsInput {
+    pub user_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListUserTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_USER_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_USER_TAGS_REQUEST.members;
+        let mut user_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_USER_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListUserTagsInput {
+            user_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListUserTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListUserTagsOutput {
+    pub tags: Vec<Tag>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListUserTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_USER_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_USER_TAGS_RESPONSE);
+        {
+            let v = &self.tags;
+            w.member(&S_LIST_USER_TAGS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_USER_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_USER_TAGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_USER_TAGS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListUsersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListUsersInput {
+    pub path_prefix: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListUsersInput {
+    const SCHEMA: &'static Schema = &S_LIST_USERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_USERS_REQUEST.members;
+        let mut path_prefix = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_USERS_REQUEST, &mut |r, i| {
+            match i {
+                0 => path_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListUsersInput {
+            path_prefix,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListUsersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListUsersOutput {
+    pub users: Vec<User>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListUsersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_USERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_USERS_RESPONSE);
+        {
+            let v = &self.users;
+            w.member(&S_LIST_USERS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_USERS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_USERS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_USERS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListVirtualMFADevicesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListVirtualMFADevicesInput {
+    pub assignment_status: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListVirtualMFADevicesInput {
+    const SCHEMA: &'static Schema = &S_LIST_VIRTUAL_MFA_DEVICES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_VIRTUAL_MFA_DEVICES_REQUEST.members;
+        let mut assignment_status = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_VIRTUAL_MFA_DEVICES_REQUEST, &mut |r, i| {
+            match i {
+                0 => assignment_status = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListVirtualMFADevicesInput {
+            assignment_status,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListVirtualMFADevicesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListVirtualMFADevicesOutput {
+    pub virtual_mfa_devices: Vec<VirtualMFADevice>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for ListVirtualMFADevicesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE);
+        {
+            let v = &self.virtual_mfa_devices;
+            w.member(&S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LoginProfile`
+#[derive(Clone, Debug, Default)]
+pub struct LoginProfile {
+    pub user_name: String,
+    pub create_date: Timestamp,
+    pub password_reset_required: Option<bool>,
+}
+impl Encode for LoginProfile {
+    fn schema(&self) -> &'static Schema {
+        &S_LOGIN_PROFILE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOGIN_PROFILE);
+        {
+            let v = &self.user_name;
+            w.member(&S_LOGIN_PROFILE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_LOGIN_PROFILE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.password_reset_required {
+            w.member(&S_LOGIN_PROFILE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MFADevice`
+#[derive(Clone, Debug, Default)]
+pub struct MFADevice {
+    pub user_name: String,
+    pub serial_number: String,
+    pub enable_date: Timestamp,
+}
+impl Encode for MFADevice {
+    fn schema(&self) -> &'static Schema {
+        &S_MFA_DEVICE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_MFA_DEVICE);
+        {
+            let v = &self.user_name;
+            w.member(&S_MFA_DEVICE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.serial_number;
+            w.member(&S_MFA_DEVICE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.enable_date;
+            w.member(&S_MFA_DEVICE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ManagedPolicyDetail`
+#[derive(Clone, Debug, Default)]
+pub struct ManagedPolicyDetail {
+    pub policy_name: Option<String>,
+    pub policy_id: Option<String>,
+    pub arn: Option<String>,
+    pub path: Option<String>,
+    pub default_version_id: Option<String>,
+    pub attachment_count: Option<i32>,
+    pub permissions_boundary_usage_count: Option<i32>,
+    pub is_attachable: Option<bool>,
+    pub description: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub update_date: Option<Timestamp>,
+    pub policy_version_list: Option<Vec<PolicyVersion>>,
+}
+impl Encode for ManagedPolicyDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_MANAGED_POLICY_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_MANAGED_POLICY_DETAIL);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_id {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.path {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.default_version_id {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.attachment_count {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.permissions_boundary_usage_count {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_attachable {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.update_date {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_version_list {
+            w.member(&S_MANAGED_POLICY_DETAIL.members[11]);
+            encode::list(w, S_MANAGED_POLICY_DETAIL.members[11].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `OpenIDConnectProviderListEntry`
+#[derive(Clone, Debug, Default)]
+pub struct OpenIDConnectProviderListEntry {
+    pub arn: Option<String>,
+}
+impl Encode for OpenIDConnectProviderListEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_OPEN_ID_CONNECT_PROVIDER_LIST_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OPEN_ID_CONNECT_PROVIDER_LIST_ENTRY);
+        if let Some(v) = &self.arn {
+            w.member(&S_OPEN_ID_CONNECT_PROVIDER_LIST_ENTRY.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `OrderedOrganizationPolicyType`
+#[derive(Clone, Debug, Default)]
+pub struct OrderedOrganizationPolicyType {
+    pub service_control_policy_input_list: Option<Vec<String>>,
+}
+impl Decode for OrderedOrganizationPolicyType {
+    const SCHEMA: &'static Schema = &S_ORDERED_ORGANIZATION_POLICY_TYPE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ORDERED_ORGANIZATION_POLICY_TYPE.members;
+        let mut service_control_policy_input_list = None;
+        r.structure(&S_ORDERED_ORGANIZATION_POLICY_TYPE, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut service_control_policy_input_list,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(OrderedOrganizationPolicyType {
+            service_control_policy_input_list,
+        })
+    }
+}
+/// `OrganizationsDecisionDetail`
+#[derive(Clone, Debug, Default)]
+pub struct OrganizationsDecisionDetail {
+    pub allowed_by_organizations: Option<bool>,
+}
+impl Encode for OrganizationsDecisionDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_ORGANIZATIONS_DECISION_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ORGANIZATIONS_DECISION_DETAIL);
+        if let Some(v) = &self.allowed_by_organizations {
+            w.member(&S_ORGANIZATIONS_DECISION_DETAIL.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PasswordPolicy`
+#[derive(Clone, Debug, Default)]
+pub struct PasswordPolicy {
+    pub minimum_password_length: Option<i32>,
+    pub require_symbols: Option<bool>,
+    pub require_numbers: Option<bool>,
+    pub require_uppercase_characters: Option<bool>,
+    pub require_lowercase_characters: Option<bool>,
+    pub allow_users_to_change_password: Option<bool>,
+    pub expire_passwords: Option<bool>,
+    pub max_password_age: Option<i32>,
+    pub password_reuse_prevention: Option<i32>,
+    pub hard_expiry: Option<bool>,
+}
+impl Encode for PasswordPolicy {
+    fn schema(&self) -> &'static Schema {
+        &S_PASSWORD_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PASSWORD_POLICY);
+        if let Some(v) = &self.minimum_password_length {
+            w.member(&S_PASSWORD_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.require_symbols {
+            w.member(&S_PASSWORD_POLICY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.require_numbers {
+            w.member(&S_PASSWORD_POLICY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.require_uppercase_characters {
+            w.member(&S_PASSWORD_POLICY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.require_lowercase_characters {
+            w.member(&S_PASSWORD_POLICY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.allow_users_to_change_password {
+            w.member(&S_PASSWORD_POLICY.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expire_passwords {
+            w.member(&S_PASSWORD_POLICY.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_password_age {
+            w.member(&S_PASSWORD_POLICY.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.password_reuse_prevention {
+            w.member(&S_PASSWORD_POLICY.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.hard_expiry {
+            w.member(&S_PASSWORD_POLICY.members[9]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PermissionsBoundaryDecisionDetail`
+#[derive(Clone, Debug, Default)]
+pub struct PermissionsBoundaryDecisionDetail {
+    pub allowed_by_permissions_boundary: Option<bool>,
+}
+impl Encode for PermissionsBoundaryDecisionDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_PERMISSIONS_BOUNDARY_DECISION_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PERMISSIONS_BOUNDARY_DECISION_DETAIL);
+        if let Some(v) = &self.allowed_by_permissions_boundary {
+            w.member(&S_PERMISSIONS_BOUNDARY_DECISION_DETAIL.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Policy`
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub policy_name: Option<String>,
+    pub policy_id: Option<String>,
+    pub arn: Option<String>,
+    pub path: Option<String>,
+    pub default_version_id: Option<String>,
+    pub attachment_count: Option<i32>,
+    pub permissions_boundary_usage_count: Option<i32>,
+    pub is_attachable: Option<bool>,
+    pub description: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub update_date: Option<Timestamp>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for Policy {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_id {
+            w.member(&S_POLICY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_POLICY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.path {
+            w.member(&S_POLICY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.default_version_id {
+            w.member(&S_POLICY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.attachment_count {
+            w.member(&S_POLICY.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.permissions_boundary_usage_count {
+            w.member(&S_POLICY.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_attachable {
+            w.member(&S_POLICY.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_POLICY.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_POLICY.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.update_date {
+            w.member(&S_POLICY.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_POLICY.members[11]);
+            encode::list(w, S_POLICY.members[11].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyDetail`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyDetail {
+    pub policy_name: Option<String>,
+    pub policy_document: Option<String>,
+}
+impl Encode for PolicyDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_DETAIL);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_POLICY_DETAIL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_document {
+            w.member(&S_POLICY_DETAIL.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyGroup`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyGroup {
+    pub group_name: Option<String>,
+    pub group_id: Option<String>,
+}
+impl Encode for PolicyGroup {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_GROUP
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_GROUP);
+        if let Some(v) = &self.group_name {
+            w.member(&S_POLICY_GROUP.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.group_id {
+            w.member(&S_POLICY_GROUP.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyIdentifier`
+#[derive(Clone, Debug)]
+pub enum PolicyIdentifier {
+    PolicyType(String),
+    PolicyArn(String),
+    InlinePolicyIdentifier(InlinePolicyIdentifierType),
+}
+impl Decode for PolicyIdentifier {
+    const SCHEMA: &'static Schema = &S_POLICY_IDENTIFIER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_POLICY_IDENTIFIER.members;
+        let mut found = None;
+        r.structure(&S_POLICY_IDENTIFIER, &mut |r, i| {
+            match i {
+                0 => found = Some(PolicyIdentifier::PolicyType(Read::read(r, a, &m[0])?)),
+                1 => found = Some(PolicyIdentifier::PolicyArn(Read::read(r, a, &m[1])?)),
+                2 => {
+                    found = Some(PolicyIdentifier::InlinePolicyIdentifier(decode::nested(
+                        r, a, &m[2],
+                    )?))
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        found.ok_or_else(|| DecodeError::type_mismatch("one member of a union"))
+    }
+}
+/// `PolicyRole`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyRole {
+    pub role_name: Option<String>,
+    pub role_id: Option<String>,
+}
+impl Encode for PolicyRole {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_ROLE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_ROLE);
+        if let Some(v) = &self.role_name {
+            w.member(&S_POLICY_ROLE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_id {
+            w.member(&S_POLICY_ROLE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyUser`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyUser {
+    pub user_name: Option<String>,
+    pub user_id: Option<String>,
+}
+impl Encode for PolicyUser {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_USER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_USER);
+        if let Some(v) = &self.user_name {
+            w.member(&S_POLICY_USER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user_id {
+            w.member(&S_POLICY_USER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyVersion`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyVersion {
+    pub document: Option<String>,
+    pub version_id: Option<String>,
+    pub is_default_version: Option<bool>,
+    pub create_date: Option<Timestamp>,
+}
+impl Encode for PolicyVersion {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY_VERSION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY_VERSION);
+        if let Some(v) = &self.document {
+            w.member(&S_POLICY_VERSION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version_id {
+            w.member(&S_POLICY_VERSION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_default_version {
+            w.member(&S_POLICY_VERSION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_POLICY_VERSION.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Position`
+#[derive(Clone, Debug, Default)]
+pub struct Position {
+    pub line: Option<i32>,
+    pub column: Option<i32>,
+}
+impl Encode for Position {
+    fn schema(&self) -> &'static Schema {
+        &S_POSITION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POSITION);
+        if let Some(v) = &self.line {
+            w.member(&S_POSITION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.column {
+            w.member(&S_POSITION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutGroupPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutGroupPolicyInput {
+    pub group_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Decode for PutGroupPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_GROUP_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_GROUP_POLICY_REQUEST.members;
+        let mut group_name = None;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_GROUP_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(group_name), Some(policy_name), Some(policy_document)) =
+            (group_name, policy_name, policy_document)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutGroupPolicyInput {
+            group_name,
+            policy_name,
+            policy_document,
+        })
+    }
+}
+/// `PutRolePermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePermissionsBoundaryInput {
+    pub role_name: String,
+    pub permissions_boundary: String,
+}
+impl Decode for PutRolePermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut role_name = None;
+        let mut permissions_boundary = None;
+        r.structure(&S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => permissions_boundary = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if permissions_boundary.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(permissions_boundary)) = (role_name, permissions_boundary)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRolePermissionsBoundaryInput {
+            role_name,
+            permissions_boundary,
+        })
+    }
+}
+/// `PutRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePolicyInput {
+    pub role_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Decode for PutRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(role_name), Some(policy_name), Some(policy_document)) =
+            (role_name, policy_name, policy_document)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRolePolicyInput {
+            role_name,
+            policy_name,
+            policy_document,
+        })
+    }
+}
+/// `PutUserPermissionsBoundaryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPermissionsBoundaryInput {
+    pub user_name: String,
+    pub permissions_boundary: String,
+}
+impl Decode for PutUserPermissionsBoundaryInput {
+    const SCHEMA: &'static Schema = &S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST.members;
+        let mut user_name = None;
+        let mut permissions_boundary = None;
+        r.structure(&S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => permissions_boundary = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if permissions_boundary.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(permissions_boundary)) = (user_name, permissions_boundary)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutUserPermissionsBoundaryInput {
+            user_name,
+            permissions_boundary,
+        })
+    }
+}
+/// `PutUserPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPolicyInput {
+    pub user_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+impl Decode for PutUserPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_USER_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_USER_POLICY_REQUEST.members;
+        let mut user_name = None;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_USER_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => policy_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(user_name), Some(policy_name), Some(policy_document)) =
+            (user_name, policy_name, policy_document)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutUserPolicyInput {
+            user_name,
+            policy_name,
+            policy_document,
+        })
+    }
+}
+/// `RemoveClientIDFromOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemoveClientIDFromOpenIDConnectProviderInput {
+    pub open_id_connect_provider_arn: String,
+    pub client_id: String,
+}
+impl Decode for RemoveClientIDFromOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        let mut client_id = None;
+        r.structure(
+            &S_REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => client_id = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if client_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(open_id_connect_provider_arn), Some(client_id)) =
+            (open_id_connect_provider_arn, client_id)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemoveClientIDFromOpenIDConnectProviderInput {
+            open_id_connect_provider_arn,
+            client_id,
+        })
+    }
+}
+/// `RemoveRoleFromInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemoveRoleFromInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub role_name: String,
+}
+impl Decode for RemoveRoleFromInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut role_name = None;
+        r.structure(&S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => role_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if role_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(role_name)) = (instance_profile_name, role_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemoveRoleFromInstanceProfileInput {
+            instance_profile_name,
+            role_name,
+        })
+    }
+}
+/// `RemoveUserFromGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemoveUserFromGroupInput {
+    pub group_name: String,
+    pub user_name: String,
+}
+impl Decode for RemoveUserFromGroupInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_USER_FROM_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_USER_FROM_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut user_name = None;
+        r.structure(&S_REMOVE_USER_FROM_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => user_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if user_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(group_name), Some(user_name)) = (group_name, user_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemoveUserFromGroupInput {
+            group_name,
+            user_name,
+        })
+    }
+}
+/// `ResourceSpecificResult`
+#[derive(Clone, Debug, Default)]
+pub struct ResourceSpecificResult {
+    pub eval_resource_name: String,
+    pub eval_resource_decision: String,
+    pub matched_statements: Option<Vec<Statement>>,
+    pub missing_context_values: Option<Vec<String>>,
+    pub eval_decision_details: Option<BTreeMap<String, String>>,
+    pub permissions_boundary_decision_detail: Option<PermissionsBoundaryDecisionDetail>,
+}
+impl Encode for ResourceSpecificResult {
+    fn schema(&self) -> &'static Schema {
+        &S_RESOURCE_SPECIFIC_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESOURCE_SPECIFIC_RESULT);
+        {
+            let v = &self.eval_resource_name;
+            w.member(&S_RESOURCE_SPECIFIC_RESULT.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.eval_resource_decision;
+            w.member(&S_RESOURCE_SPECIFIC_RESULT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.matched_statements {
+            w.member(&S_RESOURCE_SPECIFIC_RESULT.members[2]);
+            encode::list(
+                w,
+                S_RESOURCE_SPECIFIC_RESULT.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.missing_context_values {
+            w.member(&S_RESOURCE_SPECIFIC_RESULT.members[3]);
+            encode::list(
+                w,
+                S_RESOURCE_SPECIFIC_RESULT.members[3].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.eval_decision_details {
+            w.member(&S_RESOURCE_SPECIFIC_RESULT.members[4]);
+            encode::map(
+                w,
+                S_RESOURCE_SPECIFIC_RESULT.members[4].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.permissions_boundary_decision_detail {
+            w.member(&S_RESOURCE_SPECIFIC_RESULT.members[5]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ResyncMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ResyncMFADeviceInput {
+    pub user_name: String,
+    pub serial_number: String,
+    pub authentication_code1: String,
+    pub authentication_code2: String,
+}
+impl Decode for ResyncMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_RESYNC_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESYNC_MFA_DEVICE_REQUEST.members;
+        let mut user_name = None;
+        let mut serial_number = None;
+        let mut authentication_code1 = None;
+        let mut authentication_code2 = None;
+        r.structure(&S_RESYNC_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => serial_number = Some(Read::read(r, a, &m[1])?),
+                2 => authentication_code1 = Some(Read::read(r, a, &m[2])?),
+                3 => authentication_code2 = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if serial_number.is_none() {
+            a.missing(&m[1]);
+        }
+        if authentication_code1.is_none() {
+            a.missing(&m[2]);
+        }
+        if authentication_code2.is_none() {
+            a.missing(&m[3]);
+        }
+        let (
+            Some(user_name),
+            Some(serial_number),
+            Some(authentication_code1),
+            Some(authentication_code2),
+        ) = (
+            user_name,
+            serial_number,
+            authentication_code1,
+            authentication_code2,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ResyncMFADeviceInput {
+            user_name,
+            serial_number,
+            authentication_code1,
+            authentication_code2,
+        })
     }
 }
 /// `Role`
@@ -243,6 +6810,87 @@ impl Encode for Role {
         w.end_structure();
     }
 }
+/// `RoleDetail`
+#[derive(Clone, Debug, Default)]
+pub struct RoleDetail {
+    pub path: Option<String>,
+    pub role_name: Option<String>,
+    pub role_id: Option<String>,
+    pub arn: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub assume_role_policy_document: Option<String>,
+    pub instance_profile_list: Option<Vec<InstanceProfile>>,
+    pub role_policy_list: Option<Vec<PolicyDetail>>,
+    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    pub tags: Option<Vec<Tag>>,
+    pub role_last_used: Option<RoleLastUsed>,
+}
+impl Encode for RoleDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_ROLE_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ROLE_DETAIL);
+        if let Some(v) = &self.path {
+            w.member(&S_ROLE_DETAIL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_name {
+            w.member(&S_ROLE_DETAIL.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_id {
+            w.member(&S_ROLE_DETAIL.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_ROLE_DETAIL.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_ROLE_DETAIL.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.assume_role_policy_document {
+            w.member(&S_ROLE_DETAIL.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.instance_profile_list {
+            w.member(&S_ROLE_DETAIL.members[6]);
+            encode::list(w, S_ROLE_DETAIL.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.role_policy_list {
+            w.member(&S_ROLE_DETAIL.members[7]);
+            encode::list(w, S_ROLE_DETAIL.members[7].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.attached_managed_policies {
+            w.member(&S_ROLE_DETAIL.members[8]);
+            encode::list(w, S_ROLE_DETAIL.members[8].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.permissions_boundary {
+            w.member(&S_ROLE_DETAIL.members[9]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_ROLE_DETAIL.members[10]);
+            encode::list(w, S_ROLE_DETAIL.members[10].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.role_last_used {
+            w.member(&S_ROLE_DETAIL.members[11]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `RoleLastUsed`
 #[derive(Clone, Debug, Default)]
 pub struct RoleLastUsed {
@@ -266,6 +6914,555 @@ impl Encode for RoleLastUsed {
         w.end_structure();
     }
 }
+/// `RoleUsageType`
+#[derive(Clone, Debug, Default)]
+pub struct RoleUsageType {
+    pub region: Option<String>,
+    pub resources: Option<Vec<String>>,
+}
+impl Encode for RoleUsageType {
+    fn schema(&self) -> &'static Schema {
+        &S_ROLE_USAGE_TYPE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ROLE_USAGE_TYPE);
+        if let Some(v) = &self.region {
+            w.member(&S_ROLE_USAGE_TYPE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resources {
+            w.member(&S_ROLE_USAGE_TYPE.members[1]);
+            encode::list(w, S_ROLE_USAGE_TYPE.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `SAMLPrivateKey`
+#[derive(Clone, Debug, Default)]
+pub struct SAMLPrivateKey {
+    pub key_id: Option<String>,
+    pub timestamp: Option<Timestamp>,
+}
+impl Encode for SAMLPrivateKey {
+    fn schema(&self) -> &'static Schema {
+        &S_SAML_PRIVATE_KEY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SAML_PRIVATE_KEY);
+        if let Some(v) = &self.key_id {
+            w.member(&S_SAML_PRIVATE_KEY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.timestamp {
+            w.member(&S_SAML_PRIVATE_KEY.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SAMLProviderListEntry`
+#[derive(Clone, Debug, Default)]
+pub struct SAMLProviderListEntry {
+    pub arn: Option<String>,
+    pub valid_until: Option<Timestamp>,
+    pub create_date: Option<Timestamp>,
+}
+impl Encode for SAMLProviderListEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_SAML_PROVIDER_LIST_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SAML_PROVIDER_LIST_ENTRY);
+        if let Some(v) = &self.arn {
+            w.member(&S_SAML_PROVIDER_LIST_ENTRY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.valid_until {
+            w.member(&S_SAML_PROVIDER_LIST_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_SAML_PROVIDER_LIST_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SSHPublicKey`
+#[derive(Clone, Debug, Default)]
+pub struct SSHPublicKey {
+    pub user_name: String,
+    pub ssh_public_key_id: String,
+    pub fingerprint: String,
+    pub ssh_public_key_body: String,
+    pub status: String,
+    pub upload_date: Option<Timestamp>,
+}
+impl Encode for SSHPublicKey {
+    fn schema(&self) -> &'static Schema {
+        &S_SSH_PUBLIC_KEY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SSH_PUBLIC_KEY);
+        {
+            let v = &self.user_name;
+            w.member(&S_SSH_PUBLIC_KEY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.ssh_public_key_id;
+            w.member(&S_SSH_PUBLIC_KEY.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.fingerprint;
+            w.member(&S_SSH_PUBLIC_KEY.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.ssh_public_key_body;
+            w.member(&S_SSH_PUBLIC_KEY.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_SSH_PUBLIC_KEY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_date {
+            w.member(&S_SSH_PUBLIC_KEY.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SSHPublicKeyMetadata`
+#[derive(Clone, Debug, Default)]
+pub struct SSHPublicKeyMetadata {
+    pub user_name: String,
+    pub ssh_public_key_id: String,
+    pub status: String,
+    pub upload_date: Timestamp,
+}
+impl Encode for SSHPublicKeyMetadata {
+    fn schema(&self) -> &'static Schema {
+        &S_SSH_PUBLIC_KEY_METADATA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SSH_PUBLIC_KEY_METADATA);
+        {
+            let v = &self.user_name;
+            w.member(&S_SSH_PUBLIC_KEY_METADATA.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.ssh_public_key_id;
+            w.member(&S_SSH_PUBLIC_KEY_METADATA.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_SSH_PUBLIC_KEY_METADATA.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.upload_date;
+            w.member(&S_SSH_PUBLIC_KEY_METADATA.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ServerCertificate`
+#[derive(Clone, Debug, Default)]
+pub struct ServerCertificate {
+    pub server_certificate_metadata: ServerCertificateMetadata,
+    pub certificate_body: String,
+    pub certificate_chain: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for ServerCertificate {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVER_CERTIFICATE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVER_CERTIFICATE);
+        {
+            let v = &self.server_certificate_metadata;
+            w.member(&S_SERVER_CERTIFICATE.members[0]);
+            v.encode(w);
+        }
+        {
+            let v = &self.certificate_body;
+            w.member(&S_SERVER_CERTIFICATE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.certificate_chain {
+            w.member(&S_SERVER_CERTIFICATE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_SERVER_CERTIFICATE.members[3]);
+            encode::list(w, S_SERVER_CERTIFICATE.members[3].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ServerCertificateMetadata`
+#[derive(Clone, Debug, Default)]
+pub struct ServerCertificateMetadata {
+    pub path: String,
+    pub server_certificate_name: String,
+    pub server_certificate_id: String,
+    pub arn: String,
+    pub upload_date: Option<Timestamp>,
+    pub expiration: Option<Timestamp>,
+}
+impl Encode for ServerCertificateMetadata {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVER_CERTIFICATE_METADATA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVER_CERTIFICATE_METADATA);
+        {
+            let v = &self.path;
+            w.member(&S_SERVER_CERTIFICATE_METADATA.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.server_certificate_name;
+            w.member(&S_SERVER_CERTIFICATE_METADATA.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.server_certificate_id;
+            w.member(&S_SERVER_CERTIFICATE_METADATA.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_SERVER_CERTIFICATE_METADATA.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_date {
+            w.member(&S_SERVER_CERTIFICATE_METADATA.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration {
+            w.member(&S_SERVER_CERTIFICATE_METADATA.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SetDefaultPolicyVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct SetDefaultPolicyVersionInput {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+impl Decode for SetDefaultPolicyVersionInput {
+    const SCHEMA: &'static Schema = &S_SET_DEFAULT_POLICY_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SET_DEFAULT_POLICY_VERSION_REQUEST.members;
+        let mut policy_arn = None;
+        let mut version_id = None;
+        r.structure(&S_SET_DEFAULT_POLICY_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => version_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(version_id)) = (policy_arn, version_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SetDefaultPolicyVersionInput {
+            policy_arn,
+            version_id,
+        })
+    }
+}
+/// `SigningCertificate`
+#[derive(Clone, Debug, Default)]
+pub struct SigningCertificate {
+    pub user_name: String,
+    pub certificate_id: String,
+    pub certificate_body: String,
+    pub status: String,
+    pub upload_date: Option<Timestamp>,
+}
+impl Encode for SigningCertificate {
+    fn schema(&self) -> &'static Schema {
+        &S_SIGNING_CERTIFICATE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SIGNING_CERTIFICATE);
+        {
+            let v = &self.user_name;
+            w.member(&S_SIGNING_CERTIFICATE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.certificate_id;
+            w.member(&S_SIGNING_CERTIFICATE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.certificate_body;
+            w.member(&S_SIGNING_CERTIFICATE.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_SIGNING_CERTIFICATE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_date {
+            w.member(&S_SIGNING_CERTIFICATE.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SimulateCustomPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct SimulateCustomPolicyInput {
+    pub policy_input_list: Vec<String>,
+    pub permissions_boundary_policy_input_list: Option<Vec<String>>,
+    pub ordered_organization_policy_input_list: Option<Vec<OrderedOrganizationPolicyType>>,
+    pub action_names: Vec<String>,
+    pub resource_arns: Option<Vec<String>>,
+    pub resource_policy: Option<String>,
+    pub resource_owner: Option<String>,
+    pub caller_arn: Option<String>,
+    pub context_entries: Option<Vec<ContextEntry>>,
+    pub resource_handling_option: Option<String>,
+    pub max_items: Option<i32>,
+    pub marker: Option<String>,
+}
+impl Decode for SimulateCustomPolicyInput {
+    const SCHEMA: &'static Schema = &S_SIMULATE_CUSTOM_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SIMULATE_CUSTOM_POLICY_REQUEST.members;
+        let mut policy_input_list = None;
+        let mut permissions_boundary_policy_input_list = None;
+        let mut ordered_organization_policy_input_list = None;
+        let mut action_names = None;
+        let mut resource_arns = None;
+        let mut resource_policy = None;
+        let mut resource_owner = None;
+        let mut caller_arn = None;
+        let mut context_entries = None;
+        let mut resource_handling_option = None;
+        let mut max_items = None;
+        let mut marker = None;
+        r.structure(&S_SIMULATE_CUSTOM_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut policy_input_list, <String as Read>::read)?,
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut permissions_boundary_policy_input_list,
+                    <String as Read>::read,
+                )?,
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut ordered_organization_policy_input_list,
+                    decode::nested::<OrderedOrganizationPolicyType>,
+                )?,
+                3 => decode::list(r, a, &m[3], &mut action_names, <String as Read>::read)?,
+                4 => decode::list(r, a, &m[4], &mut resource_arns, <String as Read>::read)?,
+                5 => resource_policy = Some(Read::read(r, a, &m[5])?),
+                6 => resource_owner = Some(Read::read(r, a, &m[6])?),
+                7 => caller_arn = Some(Read::read(r, a, &m[7])?),
+                8 => decode::list(
+                    r,
+                    a,
+                    &m[8],
+                    &mut context_entries,
+                    decode::nested::<ContextEntry>,
+                )?,
+                9 => resource_handling_option = Some(Read::read(r, a, &m[9])?),
+                10 => max_items = Some(Read::read(r, a, &m[10])?),
+                11 => marker = Some(Read::read(r, a, &m[11])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_input_list.is_none() {
+            a.missing(&m[0]);
+        }
+        if action_names.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(policy_input_list), Some(action_names)) = (policy_input_list, action_names)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SimulateCustomPolicyInput {
+            policy_input_list,
+            permissions_boundary_policy_input_list,
+            ordered_organization_policy_input_list,
+            action_names,
+            resource_arns,
+            resource_policy,
+            resource_owner,
+            caller_arn,
+            context_entries,
+            resource_handling_option,
+            max_items,
+            marker,
+        })
+    }
+}
+/// `SimulatePolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct SimulatePolicyResponse {
+    pub evaluation_results: Option<Vec<EvaluationResult>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+impl Encode for SimulatePolicyResponse {
+    fn schema(&self) -> &'static Schema {
+        &S_SIMULATE_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SIMULATE_POLICY_RESPONSE);
+        if let Some(v) = &self.evaluation_results {
+            w.member(&S_SIMULATE_POLICY_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_SIMULATE_POLICY_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_SIMULATE_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_SIMULATE_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SimulatePrincipalPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct SimulatePrincipalPolicyInput {
+    pub policy_source_arn: String,
+    pub policy_input_list: Option<Vec<String>>,
+    pub permissions_boundary_policy_input_list: Option<Vec<String>>,
+    pub policy_exclusion_list: Option<Vec<PolicyIdentifier>>,
+    pub action_names: Vec<String>,
+    pub resource_arns: Option<Vec<String>>,
+    pub resource_policy: Option<String>,
+    pub resource_owner: Option<String>,
+    pub caller_arn: Option<String>,
+    pub context_entries: Option<Vec<ContextEntry>>,
+    pub resource_handling_option: Option<String>,
+    pub max_items: Option<i32>,
+    pub marker: Option<String>,
+}
+impl Decode for SimulatePrincipalPolicyInput {
+    const SCHEMA: &'static Schema = &S_SIMULATE_PRINCIPAL_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SIMULATE_PRINCIPAL_POLICY_REQUEST.members;
+        let mut policy_source_arn = None;
+        let mut policy_input_list = None;
+        let mut permissions_boundary_policy_input_list = None;
+        let mut policy_exclusion_list = None;
+        let mut action_names = None;
+        let mut resource_arns = None;
+        let mut resource_policy = None;
+        let mut resource_owner = None;
+        let mut caller_arn = None;
+        let mut context_entries = None;
+        let mut resource_handling_option = None;
+        let mut max_items = None;
+        let mut marker = None;
+        r.structure(&S_SIMULATE_PRINCIPAL_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_source_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut policy_input_list, <String as Read>::read)?,
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut permissions_boundary_policy_input_list,
+                    <String as Read>::read,
+                )?,
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut policy_exclusion_list,
+                    decode::nested::<PolicyIdentifier>,
+                )?,
+                4 => decode::list(r, a, &m[4], &mut action_names, <String as Read>::read)?,
+                5 => decode::list(r, a, &m[5], &mut resource_arns, <String as Read>::read)?,
+                6 => resource_policy = Some(Read::read(r, a, &m[6])?),
+                7 => resource_owner = Some(Read::read(r, a, &m[7])?),
+                8 => caller_arn = Some(Read::read(r, a, &m[8])?),
+                9 => decode::list(
+                    r,
+                    a,
+                    &m[9],
+                    &mut context_entries,
+                    decode::nested::<ContextEntry>,
+                )?,
+                10 => resource_handling_option = Some(Read::read(r, a, &m[10])?),
+                11 => max_items = Some(Read::read(r, a, &m[11])?),
+                12 => marker = Some(Read::read(r, a, &m[12])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_source_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if action_names.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(policy_source_arn), Some(action_names)) = (policy_source_arn, action_names)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SimulatePrincipalPolicyInput {
+            policy_source_arn,
+            policy_input_list,
+            permissions_boundary_policy_input_list,
+            policy_exclusion_list,
+            action_names,
+            resource_arns,
+            resource_policy,
+            resource_owner,
+            caller_arn,
+            context_entries,
+            resource_handling_option,
+            max_items,
+            marker,
+        })
+    }
+}
 /// `SourceRoleTemplate`
 #[derive(Clone, Debug, Default)]
 pub struct SourceRoleTemplate {
@@ -287,6 +7484,39 @@ impl Encode for SourceRoleTemplate {
             let v = &self.template_minor_version;
             w.member(&S_SOURCE_ROLE_TEMPLATE.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Statement`
+#[derive(Clone, Debug, Default)]
+pub struct Statement {
+    pub source_policy_id: Option<String>,
+    pub source_policy_type: Option<String>,
+    pub start_position: Option<Position>,
+    pub end_position: Option<Position>,
+}
+impl Encode for Statement {
+    fn schema(&self) -> &'static Schema {
+        &S_STATEMENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_STATEMENT);
+        if let Some(v) = &self.source_policy_id {
+            w.member(&S_STATEMENT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.source_policy_type {
+            w.member(&S_STATEMENT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.start_position {
+            w.member(&S_STATEMENT.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.end_position {
+            w.member(&S_STATEMENT.members[3]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -342,6 +7572,2435 @@ impl Encode for Tag {
         w.end_structure();
     }
 }
+/// `TagInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_TAG_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(tags)) = (instance_profile_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagInstanceProfileInput {
+            instance_profile_name,
+            tags,
+        })
+    }
+}
+/// `TagMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagMFADeviceInput {
+    pub serial_number: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_TAG_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_MFA_DEVICE_REQUEST.members;
+        let mut serial_number = None;
+        let mut tags = None;
+        r.structure(&S_TAG_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => serial_number = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if serial_number.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(serial_number), Some(tags)) = (serial_number, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagMFADeviceInput {
+            serial_number,
+            tags,
+        })
+    }
+}
+/// `TagOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagOpenIDConnectProviderInput {
+    pub open_id_connect_provider_arn: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_TAG_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        let mut tags = None;
+        r.structure(&S_TAG_OPEN_ID_CONNECT_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(open_id_connect_provider_arn), Some(tags)) = (open_id_connect_provider_arn, tags)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagOpenIDConnectProviderInput {
+            open_id_connect_provider_arn,
+            tags,
+        })
+    }
+}
+/// `TagPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagPolicyInput {
+    pub policy_arn: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagPolicyInput {
+    const SCHEMA: &'static Schema = &S_TAG_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        let mut tags = None;
+        r.structure(&S_TAG_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(tags)) = (policy_arn, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagPolicyInput { policy_arn, tags })
+    }
+}
+/// `TagRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagRoleInput {
+    pub role_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagRoleInput {
+    const SCHEMA: &'static Schema = &S_TAG_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(tags)) = (role_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagRoleInput { role_name, tags })
+    }
+}
+/// `TagSAMLProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagSAMLProviderInput {
+    pub saml_provider_arn: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagSAMLProviderInput {
+    const SCHEMA: &'static Schema = &S_TAG_SAML_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_SAML_PROVIDER_REQUEST.members;
+        let mut saml_provider_arn = None;
+        let mut tags = None;
+        r.structure(&S_TAG_SAML_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_provider_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(saml_provider_arn), Some(tags)) = (saml_provider_arn, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagSAMLProviderInput {
+            saml_provider_arn,
+            tags,
+        })
+    }
+}
+/// `TagServerCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagServerCertificateInput {
+    pub server_certificate_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagServerCertificateInput {
+    const SCHEMA: &'static Schema = &S_TAG_SERVER_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_SERVER_CERTIFICATE_REQUEST.members;
+        let mut server_certificate_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_SERVER_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => server_certificate_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(server_certificate_name), Some(tags)) = (server_certificate_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagServerCertificateInput {
+            server_certificate_name,
+            tags,
+        })
+    }
+}
+/// `TagUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagUserInput {
+    pub user_name: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagUserInput {
+    const SCHEMA: &'static Schema = &S_TAG_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(tags)) = (user_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagUserInput { user_name, tags })
+    }
+}
+/// `UntagInstanceProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagInstanceProfileInput {
+    pub instance_profile_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagInstanceProfileInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_INSTANCE_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_INSTANCE_PROFILE_REQUEST.members;
+        let mut instance_profile_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_INSTANCE_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => instance_profile_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if instance_profile_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(instance_profile_name), Some(tag_keys)) = (instance_profile_name, tag_keys)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagInstanceProfileInput {
+            instance_profile_name,
+            tag_keys,
+        })
+    }
+}
+/// `UntagMFADeviceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagMFADeviceInput {
+    pub serial_number: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagMFADeviceInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_MFA_DEVICE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_MFA_DEVICE_REQUEST.members;
+        let mut serial_number = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_MFA_DEVICE_REQUEST, &mut |r, i| {
+            match i {
+                0 => serial_number = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if serial_number.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(serial_number), Some(tag_keys)) = (serial_number, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagMFADeviceInput {
+            serial_number,
+            tag_keys,
+        })
+    }
+}
+/// `UntagOpenIDConnectProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagOpenIDConnectProviderInput {
+    pub open_id_connect_provider_arn: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagOpenIDConnectProviderInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_OPEN_ID_CONNECT_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_OPEN_ID_CONNECT_PROVIDER_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_OPEN_ID_CONNECT_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(open_id_connect_provider_arn), Some(tag_keys)) =
+            (open_id_connect_provider_arn, tag_keys)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagOpenIDConnectProviderInput {
+            open_id_connect_provider_arn,
+            tag_keys,
+        })
+    }
+}
+/// `UntagPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagPolicyInput {
+    pub policy_arn: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagPolicyInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_POLICY_REQUEST.members;
+        let mut policy_arn = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_arn), Some(tag_keys)) = (policy_arn, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagPolicyInput {
+            policy_arn,
+            tag_keys,
+        })
+    }
+}
+/// `UntagRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagRoleInput {
+    pub role_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagRoleInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(tag_keys)) = (role_name, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagRoleInput {
+            role_name,
+            tag_keys,
+        })
+    }
+}
+/// `UntagSAMLProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagSAMLProviderInput {
+    pub saml_provider_arn: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagSAMLProviderInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_SAML_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_SAML_PROVIDER_REQUEST.members;
+        let mut saml_provider_arn = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_SAML_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_provider_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(saml_provider_arn), Some(tag_keys)) = (saml_provider_arn, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagSAMLProviderInput {
+            saml_provider_arn,
+            tag_keys,
+        })
+    }
+}
+/// `UntagServerCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagServerCertificateInput {
+    pub server_certificate_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagServerCertificateInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_SERVER_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_SERVER_CERTIFICATE_REQUEST.members;
+        let mut server_certificate_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_SERVER_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => server_certificate_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(server_certificate_name), Some(tag_keys)) = (server_certificate_name, tag_keys)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagServerCertificateInput {
+            server_certificate_name,
+            tag_keys,
+        })
+    }
+}
+/// `UntagUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagUserInput {
+    pub user_name: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagUserInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(tag_keys)) = (user_name, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagUserInput {
+            user_name,
+            tag_keys,
+        })
+    }
+}
+/// `UpdateAccessKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAccessKeyInput {
+    pub user_name: Option<String>,
+    pub access_key_id: String,
+    pub status: String,
+}
+impl Decode for UpdateAccessKeyInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ACCESS_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ACCESS_KEY_REQUEST.members;
+        let mut user_name = None;
+        let mut access_key_id = None;
+        let mut status = None;
+        r.structure(&S_UPDATE_ACCESS_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => access_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => status = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if access_key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        if status.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(access_key_id), Some(status)) = (access_key_id, status) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateAccessKeyInput {
+            user_name,
+            access_key_id,
+            status,
+        })
+    }
+}
+/// `UpdateAccountPasswordPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAccountPasswordPolicyInput {
+    pub minimum_password_length: Option<i32>,
+    pub require_symbols: Option<bool>,
+    pub require_numbers: Option<bool>,
+    pub require_uppercase_characters: Option<bool>,
+    pub require_lowercase_characters: Option<bool>,
+    pub allow_users_to_change_password: Option<bool>,
+    pub max_password_age: Option<i32>,
+    pub password_reuse_prevention: Option<i32>,
+    pub hard_expiry: Option<bool>,
+}
+impl Decode for UpdateAccountPasswordPolicyInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ACCOUNT_PASSWORD_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ACCOUNT_PASSWORD_POLICY_REQUEST.members;
+        let mut minimum_password_length = None;
+        let mut require_symbols = None;
+        let mut require_numbers = None;
+        let mut require_uppercase_characters = None;
+        let mut require_lowercase_characters = None;
+        let mut allow_users_to_change_password = None;
+        let mut max_password_age = None;
+        let mut password_reuse_prevention = None;
+        let mut hard_expiry = None;
+        r.structure(&S_UPDATE_ACCOUNT_PASSWORD_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => minimum_password_length = Some(Read::read(r, a, &m[0])?),
+                1 => require_symbols = Some(Read::read(r, a, &m[1])?),
+                2 => require_numbers = Some(Read::read(r, a, &m[2])?),
+                3 => require_uppercase_characters = Some(Read::read(r, a, &m[3])?),
+                4 => require_lowercase_characters = Some(Read::read(r, a, &m[4])?),
+                5 => allow_users_to_change_password = Some(Read::read(r, a, &m[5])?),
+                6 => max_password_age = Some(Read::read(r, a, &m[6])?),
+                7 => password_reuse_prevention = Some(Read::read(r, a, &m[7])?),
+                8 => hard_expiry = Some(Read::read(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(UpdateAccountPasswordPolicyInput {
+            minimum_password_length,
+            require_symbols,
+            require_numbers,
+            require_uppercase_characters,
+            require_lowercase_characters,
+            allow_users_to_change_password,
+            max_password_age,
+            password_reuse_prevention,
+            hard_expiry,
+        })
+    }
+}
+/// `UpdateAssumeRolePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAssumeRolePolicyInput {
+    pub role_name: String,
+    pub policy_document: String,
+}
+impl Decode for UpdateAssumeRolePolicyInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ASSUME_ROLE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ASSUME_ROLE_POLICY_REQUEST.members;
+        let mut role_name = None;
+        let mut policy_document = None;
+        r.structure(&S_UPDATE_ASSUME_ROLE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(policy_document)) = (role_name, policy_document) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateAssumeRolePolicyInput {
+            role_name,
+            policy_document,
+        })
+    }
+}
+/// `UpdateGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGroupInput {
+    pub group_name: String,
+    pub new_path: Option<String>,
+    pub new_group_name: Option<String>,
+}
+impl Decode for UpdateGroupInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_GROUP_REQUEST.members;
+        let mut group_name = None;
+        let mut new_path = None;
+        let mut new_group_name = None;
+        r.structure(&S_UPDATE_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => group_name = Some(Read::read(r, a, &m[0])?),
+                1 => new_path = Some(Read::read(r, a, &m[1])?),
+                2 => new_group_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(group_name),) = (group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateGroupInput {
+            group_name,
+            new_path,
+            new_group_name,
+        })
+    }
+}
+/// `UpdateLoginProfileRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateLoginProfileInput {
+    pub user_name: String,
+    pub password: Option<String>,
+    pub password_reset_required: Option<bool>,
+}
+impl Decode for UpdateLoginProfileInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_LOGIN_PROFILE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_LOGIN_PROFILE_REQUEST.members;
+        let mut user_name = None;
+        let mut password = None;
+        let mut password_reset_required = None;
+        r.structure(&S_UPDATE_LOGIN_PROFILE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => password = Some(Read::read(r, a, &m[1])?),
+                2 => password_reset_required = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateLoginProfileInput {
+            user_name,
+            password,
+            password_reset_required,
+        })
+    }
+}
+/// `UpdateOpenIDConnectProviderThumbprintRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateOpenIDConnectProviderThumbprintInput {
+    pub open_id_connect_provider_arn: String,
+    pub thumbprint_list: Vec<String>,
+}
+impl Decode for UpdateOpenIDConnectProviderThumbprintInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT_REQUEST.members;
+        let mut open_id_connect_provider_arn = None;
+        let mut thumbprint_list = None;
+        r.structure(
+            &S_UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => open_id_connect_provider_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => decode::list(r, a, &m[1], &mut thumbprint_list, <String as Read>::read)?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if open_id_connect_provider_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if thumbprint_list.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(open_id_connect_provider_arn), Some(thumbprint_list)) =
+            (open_id_connect_provider_arn, thumbprint_list)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateOpenIDConnectProviderThumbprintInput {
+            open_id_connect_provider_arn,
+            thumbprint_list,
+        })
+    }
+}
+/// `UpdateRoleDescriptionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleDescriptionInput {
+    pub role_name: String,
+    pub description: String,
+}
+impl Decode for UpdateRoleDescriptionInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ROLE_DESCRIPTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ROLE_DESCRIPTION_REQUEST.members;
+        let mut role_name = None;
+        let mut description = None;
+        r.structure(&S_UPDATE_ROLE_DESCRIPTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if description.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_name), Some(description)) = (role_name, description) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateRoleDescriptionInput {
+            role_name,
+            description,
+        })
+    }
+}
+/// `UpdateRoleDescriptionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleDescriptionOutput {
+    pub role: Option<Role>,
+}
+impl Encode for UpdateRoleDescriptionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_ROLE_DESCRIPTION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_ROLE_DESCRIPTION_RESPONSE);
+        if let Some(v) = &self.role {
+            w.member(&S_UPDATE_ROLE_DESCRIPTION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleInput {
+    pub role_name: String,
+    pub description: Option<String>,
+    pub max_session_duration: Option<i32>,
+}
+impl Decode for UpdateRoleInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ROLE_REQUEST.members;
+        let mut role_name = None;
+        let mut description = None;
+        let mut max_session_duration = None;
+        r.structure(&S_UPDATE_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => max_session_duration = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(role_name),) = (role_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateRoleInput {
+            role_name,
+            description,
+            max_session_duration,
+        })
+    }
+}
+/// `UpdateRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRoleOutput {}
+impl Encode for UpdateRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_ROLE_RESPONSE);
+        w.end_structure();
+    }
+}
+/// `UpdateSAMLProviderRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSAMLProviderInput {
+    pub saml_metadata_document: Option<String>,
+    pub saml_provider_arn: String,
+    pub assertion_encryption_mode: Option<String>,
+    pub add_private_key: Option<String>,
+    pub remove_private_key: Option<String>,
+}
+impl Decode for UpdateSAMLProviderInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_SAML_PROVIDER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_SAML_PROVIDER_REQUEST.members;
+        let mut saml_metadata_document = None;
+        let mut saml_provider_arn = None;
+        let mut assertion_encryption_mode = None;
+        let mut add_private_key = None;
+        let mut remove_private_key = None;
+        r.structure(&S_UPDATE_SAML_PROVIDER_REQUEST, &mut |r, i| {
+            match i {
+                0 => saml_metadata_document = Some(Read::read(r, a, &m[0])?),
+                1 => saml_provider_arn = Some(Read::read(r, a, &m[1])?),
+                2 => assertion_encryption_mode = Some(Read::read(r, a, &m[2])?),
+                3 => add_private_key = Some(Read::read(r, a, &m[3])?),
+                4 => remove_private_key = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if saml_provider_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(saml_provider_arn),) = (saml_provider_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateSAMLProviderInput {
+            saml_metadata_document,
+            saml_provider_arn,
+            assertion_encryption_mode,
+            add_private_key,
+            remove_private_key,
+        })
+    }
+}
+/// `UpdateSAMLProviderResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSAMLProviderOutput {
+    pub saml_provider_arn: Option<String>,
+}
+impl Encode for UpdateSAMLProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_SAML_PROVIDER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_SAML_PROVIDER_RESPONSE);
+        if let Some(v) = &self.saml_provider_arn {
+            w.member(&S_UPDATE_SAML_PROVIDER_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateSSHPublicKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSSHPublicKeyInput {
+    pub user_name: String,
+    pub ssh_public_key_id: String,
+    pub status: String,
+}
+impl Decode for UpdateSSHPublicKeyInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_SSH_PUBLIC_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_SSH_PUBLIC_KEY_REQUEST.members;
+        let mut user_name = None;
+        let mut ssh_public_key_id = None;
+        let mut status = None;
+        r.structure(&S_UPDATE_SSH_PUBLIC_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => ssh_public_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => status = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if ssh_public_key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        if status.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(user_name), Some(ssh_public_key_id), Some(status)) =
+            (user_name, ssh_public_key_id, status)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateSSHPublicKeyInput {
+            user_name,
+            ssh_public_key_id,
+            status,
+        })
+    }
+}
+/// `UpdateServerCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateServerCertificateInput {
+    pub server_certificate_name: String,
+    pub new_path: Option<String>,
+    pub new_server_certificate_name: Option<String>,
+}
+impl Decode for UpdateServerCertificateInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_SERVER_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_SERVER_CERTIFICATE_REQUEST.members;
+        let mut server_certificate_name = None;
+        let mut new_path = None;
+        let mut new_server_certificate_name = None;
+        r.structure(&S_UPDATE_SERVER_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => server_certificate_name = Some(Read::read(r, a, &m[0])?),
+                1 => new_path = Some(Read::read(r, a, &m[1])?),
+                2 => new_server_certificate_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(server_certificate_name),) = (server_certificate_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateServerCertificateInput {
+            server_certificate_name,
+            new_path,
+            new_server_certificate_name,
+        })
+    }
+}
+/// `UpdateSigningCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSigningCertificateInput {
+    pub user_name: Option<String>,
+    pub certificate_id: String,
+    pub status: String,
+}
+impl Decode for UpdateSigningCertificateInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_SIGNING_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_SIGNING_CERTIFICATE_REQUEST.members;
+        let mut user_name = None;
+        let mut certificate_id = None;
+        let mut status = None;
+        r.structure(&S_UPDATE_SIGNING_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => certificate_id = Some(Read::read(r, a, &m[1])?),
+                2 => status = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if certificate_id.is_none() {
+            a.missing(&m[1]);
+        }
+        if status.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(certificate_id), Some(status)) = (certificate_id, status) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateSigningCertificateInput {
+            user_name,
+            certificate_id,
+            status,
+        })
+    }
+}
+/// `UpdateUserRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateUserInput {
+    pub user_name: String,
+    pub new_path: Option<String>,
+    pub new_user_name: Option<String>,
+}
+impl Decode for UpdateUserInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_USER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_USER_REQUEST.members;
+        let mut user_name = None;
+        let mut new_path = None;
+        let mut new_user_name = None;
+        r.structure(&S_UPDATE_USER_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => new_path = Some(Read::read(r, a, &m[1])?),
+                2 => new_user_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(user_name),) = (user_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateUserInput {
+            user_name,
+            new_path,
+            new_user_name,
+        })
+    }
+}
+/// `UploadSSHPublicKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UploadSSHPublicKeyInput {
+    pub user_name: String,
+    pub ssh_public_key_body: String,
+}
+impl Decode for UploadSSHPublicKeyInput {
+    const SCHEMA: &'static Schema = &S_UPLOAD_SSH_PUBLIC_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPLOAD_SSH_PUBLIC_KEY_REQUEST.members;
+        let mut user_name = None;
+        let mut ssh_public_key_body = None;
+        r.structure(&S_UPLOAD_SSH_PUBLIC_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => ssh_public_key_body = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if ssh_public_key_body.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(ssh_public_key_body)) = (user_name, ssh_public_key_body) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UploadSSHPublicKeyInput {
+            user_name,
+            ssh_public_key_body,
+        })
+    }
+}
+/// `UploadSSHPublicKeyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UploadSSHPublicKeyOutput {
+    pub ssh_public_key: Option<SSHPublicKey>,
+}
+impl Encode for UploadSSHPublicKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPLOAD_SSH_PUBLIC_KEY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPLOAD_SSH_PUBLIC_KEY_RESPONSE);
+        if let Some(v) = &self.ssh_public_key {
+            w.member(&S_UPLOAD_SSH_PUBLIC_KEY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UploadServerCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UploadServerCertificateInput {
+    pub path: Option<String>,
+    pub server_certificate_name: String,
+    pub certificate_body: String,
+    pub private_key: String,
+    pub certificate_chain: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Decode for UploadServerCertificateInput {
+    const SCHEMA: &'static Schema = &S_UPLOAD_SERVER_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPLOAD_SERVER_CERTIFICATE_REQUEST.members;
+        let mut path = None;
+        let mut server_certificate_name = None;
+        let mut certificate_body = None;
+        let mut private_key = None;
+        let mut certificate_chain = None;
+        let mut tags = None;
+        r.structure(&S_UPLOAD_SERVER_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => path = Some(Read::read(r, a, &m[0])?),
+                1 => server_certificate_name = Some(Read::read(r, a, &m[1])?),
+                2 => certificate_body = Some(Read::read(r, a, &m[2])?),
+                3 => private_key = Some(Read::read(r, a, &m[3])?),
+                4 => certificate_chain = Some(Read::read(r, a, &m[4])?),
+                5 => decode::list(r, a, &m[5], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if server_certificate_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if certificate_body.is_none() {
+            a.missing(&m[2]);
+        }
+        if private_key.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(server_certificate_name), Some(certificate_body), Some(private_key)) =
+            (server_certificate_name, certificate_body, private_key)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UploadServerCertificateInput {
+            path,
+            server_certificate_name,
+            certificate_body,
+            private_key,
+            certificate_chain,
+            tags,
+        })
+    }
+}
+/// `UploadServerCertificateResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UploadServerCertificateOutput {
+    pub server_certificate_metadata: Option<ServerCertificateMetadata>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for UploadServerCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPLOAD_SERVER_CERTIFICATE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPLOAD_SERVER_CERTIFICATE_RESPONSE);
+        if let Some(v) = &self.server_certificate_metadata {
+            w.member(&S_UPLOAD_SERVER_CERTIFICATE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_UPLOAD_SERVER_CERTIFICATE_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_UPLOAD_SERVER_CERTIFICATE_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `UploadSigningCertificateRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UploadSigningCertificateInput {
+    pub user_name: Option<String>,
+    pub certificate_body: String,
+}
+impl Decode for UploadSigningCertificateInput {
+    const SCHEMA: &'static Schema = &S_UPLOAD_SIGNING_CERTIFICATE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPLOAD_SIGNING_CERTIFICATE_REQUEST.members;
+        let mut user_name = None;
+        let mut certificate_body = None;
+        r.structure(&S_UPLOAD_SIGNING_CERTIFICATE_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => certificate_body = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if certificate_body.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(certificate_body),) = (certificate_body,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UploadSigningCertificateInput {
+            user_name,
+            certificate_body,
+        })
+    }
+}
+/// `UploadSigningCertificateResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UploadSigningCertificateOutput {
+    pub certificate: SigningCertificate,
+}
+impl Encode for UploadSigningCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPLOAD_SIGNING_CERTIFICATE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPLOAD_SIGNING_CERTIFICATE_RESPONSE);
+        {
+            let v = &self.certificate;
+            w.member(&S_UPLOAD_SIGNING_CERTIFICATE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `User`
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    pub path: String,
+    pub user_name: String,
+    pub user_id: String,
+    pub arn: String,
+    pub create_date: Timestamp,
+    pub password_last_used: Option<Timestamp>,
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for User {
+    fn schema(&self) -> &'static Schema {
+        &S_USER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_USER);
+        {
+            let v = &self.path;
+            w.member(&S_USER.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.user_name;
+            w.member(&S_USER.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.user_id;
+            w.member(&S_USER.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_USER.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_USER.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.password_last_used {
+            w.member(&S_USER.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.permissions_boundary {
+            w.member(&S_USER.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_USER.members[7]);
+            encode::list(w, S_USER.members[7].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `UserDetail`
+#[derive(Clone, Debug, Default)]
+pub struct UserDetail {
+    pub path: Option<String>,
+    pub user_name: Option<String>,
+    pub user_id: Option<String>,
+    pub arn: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub user_policy_list: Option<Vec<PolicyDetail>>,
+    pub group_list: Option<Vec<String>>,
+    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for UserDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_USER_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_USER_DETAIL);
+        if let Some(v) = &self.path {
+            w.member(&S_USER_DETAIL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user_name {
+            w.member(&S_USER_DETAIL.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user_id {
+            w.member(&S_USER_DETAIL.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_USER_DETAIL.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_date {
+            w.member(&S_USER_DETAIL.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user_policy_list {
+            w.member(&S_USER_DETAIL.members[5]);
+            encode::list(w, S_USER_DETAIL.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.group_list {
+            w.member(&S_USER_DETAIL.members[6]);
+            encode::list(w, S_USER_DETAIL.members[6].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.attached_managed_policies {
+            w.member(&S_USER_DETAIL.members[7]);
+            encode::list(w, S_USER_DETAIL.members[7].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.permissions_boundary {
+            w.member(&S_USER_DETAIL.members[8]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_USER_DETAIL.members[9]);
+            encode::list(w, S_USER_DETAIL.members[9].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `VirtualMFADevice`
+#[derive(Clone, Debug, Default)]
+pub struct VirtualMFADevice {
+    pub serial_number: String,
+    pub base32_string_seed: Option<Bytes>,
+    pub qr_code_png: Option<Bytes>,
+    pub user: Option<User>,
+    pub enable_date: Option<Timestamp>,
+    pub tags: Option<Vec<Tag>>,
+}
+impl Encode for VirtualMFADevice {
+    fn schema(&self) -> &'static Schema {
+        &S_VIRTUAL_MFA_DEVICE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_VIRTUAL_MFA_DEVICE);
+        {
+            let v = &self.serial_number;
+            w.member(&S_VIRTUAL_MFA_DEVICE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.base32_string_seed {
+            w.member(&S_VIRTUAL_MFA_DEVICE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.qr_code_png {
+            w.member(&S_VIRTUAL_MFA_DEVICE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user {
+            w.member(&S_VIRTUAL_MFA_DEVICE.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.enable_date {
+            w.member(&S_VIRTUAL_MFA_DEVICE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_VIRTUAL_MFA_DEVICE.members[5]);
+            encode::list(w, S_VIRTUAL_MFA_DEVICE.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AddClientIDToOpenIDConnectProviderOutput {}
+impl Encode for AddClientIDToOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AddRoleToInstanceProfileOutput {}
+impl Encode for AddRoleToInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AddUserToGroupOutput {}
+impl Encode for AddUserToGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AttachGroupPolicyOutput {}
+impl Encode for AttachGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AttachRolePolicyOutput {}
+impl Encode for AttachRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AttachUserPolicyOutput {}
+impl Encode for AttachUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct ChangePasswordOutput {}
+impl Encode for ChangePasswordOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct CreateAccountAliasOutput {}
+impl Encode for CreateAccountAliasOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeactivateMFADeviceOutput {}
+impl Encode for DeactivateMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccessKeyOutput {}
+impl Encode for DeleteAccessKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccountAliasOutput {}
+impl Encode for DeleteAccountAliasOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccountPasswordPolicyInput {}
+impl Decode for DeleteAccountPasswordPolicyInput {
+    const SCHEMA: &'static Schema = &wire::schema::EMPTY;
+    fn decode(_: &mut dyn Reader, _: &mut Audit) -> Result<Self, DecodeError> {
+        Ok(DeleteAccountPasswordPolicyInput {})
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccountPasswordPolicyOutput {}
+impl Encode for DeleteAccountPasswordPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupOutput {}
+impl Encode for DeleteGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGroupPolicyOutput {}
+impl Encode for DeleteGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteInstanceProfileOutput {}
+impl Encode for DeleteInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLoginProfileOutput {}
+impl Encode for DeleteLoginProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOpenIDConnectProviderOutput {}
+impl Encode for DeleteOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyOutput {}
+impl Encode for DeletePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePolicyVersionOutput {}
+impl Encode for DeletePolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRoleOutput {}
+impl Encode for DeleteRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePermissionsBoundaryOutput {}
+impl Encode for DeleteRolePermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRolePolicyOutput {}
+impl Encode for DeleteRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSAMLProviderOutput {}
+impl Encode for DeleteSAMLProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSSHPublicKeyOutput {}
+impl Encode for DeleteSSHPublicKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteServerCertificateOutput {}
+impl Encode for DeleteServerCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSigningCertificateOutput {}
+impl Encode for DeleteSigningCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserOutput {}
+impl Encode for DeleteUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPermissionsBoundaryOutput {}
+impl Encode for DeleteUserPermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteUserPolicyOutput {}
+impl Encode for DeleteUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteVirtualMFADeviceOutput {}
+impl Encode for DeleteVirtualMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DetachGroupPolicyOutput {}
+impl Encode for DetachGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DetachRolePolicyOutput {}
+impl Encode for DetachRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DetachUserPolicyOutput {}
+impl Encode for DetachUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct EnableMFADeviceOutput {}
+impl Encode for EnableMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct GenerateCredentialReportInput {}
+impl Decode for GenerateCredentialReportInput {
+    const SCHEMA: &'static Schema = &wire::schema::EMPTY;
+    fn decode(_: &mut dyn Reader, _: &mut Audit) -> Result<Self, DecodeError> {
+        Ok(GenerateCredentialReportInput {})
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountPasswordPolicyInput {}
+impl Decode for GetAccountPasswordPolicyInput {
+    const SCHEMA: &'static Schema = &wire::schema::EMPTY;
+    fn decode(_: &mut dyn Reader, _: &mut Audit) -> Result<Self, DecodeError> {
+        Ok(GetAccountPasswordPolicyInput {})
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountSummaryInput {}
+impl Decode for GetAccountSummaryInput {
+    const SCHEMA: &'static Schema = &wire::schema::EMPTY;
+    fn decode(_: &mut dyn Reader, _: &mut Audit) -> Result<Self, DecodeError> {
+        Ok(GetAccountSummaryInput {})
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct GetCredentialReportInput {}
+impl Decode for GetCredentialReportInput {
+    const SCHEMA: &'static Schema = &wire::schema::EMPTY;
+    fn decode(_: &mut dyn Reader, _: &mut Audit) -> Result<Self, DecodeError> {
+        Ok(GetCredentialReportInput {})
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutGroupPolicyOutput {}
+impl Encode for PutGroupPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePermissionsBoundaryOutput {}
+impl Encode for PutRolePermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutRolePolicyOutput {}
+impl Encode for PutRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPermissionsBoundaryOutput {}
+impl Encode for PutUserPermissionsBoundaryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutUserPolicyOutput {}
+impl Encode for PutUserPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveClientIDFromOpenIDConnectProviderOutput {}
+impl Encode for RemoveClientIDFromOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveRoleFromInstanceProfileOutput {}
+impl Encode for RemoveRoleFromInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveUserFromGroupOutput {}
+impl Encode for RemoveUserFromGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct ResyncMFADeviceOutput {}
+impl Encode for ResyncMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct SetDefaultPolicyVersionOutput {}
+impl Encode for SetDefaultPolicyVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagInstanceProfileOutput {}
+impl Encode for TagInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagMFADeviceOutput {}
+impl Encode for TagMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagOpenIDConnectProviderOutput {}
+impl Encode for TagOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagPolicyOutput {}
+impl Encode for TagPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagRoleOutput {}
+impl Encode for TagRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagSAMLProviderOutput {}
+impl Encode for TagSAMLProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagServerCertificateOutput {}
+impl Encode for TagServerCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagUserOutput {}
+impl Encode for TagUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagInstanceProfileOutput {}
+impl Encode for UntagInstanceProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagMFADeviceOutput {}
+impl Encode for UntagMFADeviceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagOpenIDConnectProviderOutput {}
+impl Encode for UntagOpenIDConnectProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagPolicyOutput {}
+impl Encode for UntagPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagRoleOutput {}
+impl Encode for UntagRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagSAMLProviderOutput {}
+impl Encode for UntagSAMLProviderOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagServerCertificateOutput {}
+impl Encode for UntagServerCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagUserOutput {}
+impl Encode for UntagUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAccessKeyOutput {}
+impl Encode for UpdateAccessKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAccountPasswordPolicyOutput {}
+impl Encode for UpdateAccountPasswordPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAssumeRolePolicyOutput {}
+impl Encode for UpdateAssumeRolePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGroupOutput {}
+impl Encode for UpdateGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateLoginProfileOutput {}
+impl Encode for UpdateLoginProfileOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateOpenIDConnectProviderThumbprintOutput {}
+impl Encode for UpdateOpenIDConnectProviderThumbprintOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSSHPublicKeyOutput {}
+impl Encode for UpdateSSHPublicKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateServerCertificateOutput {}
+impl Encode for UpdateServerCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSigningCertificateOutput {}
+impl Encode for UpdateSigningCertificateOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateUserOutput {}
+impl Encode for UpdateUserOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// `GetContextKeysForPolicyResponse`
+pub type GetContextKeysForCustomPolicyOutput = GetContextKeysForPolicyResponse;
+/// `GetContextKeysForPolicyResponse`
+pub type GetContextKeysForPrincipalPolicyOutput = GetContextKeysForPolicyResponse;
+/// `SimulatePolicyResponse`
+pub type SimulateCustomPolicyOutput = SimulatePolicyResponse;
+/// `SimulatePolicyResponse`
+pub type SimulatePrincipalPolicyOutput = SimulatePolicyResponse;
+static S_ACCESS_KEY: Schema = Schema::new("AccessKey", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE).required(),
+    Member::new("Status", &S_STATUS_TYPE).required(),
+    Member::new("SecretAccessKey", &S_ACCESS_KEY_SECRET_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+]);
+static S_ACCESS_KEY_LAST_USED: Schema =
+    Schema::new("AccessKeyLastUsed", Kind::Structure).members(&[
+        Member::new("LastUsedDate", &wire::schema::TIMESTAMP),
+        Member::new("ServiceName", &wire::schema::STRING).required(),
+        Member::new("Region", &wire::schema::STRING).required(),
+    ]);
+static S_ACCESS_KEY_METADATA: Schema =
+    Schema::new("AccessKeyMetadata", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE),
+        Member::new("Status", &S_STATUS_TYPE),
+        Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    ]);
+static S_ACTION_NAME_LIST_TYPE: Schema = Schema::new("ActionNameListType", Kind::List)
+    .members(&[Member::new("member", &S_ACTION_NAME_TYPE)]);
+static S_ACTION_NAME_TYPE: Schema = Schema::new("ActionNameType", Kind::String).min(3).max(128);
+static S_ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema =
+    Schema::new("AddClientIDToOpenIDConnectProviderRequest", Kind::Structure).members(&[
+        Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required(),
+        Member::new("ClientID", &S_CLIENT_ID_TYPE).required(),
+    ]);
+static S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("AddRoleToInstanceProfileRequest", Kind::Structure).members(&[
+        Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    ]);
+static S_ADD_USER_TO_GROUP_REQUEST: Schema = Schema::new("AddUserToGroupRequest", Kind::Structure)
+    .members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    ]);
+static S_ARN_LIST_TYPE: Schema =
+    Schema::new("ArnListType", Kind::List).members(&[Member::new("member", &S_ARN_TYPE)]);
+static S_ATTACH_GROUP_POLICY_REQUEST: Schema =
+    Schema::new("AttachGroupPolicyRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    ]);
+static S_ATTACH_ROLE_POLICY_REQUEST: Schema =
+    Schema::new("AttachRolePolicyRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    ]);
+static S_ATTACH_USER_POLICY_REQUEST: Schema =
+    Schema::new("AttachUserPolicyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    ]);
 static S_ATTACHED_PERMISSIONS_BOUNDARY: Schema =
     Schema::new("AttachedPermissionsBoundary", Kind::Structure).members(&[
         Member::new(
@@ -350,6 +10009,136 @@ static S_ATTACHED_PERMISSIONS_BOUNDARY: Schema =
         ),
         Member::new("PermissionsBoundaryArn", &S_ARN_TYPE),
     ]);
+static S_ATTACHED_POLICY: Schema = Schema::new("AttachedPolicy", Kind::Structure).members(&[
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE),
+    Member::new("PolicyArn", &S_ARN_TYPE),
+]);
+static S_ATTACHMENT_NAME: Schema = Schema::new("AttachmentName", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_ATTACHMENT_TYPE: Schema =
+    Schema::new("AttachmentType", Kind::String).values(&["user", "group", "role"]);
+static S_BOOTSTRAP_DATUM: Schema = Schema::new("BootstrapDatum", Kind::Blob).sensitive();
+static S_CERTIFICATION_KEY_TYPE: Schema = Schema::new("CertificationKeyType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\u0020-\u00FF]+"#);
+static S_CERTIFICATION_MAP_TYPE: Schema =
+    Schema::new("CertificationMapType", Kind::Map).members(&[
+        Member::new("key", &S_CERTIFICATION_KEY_TYPE),
+        Member::new("value", &S_CERTIFICATION_VALUE_TYPE),
+    ]);
+static S_CERTIFICATION_VALUE_TYPE: Schema = Schema::new("CertificationValueType", Kind::String)
+    .min(1)
+    .max(32)
+    .pattern(r#"[\u0020-\u00FF]+"#);
+static S_CHANGE_PASSWORD_REQUEST: Schema = Schema::new("ChangePasswordRequest", Kind::Structure)
+    .members(&[
+        Member::new("OldPassword", &S_PASSWORD_TYPE).required(),
+        Member::new("NewPassword", &S_PASSWORD_TYPE).required(),
+    ]);
+static S_CONTEXT_ENTRY: Schema = Schema::new("ContextEntry", Kind::Structure).members(&[
+    Member::new("ContextKeyName", &S_CONTEXT_KEY_NAME_TYPE),
+    Member::new("ContextKeyValues", &S_CONTEXT_KEY_VALUE_LIST_TYPE),
+    Member::new("ContextKeyType", &S_CONTEXT_KEY_TYPE_ENUM),
+]);
+static S_CONTEXT_ENTRY_LIST_TYPE: Schema = Schema::new("ContextEntryListType", Kind::List)
+    .members(&[Member::new("member", &S_CONTEXT_ENTRY)]);
+static S_CONTEXT_KEY_NAME_TYPE: Schema = Schema::new("ContextKeyNameType", Kind::String)
+    .min(5)
+    .max(256);
+static S_CONTEXT_KEY_NAMES_RESULT_LIST_TYPE: Schema =
+    Schema::new("ContextKeyNamesResultListType", Kind::List)
+        .members(&[Member::new("member", &S_CONTEXT_KEY_NAME_TYPE)]);
+static S_CONTEXT_KEY_TYPE_ENUM: Schema = Schema::new("ContextKeyTypeEnum", Kind::String).values(&[
+    "string",
+    "stringList",
+    "numeric",
+    "numericList",
+    "boolean",
+    "booleanList",
+    "ip",
+    "ipList",
+    "binary",
+    "binaryList",
+    "date",
+    "dateList",
+]);
+static S_CONTEXT_KEY_VALUE_LIST_TYPE: Schema = Schema::new("ContextKeyValueListType", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_CREATE_ACCESS_KEY_REQUEST: Schema = Schema::new("CreateAccessKeyRequest", Kind::Structure)
+    .members(&[Member::new("UserName", &S_EXISTING_USER_NAME_TYPE)]);
+static S_CREATE_ACCESS_KEY_RESPONSE: Schema = Schema::new(
+    "CreateAccessKeyResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("AccessKey", &S_ACCESS_KEY).required()]);
+static S_CREATE_ACCOUNT_ALIAS_REQUEST: Schema = Schema::new(
+    "CreateAccountAliasRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("AccountAlias", &S_ACCOUNT_ALIAS_TYPE).required()]);
+static S_CREATE_GROUP_REQUEST: Schema =
+    Schema::new("CreateGroupRequest", Kind::Structure).members(&[
+        Member::new("Path", &S_PATH_TYPE),
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    ]);
+static S_CREATE_GROUP_RESPONSE: Schema = Schema::new("CreateGroupResponse", Kind::Structure)
+    .members(&[Member::new("Group", &S_GROUP).required()]);
+static S_CREATE_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("CreateInstanceProfileRequest", Kind::Structure).members(&[
+        Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+        Member::new("Path", &S_PATH_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_INSTANCE_PROFILE_RESPONSE: Schema = Schema::new(
+    "CreateInstanceProfileResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("InstanceProfile", &S_INSTANCE_PROFILE).required()]);
+static S_CREATE_LOGIN_PROFILE_REQUEST: Schema =
+    Schema::new("CreateLoginProfileRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new("Password", &S_PASSWORD_TYPE),
+        Member::new("PasswordResetRequired", &wire::schema::BOOLEAN),
+    ]);
+static S_CREATE_LOGIN_PROFILE_RESPONSE: Schema = Schema::new(
+    "CreateLoginProfileResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("LoginProfile", &S_LOGIN_PROFILE).required()]);
+static S_CREATE_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema =
+    Schema::new("CreateOpenIDConnectProviderRequest", Kind::Structure).members(&[
+        Member::new("Url", &S_OPEN_ID_CONNECT_PROVIDER_URL_TYPE).required(),
+        Member::new("ClientIDList", &S_CLIENT_ID_LIST_TYPE),
+        Member::new("ThumbprintList", &S_THUMBPRINT_LIST_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE: Schema =
+    Schema::new("CreateOpenIDConnectProviderResponse", Kind::Structure).members(&[
+        Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_POLICY_REQUEST: Schema = Schema::new("CreatePolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("Path", &S_POLICY_PATH_TYPE),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+        Member::new("Description", &S_POLICY_DESCRIPTION_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_POLICY_RESPONSE: Schema = Schema::new("CreatePolicyResponse", Kind::Structure)
+    .members(&[Member::new("Policy", &S_POLICY)]);
+static S_CREATE_POLICY_VERSION_REQUEST: Schema =
+    Schema::new("CreatePolicyVersionRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+        Member::new("SetAsDefault", &wire::schema::BOOLEAN),
+    ]);
+static S_CREATE_POLICY_VERSION_RESPONSE: Schema =
+    Schema::new("CreatePolicyVersionResponse", Kind::Structure)
+        .members(&[Member::new("PolicyVersion", &S_POLICY_VERSION)]);
 static S_CREATE_ROLE_REQUEST: Schema =
     Schema::new("CreateRoleRequest", Kind::Structure).members(&[
         Member::new("Path", &S_PATH_TYPE),
@@ -362,13 +10151,1084 @@ static S_CREATE_ROLE_REQUEST: Schema =
     ]);
 static S_CREATE_ROLE_RESPONSE: Schema = Schema::new("CreateRoleResponse", Kind::Structure)
     .members(&[Member::new("Role", &S_ROLE).required()]);
+static S_CREATE_SAML_PROVIDER_REQUEST: Schema =
+    Schema::new("CreateSAMLProviderRequest", Kind::Structure).members(&[
+        Member::new("SAMLMetadataDocument", &S_SAML_METADATA_DOCUMENT_TYPE).required(),
+        Member::new("Name", &S_SAML_PROVIDER_NAME_TYPE).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+        Member::new("AssertionEncryptionMode", &S_ASSERTION_ENCRYPTION_MODE_TYPE),
+        Member::new("AddPrivateKey", &S_PRIVATE_KEY_TYPE),
+    ]);
+static S_CREATE_SAML_PROVIDER_RESPONSE: Schema =
+    Schema::new("CreateSAMLProviderResponse", Kind::Structure).members(&[
+        Member::new("SAMLProviderArn", &S_ARN_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_SERVICE_LINKED_ROLE_REQUEST: Schema =
+    Schema::new("CreateServiceLinkedRoleRequest", Kind::Structure).members(&[
+        Member::new("AWSServiceName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("Description", &S_ROLE_DESCRIPTION_TYPE),
+        Member::new("CustomSuffix", &S_CUSTOM_SUFFIX_TYPE),
+    ]);
+static S_CREATE_SERVICE_LINKED_ROLE_RESPONSE: Schema =
+    Schema::new("CreateServiceLinkedRoleResponse", Kind::Structure)
+        .members(&[Member::new("Role", &S_ROLE)]);
+static S_CREATE_USER_REQUEST: Schema =
+    Schema::new("CreateUserRequest", Kind::Structure).members(&[
+        Member::new("Path", &S_PATH_TYPE),
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("PermissionsBoundary", &S_ARN_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_USER_RESPONSE: Schema =
+    Schema::new("CreateUserResponse", Kind::Structure).members(&[Member::new("User", &S_USER)]);
+static S_CREATE_VIRTUAL_MFA_DEVICE_REQUEST: Schema =
+    Schema::new("CreateVirtualMFADeviceRequest", Kind::Structure).members(&[
+        Member::new("Path", &S_PATH_TYPE),
+        Member::new("VirtualMFADeviceName", &S_VIRTUAL_MFA_DEVICE_NAME).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_CREATE_VIRTUAL_MFA_DEVICE_RESPONSE: Schema = Schema::new(
+    "CreateVirtualMFADeviceResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("VirtualMFADevice", &S_VIRTUAL_MFA_DEVICE).required()]);
+static S_DEACTIVATE_MFA_DEVICE_REQUEST: Schema =
+    Schema::new("DeactivateMFADeviceRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+    ]);
+static S_DELETE_ACCESS_KEY_REQUEST: Schema = Schema::new("DeleteAccessKeyRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE).required(),
+    ]);
+static S_DELETE_ACCOUNT_ALIAS_REQUEST: Schema = Schema::new(
+    "DeleteAccountAliasRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("AccountAlias", &S_ACCOUNT_ALIAS_TYPE).required()]);
+static S_DELETE_GROUP_POLICY_REQUEST: Schema =
+    Schema::new("DeleteGroupPolicyRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    ]);
+static S_DELETE_GROUP_REQUEST: Schema = Schema::new("DeleteGroupRequest", Kind::Structure)
+    .members(&[Member::new("GroupName", &S_GROUP_NAME_TYPE).required()]);
+static S_DELETE_INSTANCE_PROFILE_REQUEST: Schema = Schema::new(
+    "DeleteInstanceProfileRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required()]);
+static S_DELETE_LOGIN_PROFILE_REQUEST: Schema =
+    Schema::new("DeleteLoginProfileRequest", Kind::Structure)
+        .members(&[Member::new("UserName", &S_USER_NAME_TYPE)]);
+static S_DELETE_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema = Schema::new(
+    "DeleteOpenIDConnectProviderRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required()]);
+static S_DELETE_POLICY_REQUEST: Schema = Schema::new("DeletePolicyRequest", Kind::Structure)
+    .members(&[Member::new("PolicyArn", &S_ARN_TYPE).required()]);
+static S_DELETE_POLICY_VERSION_REQUEST: Schema =
+    Schema::new("DeletePolicyVersionRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE).required(),
+    ]);
+static S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new(
+    "DeleteRolePermissionsBoundaryRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
+static S_DELETE_ROLE_POLICY_REQUEST: Schema =
+    Schema::new("DeleteRolePolicyRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    ]);
+static S_DELETE_ROLE_REQUEST: Schema = Schema::new("DeleteRoleRequest", Kind::Structure)
+    .members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
+static S_DELETE_SAML_PROVIDER_REQUEST: Schema = Schema::new(
+    "DeleteSAMLProviderRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("SAMLProviderArn", &S_ARN_TYPE).required()]);
+static S_DELETE_SSH_PUBLIC_KEY_REQUEST: Schema =
+    Schema::new("DeleteSSHPublicKeyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("SSHPublicKeyId", &S_PUBLIC_KEY_ID_TYPE).required(),
+    ]);
+static S_DELETE_SERVER_CERTIFICATE_REQUEST: Schema = Schema::new(
+    "DeleteServerCertificateRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required()]);
+static S_DELETE_SERVICE_LINKED_ROLE_REQUEST: Schema = Schema::new(
+    "DeleteServiceLinkedRoleRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
+static S_DELETE_SERVICE_LINKED_ROLE_RESPONSE: Schema = Schema::new(
+    "DeleteServiceLinkedRoleResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("DeletionTaskId", &S_DELETION_TASK_ID_TYPE).required()]);
+static S_DELETE_SIGNING_CERTIFICATE_REQUEST: Schema =
+    Schema::new("DeleteSigningCertificateRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("CertificateId", &S_CERTIFICATE_ID_TYPE).required(),
+    ]);
+static S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new(
+    "DeleteUserPermissionsBoundaryRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("UserName", &S_USER_NAME_TYPE).required()]);
+static S_DELETE_USER_POLICY_REQUEST: Schema =
+    Schema::new("DeleteUserPolicyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    ]);
+static S_DELETE_USER_REQUEST: Schema = Schema::new("DeleteUserRequest", Kind::Structure)
+    .members(&[Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required()]);
+static S_DELETE_VIRTUAL_MFA_DEVICE_REQUEST: Schema = Schema::new(
+    "DeleteVirtualMFADeviceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required()]);
+static S_DELETION_TASK_FAILURE_REASON_TYPE: Schema =
+    Schema::new("DeletionTaskFailureReasonType", Kind::Structure).members(&[
+        Member::new("Reason", &S_REASON_TYPE),
+        Member::new("RoleUsageList", &S_ROLE_USAGE_LIST_TYPE),
+    ]);
+static S_DELETION_TASK_ID_TYPE: Schema = Schema::new("DeletionTaskIdType", Kind::String)
+    .min(1)
+    .max(1000);
+static S_DELETION_TASK_STATUS_TYPE: Schema = Schema::new("DeletionTaskStatusType", Kind::String)
+    .values(&["SUCCEEDED", "IN_PROGRESS", "FAILED", "NOT_STARTED"]);
+static S_DETACH_GROUP_POLICY_REQUEST: Schema =
+    Schema::new("DetachGroupPolicyRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    ]);
+static S_DETACH_ROLE_POLICY_REQUEST: Schema =
+    Schema::new("DetachRolePolicyRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    ]);
+static S_DETACH_USER_POLICY_REQUEST: Schema =
+    Schema::new("DetachUserPolicyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    ]);
+static S_ENABLE_MFA_DEVICE_REQUEST: Schema = Schema::new("EnableMFADeviceRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("AuthenticationCode1", &S_AUTHENTICATION_CODE_TYPE).required(),
+        Member::new("AuthenticationCode2", &S_AUTHENTICATION_CODE_TYPE).required(),
+    ]);
+static S_ENTITY_TYPE: Schema = Schema::new("EntityType", Kind::String).values(&[
+    "User",
+    "Role",
+    "Group",
+    "LocalManagedPolicy",
+    "AWSManagedPolicy",
+]);
+static S_EVAL_DECISION_DETAILS_TYPE: Schema = Schema::new("EvalDecisionDetailsType", Kind::Map)
+    .members(&[
+        Member::new("key", &S_EVAL_DECISION_SOURCE_TYPE),
+        Member::new("value", &S_POLICY_EVALUATION_DECISION_TYPE),
+    ]);
+static S_EVAL_DECISION_SOURCE_TYPE: Schema = Schema::new("EvalDecisionSourceType", Kind::String)
+    .min(3)
+    .max(256);
+static S_EVALUATION_RESULT: Schema = Schema::new("EvaluationResult", Kind::Structure).members(&[
+    Member::new("EvalActionName", &S_ACTION_NAME_TYPE).required(),
+    Member::new("EvalResourceName", &S_RESOURCE_NAME_TYPE),
+    Member::new("EvalDecision", &S_POLICY_EVALUATION_DECISION_TYPE).required(),
+    Member::new("MatchedStatements", &S_STATEMENT_LIST_TYPE),
+    Member::new(
+        "MissingContextValues",
+        &S_CONTEXT_KEY_NAMES_RESULT_LIST_TYPE,
+    ),
+    Member::new(
+        "OrganizationsDecisionDetail",
+        &S_ORGANIZATIONS_DECISION_DETAIL,
+    ),
+    Member::new(
+        "PermissionsBoundaryDecisionDetail",
+        &S_PERMISSIONS_BOUNDARY_DECISION_DETAIL,
+    ),
+    Member::new("EvalDecisionDetails", &S_EVAL_DECISION_DETAILS_TYPE),
+    Member::new(
+        "ResourceSpecificResults",
+        &S_RESOURCE_SPECIFIC_RESULT_LIST_TYPE,
+    ),
+]);
+static S_EVALUATION_RESULTS_LIST_TYPE: Schema =
+    Schema::new("EvaluationResultsListType", Kind::List)
+        .members(&[Member::new("member", &S_EVALUATION_RESULT)]);
+static S_GENERATE_CREDENTIAL_REPORT_RESPONSE: Schema =
+    Schema::new("GenerateCredentialReportResponse", Kind::Structure).members(&[
+        Member::new("State", &S_REPORT_STATE_TYPE),
+        Member::new("Description", &wire::schema::STRING),
+    ]);
+static S_GET_ACCESS_KEY_LAST_USED_REQUEST: Schema = Schema::new(
+    "GetAccessKeyLastUsedRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE).required()]);
+static S_GET_ACCESS_KEY_LAST_USED_RESPONSE: Schema =
+    Schema::new("GetAccessKeyLastUsedResponse", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("AccessKeyLastUsed", &S_ACCESS_KEY_LAST_USED),
+    ]);
+static S_GET_ACCOUNT_AUTHORIZATION_DETAILS_REQUEST: Schema =
+    Schema::new("GetAccountAuthorizationDetailsRequest", Kind::Structure).members(&[
+        Member::new("Filter", &S_ENTITY_LIST_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+    ]);
+static S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE: Schema =
+    Schema::new("GetAccountAuthorizationDetailsResponse", Kind::Structure).members(&[
+        Member::new("UserDetailList", &S_USER_DETAIL_LIST_TYPE),
+        Member::new("GroupDetailList", &S_GROUP_DETAIL_LIST_TYPE),
+        Member::new("RoleDetailList", &S_ROLE_DETAIL_LIST_TYPE),
+        Member::new("Policies", &S_MANAGED_POLICY_DETAIL_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_GET_ACCOUNT_PASSWORD_POLICY_RESPONSE: Schema = Schema::new(
+    "GetAccountPasswordPolicyResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("PasswordPolicy", &S_PASSWORD_POLICY).required()]);
+static S_GET_ACCOUNT_SUMMARY_RESPONSE: Schema =
+    Schema::new("GetAccountSummaryResponse", Kind::Structure)
+        .members(&[Member::new("SummaryMap", &S_SUMMARY_MAP_TYPE)]);
+static S_GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST: Schema = Schema::new(
+    "GetContextKeysForCustomPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("PolicyInputList", &S_SIMULATION_POLICY_LIST_TYPE).required()]);
+static S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE: Schema =
+    Schema::new("GetContextKeysForPolicyResponse", Kind::Structure).members(&[Member::new(
+        "ContextKeyNames",
+        &S_CONTEXT_KEY_NAMES_RESULT_LIST_TYPE,
+    )]);
+static S_GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST: Schema =
+    Schema::new("GetContextKeysForPrincipalPolicyRequest", Kind::Structure).members(&[
+        Member::new("PolicySourceArn", &S_ARN_TYPE).required(),
+        Member::new("PolicyInputList", &S_SIMULATION_POLICY_LIST_TYPE),
+    ]);
+static S_GET_CREDENTIAL_REPORT_RESPONSE: Schema =
+    Schema::new("GetCredentialReportResponse", Kind::Structure).members(&[
+        Member::new("Content", &wire::schema::BLOB),
+        Member::new("ReportFormat", &S_REPORT_FORMAT_TYPE),
+        Member::new("GeneratedTime", &wire::schema::TIMESTAMP),
+    ]);
+static S_GET_GROUP_POLICY_REQUEST: Schema = Schema::new("GetGroupPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    ]);
+static S_GET_GROUP_POLICY_RESPONSE: Schema = Schema::new("GetGroupPolicyResponse", Kind::Structure)
+    .members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
+static S_GET_GROUP_REQUEST: Schema = Schema::new("GetGroupRequest", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_GET_GROUP_RESPONSE: Schema = Schema::new("GetGroupResponse", Kind::Structure).members(&[
+    Member::new("Group", &S_GROUP).required(),
+    Member::new("Users", &S_USER_LIST_TYPE).required(),
+    Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    Member::new("Marker", &wire::schema::STRING),
+]);
+static S_GET_INSTANCE_PROFILE_REQUEST: Schema = Schema::new(
+    "GetInstanceProfileRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required()]);
+static S_GET_INSTANCE_PROFILE_RESPONSE: Schema = Schema::new(
+    "GetInstanceProfileResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("InstanceProfile", &S_INSTANCE_PROFILE).required()]);
+static S_GET_LOGIN_PROFILE_REQUEST: Schema = Schema::new("GetLoginProfileRequest", Kind::Structure)
+    .members(&[Member::new("UserName", &S_USER_NAME_TYPE)]);
+static S_GET_LOGIN_PROFILE_RESPONSE: Schema = Schema::new(
+    "GetLoginProfileResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("LoginProfile", &S_LOGIN_PROFILE).required()]);
+static S_GET_MFA_DEVICE_REQUEST: Schema = Schema::new("GetMFADeviceRequest", Kind::Structure)
+    .members(&[
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("UserName", &S_USER_NAME_TYPE),
+    ]);
+static S_GET_MFA_DEVICE_RESPONSE: Schema = Schema::new("GetMFADeviceResponse", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("EnableDate", &wire::schema::TIMESTAMP),
+        Member::new("Certifications", &S_CERTIFICATION_MAP_TYPE),
+    ]);
+static S_GET_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema = Schema::new(
+    "GetOpenIDConnectProviderRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required()]);
+static S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE: Schema =
+    Schema::new("GetOpenIDConnectProviderResponse", Kind::Structure).members(&[
+        Member::new("Url", &S_OPEN_ID_CONNECT_PROVIDER_URL_TYPE),
+        Member::new("ClientIDList", &S_CLIENT_ID_LIST_TYPE),
+        Member::new("ThumbprintList", &S_THUMBPRINT_LIST_TYPE),
+        Member::new("CreateDate", &wire::schema::TIMESTAMP),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_GET_POLICY_REQUEST: Schema = Schema::new("GetPolicyRequest", Kind::Structure)
+    .members(&[Member::new("PolicyArn", &S_ARN_TYPE).required()]);
+static S_GET_POLICY_RESPONSE: Schema =
+    Schema::new("GetPolicyResponse", Kind::Structure).members(&[Member::new("Policy", &S_POLICY)]);
+static S_GET_POLICY_VERSION_REQUEST: Schema =
+    Schema::new("GetPolicyVersionRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE).required(),
+    ]);
+static S_GET_POLICY_VERSION_RESPONSE: Schema =
+    Schema::new("GetPolicyVersionResponse", Kind::Structure)
+        .members(&[Member::new("PolicyVersion", &S_POLICY_VERSION)]);
+static S_GET_ROLE_POLICY_REQUEST: Schema = Schema::new("GetRolePolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    ]);
+static S_GET_ROLE_POLICY_RESPONSE: Schema = Schema::new("GetRolePolicyResponse", Kind::Structure)
+    .members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
 static S_GET_ROLE_REQUEST: Schema = Schema::new("GetRoleRequest", Kind::Structure)
     .members(&[Member::new("RoleName", &S_ROLE_NAME_TYPE).required()]);
 static S_GET_ROLE_RESPONSE: Schema = Schema::new("GetRoleResponse", Kind::Structure)
     .members(&[Member::new("Role", &S_ROLE).required()]);
+static S_GET_SAML_PROVIDER_REQUEST: Schema = Schema::new("GetSAMLProviderRequest", Kind::Structure)
+    .members(&[Member::new("SAMLProviderArn", &S_ARN_TYPE).required()]);
+static S_GET_SAML_PROVIDER_RESPONSE: Schema =
+    Schema::new("GetSAMLProviderResponse", Kind::Structure).members(&[
+        Member::new("SAMLProviderUUID", &S_PRIVATE_KEY_ID_TYPE),
+        Member::new("SAMLMetadataDocument", &S_SAML_METADATA_DOCUMENT_TYPE),
+        Member::new("CreateDate", &wire::schema::TIMESTAMP),
+        Member::new("ValidUntil", &wire::schema::TIMESTAMP),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+        Member::new("AssertionEncryptionMode", &S_ASSERTION_ENCRYPTION_MODE_TYPE),
+        Member::new("PrivateKeyList", &S_PRIVATE_KEY_LIST),
+    ]);
+static S_GET_SSH_PUBLIC_KEY_REQUEST: Schema =
+    Schema::new("GetSSHPublicKeyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("SSHPublicKeyId", &S_PUBLIC_KEY_ID_TYPE).required(),
+        Member::new("Encoding", &S_ENCODING_TYPE).required(),
+    ]);
+static S_GET_SSH_PUBLIC_KEY_RESPONSE: Schema =
+    Schema::new("GetSSHPublicKeyResponse", Kind::Structure)
+        .members(&[Member::new("SSHPublicKey", &S_SSH_PUBLIC_KEY)]);
+static S_GET_SERVER_CERTIFICATE_REQUEST: Schema = Schema::new(
+    "GetServerCertificateRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required()]);
+static S_GET_SERVER_CERTIFICATE_RESPONSE: Schema = Schema::new(
+    "GetServerCertificateResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("ServerCertificate", &S_SERVER_CERTIFICATE).required()]);
+static S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST: Schema =
+    Schema::new("GetServiceLinkedRoleDeletionStatusRequest", Kind::Structure)
+        .members(&[Member::new("DeletionTaskId", &S_DELETION_TASK_ID_TYPE).required()]);
+static S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE: Schema = Schema::new(
+    "GetServiceLinkedRoleDeletionStatusResponse",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("Status", &S_DELETION_TASK_STATUS_TYPE).required(),
+    Member::new("Reason", &S_DELETION_TASK_FAILURE_REASON_TYPE),
+]);
+static S_GET_USER_POLICY_REQUEST: Schema = Schema::new("GetUserPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+    ]);
+static S_GET_USER_POLICY_RESPONSE: Schema = Schema::new("GetUserPolicyResponse", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
+static S_GET_USER_REQUEST: Schema = Schema::new("GetUserRequest", Kind::Structure)
+    .members(&[Member::new("UserName", &S_EXISTING_USER_NAME_TYPE)]);
+static S_GET_USER_RESPONSE: Schema = Schema::new("GetUserResponse", Kind::Structure)
+    .members(&[Member::new("User", &S_USER).required()]);
+static S_GROUP: Schema = Schema::new("Group", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE).required(),
+    Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+    Member::new("GroupId", &S_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+]);
+static S_GROUP_DETAIL: Schema = Schema::new("GroupDetail", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE),
+    Member::new("GroupName", &S_GROUP_NAME_TYPE),
+    Member::new("GroupId", &S_ID_TYPE),
+    Member::new("Arn", &S_ARN_TYPE),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    Member::new("GroupPolicyList", &S_POLICY_DETAIL_LIST_TYPE),
+    Member::new("AttachedManagedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+]);
+static S_INLINE_POLICY_IDENTIFIER_TYPE: Schema =
+    Schema::new("InlinePolicyIdentifierType", Kind::Structure).members(&[
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("AttachmentType", &S_ATTACHMENT_TYPE).required(),
+        Member::new("AttachmentName", &S_ATTACHMENT_NAME).required(),
+    ]);
+static S_INSTANCE_PROFILE: Schema = Schema::new("InstanceProfile", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE).required(),
+    Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("InstanceProfileId", &S_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+    Member::new("Roles", &S_ROLE_LIST_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_LIST_ACCESS_KEYS_REQUEST: Schema = Schema::new("ListAccessKeysRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ACCESS_KEYS_RESPONSE: Schema = Schema::new("ListAccessKeysResponse", Kind::Structure)
+    .members(&[
+        Member::new("AccessKeyMetadata", &S_ACCESS_KEY_METADATA_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ACCOUNT_ALIASES_REQUEST: Schema =
+    Schema::new("ListAccountAliasesRequest", Kind::Structure).members(&[
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ACCOUNT_ALIASES_RESPONSE: Schema =
+    Schema::new("ListAccountAliasesResponse", Kind::Structure).members(&[
+        Member::new("AccountAliases", &S_ACCOUNT_ALIAS_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ATTACHED_GROUP_POLICIES_REQUEST: Schema =
+    Schema::new("ListAttachedGroupPoliciesRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE: Schema =
+    Schema::new("ListAttachedGroupPoliciesResponse", Kind::Structure).members(&[
+        Member::new("AttachedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ATTACHED_ROLE_POLICIES_REQUEST: Schema =
+    Schema::new("ListAttachedRolePoliciesRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE: Schema =
+    Schema::new("ListAttachedRolePoliciesResponse", Kind::Structure).members(&[
+        Member::new("AttachedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ATTACHED_USER_POLICIES_REQUEST: Schema =
+    Schema::new("ListAttachedUserPoliciesRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ATTACHED_USER_POLICIES_RESPONSE: Schema =
+    Schema::new("ListAttachedUserPoliciesResponse", Kind::Structure).members(&[
+        Member::new("AttachedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ENTITIES_FOR_POLICY_REQUEST: Schema =
+    Schema::new("ListEntitiesForPolicyRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("EntityFilter", &S_ENTITY_TYPE),
+        Member::new("PathPrefix", &S_PATH_TYPE),
+        Member::new("PolicyUsageFilter", &S_POLICY_USAGE_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ENTITIES_FOR_POLICY_RESPONSE: Schema =
+    Schema::new("ListEntitiesForPolicyResponse", Kind::Structure).members(&[
+        Member::new("PolicyGroups", &S_POLICY_GROUP_LIST_TYPE),
+        Member::new("PolicyUsers", &S_POLICY_USER_LIST_TYPE),
+        Member::new("PolicyRoles", &S_POLICY_ROLE_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_GROUP_POLICIES_REQUEST: Schema =
+    Schema::new("ListGroupPoliciesRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_GROUP_POLICIES_RESPONSE: Schema =
+    Schema::new("ListGroupPoliciesResponse", Kind::Structure).members(&[
+        Member::new("PolicyNames", &S_POLICY_NAME_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_GROUPS_FOR_USER_REQUEST: Schema =
+    Schema::new("ListGroupsForUserRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_GROUPS_FOR_USER_RESPONSE: Schema =
+    Schema::new("ListGroupsForUserResponse", Kind::Structure).members(&[
+        Member::new("Groups", &S_GROUP_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_GROUPS_REQUEST: Schema =
+    Schema::new("ListGroupsRequest", Kind::Structure).members(&[
+        Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_GROUPS_RESPONSE: Schema =
+    Schema::new("ListGroupsResponse", Kind::Structure).members(&[
+        Member::new("Groups", &S_GROUP_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_INSTANCE_PROFILE_TAGS_REQUEST: Schema =
+    Schema::new("ListInstanceProfileTagsRequest", Kind::Structure).members(&[
+        Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE: Schema =
+    Schema::new("ListInstanceProfileTagsResponse", Kind::Structure).members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST: Schema =
+    Schema::new("ListInstanceProfilesForRoleRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE: Schema =
+    Schema::new("ListInstanceProfilesForRoleResponse", Kind::Structure).members(&[
+        Member::new("InstanceProfiles", &S_INSTANCE_PROFILE_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_INSTANCE_PROFILES_REQUEST: Schema =
+    Schema::new("ListInstanceProfilesRequest", Kind::Structure).members(&[
+        Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_INSTANCE_PROFILES_RESPONSE: Schema =
+    Schema::new("ListInstanceProfilesResponse", Kind::Structure).members(&[
+        Member::new("InstanceProfiles", &S_INSTANCE_PROFILE_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_MFA_DEVICE_TAGS_REQUEST: Schema =
+    Schema::new("ListMFADeviceTagsRequest", Kind::Structure).members(&[
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_MFA_DEVICE_TAGS_RESPONSE: Schema =
+    Schema::new("ListMFADeviceTagsResponse", Kind::Structure).members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_MFA_DEVICES_REQUEST: Schema = Schema::new("ListMFADevicesRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_MFA_DEVICES_RESPONSE: Schema = Schema::new("ListMFADevicesResponse", Kind::Structure)
+    .members(&[
+        Member::new("MFADevices", &S_MFA_DEVICE_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_REQUEST: Schema =
+    Schema::new("ListOpenIDConnectProviderTagsRequest", Kind::Structure).members(&[
+        Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE: Schema =
+    Schema::new("ListOpenIDConnectProviderTagsResponse", Kind::Structure).members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_OPEN_ID_CONNECT_PROVIDERS_REQUEST: Schema =
+    Schema::new("ListOpenIDConnectProvidersRequest", Kind::Structure);
+static S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE: Schema =
+    Schema::new("ListOpenIDConnectProvidersResponse", Kind::Structure).members(&[Member::new(
+        "OpenIDConnectProviderList",
+        &S_OPEN_ID_CONNECT_PROVIDER_LIST_TYPE,
+    )]);
+static S_LIST_POLICIES_REQUEST: Schema = Schema::new("ListPoliciesRequest", Kind::Structure)
+    .members(&[
+        Member::new("Scope", &S_POLICY_SCOPE_TYPE),
+        Member::new("OnlyAttached", &wire::schema::BOOLEAN),
+        Member::new("PathPrefix", &S_POLICY_PATH_TYPE),
+        Member::new("PolicyUsageFilter", &S_POLICY_USAGE_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_POLICIES_RESPONSE: Schema = Schema::new("ListPoliciesResponse", Kind::Structure)
+    .members(&[
+        Member::new("Policies", &S_POLICY_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_POLICY_TAGS_REQUEST: Schema = Schema::new("ListPolicyTagsRequest", Kind::Structure)
+    .members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_POLICY_TAGS_RESPONSE: Schema = Schema::new("ListPolicyTagsResponse", Kind::Structure)
+    .members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_POLICY_VERSIONS_REQUEST: Schema =
+    Schema::new("ListPolicyVersionsRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_POLICY_VERSIONS_RESPONSE: Schema =
+    Schema::new("ListPolicyVersionsResponse", Kind::Structure).members(&[
+        Member::new("Versions", &S_POLICY_DOCUMENT_VERSION_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ROLE_POLICIES_REQUEST: Schema =
+    Schema::new("ListRolePoliciesRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ROLE_POLICIES_RESPONSE: Schema =
+    Schema::new("ListRolePoliciesResponse", Kind::Structure).members(&[
+        Member::new("PolicyNames", &S_POLICY_NAME_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ROLE_TAGS_REQUEST: Schema = Schema::new("ListRoleTagsRequest", Kind::Structure)
+    .members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_ROLE_TAGS_RESPONSE: Schema = Schema::new("ListRoleTagsResponse", Kind::Structure)
+    .members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_ROLES_REQUEST: Schema = Schema::new("ListRolesRequest", Kind::Structure).members(&[
+    Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_ROLES_RESPONSE: Schema =
+    Schema::new("ListRolesResponse", Kind::Structure).members(&[
+        Member::new("Roles", &S_ROLE_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_SAML_PROVIDER_TAGS_REQUEST: Schema =
+    Schema::new("ListSAMLProviderTagsRequest", Kind::Structure).members(&[
+        Member::new("SAMLProviderArn", &S_ARN_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_SAML_PROVIDER_TAGS_RESPONSE: Schema =
+    Schema::new("ListSAMLProviderTagsResponse", Kind::Structure).members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_SAML_PROVIDERS_REQUEST: Schema =
+    Schema::new("ListSAMLProvidersRequest", Kind::Structure);
+static S_LIST_SAML_PROVIDERS_RESPONSE: Schema =
+    Schema::new("ListSAMLProvidersResponse", Kind::Structure)
+        .members(&[Member::new("SAMLProviderList", &S_SAML_PROVIDER_LIST_TYPE)]);
+static S_LIST_SSH_PUBLIC_KEYS_REQUEST: Schema =
+    Schema::new("ListSSHPublicKeysRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_SSH_PUBLIC_KEYS_RESPONSE: Schema =
+    Schema::new("ListSSHPublicKeysResponse", Kind::Structure).members(&[
+        Member::new("SSHPublicKeys", &S_SSH_PUBLIC_KEY_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_SERVER_CERTIFICATE_TAGS_REQUEST: Schema =
+    Schema::new("ListServerCertificateTagsRequest", Kind::Structure).members(&[
+        Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE: Schema =
+    Schema::new("ListServerCertificateTagsResponse", Kind::Structure).members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_SERVER_CERTIFICATES_REQUEST: Schema =
+    Schema::new("ListServerCertificatesRequest", Kind::Structure).members(&[
+        Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_SERVER_CERTIFICATES_RESPONSE: Schema =
+    Schema::new("ListServerCertificatesResponse", Kind::Structure).members(&[
+        Member::new(
+            "ServerCertificateMetadataList",
+            &S_SERVER_CERTIFICATE_METADATA_LIST_TYPE,
+        )
+        .required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_SIGNING_CERTIFICATES_REQUEST: Schema =
+    Schema::new("ListSigningCertificatesRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_SIGNING_CERTIFICATES_RESPONSE: Schema =
+    Schema::new("ListSigningCertificatesResponse", Kind::Structure).members(&[
+        Member::new("Certificates", &S_CERTIFICATE_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_USER_POLICIES_REQUEST: Schema =
+    Schema::new("ListUserPoliciesRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_USER_POLICIES_RESPONSE: Schema =
+    Schema::new("ListUserPoliciesResponse", Kind::Structure).members(&[
+        Member::new("PolicyNames", &S_POLICY_NAME_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_USER_TAGS_REQUEST: Schema = Schema::new("ListUserTagsRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_USER_TAGS_RESPONSE: Schema = Schema::new("ListUserTagsResponse", Kind::Structure)
+    .members(&[
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_USERS_REQUEST: Schema = Schema::new("ListUsersRequest", Kind::Structure).members(&[
+    Member::new("PathPrefix", &S_PATH_PREFIX_TYPE),
+    Member::new("Marker", &S_MARKER_TYPE),
+    Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+]);
+static S_LIST_USERS_RESPONSE: Schema =
+    Schema::new("ListUsersResponse", Kind::Structure).members(&[
+        Member::new("Users", &S_USER_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LIST_VIRTUAL_MFA_DEVICES_REQUEST: Schema =
+    Schema::new("ListVirtualMFADevicesRequest", Kind::Structure).members(&[
+        Member::new("AssignmentStatus", &S_ASSIGNMENT_STATUS_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE: Schema =
+    Schema::new("ListVirtualMFADevicesResponse", Kind::Structure).members(&[
+        Member::new("VirtualMFADevices", &S_VIRTUAL_MFA_DEVICE_LIST_TYPE).required(),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_LOGIN_PROFILE: Schema = Schema::new("LoginProfile", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+    Member::new("PasswordResetRequired", &wire::schema::BOOLEAN),
+]);
+static S_MFA_DEVICE: Schema = Schema::new("MFADevice", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+    Member::new("EnableDate", &wire::schema::TIMESTAMP).required(),
+]);
+static S_MANAGED_POLICY_DETAIL: Schema = Schema::new("ManagedPolicyDetail", Kind::Structure)
+    .members(&[
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE),
+        Member::new("PolicyId", &S_ID_TYPE),
+        Member::new("Arn", &S_ARN_TYPE),
+        Member::new("Path", &S_POLICY_PATH_TYPE),
+        Member::new("DefaultVersionId", &S_POLICY_VERSION_ID_TYPE),
+        Member::new("AttachmentCount", &wire::schema::INTEGER),
+        Member::new("PermissionsBoundaryUsageCount", &wire::schema::INTEGER),
+        Member::new("IsAttachable", &wire::schema::BOOLEAN),
+        Member::new("Description", &S_POLICY_DESCRIPTION_TYPE),
+        Member::new("CreateDate", &wire::schema::TIMESTAMP),
+        Member::new("UpdateDate", &wire::schema::TIMESTAMP),
+        Member::new("PolicyVersionList", &S_POLICY_DOCUMENT_VERSION_LIST_TYPE),
+    ]);
+static S_MANAGED_POLICY_DETAIL_LIST_TYPE: Schema =
+    Schema::new("ManagedPolicyDetailListType", Kind::List)
+        .members(&[Member::new("member", &S_MANAGED_POLICY_DETAIL)]);
+static S_OPEN_ID_CONNECT_PROVIDER_LIST_ENTRY: Schema =
+    Schema::new("OpenIDConnectProviderListEntry", Kind::Structure)
+        .members(&[Member::new("Arn", &S_ARN_TYPE)]);
+static S_OPEN_ID_CONNECT_PROVIDER_LIST_TYPE: Schema =
+    Schema::new("OpenIDConnectProviderListType", Kind::List).members(&[Member::new(
+        "member",
+        &S_OPEN_ID_CONNECT_PROVIDER_LIST_ENTRY,
+    )]);
+static S_OPEN_ID_CONNECT_PROVIDER_URL_TYPE: Schema =
+    Schema::new("OpenIDConnectProviderUrlType", Kind::String)
+        .min(1)
+        .max(255);
+static S_ORDERED_ORGANIZATION_POLICY_TYPE: Schema =
+    Schema::new("OrderedOrganizationPolicyType", Kind::Structure).members(&[Member::new(
+        "ServiceControlPolicyInputList",
+        &S_SIMULATION_POLICY_LIST_TYPE,
+    )]);
+static S_ORGANIZATION_POLICY_LIST_TYPE: Schema =
+    Schema::new("OrganizationPolicyListType", Kind::List)
+        .members(&[Member::new("member", &S_ORDERED_ORGANIZATION_POLICY_TYPE)])
+        .max(7);
+static S_ORGANIZATIONS_DECISION_DETAIL: Schema =
+    Schema::new("OrganizationsDecisionDetail", Kind::Structure).members(&[Member::new(
+        "AllowedByOrganizations",
+        &wire::schema::BOOLEAN,
+    )]);
+static S_PASSWORD_POLICY: Schema = Schema::new("PasswordPolicy", Kind::Structure).members(&[
+    Member::new("MinimumPasswordLength", &S_MINIMUM_PASSWORD_LENGTH_TYPE),
+    Member::new("RequireSymbols", &wire::schema::BOOLEAN),
+    Member::new("RequireNumbers", &wire::schema::BOOLEAN),
+    Member::new("RequireUppercaseCharacters", &wire::schema::BOOLEAN),
+    Member::new("RequireLowercaseCharacters", &wire::schema::BOOLEAN),
+    Member::new("AllowUsersToChangePassword", &wire::schema::BOOLEAN),
+    Member::new("ExpirePasswords", &wire::schema::BOOLEAN),
+    Member::new("MaxPasswordAge", &S_MAX_PASSWORD_AGE_TYPE),
+    Member::new("PasswordReusePrevention", &S_PASSWORD_REUSE_PREVENTION_TYPE),
+    Member::new("HardExpiry", &wire::schema::BOOLEAN),
+]);
 static S_PERMISSIONS_BOUNDARY_ATTACHMENT_TYPE: Schema =
     Schema::new("PermissionsBoundaryAttachmentType", Kind::String)
         .values(&["PermissionsBoundaryPolicy"]);
+static S_PERMISSIONS_BOUNDARY_DECISION_DETAIL: Schema =
+    Schema::new("PermissionsBoundaryDecisionDetail", Kind::Structure).members(&[Member::new(
+        "AllowedByPermissionsBoundary",
+        &wire::schema::BOOLEAN,
+    )]);
+static S_POLICY: Schema = Schema::new("Policy", Kind::Structure).members(&[
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE),
+    Member::new("PolicyId", &S_ID_TYPE),
+    Member::new("Arn", &S_ARN_TYPE),
+    Member::new("Path", &S_POLICY_PATH_TYPE),
+    Member::new("DefaultVersionId", &S_POLICY_VERSION_ID_TYPE),
+    Member::new("AttachmentCount", &wire::schema::INTEGER),
+    Member::new("PermissionsBoundaryUsageCount", &wire::schema::INTEGER),
+    Member::new("IsAttachable", &wire::schema::BOOLEAN),
+    Member::new("Description", &S_POLICY_DESCRIPTION_TYPE),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    Member::new("UpdateDate", &wire::schema::TIMESTAMP),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_POLICY_DETAIL: Schema = Schema::new("PolicyDetail", Kind::Structure).members(&[
+    Member::new("PolicyName", &S_POLICY_NAME_TYPE),
+    Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE),
+]);
+static S_POLICY_EVALUATION_DECISION_TYPE: Schema =
+    Schema::new("PolicyEvaluationDecisionType", Kind::String).values(&[
+        "allowed",
+        "explicitDeny",
+        "implicitDeny",
+    ]);
+static S_POLICY_EXCLUSIONS_LIST_TYPE: Schema = Schema::new("PolicyExclusionsListType", Kind::List)
+    .members(&[Member::new("member", &S_POLICY_IDENTIFIER)])
+    .max(256);
+static S_POLICY_GROUP: Schema = Schema::new("PolicyGroup", Kind::Structure).members(&[
+    Member::new("GroupName", &S_GROUP_NAME_TYPE),
+    Member::new("GroupId", &S_ID_TYPE),
+]);
+static S_POLICY_GROUP_LIST_TYPE: Schema = Schema::new("PolicyGroupListType", Kind::List)
+    .members(&[Member::new("member", &S_POLICY_GROUP)]);
+static S_POLICY_IDENTIFIER: Schema = Schema::new("PolicyIdentifier", Kind::Union).members(&[
+    Member::new("PolicyType", &S_POLICY_IDENTIFIER_POLICY_TYPE),
+    Member::new("PolicyArn", &S_ARN_TYPE),
+    Member::new("InlinePolicyIdentifier", &S_INLINE_POLICY_IDENTIFIER_TYPE),
+]);
+static S_POLICY_IDENTIFIER_POLICY_TYPE: Schema =
+    Schema::new("PolicyIdentifierPolicyType", Kind::String).values(&[
+        "inline",
+        "aws-managed",
+        "user-managed",
+        "permission-boundary",
+        "scp",
+        "rcp",
+    ]);
+static S_POLICY_ROLE: Schema = Schema::new("PolicyRole", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE),
+    Member::new("RoleId", &S_ID_TYPE),
+]);
+static S_POLICY_ROLE_LIST_TYPE: Schema =
+    Schema::new("PolicyRoleListType", Kind::List).members(&[Member::new("member", &S_POLICY_ROLE)]);
+static S_POLICY_SOURCE_TYPE: Schema = Schema::new("PolicySourceType", Kind::String).values(&[
+    "user",
+    "group",
+    "role",
+    "aws-managed",
+    "user-managed",
+    "resource",
+    "none",
+]);
+static S_POLICY_USAGE_TYPE: Schema = Schema::new("PolicyUsageType", Kind::String)
+    .values(&["PermissionsPolicy", "PermissionsBoundary"]);
+static S_POLICY_USER: Schema = Schema::new("PolicyUser", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE),
+    Member::new("UserId", &S_ID_TYPE),
+]);
+static S_POLICY_USER_LIST_TYPE: Schema =
+    Schema::new("PolicyUserListType", Kind::List).members(&[Member::new("member", &S_POLICY_USER)]);
+static S_POLICY_VERSION: Schema = Schema::new("PolicyVersion", Kind::Structure).members(&[
+    Member::new("Document", &S_POLICY_DOCUMENT_TYPE),
+    Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE),
+    Member::new("IsDefaultVersion", &wire::schema::BOOLEAN),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+]);
+static S_POSITION: Schema = Schema::new("Position", Kind::Structure).members(&[
+    Member::new("Line", &wire::schema::INTEGER),
+    Member::new("Column", &wire::schema::INTEGER),
+]);
+static S_PUT_GROUP_POLICY_REQUEST: Schema = Schema::new("PutGroupPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
+static S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST: Schema =
+    Schema::new("PutRolePermissionsBoundaryRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PermissionsBoundary", &S_ARN_TYPE).required(),
+    ]);
+static S_PUT_ROLE_POLICY_REQUEST: Schema = Schema::new("PutRolePolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
+static S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST: Schema =
+    Schema::new("PutUserPermissionsBoundaryRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("PermissionsBoundary", &S_ARN_TYPE).required(),
+    ]);
+static S_PUT_USER_POLICY_REQUEST: Schema = Schema::new("PutUserPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("PolicyName", &S_POLICY_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
+static S_REASON_TYPE: Schema = Schema::new("ReasonType", Kind::String).max(1000);
+static S_REGION_NAME_TYPE: Schema = Schema::new("RegionNameType", Kind::String).min(1).max(100);
+static S_REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema = Schema::new(
+    "RemoveClientIDFromOpenIDConnectProviderRequest",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required(),
+    Member::new("ClientID", &S_CLIENT_ID_TYPE).required(),
+]);
+static S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("RemoveRoleFromInstanceProfileRequest", Kind::Structure).members(&[
+        Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    ]);
+static S_REMOVE_USER_FROM_GROUP_REQUEST: Schema =
+    Schema::new("RemoveUserFromGroupRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    ]);
+static S_REPORT_FORMAT_TYPE: Schema =
+    Schema::new("ReportFormatType", Kind::String).values(&["text/csv"]);
+static S_REPORT_STATE_TYPE: Schema =
+    Schema::new("ReportStateType", Kind::String).values(&["STARTED", "INPROGRESS", "COMPLETE"]);
+static S_RESOURCE_HANDLING_OPTION_TYPE: Schema =
+    Schema::new("ResourceHandlingOptionType", Kind::String)
+        .min(1)
+        .max(64);
+static S_RESOURCE_NAME_LIST_TYPE: Schema = Schema::new("ResourceNameListType", Kind::List)
+    .members(&[Member::new("member", &S_RESOURCE_NAME_TYPE)]);
+static S_RESOURCE_NAME_TYPE: Schema = Schema::new("ResourceNameType", Kind::String)
+    .min(1)
+    .max(2048);
+static S_RESOURCE_SPECIFIC_RESULT: Schema = Schema::new("ResourceSpecificResult", Kind::Structure)
+    .members(&[
+        Member::new("EvalResourceName", &S_RESOURCE_NAME_TYPE).required(),
+        Member::new("EvalResourceDecision", &S_POLICY_EVALUATION_DECISION_TYPE).required(),
+        Member::new("MatchedStatements", &S_STATEMENT_LIST_TYPE),
+        Member::new(
+            "MissingContextValues",
+            &S_CONTEXT_KEY_NAMES_RESULT_LIST_TYPE,
+        ),
+        Member::new("EvalDecisionDetails", &S_EVAL_DECISION_DETAILS_TYPE),
+        Member::new(
+            "PermissionsBoundaryDecisionDetail",
+            &S_PERMISSIONS_BOUNDARY_DECISION_DETAIL,
+        ),
+    ]);
+static S_RESOURCE_SPECIFIC_RESULT_LIST_TYPE: Schema =
+    Schema::new("ResourceSpecificResultListType", Kind::List)
+        .members(&[Member::new("member", &S_RESOURCE_SPECIFIC_RESULT)]);
+static S_RESYNC_MFA_DEVICE_REQUEST: Schema = Schema::new("ResyncMFADeviceRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("AuthenticationCode1", &S_AUTHENTICATION_CODE_TYPE).required(),
+        Member::new("AuthenticationCode2", &S_AUTHENTICATION_CODE_TYPE).required(),
+    ]);
 static S_ROLE: Schema = Schema::new("Role", Kind::Structure).members(&[
     Member::new("Path", &S_PATH_TYPE).required(),
     Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
@@ -383,35 +11243,554 @@ static S_ROLE: Schema = Schema::new("Role", Kind::Structure).members(&[
     Member::new("RoleLastUsed", &S_ROLE_LAST_USED),
     Member::new("SourceRoleTemplate", &S_SOURCE_ROLE_TEMPLATE),
 ]);
+static S_ROLE_DETAIL: Schema = Schema::new("RoleDetail", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE),
+    Member::new("RoleName", &S_ROLE_NAME_TYPE),
+    Member::new("RoleId", &S_ID_TYPE),
+    Member::new("Arn", &S_ARN_TYPE),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    Member::new("AssumeRolePolicyDocument", &S_POLICY_DOCUMENT_TYPE),
+    Member::new("InstanceProfileList", &S_INSTANCE_PROFILE_LIST_TYPE),
+    Member::new("RolePolicyList", &S_POLICY_DETAIL_LIST_TYPE),
+    Member::new("AttachedManagedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("PermissionsBoundary", &S_ATTACHED_PERMISSIONS_BOUNDARY),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+    Member::new("RoleLastUsed", &S_ROLE_LAST_USED),
+]);
 static S_ROLE_LAST_USED: Schema = Schema::new("RoleLastUsed", Kind::Structure).members(&[
     Member::new("LastUsedDate", &wire::schema::TIMESTAMP),
     Member::new("Region", &wire::schema::STRING),
 ]);
+static S_ROLE_USAGE_LIST_TYPE: Schema = Schema::new("RoleUsageListType", Kind::List)
+    .members(&[Member::new("member", &S_ROLE_USAGE_TYPE)]);
+static S_ROLE_USAGE_TYPE: Schema = Schema::new("RoleUsageType", Kind::Structure).members(&[
+    Member::new("Region", &S_REGION_NAME_TYPE),
+    Member::new("Resources", &S_ARN_LIST_TYPE),
+]);
+static S_SAML_METADATA_DOCUMENT_TYPE: Schema =
+    Schema::new("SAMLMetadataDocumentType", Kind::String)
+        .min(1000)
+        .max(10000000);
+static S_SAML_PRIVATE_KEY: Schema = Schema::new("SAMLPrivateKey", Kind::Structure).members(&[
+    Member::new("KeyId", &S_PRIVATE_KEY_ID_TYPE),
+    Member::new("Timestamp", &wire::schema::TIMESTAMP),
+]);
+static S_SAML_PROVIDER_LIST_ENTRY: Schema = Schema::new("SAMLProviderListEntry", Kind::Structure)
+    .members(&[
+        Member::new("Arn", &S_ARN_TYPE),
+        Member::new("ValidUntil", &wire::schema::TIMESTAMP),
+        Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    ]);
+static S_SAML_PROVIDER_LIST_TYPE: Schema = Schema::new("SAMLProviderListType", Kind::List)
+    .members(&[Member::new("member", &S_SAML_PROVIDER_LIST_ENTRY)]);
+static S_SAML_PROVIDER_NAME_TYPE: Schema = Schema::new("SAMLProviderNameType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\w._-]+"#);
+static S_SSH_PUBLIC_KEY: Schema = Schema::new("SSHPublicKey", Kind::Structure).members(&[
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("SSHPublicKeyId", &S_PUBLIC_KEY_ID_TYPE).required(),
+    Member::new("Fingerprint", &S_PUBLIC_KEY_FINGERPRINT_TYPE).required(),
+    Member::new("SSHPublicKeyBody", &S_PUBLIC_KEY_MATERIAL_TYPE).required(),
+    Member::new("Status", &S_STATUS_TYPE).required(),
+    Member::new("UploadDate", &wire::schema::TIMESTAMP),
+]);
+static S_SSH_PUBLIC_KEY_LIST_TYPE: Schema = Schema::new("SSHPublicKeyListType", Kind::List)
+    .members(&[Member::new("member", &S_SSH_PUBLIC_KEY_METADATA)]);
+static S_SSH_PUBLIC_KEY_METADATA: Schema = Schema::new("SSHPublicKeyMetadata", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("SSHPublicKeyId", &S_PUBLIC_KEY_ID_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+        Member::new("UploadDate", &wire::schema::TIMESTAMP).required(),
+    ]);
+static S_SERVER_CERTIFICATE: Schema = Schema::new("ServerCertificate", Kind::Structure).members(&[
+    Member::new("ServerCertificateMetadata", &S_SERVER_CERTIFICATE_METADATA).required(),
+    Member::new("CertificateBody", &S_CERTIFICATE_BODY_TYPE).required(),
+    Member::new("CertificateChain", &S_CERTIFICATE_CHAIN_TYPE),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_SERVER_CERTIFICATE_METADATA: Schema =
+    Schema::new("ServerCertificateMetadata", Kind::Structure).members(&[
+        Member::new("Path", &S_PATH_TYPE).required(),
+        Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required(),
+        Member::new("ServerCertificateId", &S_ID_TYPE).required(),
+        Member::new("Arn", &S_ARN_TYPE).required(),
+        Member::new("UploadDate", &wire::schema::TIMESTAMP),
+        Member::new("Expiration", &wire::schema::TIMESTAMP),
+    ]);
+static S_SET_DEFAULT_POLICY_VERSION_REQUEST: Schema =
+    Schema::new("SetDefaultPolicyVersionRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("VersionId", &S_POLICY_VERSION_ID_TYPE).required(),
+    ]);
+static S_SIGNING_CERTIFICATE: Schema =
+    Schema::new("SigningCertificate", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("CertificateId", &S_CERTIFICATE_ID_TYPE).required(),
+        Member::new("CertificateBody", &S_CERTIFICATE_BODY_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+        Member::new("UploadDate", &wire::schema::TIMESTAMP),
+    ]);
+static S_SIMULATE_CUSTOM_POLICY_REQUEST: Schema =
+    Schema::new("SimulateCustomPolicyRequest", Kind::Structure).members(&[
+        Member::new("PolicyInputList", &S_SIMULATION_POLICY_LIST_TYPE).required(),
+        Member::new(
+            "PermissionsBoundaryPolicyInputList",
+            &S_SIMULATION_POLICY_LIST_TYPE,
+        ),
+        Member::new(
+            "OrderedOrganizationPolicyInputList",
+            &S_ORGANIZATION_POLICY_LIST_TYPE,
+        ),
+        Member::new("ActionNames", &S_ACTION_NAME_LIST_TYPE).required(),
+        Member::new("ResourceArns", &S_RESOURCE_NAME_LIST_TYPE),
+        Member::new("ResourcePolicy", &S_POLICY_DOCUMENT_TYPE),
+        Member::new("ResourceOwner", &S_RESOURCE_NAME_TYPE),
+        Member::new("CallerArn", &S_RESOURCE_NAME_TYPE),
+        Member::new("ContextEntries", &S_CONTEXT_ENTRY_LIST_TYPE),
+        Member::new("ResourceHandlingOption", &S_RESOURCE_HANDLING_OPTION_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+    ]);
+static S_SIMULATE_POLICY_RESPONSE: Schema = Schema::new("SimulatePolicyResponse", Kind::Structure)
+    .members(&[
+        Member::new("EvaluationResults", &S_EVALUATION_RESULTS_LIST_TYPE),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Marker", &wire::schema::STRING),
+    ]);
+static S_SIMULATE_PRINCIPAL_POLICY_REQUEST: Schema =
+    Schema::new("SimulatePrincipalPolicyRequest", Kind::Structure).members(&[
+        Member::new("PolicySourceArn", &S_ARN_TYPE).required(),
+        Member::new("PolicyInputList", &S_SIMULATION_POLICY_LIST_TYPE),
+        Member::new(
+            "PermissionsBoundaryPolicyInputList",
+            &S_SIMULATION_POLICY_LIST_TYPE,
+        ),
+        Member::new("PolicyExclusionList", &S_POLICY_EXCLUSIONS_LIST_TYPE),
+        Member::new("ActionNames", &S_ACTION_NAME_LIST_TYPE).required(),
+        Member::new("ResourceArns", &S_RESOURCE_NAME_LIST_TYPE),
+        Member::new("ResourcePolicy", &S_POLICY_DOCUMENT_TYPE),
+        Member::new("ResourceOwner", &S_RESOURCE_NAME_TYPE),
+        Member::new("CallerArn", &S_RESOURCE_NAME_TYPE),
+        Member::new("ContextEntries", &S_CONTEXT_ENTRY_LIST_TYPE),
+        Member::new("ResourceHandlingOption", &S_RESOURCE_HANDLING_OPTION_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+        Member::new("Marker", &S_MARKER_TYPE),
+    ]);
+static S_SIMULATION_POLICY_LIST_TYPE: Schema = Schema::new("SimulationPolicyListType", Kind::List)
+    .members(&[Member::new("member", &S_POLICY_DOCUMENT_TYPE)]);
 static S_SOURCE_ROLE_TEMPLATE: Schema =
     Schema::new("SourceRoleTemplate", Kind::Structure).members(&[
         Member::new("TemplateArn", &S_ARN_TYPE).required(),
         Member::new("TemplateMinorVersion", &wire::schema::INTEGER).required(),
     ]);
+static S_STATEMENT: Schema = Schema::new("Statement", Kind::Structure).members(&[
+    Member::new("SourcePolicyId", &wire::schema::STRING),
+    Member::new("SourcePolicyType", &S_POLICY_SOURCE_TYPE),
+    Member::new("StartPosition", &S_POSITION),
+    Member::new("EndPosition", &S_POSITION),
+]);
+static S_STATEMENT_LIST_TYPE: Schema =
+    Schema::new("StatementListType", Kind::List).members(&[Member::new("member", &S_STATEMENT)]);
 static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
     Member::new("Key", &S_TAG_KEY_TYPE).required(),
     Member::new("Value", &S_TAG_VALUE_TYPE).required(),
 ]);
+static S_TAG_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("TagInstanceProfileRequest", Kind::Structure).members(&[
+        Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    ]);
+static S_TAG_MFA_DEVICE_REQUEST: Schema = Schema::new("TagMFADeviceRequest", Kind::Structure)
+    .members(&[
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    ]);
+static S_TAG_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema =
+    Schema::new("TagOpenIDConnectProviderRequest", Kind::Structure).members(&[
+        Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    ]);
+static S_TAG_POLICY_REQUEST: Schema = Schema::new("TagPolicyRequest", Kind::Structure).members(&[
+    Member::new("PolicyArn", &S_ARN_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_TAG_ROLE_REQUEST: Schema = Schema::new("TagRoleRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_TAG_SAML_PROVIDER_REQUEST: Schema = Schema::new("TagSAMLProviderRequest", Kind::Structure)
+    .members(&[
+        Member::new("SAMLProviderArn", &S_ARN_TYPE).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    ]);
+static S_TAG_SERVER_CERTIFICATE_REQUEST: Schema =
+    Schema::new("TagServerCertificateRequest", Kind::Structure).members(&[
+        Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required(),
+        Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+    ]);
+static S_TAG_USER_REQUEST: Schema = Schema::new("TagUserRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("Tags", &S_TAG_LIST_TYPE).required(),
+]);
+static S_UNTAG_INSTANCE_PROFILE_REQUEST: Schema =
+    Schema::new("UntagInstanceProfileRequest", Kind::Structure).members(&[
+        Member::new("InstanceProfileName", &S_INSTANCE_PROFILE_NAME_TYPE).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+    ]);
+static S_UNTAG_MFA_DEVICE_REQUEST: Schema = Schema::new("UntagMFADeviceRequest", Kind::Structure)
+    .members(&[
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+    ]);
+static S_UNTAG_OPEN_ID_CONNECT_PROVIDER_REQUEST: Schema =
+    Schema::new("UntagOpenIDConnectProviderRequest", Kind::Structure).members(&[
+        Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+    ]);
+static S_UNTAG_POLICY_REQUEST: Schema =
+    Schema::new("UntagPolicyRequest", Kind::Structure).members(&[
+        Member::new("PolicyArn", &S_ARN_TYPE).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+    ]);
+static S_UNTAG_ROLE_REQUEST: Schema = Schema::new("UntagRoleRequest", Kind::Structure).members(&[
+    Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+    Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+]);
+static S_UNTAG_SAML_PROVIDER_REQUEST: Schema =
+    Schema::new("UntagSAMLProviderRequest", Kind::Structure).members(&[
+        Member::new("SAMLProviderArn", &S_ARN_TYPE).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+    ]);
+static S_UNTAG_SERVER_CERTIFICATE_REQUEST: Schema =
+    Schema::new("UntagServerCertificateRequest", Kind::Structure).members(&[
+        Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+    ]);
+static S_UNTAG_USER_REQUEST: Schema = Schema::new("UntagUserRequest", Kind::Structure).members(&[
+    Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+    Member::new("TagKeys", &S_TAG_KEY_LIST_TYPE).required(),
+]);
+static S_UPDATE_ACCESS_KEY_REQUEST: Schema = Schema::new("UpdateAccessKeyRequest", Kind::Structure)
+    .members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+    ]);
+static S_UPDATE_ACCOUNT_PASSWORD_POLICY_REQUEST: Schema =
+    Schema::new("UpdateAccountPasswordPolicyRequest", Kind::Structure).members(&[
+        Member::new("MinimumPasswordLength", &S_MINIMUM_PASSWORD_LENGTH_TYPE),
+        Member::new("RequireSymbols", &wire::schema::BOOLEAN),
+        Member::new("RequireNumbers", &wire::schema::BOOLEAN),
+        Member::new("RequireUppercaseCharacters", &wire::schema::BOOLEAN),
+        Member::new("RequireLowercaseCharacters", &wire::schema::BOOLEAN),
+        Member::new("AllowUsersToChangePassword", &wire::schema::BOOLEAN),
+        Member::new("MaxPasswordAge", &S_MAX_PASSWORD_AGE_TYPE),
+        Member::new("PasswordReusePrevention", &S_PASSWORD_REUSE_PREVENTION_TYPE),
+        Member::new("HardExpiry", &wire::schema::BOOLEAN),
+    ]);
+static S_UPDATE_ASSUME_ROLE_POLICY_REQUEST: Schema =
+    Schema::new("UpdateAssumeRolePolicyRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("PolicyDocument", &S_POLICY_DOCUMENT_TYPE).required(),
+    ]);
+static S_UPDATE_GROUP_REQUEST: Schema =
+    Schema::new("UpdateGroupRequest", Kind::Structure).members(&[
+        Member::new("GroupName", &S_GROUP_NAME_TYPE).required(),
+        Member::new("NewPath", &S_PATH_TYPE),
+        Member::new("NewGroupName", &S_GROUP_NAME_TYPE),
+    ]);
+static S_UPDATE_LOGIN_PROFILE_REQUEST: Schema =
+    Schema::new("UpdateLoginProfileRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("Password", &S_PASSWORD_TYPE),
+        Member::new("PasswordResetRequired", &wire::schema::BOOLEAN),
+    ]);
+static S_UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT_REQUEST: Schema = Schema::new(
+    "UpdateOpenIDConnectProviderThumbprintRequest",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("OpenIDConnectProviderArn", &S_ARN_TYPE).required(),
+    Member::new("ThumbprintList", &S_THUMBPRINT_LIST_TYPE).required(),
+]);
+static S_UPDATE_ROLE_DESCRIPTION_REQUEST: Schema =
+    Schema::new("UpdateRoleDescriptionRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("Description", &S_ROLE_DESCRIPTION_TYPE).required(),
+    ]);
+static S_UPDATE_ROLE_DESCRIPTION_RESPONSE: Schema =
+    Schema::new("UpdateRoleDescriptionResponse", Kind::Structure)
+        .members(&[Member::new("Role", &S_ROLE)]);
+static S_UPDATE_ROLE_REQUEST: Schema =
+    Schema::new("UpdateRoleRequest", Kind::Structure).members(&[
+        Member::new("RoleName", &S_ROLE_NAME_TYPE).required(),
+        Member::new("Description", &S_ROLE_DESCRIPTION_TYPE),
+        Member::new("MaxSessionDuration", &S_ROLE_MAX_SESSION_DURATION_TYPE),
+    ]);
+static S_UPDATE_ROLE_RESPONSE: Schema = Schema::new("UpdateRoleResponse", Kind::Structure);
+static S_UPDATE_SAML_PROVIDER_REQUEST: Schema =
+    Schema::new("UpdateSAMLProviderRequest", Kind::Structure).members(&[
+        Member::new("SAMLMetadataDocument", &S_SAML_METADATA_DOCUMENT_TYPE),
+        Member::new("SAMLProviderArn", &S_ARN_TYPE).required(),
+        Member::new("AssertionEncryptionMode", &S_ASSERTION_ENCRYPTION_MODE_TYPE),
+        Member::new("AddPrivateKey", &S_PRIVATE_KEY_TYPE),
+        Member::new("RemovePrivateKey", &S_PRIVATE_KEY_ID_TYPE),
+    ]);
+static S_UPDATE_SAML_PROVIDER_RESPONSE: Schema =
+    Schema::new("UpdateSAMLProviderResponse", Kind::Structure)
+        .members(&[Member::new("SAMLProviderArn", &S_ARN_TYPE)]);
+static S_UPDATE_SSH_PUBLIC_KEY_REQUEST: Schema =
+    Schema::new("UpdateSSHPublicKeyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("SSHPublicKeyId", &S_PUBLIC_KEY_ID_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+    ]);
+static S_UPDATE_SERVER_CERTIFICATE_REQUEST: Schema =
+    Schema::new("UpdateServerCertificateRequest", Kind::Structure).members(&[
+        Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required(),
+        Member::new("NewPath", &S_PATH_TYPE),
+        Member::new("NewServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE),
+    ]);
+static S_UPDATE_SIGNING_CERTIFICATE_REQUEST: Schema =
+    Schema::new("UpdateSigningCertificateRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("CertificateId", &S_CERTIFICATE_ID_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+    ]);
+static S_UPDATE_USER_REQUEST: Schema =
+    Schema::new("UpdateUserRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE).required(),
+        Member::new("NewPath", &S_PATH_TYPE),
+        Member::new("NewUserName", &S_USER_NAME_TYPE),
+    ]);
+static S_UPLOAD_SSH_PUBLIC_KEY_REQUEST: Schema =
+    Schema::new("UploadSSHPublicKeyRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("SSHPublicKeyBody", &S_PUBLIC_KEY_MATERIAL_TYPE).required(),
+    ]);
+static S_UPLOAD_SSH_PUBLIC_KEY_RESPONSE: Schema =
+    Schema::new("UploadSSHPublicKeyResponse", Kind::Structure)
+        .members(&[Member::new("SSHPublicKey", &S_SSH_PUBLIC_KEY)]);
+static S_UPLOAD_SERVER_CERTIFICATE_REQUEST: Schema =
+    Schema::new("UploadServerCertificateRequest", Kind::Structure).members(&[
+        Member::new("Path", &S_PATH_TYPE),
+        Member::new("ServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE).required(),
+        Member::new("CertificateBody", &S_CERTIFICATE_BODY_TYPE).required(),
+        Member::new("PrivateKey", &S_PRIVATE_KEY_TYPE).required(),
+        Member::new("CertificateChain", &S_CERTIFICATE_CHAIN_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_UPLOAD_SERVER_CERTIFICATE_RESPONSE: Schema =
+    Schema::new("UploadServerCertificateResponse", Kind::Structure).members(&[
+        Member::new("ServerCertificateMetadata", &S_SERVER_CERTIFICATE_METADATA),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+    ]);
+static S_UPLOAD_SIGNING_CERTIFICATE_REQUEST: Schema =
+    Schema::new("UploadSigningCertificateRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
+        Member::new("CertificateBody", &S_CERTIFICATE_BODY_TYPE).required(),
+    ]);
+static S_UPLOAD_SIGNING_CERTIFICATE_RESPONSE: Schema = Schema::new(
+    "UploadSigningCertificateResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("Certificate", &S_SIGNING_CERTIFICATE).required()]);
+static S_USER: Schema = Schema::new("User", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE).required(),
+    Member::new("UserName", &S_USER_NAME_TYPE).required(),
+    Member::new("UserId", &S_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+    Member::new("PasswordLastUsed", &wire::schema::TIMESTAMP),
+    Member::new("PermissionsBoundary", &S_ATTACHED_PERMISSIONS_BOUNDARY),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_USER_DETAIL: Schema = Schema::new("UserDetail", Kind::Structure).members(&[
+    Member::new("Path", &S_PATH_TYPE),
+    Member::new("UserName", &S_USER_NAME_TYPE),
+    Member::new("UserId", &S_ID_TYPE),
+    Member::new("Arn", &S_ARN_TYPE),
+    Member::new("CreateDate", &wire::schema::TIMESTAMP),
+    Member::new("UserPolicyList", &S_POLICY_DETAIL_LIST_TYPE),
+    Member::new("GroupList", &S_GROUP_NAME_LIST_TYPE),
+    Member::new("AttachedManagedPolicies", &S_ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("PermissionsBoundary", &S_ATTACHED_PERMISSIONS_BOUNDARY),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_VIRTUAL_MFA_DEVICE: Schema = Schema::new("VirtualMFADevice", Kind::Structure).members(&[
+    Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE).required(),
+    Member::new("Base32StringSeed", &S_BOOTSTRAP_DATUM),
+    Member::new("QRCodePNG", &S_BOOTSTRAP_DATUM),
+    Member::new("User", &S_USER),
+    Member::new("EnableDate", &wire::schema::TIMESTAMP),
+    Member::new("Tags", &S_TAG_LIST_TYPE),
+]);
+static S_ACCESS_KEY_ID_TYPE: Schema = Schema::new("accessKeyIdType", Kind::String)
+    .min(16)
+    .max(128)
+    .pattern(r#"[\w]+"#);
+static S_ACCESS_KEY_METADATA_LIST_TYPE: Schema =
+    Schema::new("accessKeyMetadataListType", Kind::List)
+        .members(&[Member::new("member", &S_ACCESS_KEY_METADATA)]);
+static S_ACCESS_KEY_SECRET_TYPE: Schema =
+    Schema::new("accessKeySecretType", Kind::String).sensitive();
+static S_ACCOUNT_ALIAS_LIST_TYPE: Schema = Schema::new("accountAliasListType", Kind::List)
+    .members(&[Member::new("member", &S_ACCOUNT_ALIAS_TYPE)]);
+static S_ACCOUNT_ALIAS_TYPE: Schema = Schema::new("accountAliasType", Kind::String)
+    .min(3)
+    .max(63)
+    .pattern("^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$");
 static S_ARN_TYPE: Schema = Schema::new("arnType", Kind::String).min(20).max(2048);
+static S_ASSERTION_ENCRYPTION_MODE_TYPE: Schema =
+    Schema::new("assertionEncryptionModeType", Kind::String).values(&["Required", "Allowed"]);
+static S_ASSIGNMENT_STATUS_TYPE: Schema =
+    Schema::new("assignmentStatusType", Kind::String).values(&["Assigned", "Unassigned", "Any"]);
+static S_ATTACHED_POLICIES_LIST_TYPE: Schema = Schema::new("attachedPoliciesListType", Kind::List)
+    .members(&[Member::new("member", &S_ATTACHED_POLICY)]);
+static S_AUTHENTICATION_CODE_TYPE: Schema = Schema::new("authenticationCodeType", Kind::String)
+    .min(6)
+    .max(6)
+    .pattern(r#"[\d]+"#);
+static S_CERTIFICATE_BODY_TYPE: Schema = Schema::new("certificateBodyType", Kind::String)
+    .min(1)
+    .max(16384)
+    .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
+static S_CERTIFICATE_CHAIN_TYPE: Schema = Schema::new("certificateChainType", Kind::String)
+    .min(1)
+    .max(2097152)
+    .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
+static S_CERTIFICATE_ID_TYPE: Schema = Schema::new("certificateIdType", Kind::String)
+    .min(24)
+    .max(128)
+    .pattern(r#"[\w]+"#);
+static S_CERTIFICATE_LIST_TYPE: Schema = Schema::new("certificateListType", Kind::List)
+    .members(&[Member::new("member", &S_SIGNING_CERTIFICATE)]);
+static S_CLIENT_ID_LIST_TYPE: Schema = Schema::new("clientIDListType", Kind::List)
+    .members(&[Member::new("member", &S_CLIENT_ID_TYPE)]);
+static S_CLIENT_ID_TYPE: Schema = Schema::new("clientIDType", Kind::String).min(1).max(255);
+static S_CUSTOM_SUFFIX_TYPE: Schema = Schema::new("customSuffixType", Kind::String)
+    .min(1)
+    .max(64)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_ENCODING_TYPE: Schema = Schema::new("encodingType", Kind::String).values(&["SSH", "PEM"]);
+static S_ENTITY_LIST_TYPE: Schema =
+    Schema::new("entityListType", Kind::List).members(&[Member::new("member", &S_ENTITY_TYPE)]);
+static S_EXISTING_USER_NAME_TYPE: Schema = Schema::new("existingUserNameType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_GROUP_DETAIL_LIST_TYPE: Schema = Schema::new("groupDetailListType", Kind::List)
+    .members(&[Member::new("member", &S_GROUP_DETAIL)]);
+static S_GROUP_LIST_TYPE: Schema =
+    Schema::new("groupListType", Kind::List).members(&[Member::new("member", &S_GROUP)]);
+static S_GROUP_NAME_LIST_TYPE: Schema = Schema::new("groupNameListType", Kind::List)
+    .members(&[Member::new("member", &S_GROUP_NAME_TYPE)]);
+static S_GROUP_NAME_TYPE: Schema = Schema::new("groupNameType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\w+=,.@-]+"#);
 static S_ID_TYPE: Schema = Schema::new("idType", Kind::String)
     .min(16)
     .max(128)
     .pattern(r#"[\w]+"#);
+static S_INSTANCE_PROFILE_LIST_TYPE: Schema = Schema::new("instanceProfileListType", Kind::List)
+    .members(&[Member::new("member", &S_INSTANCE_PROFILE)]);
+static S_INSTANCE_PROFILE_NAME_TYPE: Schema = Schema::new("instanceProfileNameType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_MARKER_TYPE: Schema = Schema::new("markerType", Kind::String)
+    .min(1)
+    .max(320)
+    .pattern(r#"[\u0020-\u00FF]+"#);
+static S_MAX_ITEMS_TYPE: Schema = Schema::new("maxItemsType", Kind::Integer).min(1).max(1000);
+static S_MAX_PASSWORD_AGE_TYPE: Schema = Schema::new("maxPasswordAgeType", Kind::Integer)
+    .min(1)
+    .max(1095);
+static S_MFA_DEVICE_LIST_TYPE: Schema =
+    Schema::new("mfaDeviceListType", Kind::List).members(&[Member::new("member", &S_MFA_DEVICE)]);
+static S_MINIMUM_PASSWORD_LENGTH_TYPE: Schema =
+    Schema::new("minimumPasswordLengthType", Kind::Integer)
+        .min(6)
+        .max(128);
+static S_PASSWORD_REUSE_PREVENTION_TYPE: Schema =
+    Schema::new("passwordReusePreventionType", Kind::Integer)
+        .min(1)
+        .max(24);
+static S_PASSWORD_TYPE: Schema = Schema::new("passwordType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#)
+    .sensitive();
+static S_PATH_PREFIX_TYPE: Schema = Schema::new("pathPrefixType", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"\u002F[\u0021-\u007F]*"#);
 static S_PATH_TYPE: Schema = Schema::new("pathType", Kind::String)
     .min(1)
     .max(512)
     .pattern(r#"(\u002F)|(\u002F[\u0021-\u007E]+\u002F)"#);
+static S_POLICY_DESCRIPTION_TYPE: Schema =
+    Schema::new("policyDescriptionType", Kind::String).max(1000);
+static S_POLICY_DETAIL_LIST_TYPE: Schema = Schema::new("policyDetailListType", Kind::List)
+    .members(&[Member::new("member", &S_POLICY_DETAIL)]);
 static S_POLICY_DOCUMENT_TYPE: Schema = Schema::new("policyDocumentType", Kind::String)
     .min(1)
     .max(131072)
     .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
+static S_POLICY_DOCUMENT_VERSION_LIST_TYPE: Schema =
+    Schema::new("policyDocumentVersionListType", Kind::List)
+        .members(&[Member::new("member", &S_POLICY_VERSION)]);
+static S_POLICY_LIST_TYPE: Schema =
+    Schema::new("policyListType", Kind::List).members(&[Member::new("member", &S_POLICY)]);
+static S_POLICY_NAME_LIST_TYPE: Schema = Schema::new("policyNameListType", Kind::List)
+    .members(&[Member::new("member", &S_POLICY_NAME_TYPE)]);
+static S_POLICY_NAME_TYPE: Schema = Schema::new("policyNameType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_POLICY_PATH_TYPE: Schema = Schema::new("policyPathType", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"((/[A-Za-z0-9\.,\+@=_-]+)*)/"#);
+static S_POLICY_SCOPE_TYPE: Schema =
+    Schema::new("policyScopeType", Kind::String).values(&["All", "AWS", "Local"]);
+static S_POLICY_VERSION_ID_TYPE: Schema =
+    Schema::new("policyVersionIdType", Kind::String).pattern(r#"v[1-9][0-9]*(\.[A-Za-z0-9-]*)?"#);
+static S_PRIVATE_KEY_ID_TYPE: Schema = Schema::new("privateKeyIdType", Kind::String)
+    .min(22)
+    .max(64)
+    .pattern("[A-Z0-9]+");
+static S_PRIVATE_KEY_LIST: Schema = Schema::new("privateKeyList", Kind::List)
+    .members(&[Member::new("member", &S_SAML_PRIVATE_KEY)])
+    .max(2);
+static S_PRIVATE_KEY_TYPE: Schema = Schema::new("privateKeyType", Kind::String)
+    .min(1)
+    .max(16384)
+    .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#)
+    .sensitive();
+static S_PUBLIC_KEY_FINGERPRINT_TYPE: Schema =
+    Schema::new("publicKeyFingerprintType", Kind::String)
+        .min(48)
+        .max(48)
+        .pattern(r#"[:\w]+"#);
+static S_PUBLIC_KEY_ID_TYPE: Schema = Schema::new("publicKeyIdType", Kind::String)
+    .min(20)
+    .max(128)
+    .pattern(r#"[\w]+"#);
+static S_PUBLIC_KEY_MATERIAL_TYPE: Schema = Schema::new("publicKeyMaterialType", Kind::String)
+    .min(1)
+    .max(16384)
+    .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
 static S_ROLE_DESCRIPTION_TYPE: Schema = Schema::new("roleDescriptionType", Kind::String)
     .max(1000)
     .pattern(r#"[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*"#);
+static S_ROLE_DETAIL_LIST_TYPE: Schema =
+    Schema::new("roleDetailListType", Kind::List).members(&[Member::new("member", &S_ROLE_DETAIL)]);
+static S_ROLE_LIST_TYPE: Schema =
+    Schema::new("roleListType", Kind::List).members(&[Member::new("member", &S_ROLE)]);
 static S_ROLE_MAX_SESSION_DURATION_TYPE: Schema =
     Schema::new("roleMaxSessionDurationType", Kind::Integer)
         .min(3600)
@@ -420,6 +11799,63 @@ static S_ROLE_NAME_TYPE: Schema = Schema::new("roleNameType", Kind::String)
     .min(1)
     .max(64)
     .pattern(r#"[\w+=,.@-]+"#);
+static S_SERIAL_NUMBER_TYPE: Schema = Schema::new("serialNumberType", Kind::String)
+    .min(9)
+    .max(256)
+    .pattern(r#"[\w+=/:,.@-]+"#);
+static S_SERVER_CERTIFICATE_METADATA_LIST_TYPE: Schema =
+    Schema::new("serverCertificateMetadataListType", Kind::List)
+        .members(&[Member::new("member", &S_SERVER_CERTIFICATE_METADATA)]);
+static S_SERVER_CERTIFICATE_NAME_TYPE: Schema =
+    Schema::new("serverCertificateNameType", Kind::String)
+        .min(1)
+        .max(128)
+        .pattern(r#"[\w+=,.@-]+"#);
+static S_STATUS_TYPE: Schema =
+    Schema::new("statusType", Kind::String).values(&["Active", "Inactive", "Expired"]);
+static S_SUMMARY_KEY_TYPE: Schema = Schema::new("summaryKeyType", Kind::String).values(&[
+    "Users",
+    "UsersQuota",
+    "Groups",
+    "GroupsQuota",
+    "ServerCertificates",
+    "ServerCertificatesQuota",
+    "UserPolicySizeQuota",
+    "GroupPolicySizeQuota",
+    "GroupsPerUserQuota",
+    "SigningCertificatesPerUserQuota",
+    "AccessKeysPerUserQuota",
+    "MFADevices",
+    "MFADevicesInUse",
+    "AccountMFAEnabled",
+    "AccountAccessKeysPresent",
+    "AccountPasswordPresent",
+    "AccountSigningCertificatesPresent",
+    "AttachedPoliciesPerGroupQuota",
+    "AttachedPoliciesPerRoleQuota",
+    "AttachedPoliciesPerUserQuota",
+    "Policies",
+    "PoliciesQuota",
+    "PolicySizeQuota",
+    "PolicyVersionsInUse",
+    "PolicyVersionsInUseQuota",
+    "VersionsPerPolicyQuota",
+    "GlobalEndpointTokenVersion",
+    "AssumeRolePolicySizeQuota",
+    "InstanceProfiles",
+    "InstanceProfilesQuota",
+    "Providers",
+    "RolePolicySizeQuota",
+    "Roles",
+    "RolesQuota",
+]);
+static S_SUMMARY_MAP_TYPE: Schema = Schema::new("summaryMapType", Kind::Map).members(&[
+    Member::new("key", &S_SUMMARY_KEY_TYPE),
+    Member::new("value", &wire::schema::INTEGER),
+]);
+static S_TAG_KEY_LIST_TYPE: Schema = Schema::new("tagKeyListType", Kind::List)
+    .members(&[Member::new("member", &S_TAG_KEY_TYPE)])
+    .max(50);
 static S_TAG_KEY_TYPE: Schema = Schema::new("tagKeyType", Kind::String)
     .min(1)
     .max(128)
@@ -431,9 +11867,166 @@ static S_TAG_VALUE_TYPE: Schema = Schema::new("tagValueType", Kind::String)
     .min(0)
     .max(256)
     .pattern(r#"[\p{L}\p{Z}\p{N}_.:/=+\-@]*"#);
+static S_THUMBPRINT_LIST_TYPE: Schema = Schema::new("thumbprintListType", Kind::List)
+    .members(&[Member::new("member", &S_THUMBPRINT_TYPE)]);
+static S_THUMBPRINT_TYPE: Schema = Schema::new("thumbprintType", Kind::String).min(40).max(40);
+static S_USER_DETAIL_LIST_TYPE: Schema =
+    Schema::new("userDetailListType", Kind::List).members(&[Member::new("member", &S_USER_DETAIL)]);
+static S_USER_LIST_TYPE: Schema =
+    Schema::new("userListType", Kind::List).members(&[Member::new("member", &S_USER)]);
+static S_USER_NAME_TYPE: Schema = Schema::new("userNameType", Kind::String)
+    .min(1)
+    .max(64)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_VIRTUAL_MFA_DEVICE_LIST_TYPE: Schema = Schema::new("virtualMFADeviceListType", Kind::List)
+    .members(&[Member::new("member", &S_VIRTUAL_MFA_DEVICE)]);
+static S_VIRTUAL_MFA_DEVICE_NAME: Schema = Schema::new("virtualMFADeviceName", Kind::String)
+    .min(1)
+    .pattern(r#"[\w+=,.@-]+"#);
+/// Values of `AttachmentType`
+pub mod attachment_type {
+    pub const USER: &str = "user";
+    pub const GROUP: &str = "group";
+    pub const ROLE: &str = "role";
+}
+/// Values of `ContextKeyTypeEnum`
+pub mod context_key_type_enum {
+    pub const STRING: &str = "string";
+    pub const STRINGLIST: &str = "stringList";
+    pub const NUMERIC: &str = "numeric";
+    pub const NUMERICLIST: &str = "numericList";
+    pub const BOOLEAN: &str = "boolean";
+    pub const BOOLEANLIST: &str = "booleanList";
+    pub const IP: &str = "ip";
+    pub const IPLIST: &str = "ipList";
+    pub const BINARY: &str = "binary";
+    pub const BINARYLIST: &str = "binaryList";
+    pub const DATE: &str = "date";
+    pub const DATELIST: &str = "dateList";
+}
+/// Values of `DeletionTaskStatusType`
+pub mod deletion_task_status_type {
+    pub const SUCCEEDED: &str = "SUCCEEDED";
+    pub const IN_PROGRESS: &str = "IN_PROGRESS";
+    pub const FAILED: &str = "FAILED";
+    pub const NOT_STARTED: &str = "NOT_STARTED";
+}
+/// Values of `EntityType`
+pub mod entity_type {
+    pub const USER: &str = "User";
+    pub const ROLE: &str = "Role";
+    pub const GROUP: &str = "Group";
+    pub const LOCALMANAGEDPOLICY: &str = "LocalManagedPolicy";
+    pub const AWSMANAGEDPOLICY: &str = "AWSManagedPolicy";
+}
 /// Values of `PermissionsBoundaryAttachmentType`
 pub mod permissions_boundary_attachment_type {
     pub const PERMISSIONSBOUNDARYPOLICY: &str = "PermissionsBoundaryPolicy";
+}
+/// Values of `PolicyEvaluationDecisionType`
+pub mod policy_evaluation_decision_type {
+    pub const ALLOWED: &str = "allowed";
+    pub const EXPLICITDENY: &str = "explicitDeny";
+    pub const IMPLICITDENY: &str = "implicitDeny";
+}
+/// Values of `PolicyIdentifierPolicyType`
+pub mod policy_identifier_policy_type {
+    pub const INLINE: &str = "inline";
+    pub const AWS_MANAGED: &str = "aws-managed";
+    pub const USER_MANAGED: &str = "user-managed";
+    pub const PERMISSION_BOUNDARY: &str = "permission-boundary";
+    pub const SCP: &str = "scp";
+    pub const RCP: &str = "rcp";
+}
+/// Values of `PolicySourceType`
+pub mod policy_source_type {
+    pub const USER: &str = "user";
+    pub const GROUP: &str = "group";
+    pub const ROLE: &str = "role";
+    pub const AWS_MANAGED: &str = "aws-managed";
+    pub const USER_MANAGED: &str = "user-managed";
+    pub const RESOURCE: &str = "resource";
+    pub const NONE: &str = "none";
+}
+/// Values of `PolicyUsageType`
+pub mod policy_usage_type {
+    pub const PERMISSIONSPOLICY: &str = "PermissionsPolicy";
+    pub const PERMISSIONSBOUNDARY: &str = "PermissionsBoundary";
+}
+/// Values of `ReportFormatType`
+pub mod report_format_type {
+    pub const TEXT_CSV: &str = "text/csv";
+}
+/// Values of `ReportStateType`
+pub mod report_state_type {
+    pub const STARTED: &str = "STARTED";
+    pub const INPROGRESS: &str = "INPROGRESS";
+    pub const COMPLETE: &str = "COMPLETE";
+}
+/// Values of `assertionEncryptionModeType`
+pub mod assertion_encryption_mode_type {
+    pub const REQUIRED: &str = "Required";
+    pub const ALLOWED: &str = "Allowed";
+}
+/// Values of `assignmentStatusType`
+pub mod assignment_status_type {
+    pub const ASSIGNED: &str = "Assigned";
+    pub const UNASSIGNED: &str = "Unassigned";
+    pub const ANY: &str = "Any";
+}
+/// Values of `encodingType`
+pub mod encoding_type {
+    pub const SSH: &str = "SSH";
+    pub const PEM: &str = "PEM";
+}
+/// Values of `policyScopeType`
+pub mod policy_scope_type {
+    pub const ALL: &str = "All";
+    pub const AWS: &str = "AWS";
+    pub const LOCAL: &str = "Local";
+}
+/// Values of `statusType`
+pub mod status_type {
+    pub const ACTIVE: &str = "Active";
+    pub const INACTIVE: &str = "Inactive";
+    pub const EXPIRED: &str = "Expired";
+}
+/// Values of `summaryKeyType`
+pub mod summary_key_type {
+    pub const USERS: &str = "Users";
+    pub const USERSQUOTA: &str = "UsersQuota";
+    pub const GROUPS: &str = "Groups";
+    pub const GROUPSQUOTA: &str = "GroupsQuota";
+    pub const SERVERCERTIFICATES: &str = "ServerCertificates";
+    pub const SERVERCERTIFICATESQUOTA: &str = "ServerCertificatesQuota";
+    pub const USERPOLICYSIZEQUOTA: &str = "UserPolicySizeQuota";
+    pub const GROUPPOLICYSIZEQUOTA: &str = "GroupPolicySizeQuota";
+    pub const GROUPSPERUSERQUOTA: &str = "GroupsPerUserQuota";
+    pub const SIGNINGCERTIFICATESPERUSERQUOTA: &str = "SigningCertificatesPerUserQuota";
+    pub const ACCESSKEYSPERUSERQUOTA: &str = "AccessKeysPerUserQuota";
+    pub const MFADEVICES: &str = "MFADevices";
+    pub const MFADEVICESINUSE: &str = "MFADevicesInUse";
+    pub const ACCOUNTMFAENABLED: &str = "AccountMFAEnabled";
+    pub const ACCOUNTACCESSKEYSPRESENT: &str = "AccountAccessKeysPresent";
+    pub const ACCOUNTPASSWORDPRESENT: &str = "AccountPasswordPresent";
+    pub const ACCOUNTSIGNINGCERTIFICATESPRESENT: &str = "AccountSigningCertificatesPresent";
+    pub const ATTACHEDPOLICIESPERGROUPQUOTA: &str = "AttachedPoliciesPerGroupQuota";
+    pub const ATTACHEDPOLICIESPERROLEQUOTA: &str = "AttachedPoliciesPerRoleQuota";
+    pub const ATTACHEDPOLICIESPERUSERQUOTA: &str = "AttachedPoliciesPerUserQuota";
+    pub const POLICIES: &str = "Policies";
+    pub const POLICIESQUOTA: &str = "PoliciesQuota";
+    pub const POLICYSIZEQUOTA: &str = "PolicySizeQuota";
+    pub const POLICYVERSIONSINUSE: &str = "PolicyVersionsInUse";
+    pub const POLICYVERSIONSINUSEQUOTA: &str = "PolicyVersionsInUseQuota";
+    pub const VERSIONSPERPOLICYQUOTA: &str = "VersionsPerPolicyQuota";
+    pub const GLOBALENDPOINTTOKENVERSION: &str = "GlobalEndpointTokenVersion";
+    pub const ASSUMEROLEPOLICYSIZEQUOTA: &str = "AssumeRolePolicySizeQuota";
+    pub const INSTANCEPROFILES: &str = "InstanceProfiles";
+    pub const INSTANCEPROFILESQUOTA: &str = "InstanceProfilesQuota";
+    pub const PROVIDERS: &str = "Providers";
+    pub const ROLEPOLICYSIZEQUOTA: &str = "RolePolicySizeQuota";
+    pub const ROLES: &str = "Roles";
+    pub const ROLESQUOTA: &str = "RolesQuota";
 }
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
@@ -449,6 +12042,156 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationError"),
     operations: &[
         Operation {
+            name: "AddClientIDToOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AddRoleToInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AddUserToGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ADD_USER_TO_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AttachGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ATTACH_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AttachRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ATTACH_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AttachUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ATTACH_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ChangePassword",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CHANGE_PASSWORD_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "CreateAccessKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_ACCESS_KEY_REQUEST,
+            output: &S_CREATE_ACCESS_KEY_RESPONSE,
+            wrapper: Some("CreateAccessKeyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateAccountAlias",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_ACCOUNT_ALIAS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_GROUP_REQUEST,
+            output: &S_CREATE_GROUP_RESPONSE,
+            wrapper: Some("CreateGroupResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_INSTANCE_PROFILE_REQUEST,
+            output: &S_CREATE_INSTANCE_PROFILE_RESPONSE,
+            wrapper: Some("CreateInstanceProfileResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateLoginProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_LOGIN_PROFILE_REQUEST,
+            output: &S_CREATE_LOGIN_PROFILE_RESPONSE,
+            wrapper: Some("CreateLoginProfileResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "CreateOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE,
+            wrapper: Some("CreateOpenIDConnectProviderResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreatePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_POLICY_REQUEST,
+            output: &S_CREATE_POLICY_RESPONSE,
+            wrapper: Some("CreatePolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreatePolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_POLICY_VERSION_REQUEST,
+            output: &S_CREATE_POLICY_VERSION_RESPONSE,
+            wrapper: Some("CreatePolicyVersionResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateRole",
             method: "POST",
             uri: "/",
@@ -456,6 +12199,476 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_CREATE_ROLE_REQUEST,
             output: &S_CREATE_ROLE_RESPONSE,
             wrapper: Some("CreateRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateSAMLProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_SAML_PROVIDER_REQUEST,
+            output: &S_CREATE_SAML_PROVIDER_RESPONSE,
+            wrapper: Some("CreateSAMLProviderResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "CreateServiceLinkedRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_SERVICE_LINKED_ROLE_REQUEST,
+            output: &S_CREATE_SERVICE_LINKED_ROLE_RESPONSE,
+            wrapper: Some("CreateServiceLinkedRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_USER_REQUEST,
+            output: &S_CREATE_USER_RESPONSE,
+            wrapper: Some("CreateUserResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateVirtualMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_VIRTUAL_MFA_DEVICE_REQUEST,
+            output: &S_CREATE_VIRTUAL_MFA_DEVICE_RESPONSE,
+            wrapper: Some("CreateVirtualMFADeviceResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeactivateMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DEACTIVATE_MFA_DEVICE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteAccessKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ACCESS_KEY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteAccountAlias",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ACCOUNT_ALIAS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteAccountPasswordPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &wire::schema::EMPTY,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteLoginProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_LOGIN_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeletePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeletePolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_POLICY_VERSION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ROLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRolePermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteSAMLProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SAML_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteSSHPublicKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SSH_PUBLIC_KEY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteServerCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SERVER_CERTIFICATE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteServiceLinkedRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SERVICE_LINKED_ROLE_REQUEST,
+            output: &S_DELETE_SERVICE_LINKED_ROLE_RESPONSE,
+            wrapper: Some("DeleteServiceLinkedRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteSigningCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SIGNING_CERTIFICATE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteUserPermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteVirtualMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_VIRTUAL_MFA_DEVICE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DetachGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DETACH_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DetachRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DETACH_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DetachUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DETACH_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "EnableMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ENABLE_MFA_DEVICE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GenerateCredentialReport",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &wire::schema::EMPTY,
+            output: &S_GENERATE_CREDENTIAL_REPORT_RESPONSE,
+            wrapper: Some("GenerateCredentialReportResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetAccessKeyLastUsed",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_ACCESS_KEY_LAST_USED_REQUEST,
+            output: &S_GET_ACCESS_KEY_LAST_USED_RESPONSE,
+            wrapper: Some("GetAccessKeyLastUsedResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetAccountAuthorizationDetails",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_ACCOUNT_AUTHORIZATION_DETAILS_REQUEST,
+            output: &S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE,
+            wrapper: Some("GetAccountAuthorizationDetailsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetAccountPasswordPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &wire::schema::EMPTY,
+            output: &S_GET_ACCOUNT_PASSWORD_POLICY_RESPONSE,
+            wrapper: Some("GetAccountPasswordPolicyResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetAccountSummary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &wire::schema::EMPTY,
+            output: &S_GET_ACCOUNT_SUMMARY_RESPONSE,
+            wrapper: Some("GetAccountSummaryResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetContextKeysForCustomPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST,
+            output: &S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE,
+            wrapper: Some("GetContextKeysForCustomPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetContextKeysForPrincipalPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST,
+            output: &S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE,
+            wrapper: Some("GetContextKeysForPrincipalPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetCredentialReport",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &wire::schema::EMPTY,
+            output: &S_GET_CREDENTIAL_REPORT_RESPONSE,
+            wrapper: Some("GetCredentialReportResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_GROUP_REQUEST,
+            output: &S_GET_GROUP_RESPONSE,
+            wrapper: Some("GetGroupResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_GROUP_POLICY_REQUEST,
+            output: &S_GET_GROUP_POLICY_RESPONSE,
+            wrapper: Some("GetGroupPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_INSTANCE_PROFILE_REQUEST,
+            output: &S_GET_INSTANCE_PROFILE_RESPONSE,
+            wrapper: Some("GetInstanceProfileResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLoginProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_LOGIN_PROFILE_REQUEST,
+            output: &S_GET_LOGIN_PROFILE_RESPONSE,
+            wrapper: Some("GetLoginProfileResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_MFA_DEVICE_REQUEST,
+            output: &S_GET_MFA_DEVICE_RESPONSE,
+            wrapper: Some("GetMFADeviceResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE,
+            wrapper: Some("GetOpenIDConnectProviderResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_POLICY_REQUEST,
+            output: &S_GET_POLICY_RESPONSE,
+            wrapper: Some("GetPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetPolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_POLICY_VERSION_REQUEST,
+            output: &S_GET_POLICY_VERSION_RESPONSE,
+            wrapper: Some("GetPolicyVersionResult"),
             fidelity: Fidelity::Real,
         },
         Operation {
@@ -468,202 +12681,1757 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: Some("GetRoleResult"),
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "GetRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_ROLE_POLICY_REQUEST,
+            output: &S_GET_ROLE_POLICY_RESPONSE,
+            wrapper: Some("GetRolePolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetSAMLProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SAML_PROVIDER_REQUEST,
+            output: &S_GET_SAML_PROVIDER_RESPONSE,
+            wrapper: Some("GetSAMLProviderResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetSSHPublicKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SSH_PUBLIC_KEY_REQUEST,
+            output: &S_GET_SSH_PUBLIC_KEY_RESPONSE,
+            wrapper: Some("GetSSHPublicKeyResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetServerCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SERVER_CERTIFICATE_REQUEST,
+            output: &S_GET_SERVER_CERTIFICATE_RESPONSE,
+            wrapper: Some("GetServerCertificateResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetServiceLinkedRoleDeletionStatus",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST,
+            output: &S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE,
+            wrapper: Some("GetServiceLinkedRoleDeletionStatusResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_USER_REQUEST,
+            output: &S_GET_USER_RESPONSE,
+            wrapper: Some("GetUserResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_USER_POLICY_REQUEST,
+            output: &S_GET_USER_POLICY_RESPONSE,
+            wrapper: Some("GetUserPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAccessKeys",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ACCESS_KEYS_REQUEST,
+            output: &S_LIST_ACCESS_KEYS_RESPONSE,
+            wrapper: Some("ListAccessKeysResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAccountAliases",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ACCOUNT_ALIASES_REQUEST,
+            output: &S_LIST_ACCOUNT_ALIASES_RESPONSE,
+            wrapper: Some("ListAccountAliasesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAttachedGroupPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ATTACHED_GROUP_POLICIES_REQUEST,
+            output: &S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE,
+            wrapper: Some("ListAttachedGroupPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAttachedRolePolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ATTACHED_ROLE_POLICIES_REQUEST,
+            output: &S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE,
+            wrapper: Some("ListAttachedRolePoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAttachedUserPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ATTACHED_USER_POLICIES_REQUEST,
+            output: &S_LIST_ATTACHED_USER_POLICIES_RESPONSE,
+            wrapper: Some("ListAttachedUserPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListEntitiesForPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ENTITIES_FOR_POLICY_REQUEST,
+            output: &S_LIST_ENTITIES_FOR_POLICY_RESPONSE,
+            wrapper: Some("ListEntitiesForPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListGroupPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GROUP_POLICIES_REQUEST,
+            output: &S_LIST_GROUP_POLICIES_RESPONSE,
+            wrapper: Some("ListGroupPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListGroups",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GROUPS_REQUEST,
+            output: &S_LIST_GROUPS_RESPONSE,
+            wrapper: Some("ListGroupsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListGroupsForUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GROUPS_FOR_USER_REQUEST,
+            output: &S_LIST_GROUPS_FOR_USER_RESPONSE,
+            wrapper: Some("ListGroupsForUserResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListInstanceProfileTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_INSTANCE_PROFILE_TAGS_REQUEST,
+            output: &S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE,
+            wrapper: Some("ListInstanceProfileTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListInstanceProfiles",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_INSTANCE_PROFILES_REQUEST,
+            output: &S_LIST_INSTANCE_PROFILES_RESPONSE,
+            wrapper: Some("ListInstanceProfilesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListInstanceProfilesForRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_INSTANCE_PROFILES_FOR_ROLE_REQUEST,
+            output: &S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE,
+            wrapper: Some("ListInstanceProfilesForRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListMFADeviceTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_MFA_DEVICE_TAGS_REQUEST,
+            output: &S_LIST_MFA_DEVICE_TAGS_RESPONSE,
+            wrapper: Some("ListMFADeviceTagsResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListMFADevices",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_MFA_DEVICES_REQUEST,
+            output: &S_LIST_MFA_DEVICES_RESPONSE,
+            wrapper: Some("ListMFADevicesResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListOpenIDConnectProviderTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_REQUEST,
+            output: &S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE,
+            wrapper: Some("ListOpenIDConnectProviderTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListOpenIDConnectProviders",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_OPEN_ID_CONNECT_PROVIDERS_REQUEST,
+            output: &S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE,
+            wrapper: Some("ListOpenIDConnectProvidersResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_POLICIES_REQUEST,
+            output: &S_LIST_POLICIES_RESPONSE,
+            wrapper: Some("ListPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPolicyTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_POLICY_TAGS_REQUEST,
+            output: &S_LIST_POLICY_TAGS_RESPONSE,
+            wrapper: Some("ListPolicyTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPolicyVersions",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_POLICY_VERSIONS_REQUEST,
+            output: &S_LIST_POLICY_VERSIONS_RESPONSE,
+            wrapper: Some("ListPolicyVersionsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListRolePolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ROLE_POLICIES_REQUEST,
+            output: &S_LIST_ROLE_POLICIES_RESPONSE,
+            wrapper: Some("ListRolePoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListRoleTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ROLE_TAGS_REQUEST,
+            output: &S_LIST_ROLE_TAGS_RESPONSE,
+            wrapper: Some("ListRoleTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListRoles",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ROLES_REQUEST,
+            output: &S_LIST_ROLES_RESPONSE,
+            wrapper: Some("ListRolesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListSAMLProviderTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SAML_PROVIDER_TAGS_REQUEST,
+            output: &S_LIST_SAML_PROVIDER_TAGS_RESPONSE,
+            wrapper: Some("ListSAMLProviderTagsResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListSAMLProviders",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SAML_PROVIDERS_REQUEST,
+            output: &S_LIST_SAML_PROVIDERS_RESPONSE,
+            wrapper: Some("ListSAMLProvidersResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListSSHPublicKeys",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SSH_PUBLIC_KEYS_REQUEST,
+            output: &S_LIST_SSH_PUBLIC_KEYS_RESPONSE,
+            wrapper: Some("ListSSHPublicKeysResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListServerCertificateTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SERVER_CERTIFICATE_TAGS_REQUEST,
+            output: &S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE,
+            wrapper: Some("ListServerCertificateTagsResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListServerCertificates",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SERVER_CERTIFICATES_REQUEST,
+            output: &S_LIST_SERVER_CERTIFICATES_RESPONSE,
+            wrapper: Some("ListServerCertificatesResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListSigningCertificates",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SIGNING_CERTIFICATES_REQUEST,
+            output: &S_LIST_SIGNING_CERTIFICATES_RESPONSE,
+            wrapper: Some("ListSigningCertificatesResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListUserPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_USER_POLICIES_REQUEST,
+            output: &S_LIST_USER_POLICIES_RESPONSE,
+            wrapper: Some("ListUserPoliciesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListUserTags",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_USER_TAGS_REQUEST,
+            output: &S_LIST_USER_TAGS_RESPONSE,
+            wrapper: Some("ListUserTagsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListUsers",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_USERS_REQUEST,
+            output: &S_LIST_USERS_RESPONSE,
+            wrapper: Some("ListUsersResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListVirtualMFADevices",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_VIRTUAL_MFA_DEVICES_REQUEST,
+            output: &S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE,
+            wrapper: Some("ListVirtualMFADevicesResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutGroupPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_GROUP_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutRolePermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutUserPermissionsBoundary",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_USER_PERMISSIONS_BOUNDARY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutUserPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_USER_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RemoveClientIDFromOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RemoveRoleFromInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RemoveUserFromGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_REMOVE_USER_FROM_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ResyncMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RESYNC_MFA_DEVICE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "SetDefaultPolicyVersion",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SET_DEFAULT_POLICY_VERSION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "SimulateCustomPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SIMULATE_CUSTOM_POLICY_REQUEST,
+            output: &S_SIMULATE_POLICY_RESPONSE,
+            wrapper: Some("SimulateCustomPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "SimulatePrincipalPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SIMULATE_PRINCIPAL_POLICY_REQUEST,
+            output: &S_SIMULATE_POLICY_RESPONSE,
+            wrapper: Some("SimulatePrincipalPolicyResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_MFA_DEVICE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "TagOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_ROLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagSAMLProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_SAML_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "TagServerCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_SERVER_CERTIFICATE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "TagUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagInstanceProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_INSTANCE_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagMFADevice",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_MFA_DEVICE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UntagOpenIDConnectProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_OPEN_ID_CONNECT_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_ROLE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagSAMLProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_SAML_PROVIDER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UntagServerCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_SERVER_CERTIFICATE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UntagUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateAccessKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ACCESS_KEY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateAccountPasswordPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ACCOUNT_PASSWORD_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateAssumeRolePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ASSUME_ROLE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateLoginProfile",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_LOGIN_PROFILE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateOpenIDConnectProviderThumbprint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ROLE_REQUEST,
+            output: &S_UPDATE_ROLE_RESPONSE,
+            wrapper: Some("UpdateRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateRoleDescription",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ROLE_DESCRIPTION_REQUEST,
+            output: &S_UPDATE_ROLE_DESCRIPTION_RESPONSE,
+            wrapper: Some("UpdateRoleDescriptionResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateSAMLProvider",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_SAML_PROVIDER_REQUEST,
+            output: &S_UPDATE_SAML_PROVIDER_RESPONSE,
+            wrapper: Some("UpdateSAMLProviderResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateSSHPublicKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_SSH_PUBLIC_KEY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateServerCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_SERVER_CERTIFICATE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateSigningCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_SIGNING_CERTIFICATE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateUser",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_USER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UploadSSHPublicKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPLOAD_SSH_PUBLIC_KEY_REQUEST,
+            output: &S_UPLOAD_SSH_PUBLIC_KEY_RESPONSE,
+            wrapper: Some("UploadSSHPublicKeyResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UploadServerCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPLOAD_SERVER_CERTIFICATE_REQUEST,
+            output: &S_UPLOAD_SERVER_CERTIFICATE_RESPONSE,
+            wrapper: Some("UploadServerCertificateResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UploadSigningCertificate",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPLOAD_SIGNING_CERTIFICATE_REQUEST,
+            output: &S_UPLOAD_SIGNING_CERTIFICATE_RESPONSE,
+            wrapper: Some("UploadSigningCertificateResult"),
+            fidelity: Fidelity::Stored,
+        },
     ],
     absent: &[
         ("AcceptDelegationRequest", "POST", "/"),
         ("AcquireRole", "POST", "/"),
-        ("AddClientIDToOpenIDConnectProvider", "POST", "/"),
-        ("AddRoleToInstanceProfile", "POST", "/"),
-        ("AddUserToGroup", "POST", "/"),
         ("AssociateDelegationRequest", "POST", "/"),
-        ("AttachGroupPolicy", "POST", "/"),
-        ("AttachRolePolicy", "POST", "/"),
-        ("AttachUserPolicy", "POST", "/"),
-        ("ChangePassword", "POST", "/"),
-        ("CreateAccessKey", "POST", "/"),
-        ("CreateAccountAlias", "POST", "/"),
         ("CreateDelegationRequest", "POST", "/"),
-        ("CreateGroup", "POST", "/"),
-        ("CreateInstanceProfile", "POST", "/"),
-        ("CreateLoginProfile", "POST", "/"),
-        ("CreateOpenIDConnectProvider", "POST", "/"),
-        ("CreatePolicy", "POST", "/"),
-        ("CreatePolicyVersion", "POST", "/"),
-        ("CreateSAMLProvider", "POST", "/"),
-        ("CreateServiceLinkedRole", "POST", "/"),
         ("CreateServiceSpecificCredential", "POST", "/"),
-        ("CreateUser", "POST", "/"),
-        ("CreateVirtualMFADevice", "POST", "/"),
-        ("DeactivateMFADevice", "POST", "/"),
-        ("DeleteAccessKey", "POST", "/"),
-        ("DeleteAccountAlias", "POST", "/"),
-        ("DeleteAccountPasswordPolicy", "POST", "/"),
-        ("DeleteGroup", "POST", "/"),
-        ("DeleteGroupPolicy", "POST", "/"),
-        ("DeleteInstanceProfile", "POST", "/"),
-        ("DeleteLoginProfile", "POST", "/"),
-        ("DeleteOpenIDConnectProvider", "POST", "/"),
-        ("DeletePolicy", "POST", "/"),
-        ("DeletePolicyVersion", "POST", "/"),
-        ("DeleteRole", "POST", "/"),
-        ("DeleteRolePermissionsBoundary", "POST", "/"),
-        ("DeleteRolePolicy", "POST", "/"),
-        ("DeleteSAMLProvider", "POST", "/"),
-        ("DeleteSSHPublicKey", "POST", "/"),
-        ("DeleteServerCertificate", "POST", "/"),
-        ("DeleteServiceLinkedRole", "POST", "/"),
         ("DeleteServiceSpecificCredential", "POST", "/"),
-        ("DeleteSigningCertificate", "POST", "/"),
-        ("DeleteUser", "POST", "/"),
-        ("DeleteUserPermissionsBoundary", "POST", "/"),
-        ("DeleteUserPolicy", "POST", "/"),
-        ("DeleteVirtualMFADevice", "POST", "/"),
-        ("DetachGroupPolicy", "POST", "/"),
-        ("DetachRolePolicy", "POST", "/"),
-        ("DetachUserPolicy", "POST", "/"),
         ("DisableOrganizationsRootCredentialsManagement", "POST", "/"),
         ("DisableOrganizationsRootSessions", "POST", "/"),
         ("DisableOutboundWebIdentityFederation", "POST", "/"),
-        ("EnableMFADevice", "POST", "/"),
         ("EnableOrganizationsRootCredentialsManagement", "POST", "/"),
         ("EnableOrganizationsRootSessions", "POST", "/"),
         ("EnableOutboundWebIdentityFederation", "POST", "/"),
-        ("GenerateCredentialReport", "POST", "/"),
         ("GenerateOrganizationsAccessReport", "POST", "/"),
         ("GenerateServiceLastAccessedDetails", "POST", "/"),
-        ("GetAccessKeyLastUsed", "POST", "/"),
-        ("GetAccountAuthorizationDetails", "POST", "/"),
-        ("GetAccountPasswordPolicy", "POST", "/"),
         ("GetAccountProperties", "POST", "/"),
-        ("GetAccountSummary", "POST", "/"),
-        ("GetContextKeysForCustomPolicy", "POST", "/"),
-        ("GetContextKeysForPrincipalPolicy", "POST", "/"),
-        ("GetCredentialReport", "POST", "/"),
         ("GetDelegationRequest", "POST", "/"),
-        ("GetGroup", "POST", "/"),
-        ("GetGroupPolicy", "POST", "/"),
         ("GetHumanReadableSummary", "POST", "/"),
-        ("GetInstanceProfile", "POST", "/"),
-        ("GetLoginProfile", "POST", "/"),
-        ("GetMFADevice", "POST", "/"),
-        ("GetOpenIDConnectProvider", "POST", "/"),
         ("GetOrganizationsAccessReport", "POST", "/"),
         ("GetOutboundWebIdentityFederationInfo", "POST", "/"),
-        ("GetPolicy", "POST", "/"),
-        ("GetPolicyVersion", "POST", "/"),
-        ("GetRolePolicy", "POST", "/"),
         ("GetRoleTemplateVersion", "POST", "/"),
-        ("GetSAMLProvider", "POST", "/"),
-        ("GetSSHPublicKey", "POST", "/"),
-        ("GetServerCertificate", "POST", "/"),
         ("GetServiceLastAccessedDetails", "POST", "/"),
         ("GetServiceLastAccessedDetailsWithEntities", "POST", "/"),
-        ("GetServiceLinkedRoleDeletionStatus", "POST", "/"),
-        ("GetUser", "POST", "/"),
-        ("GetUserPolicy", "POST", "/"),
-        ("ListAccessKeys", "POST", "/"),
-        ("ListAccountAliases", "POST", "/"),
-        ("ListAttachedGroupPolicies", "POST", "/"),
-        ("ListAttachedRolePolicies", "POST", "/"),
-        ("ListAttachedUserPolicies", "POST", "/"),
         ("ListDelegationRequests", "POST", "/"),
-        ("ListEntitiesForPolicy", "POST", "/"),
-        ("ListGroupPolicies", "POST", "/"),
-        ("ListGroups", "POST", "/"),
-        ("ListGroupsForUser", "POST", "/"),
-        ("ListInstanceProfileTags", "POST", "/"),
-        ("ListInstanceProfiles", "POST", "/"),
-        ("ListInstanceProfilesForRole", "POST", "/"),
-        ("ListMFADeviceTags", "POST", "/"),
-        ("ListMFADevices", "POST", "/"),
-        ("ListOpenIDConnectProviderTags", "POST", "/"),
-        ("ListOpenIDConnectProviders", "POST", "/"),
         ("ListOrganizationsFeatures", "POST", "/"),
-        ("ListPolicies", "POST", "/"),
         ("ListPoliciesGrantingServiceAccess", "POST", "/"),
-        ("ListPolicyTags", "POST", "/"),
-        ("ListPolicyVersions", "POST", "/"),
-        ("ListRolePolicies", "POST", "/"),
-        ("ListRoleTags", "POST", "/"),
-        ("ListRoles", "POST", "/"),
-        ("ListSAMLProviderTags", "POST", "/"),
-        ("ListSAMLProviders", "POST", "/"),
-        ("ListSSHPublicKeys", "POST", "/"),
-        ("ListServerCertificateTags", "POST", "/"),
-        ("ListServerCertificates", "POST", "/"),
         ("ListServiceSpecificCredentials", "POST", "/"),
-        ("ListSigningCertificates", "POST", "/"),
-        ("ListUserPolicies", "POST", "/"),
-        ("ListUserTags", "POST", "/"),
-        ("ListUsers", "POST", "/"),
-        ("ListVirtualMFADevices", "POST", "/"),
         ("PutAccountProperties", "POST", "/"),
-        ("PutGroupPolicy", "POST", "/"),
-        ("PutRolePermissionsBoundary", "POST", "/"),
-        ("PutRolePolicy", "POST", "/"),
-        ("PutUserPermissionsBoundary", "POST", "/"),
-        ("PutUserPolicy", "POST", "/"),
         ("RejectDelegationRequest", "POST", "/"),
-        ("RemoveClientIDFromOpenIDConnectProvider", "POST", "/"),
-        ("RemoveRoleFromInstanceProfile", "POST", "/"),
-        ("RemoveUserFromGroup", "POST", "/"),
         ("ResetServiceSpecificCredential", "POST", "/"),
-        ("ResyncMFADevice", "POST", "/"),
         ("SendDelegationToken", "POST", "/"),
-        ("SetDefaultPolicyVersion", "POST", "/"),
         ("SetSecurityTokenServicePreferences", "POST", "/"),
-        ("SimulateCustomPolicy", "POST", "/"),
-        ("SimulatePrincipalPolicy", "POST", "/"),
-        ("TagInstanceProfile", "POST", "/"),
-        ("TagMFADevice", "POST", "/"),
-        ("TagOpenIDConnectProvider", "POST", "/"),
-        ("TagPolicy", "POST", "/"),
-        ("TagRole", "POST", "/"),
-        ("TagSAMLProvider", "POST", "/"),
-        ("TagServerCertificate", "POST", "/"),
-        ("TagUser", "POST", "/"),
-        ("UntagInstanceProfile", "POST", "/"),
-        ("UntagMFADevice", "POST", "/"),
-        ("UntagOpenIDConnectProvider", "POST", "/"),
-        ("UntagPolicy", "POST", "/"),
-        ("UntagRole", "POST", "/"),
-        ("UntagSAMLProvider", "POST", "/"),
-        ("UntagServerCertificate", "POST", "/"),
-        ("UntagUser", "POST", "/"),
-        ("UpdateAccessKey", "POST", "/"),
-        ("UpdateAccountPasswordPolicy", "POST", "/"),
-        ("UpdateAssumeRolePolicy", "POST", "/"),
         ("UpdateDelegationRequest", "POST", "/"),
-        ("UpdateGroup", "POST", "/"),
-        ("UpdateLoginProfile", "POST", "/"),
-        ("UpdateOpenIDConnectProviderThumbprint", "POST", "/"),
-        ("UpdateRole", "POST", "/"),
-        ("UpdateRoleDescription", "POST", "/"),
-        ("UpdateSAMLProvider", "POST", "/"),
-        ("UpdateSSHPublicKey", "POST", "/"),
-        ("UpdateServerCertificate", "POST", "/"),
         ("UpdateServiceSpecificCredential", "POST", "/"),
-        ("UpdateSigningCertificate", "POST", "/"),
-        ("UpdateUser", "POST", "/"),
-        ("UploadSSHPublicKey", "POST", "/"),
-        ("UploadServerCertificate", "POST", "/"),
-        ("UploadSigningCertificate", "POST", "/"),
     ],
 };
 /// The operations that exist here.
 pub trait Iam: Send + Sync + 'static {
+    /// `AddClientIDToOpenIDConnectProvider`
+    fn add_client_id_to_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: AddClientIDToOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<AddClientIDToOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `AddRoleToInstanceProfile`
+    fn add_role_to_instance_profile(
+        &self,
+        ctx: &Context,
+        input: AddRoleToInstanceProfileInput,
+    ) -> impl Future<Output = Result<AddRoleToInstanceProfileOutput, Fault>> + Send;
+    /// `AddUserToGroup`
+    fn add_user_to_group(
+        &self,
+        ctx: &Context,
+        input: AddUserToGroupInput,
+    ) -> impl Future<Output = Result<AddUserToGroupOutput, Fault>> + Send;
+    /// `AttachGroupPolicy`
+    fn attach_group_policy(
+        &self,
+        ctx: &Context,
+        input: AttachGroupPolicyInput,
+    ) -> impl Future<Output = Result<AttachGroupPolicyOutput, Fault>> + Send;
+    /// `AttachRolePolicy`
+    fn attach_role_policy(
+        &self,
+        ctx: &Context,
+        input: AttachRolePolicyInput,
+    ) -> impl Future<Output = Result<AttachRolePolicyOutput, Fault>> + Send;
+    /// `AttachUserPolicy`
+    fn attach_user_policy(
+        &self,
+        ctx: &Context,
+        input: AttachUserPolicyInput,
+    ) -> impl Future<Output = Result<AttachUserPolicyOutput, Fault>> + Send;
+    /// `ChangePassword`
+    fn change_password(
+        &self,
+        ctx: &Context,
+        input: ChangePasswordInput,
+    ) -> impl Future<Output = Result<ChangePasswordOutput, Fault>> + Send;
+    /// `CreateAccessKey`
+    fn create_access_key(
+        &self,
+        ctx: &Context,
+        input: CreateAccessKeyInput,
+    ) -> impl Future<Output = Result<CreateAccessKeyOutput, Fault>> + Send;
+    /// `CreateAccountAlias`
+    fn create_account_alias(
+        &self,
+        ctx: &Context,
+        input: CreateAccountAliasInput,
+    ) -> impl Future<Output = Result<CreateAccountAliasOutput, Fault>> + Send;
+    /// `CreateGroup`
+    fn create_group(
+        &self,
+        ctx: &Context,
+        input: CreateGroupInput,
+    ) -> impl Future<Output = Result<CreateGroupOutput, Fault>> + Send;
+    /// `CreateInstanceProfile`
+    fn create_instance_profile(
+        &self,
+        ctx: &Context,
+        input: CreateInstanceProfileInput,
+    ) -> impl Future<Output = Result<CreateInstanceProfileOutput, Fault>> + Send;
+    /// `CreateLoginProfile`
+    fn create_login_profile(
+        &self,
+        ctx: &Context,
+        input: CreateLoginProfileInput,
+    ) -> impl Future<Output = Result<CreateLoginProfileOutput, Fault>> + Send;
+    /// `CreateOpenIDConnectProvider`
+    fn create_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: CreateOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<CreateOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `CreatePolicy`
+    fn create_policy(
+        &self,
+        ctx: &Context,
+        input: CreatePolicyInput,
+    ) -> impl Future<Output = Result<CreatePolicyOutput, Fault>> + Send;
+    /// `CreatePolicyVersion`
+    fn create_policy_version(
+        &self,
+        ctx: &Context,
+        input: CreatePolicyVersionInput,
+    ) -> impl Future<Output = Result<CreatePolicyVersionOutput, Fault>> + Send;
     /// `CreateRole`
     fn create_role(
         &self,
         ctx: &Context,
         input: CreateRoleInput,
     ) -> impl Future<Output = Result<CreateRoleOutput, Fault>> + Send;
+    /// `CreateSAMLProvider`
+    fn create_saml_provider(
+        &self,
+        ctx: &Context,
+        input: CreateSAMLProviderInput,
+    ) -> impl Future<Output = Result<CreateSAMLProviderOutput, Fault>> + Send;
+    /// `CreateServiceLinkedRole`
+    fn create_service_linked_role(
+        &self,
+        ctx: &Context,
+        input: CreateServiceLinkedRoleInput,
+    ) -> impl Future<Output = Result<CreateServiceLinkedRoleOutput, Fault>> + Send;
+    /// `CreateUser`
+    fn create_user(
+        &self,
+        ctx: &Context,
+        input: CreateUserInput,
+    ) -> impl Future<Output = Result<CreateUserOutput, Fault>> + Send;
+    /// `CreateVirtualMFADevice`
+    fn create_virtual_mfa_device(
+        &self,
+        ctx: &Context,
+        input: CreateVirtualMFADeviceInput,
+    ) -> impl Future<Output = Result<CreateVirtualMFADeviceOutput, Fault>> + Send;
+    /// `DeactivateMFADevice`
+    fn deactivate_mfa_device(
+        &self,
+        ctx: &Context,
+        input: DeactivateMFADeviceInput,
+    ) -> impl Future<Output = Result<DeactivateMFADeviceOutput, Fault>> + Send;
+    /// `DeleteAccessKey`
+    fn delete_access_key(
+        &self,
+        ctx: &Context,
+        input: DeleteAccessKeyInput,
+    ) -> impl Future<Output = Result<DeleteAccessKeyOutput, Fault>> + Send;
+    /// `DeleteAccountAlias`
+    fn delete_account_alias(
+        &self,
+        ctx: &Context,
+        input: DeleteAccountAliasInput,
+    ) -> impl Future<Output = Result<DeleteAccountAliasOutput, Fault>> + Send;
+    /// `DeleteAccountPasswordPolicy`
+    fn delete_account_password_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteAccountPasswordPolicyInput,
+    ) -> impl Future<Output = Result<DeleteAccountPasswordPolicyOutput, Fault>> + Send;
+    /// `DeleteGroup`
+    fn delete_group(
+        &self,
+        ctx: &Context,
+        input: DeleteGroupInput,
+    ) -> impl Future<Output = Result<DeleteGroupOutput, Fault>> + Send;
+    /// `DeleteGroupPolicy`
+    fn delete_group_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteGroupPolicyInput,
+    ) -> impl Future<Output = Result<DeleteGroupPolicyOutput, Fault>> + Send;
+    /// `DeleteInstanceProfile`
+    fn delete_instance_profile(
+        &self,
+        ctx: &Context,
+        input: DeleteInstanceProfileInput,
+    ) -> impl Future<Output = Result<DeleteInstanceProfileOutput, Fault>> + Send;
+    /// `DeleteLoginProfile`
+    fn delete_login_profile(
+        &self,
+        ctx: &Context,
+        input: DeleteLoginProfileInput,
+    ) -> impl Future<Output = Result<DeleteLoginProfileOutput, Fault>> + Send;
+    /// `DeleteOpenIDConnectProvider`
+    fn delete_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: DeleteOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<DeleteOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `DeletePolicy`
+    fn delete_policy(
+        &self,
+        ctx: &Context,
+        input: DeletePolicyInput,
+    ) -> impl Future<Output = Result<DeletePolicyOutput, Fault>> + Send;
+    /// `DeletePolicyVersion`
+    fn delete_policy_version(
+        &self,
+        ctx: &Context,
+        input: DeletePolicyVersionInput,
+    ) -> impl Future<Output = Result<DeletePolicyVersionOutput, Fault>> + Send;
+    /// `DeleteRole`
+    fn delete_role(
+        &self,
+        ctx: &Context,
+        input: DeleteRoleInput,
+    ) -> impl Future<Output = Result<DeleteRoleOutput, Fault>> + Send;
+    /// `DeleteRolePermissionsBoundary`
+    fn delete_role_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: DeleteRolePermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<DeleteRolePermissionsBoundaryOutput, Fault>> + Send;
+    /// `DeleteRolePolicy`
+    fn delete_role_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteRolePolicyInput,
+    ) -> impl Future<Output = Result<DeleteRolePolicyOutput, Fault>> + Send;
+    /// `DeleteSAMLProvider`
+    fn delete_saml_provider(
+        &self,
+        ctx: &Context,
+        input: DeleteSAMLProviderInput,
+    ) -> impl Future<Output = Result<DeleteSAMLProviderOutput, Fault>> + Send;
+    /// `DeleteSSHPublicKey`
+    fn delete_ssh_public_key(
+        &self,
+        ctx: &Context,
+        input: DeleteSSHPublicKeyInput,
+    ) -> impl Future<Output = Result<DeleteSSHPublicKeyOutput, Fault>> + Send;
+    /// `DeleteServerCertificate`
+    fn delete_server_certificate(
+        &self,
+        ctx: &Context,
+        input: DeleteServerCertificateInput,
+    ) -> impl Future<Output = Result<DeleteServerCertificateOutput, Fault>> + Send;
+    /// `DeleteServiceLinkedRole`
+    fn delete_service_linked_role(
+        &self,
+        ctx: &Context,
+        input: DeleteServiceLinkedRoleInput,
+    ) -> impl Future<Output = Result<DeleteServiceLinkedRoleOutput, Fault>> + Send;
+    /// `DeleteSigningCertificate`
+    fn delete_signing_certificate(
+        &self,
+        ctx: &Context,
+        input: DeleteSigningCertificateInput,
+    ) -> impl Future<Output = Result<DeleteSigningCertificateOutput, Fault>> + Send;
+    /// `DeleteUser`
+    fn delete_user(
+        &self,
+        ctx: &Context,
+        input: DeleteUserInput,
+    ) -> impl Future<Output = Result<DeleteUserOutput, Fault>> + Send;
+    /// `DeleteUserPermissionsBoundary`
+    fn delete_user_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: DeleteUserPermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<DeleteUserPermissionsBoundaryOutput, Fault>> + Send;
+    /// `DeleteUserPolicy`
+    fn delete_user_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteUserPolicyInput,
+    ) -> impl Future<Output = Result<DeleteUserPolicyOutput, Fault>> + Send;
+    /// `DeleteVirtualMFADevice`
+    fn delete_virtual_mfa_device(
+        &self,
+        ctx: &Context,
+        input: DeleteVirtualMFADeviceInput,
+    ) -> impl Future<Output = Result<DeleteVirtualMFADeviceOutput, Fault>> + Send;
+    /// `DetachGroupPolicy`
+    fn detach_group_policy(
+        &self,
+        ctx: &Context,
+        input: DetachGroupPolicyInput,
+    ) -> impl Future<Output = Result<DetachGroupPolicyOutput, Fault>> + Send;
+    /// `DetachRolePolicy`
+    fn detach_role_policy(
+        &self,
+        ctx: &Context,
+        input: DetachRolePolicyInput,
+    ) -> impl Future<Output = Result<DetachRolePolicyOutput, Fault>> + Send;
+    /// `DetachUserPolicy`
+    fn detach_user_policy(
+        &self,
+        ctx: &Context,
+        input: DetachUserPolicyInput,
+    ) -> impl Future<Output = Result<DetachUserPolicyOutput, Fault>> + Send;
+    /// `EnableMFADevice`
+    fn enable_mfa_device(
+        &self,
+        ctx: &Context,
+        input: EnableMFADeviceInput,
+    ) -> impl Future<Output = Result<EnableMFADeviceOutput, Fault>> + Send;
+    /// `GenerateCredentialReport`
+    fn generate_credential_report(
+        &self,
+        ctx: &Context,
+        input: GenerateCredentialReportInput,
+    ) -> impl Future<Output = Result<GenerateCredentialReportOutput, Fault>> + Send;
+    /// `GetAccessKeyLastUsed`
+    fn get_access_key_last_used(
+        &self,
+        ctx: &Context,
+        input: GetAccessKeyLastUsedInput,
+    ) -> impl Future<Output = Result<GetAccessKeyLastUsedOutput, Fault>> + Send;
+    /// `GetAccountAuthorizationDetails`
+    fn get_account_authorization_details(
+        &self,
+        ctx: &Context,
+        input: GetAccountAuthorizationDetailsInput,
+    ) -> impl Future<Output = Result<GetAccountAuthorizationDetailsOutput, Fault>> + Send;
+    /// `GetAccountPasswordPolicy`
+    fn get_account_password_policy(
+        &self,
+        ctx: &Context,
+        input: GetAccountPasswordPolicyInput,
+    ) -> impl Future<Output = Result<GetAccountPasswordPolicyOutput, Fault>> + Send;
+    /// `GetAccountSummary`
+    fn get_account_summary(
+        &self,
+        ctx: &Context,
+        input: GetAccountSummaryInput,
+    ) -> impl Future<Output = Result<GetAccountSummaryOutput, Fault>> + Send;
+    /// `GetContextKeysForCustomPolicy`
+    fn get_context_keys_for_custom_policy(
+        &self,
+        ctx: &Context,
+        input: GetContextKeysForCustomPolicyInput,
+    ) -> impl Future<Output = Result<GetContextKeysForCustomPolicyOutput, Fault>> + Send;
+    /// `GetContextKeysForPrincipalPolicy`
+    fn get_context_keys_for_principal_policy(
+        &self,
+        ctx: &Context,
+        input: GetContextKeysForPrincipalPolicyInput,
+    ) -> impl Future<Output = Result<GetContextKeysForPrincipalPolicyOutput, Fault>> + Send;
+    /// `GetCredentialReport`
+    fn get_credential_report(
+        &self,
+        ctx: &Context,
+        input: GetCredentialReportInput,
+    ) -> impl Future<Output = Result<GetCredentialReportOutput, Fault>> + Send;
+    /// `GetGroup`
+    fn get_group(
+        &self,
+        ctx: &Context,
+        input: GetGroupInput,
+    ) -> impl Future<Output = Result<GetGroupOutput, Fault>> + Send;
+    /// `GetGroupPolicy`
+    fn get_group_policy(
+        &self,
+        ctx: &Context,
+        input: GetGroupPolicyInput,
+    ) -> impl Future<Output = Result<GetGroupPolicyOutput, Fault>> + Send;
+    /// `GetInstanceProfile`
+    fn get_instance_profile(
+        &self,
+        ctx: &Context,
+        input: GetInstanceProfileInput,
+    ) -> impl Future<Output = Result<GetInstanceProfileOutput, Fault>> + Send;
+    /// `GetLoginProfile`
+    fn get_login_profile(
+        &self,
+        ctx: &Context,
+        input: GetLoginProfileInput,
+    ) -> impl Future<Output = Result<GetLoginProfileOutput, Fault>> + Send;
+    /// `GetMFADevice`
+    fn get_mfa_device(
+        &self,
+        ctx: &Context,
+        input: GetMFADeviceInput,
+    ) -> impl Future<Output = Result<GetMFADeviceOutput, Fault>> + Send;
+    /// `GetOpenIDConnectProvider`
+    fn get_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: GetOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<GetOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `GetPolicy`
+    fn get_policy(
+        &self,
+        ctx: &Context,
+        input: GetPolicyInput,
+    ) -> impl Future<Output = Result<GetPolicyOutput, Fault>> + Send;
+    /// `GetPolicyVersion`
+    fn get_policy_version(
+        &self,
+        ctx: &Context,
+        input: GetPolicyVersionInput,
+    ) -> impl Future<Output = Result<GetPolicyVersionOutput, Fault>> + Send;
     /// `GetRole`
     fn get_role(
         &self,
         ctx: &Context,
         input: GetRoleInput,
     ) -> impl Future<Output = Result<GetRoleOutput, Fault>> + Send;
+    /// `GetRolePolicy`
+    fn get_role_policy(
+        &self,
+        ctx: &Context,
+        input: GetRolePolicyInput,
+    ) -> impl Future<Output = Result<GetRolePolicyOutput, Fault>> + Send;
+    /// `GetSAMLProvider`
+    fn get_saml_provider(
+        &self,
+        ctx: &Context,
+        input: GetSAMLProviderInput,
+    ) -> impl Future<Output = Result<GetSAMLProviderOutput, Fault>> + Send;
+    /// `GetSSHPublicKey`
+    fn get_ssh_public_key(
+        &self,
+        ctx: &Context,
+        input: GetSSHPublicKeyInput,
+    ) -> impl Future<Output = Result<GetSSHPublicKeyOutput, Fault>> + Send;
+    /// `GetServerCertificate`
+    fn get_server_certificate(
+        &self,
+        ctx: &Context,
+        input: GetServerCertificateInput,
+    ) -> impl Future<Output = Result<GetServerCertificateOutput, Fault>> + Send;
+    /// `GetServiceLinkedRoleDeletionStatus`
+    fn get_service_linked_role_deletion_status(
+        &self,
+        ctx: &Context,
+        input: GetServiceLinkedRoleDeletionStatusInput,
+    ) -> impl Future<Output = Result<GetServiceLinkedRoleDeletionStatusOutput, Fault>> + Send;
+    /// `GetUser`
+    fn get_user(
+        &self,
+        ctx: &Context,
+        input: GetUserInput,
+    ) -> impl Future<Output = Result<GetUserOutput, Fault>> + Send;
+    /// `GetUserPolicy`
+    fn get_user_policy(
+        &self,
+        ctx: &Context,
+        input: GetUserPolicyInput,
+    ) -> impl Future<Output = Result<GetUserPolicyOutput, Fault>> + Send;
+    /// `ListAccessKeys`
+    fn list_access_keys(
+        &self,
+        ctx: &Context,
+        input: ListAccessKeysInput,
+    ) -> impl Future<Output = Result<ListAccessKeysOutput, Fault>> + Send;
+    /// `ListAccountAliases`
+    fn list_account_aliases(
+        &self,
+        ctx: &Context,
+        input: ListAccountAliasesInput,
+    ) -> impl Future<Output = Result<ListAccountAliasesOutput, Fault>> + Send;
+    /// `ListAttachedGroupPolicies`
+    fn list_attached_group_policies(
+        &self,
+        ctx: &Context,
+        input: ListAttachedGroupPoliciesInput,
+    ) -> impl Future<Output = Result<ListAttachedGroupPoliciesOutput, Fault>> + Send;
+    /// `ListAttachedRolePolicies`
+    fn list_attached_role_policies(
+        &self,
+        ctx: &Context,
+        input: ListAttachedRolePoliciesInput,
+    ) -> impl Future<Output = Result<ListAttachedRolePoliciesOutput, Fault>> + Send;
+    /// `ListAttachedUserPolicies`
+    fn list_attached_user_policies(
+        &self,
+        ctx: &Context,
+        input: ListAttachedUserPoliciesInput,
+    ) -> impl Future<Output = Result<ListAttachedUserPoliciesOutput, Fault>> + Send;
+    /// `ListEntitiesForPolicy`
+    fn list_entities_for_policy(
+        &self,
+        ctx: &Context,
+        input: ListEntitiesForPolicyInput,
+    ) -> impl Future<Output = Result<ListEntitiesForPolicyOutput, Fault>> + Send;
+    /// `ListGroupPolicies`
+    fn list_group_policies(
+        &self,
+        ctx: &Context,
+        input: ListGroupPoliciesInput,
+    ) -> impl Future<Output = Result<ListGroupPoliciesOutput, Fault>> + Send;
+    /// `ListGroups`
+    fn list_groups(
+        &self,
+        ctx: &Context,
+        input: ListGroupsInput,
+    ) -> impl Future<Output = Result<ListGroupsOutput, Fault>> + Send;
+    /// `ListGroupsForUser`
+    fn list_groups_for_user(
+        &self,
+        ctx: &Context,
+        input: ListGroupsForUserInput,
+    ) -> impl Future<Output = Result<ListGroupsForUserOutput, Fault>> + Send;
+    /// `ListInstanceProfileTags`
+    fn list_instance_profile_tags(
+        &self,
+        ctx: &Context,
+        input: ListInstanceProfileTagsInput,
+    ) -> impl Future<Output = Result<ListInstanceProfileTagsOutput, Fault>> + Send;
+    /// `ListInstanceProfiles`
+    fn list_instance_profiles(
+        &self,
+        ctx: &Context,
+        input: ListInstanceProfilesInput,
+    ) -> impl Future<Output = Result<ListInstanceProfilesOutput, Fault>> + Send;
+    /// `ListInstanceProfilesForRole`
+    fn list_instance_profiles_for_role(
+        &self,
+        ctx: &Context,
+        input: ListInstanceProfilesForRoleInput,
+    ) -> impl Future<Output = Result<ListInstanceProfilesForRoleOutput, Fault>> + Send;
+    /// `ListMFADeviceTags`
+    fn list_mfa_device_tags(
+        &self,
+        ctx: &Context,
+        input: ListMFADeviceTagsInput,
+    ) -> impl Future<Output = Result<ListMFADeviceTagsOutput, Fault>> + Send;
+    /// `ListMFADevices`
+    fn list_mfa_devices(
+        &self,
+        ctx: &Context,
+        input: ListMFADevicesInput,
+    ) -> impl Future<Output = Result<ListMFADevicesOutput, Fault>> + Send;
+    /// `ListOpenIDConnectProviderTags`
+    fn list_open_id_connect_provider_tags(
+        &self,
+        ctx: &Context,
+        input: ListOpenIDConnectProviderTagsInput,
+    ) -> impl Future<Output = Result<ListOpenIDConnectProviderTagsOutput, Fault>> + Send;
+    /// `ListOpenIDConnectProviders`
+    fn list_open_id_connect_providers(
+        &self,
+        ctx: &Context,
+        input: ListOpenIDConnectProvidersInput,
+    ) -> impl Future<Output = Result<ListOpenIDConnectProvidersOutput, Fault>> + Send;
+    /// `ListPolicies`
+    fn list_policies(
+        &self,
+        ctx: &Context,
+        input: ListPoliciesInput,
+    ) -> impl Future<Output = Result<ListPoliciesOutput, Fault>> + Send;
+    /// `ListPolicyTags`
+    fn list_policy_tags(
+        &self,
+        ctx: &Context,
+        input: ListPolicyTagsInput,
+    ) -> impl Future<Output = Result<ListPolicyTagsOutput, Fault>> + Send;
+    /// `ListPolicyVersions`
+    fn list_policy_versions(
+        &self,
+        ctx: &Context,
+        input: ListPolicyVersionsInput,
+    ) -> impl Future<Output = Result<ListPolicyVersionsOutput, Fault>> + Send;
+    /// `ListRolePolicies`
+    fn list_role_policies(
+        &self,
+        ctx: &Context,
+        input: ListRolePoliciesInput,
+    ) -> impl Future<Output = Result<ListRolePoliciesOutput, Fault>> + Send;
+    /// `ListRoleTags`
+    fn list_role_tags(
+        &self,
+        ctx: &Context,
+        input: ListRoleTagsInput,
+    ) -> impl Future<Output = Result<ListRoleTagsOutput, Fault>> + Send;
+    /// `ListRoles`
+    fn list_roles(
+        &self,
+        ctx: &Context,
+        input: ListRolesInput,
+    ) -> impl Future<Output = Result<ListRolesOutput, Fault>> + Send;
+    /// `ListSAMLProviderTags`
+    fn list_saml_provider_tags(
+        &self,
+        ctx: &Context,
+        input: ListSAMLProviderTagsInput,
+    ) -> impl Future<Output = Result<ListSAMLProviderTagsOutput, Fault>> + Send;
+    /// `ListSAMLProviders`
+    fn list_saml_providers(
+        &self,
+        ctx: &Context,
+        input: ListSAMLProvidersInput,
+    ) -> impl Future<Output = Result<ListSAMLProvidersOutput, Fault>> + Send;
+    /// `ListSSHPublicKeys`
+    fn list_ssh_public_keys(
+        &self,
+        ctx: &Context,
+        input: ListSSHPublicKeysInput,
+    ) -> impl Future<Output = Result<ListSSHPublicKeysOutput, Fault>> + Send;
+    /// `ListServerCertificateTags`
+    fn list_server_certificate_tags(
+        &self,
+        ctx: &Context,
+        input: ListServerCertificateTagsInput,
+    ) -> impl Future<Output = Result<ListServerCertificateTagsOutput, Fault>> + Send;
+    /// `ListServerCertificates`
+    fn list_server_certificates(
+        &self,
+        ctx: &Context,
+        input: ListServerCertificatesInput,
+    ) -> impl Future<Output = Result<ListServerCertificatesOutput, Fault>> + Send;
+    /// `ListSigningCertificates`
+    fn list_signing_certificates(
+        &self,
+        ctx: &Context,
+        input: ListSigningCertificatesInput,
+    ) -> impl Future<Output = Result<ListSigningCertificatesOutput, Fault>> + Send;
+    /// `ListUserPolicies`
+    fn list_user_policies(
+        &self,
+        ctx: &Context,
+        input: ListUserPoliciesInput,
+    ) -> impl Future<Output = Result<ListUserPoliciesOutput, Fault>> + Send;
+    /// `ListUserTags`
+    fn list_user_tags(
+        &self,
+        ctx: &Context,
+        input: ListUserTagsInput,
+    ) -> impl Future<Output = Result<ListUserTagsOutput, Fault>> + Send;
+    /// `ListUsers`
+    fn list_users(
+        &self,
+        ctx: &Context,
+        input: ListUsersInput,
+    ) -> impl Future<Output = Result<ListUsersOutput, Fault>> + Send;
+    /// `ListVirtualMFADevices`
+    fn list_virtual_mfa_devices(
+        &self,
+        ctx: &Context,
+        input: ListVirtualMFADevicesInput,
+    ) -> impl Future<Output = Result<ListVirtualMFADevicesOutput, Fault>> + Send;
+    /// `PutGroupPolicy`
+    fn put_group_policy(
+        &self,
+        ctx: &Context,
+        input: PutGroupPolicyInput,
+    ) -> impl Future<Output = Result<PutGroupPolicyOutput, Fault>> + Send;
+    /// `PutRolePermissionsBoundary`
+    fn put_role_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: PutRolePermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<PutRolePermissionsBoundaryOutput, Fault>> + Send;
+    /// `PutRolePolicy`
+    fn put_role_policy(
+        &self,
+        ctx: &Context,
+        input: PutRolePolicyInput,
+    ) -> impl Future<Output = Result<PutRolePolicyOutput, Fault>> + Send;
+    /// `PutUserPermissionsBoundary`
+    fn put_user_permissions_boundary(
+        &self,
+        ctx: &Context,
+        input: PutUserPermissionsBoundaryInput,
+    ) -> impl Future<Output = Result<PutUserPermissionsBoundaryOutput, Fault>> + Send;
+    /// `PutUserPolicy`
+    fn put_user_policy(
+        &self,
+        ctx: &Context,
+        input: PutUserPolicyInput,
+    ) -> impl Future<Output = Result<PutUserPolicyOutput, Fault>> + Send;
+    /// `RemoveClientIDFromOpenIDConnectProvider`
+    fn remove_client_id_from_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: RemoveClientIDFromOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<RemoveClientIDFromOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `RemoveRoleFromInstanceProfile`
+    fn remove_role_from_instance_profile(
+        &self,
+        ctx: &Context,
+        input: RemoveRoleFromInstanceProfileInput,
+    ) -> impl Future<Output = Result<RemoveRoleFromInstanceProfileOutput, Fault>> + Send;
+    /// `RemoveUserFromGroup`
+    fn remove_user_from_group(
+        &self,
+        ctx: &Context,
+        input: RemoveUserFromGroupInput,
+    ) -> impl Future<Output = Result<RemoveUserFromGroupOutput, Fault>> + Send;
+    /// `ResyncMFADevice`
+    fn resync_mfa_device(
+        &self,
+        ctx: &Context,
+        input: ResyncMFADeviceInput,
+    ) -> impl Future<Output = Result<ResyncMFADeviceOutput, Fault>> + Send;
+    /// `SetDefaultPolicyVersion`
+    fn set_default_policy_version(
+        &self,
+        ctx: &Context,
+        input: SetDefaultPolicyVersionInput,
+    ) -> impl Future<Output = Result<SetDefaultPolicyVersionOutput, Fault>> + Send;
+    /// `SimulateCustomPolicy`
+    fn simulate_custom_policy(
+        &self,
+        ctx: &Context,
+        input: SimulateCustomPolicyInput,
+    ) -> impl Future<Output = Result<SimulateCustomPolicyOutput, Fault>> + Send;
+    /// `SimulatePrincipalPolicy`
+    fn simulate_principal_policy(
+        &self,
+        ctx: &Context,
+        input: SimulatePrincipalPolicyInput,
+    ) -> impl Future<Output = Result<SimulatePrincipalPolicyOutput, Fault>> + Send;
+    /// `TagInstanceProfile`
+    fn tag_instance_profile(
+        &self,
+        ctx: &Context,
+        input: TagInstanceProfileInput,
+    ) -> impl Future<Output = Result<TagInstanceProfileOutput, Fault>> + Send;
+    /// `TagMFADevice`
+    fn tag_mfa_device(
+        &self,
+        ctx: &Context,
+        input: TagMFADeviceInput,
+    ) -> impl Future<Output = Result<TagMFADeviceOutput, Fault>> + Send;
+    /// `TagOpenIDConnectProvider`
+    fn tag_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: TagOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<TagOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `TagPolicy`
+    fn tag_policy(
+        &self,
+        ctx: &Context,
+        input: TagPolicyInput,
+    ) -> impl Future<Output = Result<TagPolicyOutput, Fault>> + Send;
+    /// `TagRole`
+    fn tag_role(
+        &self,
+        ctx: &Context,
+        input: TagRoleInput,
+    ) -> impl Future<Output = Result<TagRoleOutput, Fault>> + Send;
+    /// `TagSAMLProvider`
+    fn tag_saml_provider(
+        &self,
+        ctx: &Context,
+        input: TagSAMLProviderInput,
+    ) -> impl Future<Output = Result<TagSAMLProviderOutput, Fault>> + Send;
+    /// `TagServerCertificate`
+    fn tag_server_certificate(
+        &self,
+        ctx: &Context,
+        input: TagServerCertificateInput,
+    ) -> impl Future<Output = Result<TagServerCertificateOutput, Fault>> + Send;
+    /// `TagUser`
+    fn tag_user(
+        &self,
+        ctx: &Context,
+        input: TagUserInput,
+    ) -> impl Future<Output = Result<TagUserOutput, Fault>> + Send;
+    /// `UntagInstanceProfile`
+    fn untag_instance_profile(
+        &self,
+        ctx: &Context,
+        input: UntagInstanceProfileInput,
+    ) -> impl Future<Output = Result<UntagInstanceProfileOutput, Fault>> + Send;
+    /// `UntagMFADevice`
+    fn untag_mfa_device(
+        &self,
+        ctx: &Context,
+        input: UntagMFADeviceInput,
+    ) -> impl Future<Output = Result<UntagMFADeviceOutput, Fault>> + Send;
+    /// `UntagOpenIDConnectProvider`
+    fn untag_open_id_connect_provider(
+        &self,
+        ctx: &Context,
+        input: UntagOpenIDConnectProviderInput,
+    ) -> impl Future<Output = Result<UntagOpenIDConnectProviderOutput, Fault>> + Send;
+    /// `UntagPolicy`
+    fn untag_policy(
+        &self,
+        ctx: &Context,
+        input: UntagPolicyInput,
+    ) -> impl Future<Output = Result<UntagPolicyOutput, Fault>> + Send;
+    /// `UntagRole`
+    fn untag_role(
+        &self,
+        ctx: &Context,
+        input: UntagRoleInput,
+    ) -> impl Future<Output = Result<UntagRoleOutput, Fault>> + Send;
+    /// `UntagSAMLProvider`
+    fn untag_saml_provider(
+        &self,
+        ctx: &Context,
+        input: UntagSAMLProviderInput,
+    ) -> impl Future<Output = Result<UntagSAMLProviderOutput, Fault>> + Send;
+    /// `UntagServerCertificate`
+    fn untag_server_certificate(
+        &self,
+        ctx: &Context,
+        input: UntagServerCertificateInput,
+    ) -> impl Future<Output = Result<UntagServerCertificateOutput, Fault>> + Send;
+    /// `UntagUser`
+    fn untag_user(
+        &self,
+        ctx: &Context,
+        input: UntagUserInput,
+    ) -> impl Future<Output = Result<UntagUserOutput, Fault>> + Send;
+    /// `UpdateAccessKey`
+    fn update_access_key(
+        &self,
+        ctx: &Context,
+        input: UpdateAccessKeyInput,
+    ) -> impl Future<Output = Result<UpdateAccessKeyOutput, Fault>> + Send;
+    /// `UpdateAccountPasswordPolicy`
+    fn update_account_password_policy(
+        &self,
+        ctx: &Context,
+        input: UpdateAccountPasswordPolicyInput,
+    ) -> impl Future<Output = Result<UpdateAccountPasswordPolicyOutput, Fault>> + Send;
+    /// `UpdateAssumeRolePolicy`
+    fn update_assume_role_policy(
+        &self,
+        ctx: &Context,
+        input: UpdateAssumeRolePolicyInput,
+    ) -> impl Future<Output = Result<UpdateAssumeRolePolicyOutput, Fault>> + Send;
+    /// `UpdateGroup`
+    fn update_group(
+        &self,
+        ctx: &Context,
+        input: UpdateGroupInput,
+    ) -> impl Future<Output = Result<UpdateGroupOutput, Fault>> + Send;
+    /// `UpdateLoginProfile`
+    fn update_login_profile(
+        &self,
+        ctx: &Context,
+        input: UpdateLoginProfileInput,
+    ) -> impl Future<Output = Result<UpdateLoginProfileOutput, Fault>> + Send;
+    /// `UpdateOpenIDConnectProviderThumbprint`
+    fn update_open_id_connect_provider_thumbprint(
+        &self,
+        ctx: &Context,
+        input: UpdateOpenIDConnectProviderThumbprintInput,
+    ) -> impl Future<Output = Result<UpdateOpenIDConnectProviderThumbprintOutput, Fault>> + Send;
+    /// `UpdateRole`
+    fn update_role(
+        &self,
+        ctx: &Context,
+        input: UpdateRoleInput,
+    ) -> impl Future<Output = Result<UpdateRoleOutput, Fault>> + Send;
+    /// `UpdateRoleDescription`
+    fn update_role_description(
+        &self,
+        ctx: &Context,
+        input: UpdateRoleDescriptionInput,
+    ) -> impl Future<Output = Result<UpdateRoleDescriptionOutput, Fault>> + Send;
+    /// `UpdateSAMLProvider`
+    fn update_saml_provider(
+        &self,
+        ctx: &Context,
+        input: UpdateSAMLProviderInput,
+    ) -> impl Future<Output = Result<UpdateSAMLProviderOutput, Fault>> + Send;
+    /// `UpdateSSHPublicKey`
+    fn update_ssh_public_key(
+        &self,
+        ctx: &Context,
+        input: UpdateSSHPublicKeyInput,
+    ) -> impl Future<Output = Result<UpdateSSHPublicKeyOutput, Fault>> + Send;
+    /// `UpdateServerCertificate`
+    fn update_server_certificate(
+        &self,
+        ctx: &Context,
+        input: UpdateServerCertificateInput,
+    ) -> impl Future<Output = Result<UpdateServerCertificateOutput, Fault>> + Send;
+    /// `UpdateSigningCertificate`
+    fn update_signing_certificate(
+        &self,
+        ctx: &Context,
+        input: UpdateSigningCertificateInput,
+    ) -> impl Future<Output = Result<UpdateSigningCertificateOutput, Fault>> + Send;
+    /// `UpdateUser`
+    fn update_user(
+        &self,
+        ctx: &Context,
+        input: UpdateUserInput,
+    ) -> impl Future<Output = Result<UpdateUserOutput, Fault>> + Send;
+    /// `UploadSSHPublicKey`
+    fn upload_ssh_public_key(
+        &self,
+        ctx: &Context,
+        input: UploadSSHPublicKeyInput,
+    ) -> impl Future<Output = Result<UploadSSHPublicKeyOutput, Fault>> + Send;
+    /// `UploadServerCertificate`
+    fn upload_server_certificate(
+        &self,
+        ctx: &Context,
+        input: UploadServerCertificateInput,
+    ) -> impl Future<Output = Result<UploadServerCertificateOutput, Fault>> + Send;
+    /// `UploadSigningCertificate`
+    fn upload_signing_certificate(
+        &self,
+        ctx: &Context,
+        input: UploadSigningCertificateInput,
+    ) -> impl Future<Output = Result<UploadSigningCertificateOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -680,6 +14448,141 @@ impl<T: Iam> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AddClientIDToOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .add_client_id_to_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
+                let input = decode::input::<AddRoleToInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .add_role_to_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
+                let input = decode::input::<AddUserToGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .add_user_to_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<AttachGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .attach_group_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
+                let input = decode::input::<AttachRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .attach_role_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
+                let input = decode::input::<AttachUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .attach_user_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<ChangePasswordInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .change_password(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<CreateAccessKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_access_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<CreateAccountAliasInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_account_alias(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
+                let input = decode::input::<CreateGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<CreateInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
+                let input = decode::input::<CreateLoginProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_login_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<CreateOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<CreatePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
+                let input = decode::input::<CreatePolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_policy_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
                 let input = decode::input::<CreateRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -688,11 +14591,1181 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            16 => {
+                let input = decode::input::<CreateSAMLProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_saml_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
+                let input = decode::input::<CreateServiceLinkedRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_service_linked_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
+                let input = decode::input::<CreateUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            19 => {
+                let input = decode::input::<CreateVirtualMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_virtual_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
+                let input = decode::input::<DeactivateMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .deactivate_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
+                let input = decode::input::<DeleteAccessKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_access_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            22 => {
+                let input = decode::input::<DeleteAccountAliasInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_account_alias(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<DeleteAccountPasswordPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_account_password_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<DeleteGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
+                let input = decode::input::<DeleteGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_group_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
+                let input = decode::input::<DeleteInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
+                let input = decode::input::<DeleteLoginProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_login_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            28 => {
+                let input = decode::input::<DeleteOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            29 => {
+                let input = decode::input::<DeletePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            30 => {
+                let input = decode::input::<DeletePolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_policy_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            31 => {
+                let input = decode::input::<DeleteRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            32 => {
+                let input = decode::input::<DeleteRolePermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_role_permissions_boundary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            33 => {
+                let input = decode::input::<DeleteRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_role_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
+                let input = decode::input::<DeleteSAMLProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_saml_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
+                let input = decode::input::<DeleteSSHPublicKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_ssh_public_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            36 => {
+                let input = decode::input::<DeleteServerCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_server_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            37 => {
+                let input = decode::input::<DeleteServiceLinkedRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_service_linked_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            38 => {
+                let input = decode::input::<DeleteSigningCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_signing_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            39 => {
+                let input = decode::input::<DeleteUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
+                let input = decode::input::<DeleteUserPermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_user_permissions_boundary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            41 => {
+                let input = decode::input::<DeleteUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_user_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            42 => {
+                let input = decode::input::<DeleteVirtualMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_virtual_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            43 => {
+                let input = decode::input::<DetachGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .detach_group_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            44 => {
+                let input = decode::input::<DetachRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .detach_role_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            45 => {
+                let input = decode::input::<DetachUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .detach_user_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            46 => {
+                let input = decode::input::<EnableMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .enable_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            47 => {
+                let input = decode::input::<GenerateCredentialReportInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .generate_credential_report(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            48 => {
+                let input = decode::input::<GetAccessKeyLastUsedInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_access_key_last_used(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
+                let input = decode::input::<GetAccountAuthorizationDetailsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_account_authorization_details(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            50 => {
+                let input = decode::input::<GetAccountPasswordPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_account_password_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            51 => {
+                let input = decode::input::<GetAccountSummaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_account_summary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
+                let input = decode::input::<GetContextKeysForCustomPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_context_keys_for_custom_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            53 => {
+                let input = decode::input::<GetContextKeysForPrincipalPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_context_keys_for_principal_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            54 => {
+                let input = decode::input::<GetCredentialReportInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_credential_report(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            55 => {
+                let input = decode::input::<GetGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            56 => {
+                let input = decode::input::<GetGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_group_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            57 => {
+                let input = decode::input::<GetInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            58 => {
+                let input = decode::input::<GetLoginProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_login_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            59 => {
+                let input = decode::input::<GetMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            60 => {
+                let input = decode::input::<GetOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            61 => {
+                let input = decode::input::<GetPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            62 => {
+                let input = decode::input::<GetPolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_policy_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            63 => {
                 let input = decode::input::<GetRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .get_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            64 => {
+                let input = decode::input::<GetRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_role_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            65 => {
+                let input = decode::input::<GetSAMLProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_saml_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            66 => {
+                let input = decode::input::<GetSSHPublicKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_ssh_public_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            67 => {
+                let input = decode::input::<GetServerCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_server_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            68 => {
+                let input = decode::input::<GetServiceLinkedRoleDeletionStatusInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_service_linked_role_deletion_status(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            69 => {
+                let input = decode::input::<GetUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            70 => {
+                let input = decode::input::<GetUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_user_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            71 => {
+                let input = decode::input::<ListAccessKeysInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_access_keys(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            72 => {
+                let input = decode::input::<ListAccountAliasesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_account_aliases(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            73 => {
+                let input = decode::input::<ListAttachedGroupPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_attached_group_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            74 => {
+                let input = decode::input::<ListAttachedRolePoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_attached_role_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            75 => {
+                let input = decode::input::<ListAttachedUserPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_attached_user_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            76 => {
+                let input = decode::input::<ListEntitiesForPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_entities_for_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            77 => {
+                let input = decode::input::<ListGroupPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_group_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            78 => {
+                let input = decode::input::<ListGroupsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_groups(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            79 => {
+                let input = decode::input::<ListGroupsForUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_groups_for_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            80 => {
+                let input = decode::input::<ListInstanceProfileTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_instance_profile_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            81 => {
+                let input = decode::input::<ListInstanceProfilesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_instance_profiles(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            82 => {
+                let input = decode::input::<ListInstanceProfilesForRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_instance_profiles_for_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            83 => {
+                let input = decode::input::<ListMFADeviceTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_mfa_device_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            84 => {
+                let input = decode::input::<ListMFADevicesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_mfa_devices(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            85 => {
+                let input = decode::input::<ListOpenIDConnectProviderTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_open_id_connect_provider_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            86 => {
+                let input = decode::input::<ListOpenIDConnectProvidersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_open_id_connect_providers(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            87 => {
+                let input = decode::input::<ListPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            88 => {
+                let input = decode::input::<ListPolicyTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_policy_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            89 => {
+                let input = decode::input::<ListPolicyVersionsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_policy_versions(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            90 => {
+                let input = decode::input::<ListRolePoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_role_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            91 => {
+                let input = decode::input::<ListRoleTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_role_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            92 => {
+                let input = decode::input::<ListRolesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_roles(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            93 => {
+                let input = decode::input::<ListSAMLProviderTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_saml_provider_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            94 => {
+                let input = decode::input::<ListSAMLProvidersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_saml_providers(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            95 => {
+                let input = decode::input::<ListSSHPublicKeysInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_ssh_public_keys(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            96 => {
+                let input = decode::input::<ListServerCertificateTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_server_certificate_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            97 => {
+                let input = decode::input::<ListServerCertificatesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_server_certificates(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            98 => {
+                let input = decode::input::<ListSigningCertificatesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_signing_certificates(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            99 => {
+                let input = decode::input::<ListUserPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_user_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            100 => {
+                let input = decode::input::<ListUserTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_user_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            101 => {
+                let input = decode::input::<ListUsersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_users(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            102 => {
+                let input = decode::input::<ListVirtualMFADevicesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_virtual_mfa_devices(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            103 => {
+                let input = decode::input::<PutGroupPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_group_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            104 => {
+                let input = decode::input::<PutRolePermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_role_permissions_boundary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            105 => {
+                let input = decode::input::<PutRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_role_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            106 => {
+                let input = decode::input::<PutUserPermissionsBoundaryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_user_permissions_boundary(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            107 => {
+                let input = decode::input::<PutUserPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_user_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            108 => {
+                let input = decode::input::<RemoveClientIDFromOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .remove_client_id_from_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            109 => {
+                let input = decode::input::<RemoveRoleFromInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .remove_role_from_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            110 => {
+                let input = decode::input::<RemoveUserFromGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .remove_user_from_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            111 => {
+                let input = decode::input::<ResyncMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .resync_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            112 => {
+                let input = decode::input::<SetDefaultPolicyVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .set_default_policy_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            113 => {
+                let input = decode::input::<SimulateCustomPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .simulate_custom_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            114 => {
+                let input = decode::input::<SimulatePrincipalPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .simulate_principal_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            115 => {
+                let input = decode::input::<TagInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            116 => {
+                let input = decode::input::<TagMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            117 => {
+                let input = decode::input::<TagOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            118 => {
+                let input = decode::input::<TagPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            119 => {
+                let input = decode::input::<TagRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            120 => {
+                let input = decode::input::<TagSAMLProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_saml_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            121 => {
+                let input = decode::input::<TagServerCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_server_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            122 => {
+                let input = decode::input::<TagUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            123 => {
+                let input = decode::input::<UntagInstanceProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_instance_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            124 => {
+                let input = decode::input::<UntagMFADeviceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_mfa_device(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            125 => {
+                let input = decode::input::<UntagOpenIDConnectProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_open_id_connect_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            126 => {
+                let input = decode::input::<UntagPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            127 => {
+                let input = decode::input::<UntagRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            128 => {
+                let input = decode::input::<UntagSAMLProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_saml_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            129 => {
+                let input = decode::input::<UntagServerCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_server_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            130 => {
+                let input = decode::input::<UntagUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            131 => {
+                let input = decode::input::<UpdateAccessKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_access_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            132 => {
+                let input = decode::input::<UpdateAccountPasswordPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_account_password_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            133 => {
+                let input = decode::input::<UpdateAssumeRolePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_assume_role_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            134 => {
+                let input = decode::input::<UpdateGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            135 => {
+                let input = decode::input::<UpdateLoginProfileInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_login_profile(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            136 => {
+                let input = decode::input::<UpdateOpenIDConnectProviderThumbprintInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_open_id_connect_provider_thumbprint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            137 => {
+                let input = decode::input::<UpdateRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            138 => {
+                let input = decode::input::<UpdateRoleDescriptionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_role_description(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            139 => {
+                let input = decode::input::<UpdateSAMLProviderInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_saml_provider(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            140 => {
+                let input = decode::input::<UpdateSSHPublicKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_ssh_public_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            141 => {
+                let input = decode::input::<UpdateServerCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_server_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            142 => {
+                let input = decode::input::<UpdateSigningCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_signing_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            143 => {
+                let input = decode::input::<UpdateUserInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_user(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            144 => {
+                let input = decode::input::<UploadSSHPublicKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .upload_ssh_public_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            145 => {
+                let input = decode::input::<UploadServerCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .upload_server_certificate(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            146 => {
+                let input = decode::input::<UploadSigningCertificateInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .upload_signing_certificate(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

@@ -7,17 +7,69 @@ use wire::Fault;
 pub fn concurrent_modification_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "ConcurrentModification", message)
 }
+/// `CredentialReportExpiredException`, HTTP 410.
+pub fn credential_report_expired_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(410, "ReportExpired", message)
+}
+/// `CredentialReportNotPresentException`, HTTP 410.
+pub fn credential_report_not_present_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(410, "ReportNotPresent", message)
+}
+/// `CredentialReportNotReadyException`, HTTP 404.
+pub fn credential_report_not_ready_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(404, "ReportInProgress", message)
+}
+/// `DeleteConflictException`, HTTP 409.
+pub fn delete_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(409, "DeleteConflict", message)
+}
+/// `DuplicateCertificateException`, HTTP 409.
+pub fn duplicate_certificate_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(409, "DuplicateCertificate", message)
+}
+/// `DuplicateSSHPublicKeyException`, HTTP 400.
+pub fn duplicate_ssh_public_key_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "DuplicateSSHPublicKey", message)
+}
 /// `EntityAlreadyExistsException`, HTTP 409.
 pub fn entity_already_exists_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "EntityAlreadyExists", message)
+}
+/// `EntityTemporarilyUnmodifiableException`, HTTP 409.
+pub fn entity_temporarily_unmodifiable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(409, "EntityTemporarilyUnmodifiable", message)
+}
+/// `InvalidAuthenticationCodeException`, HTTP 403.
+pub fn invalid_authentication_code_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(403, "InvalidAuthenticationCode", message)
+}
+/// `InvalidCertificateException`, HTTP 400.
+pub fn invalid_certificate_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidCertificate", message)
 }
 /// `InvalidInputException`, HTTP 400.
 pub fn invalid_input_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "InvalidInput", message)
 }
+/// `InvalidPublicKeyException`, HTTP 400.
+pub fn invalid_public_key_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidPublicKey", message)
+}
+/// `InvalidUserTypeException`, HTTP 400.
+pub fn invalid_user_type_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidUserType", message)
+}
+/// `KeyPairMismatchException`, HTTP 400.
+pub fn key_pair_mismatch_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "KeyPairMismatch", message)
+}
 /// `LimitExceededException`, HTTP 409.
 pub fn limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "LimitExceeded", message)
+}
+/// `MalformedCertificateException`, HTTP 400.
+pub fn malformed_certificate_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "MalformedCertificate", message)
 }
 /// `MalformedPolicyDocumentException`, HTTP 400.
 pub fn malformed_policy_document_exception(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -27,7 +79,31 @@ pub fn malformed_policy_document_exception(message: impl Into<Cow<'static, str>>
 pub fn no_such_entity_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(404, "NoSuchEntity", message)
 }
+/// `OpenIdIdpCommunicationErrorException`, HTTP 400.
+pub fn open_id_idp_communication_error_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "OpenIdIdpCommunicationError", message)
+}
+/// `PasswordPolicyViolationException`, HTTP 400.
+pub fn password_policy_violation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PasswordPolicyViolation", message)
+}
+/// `PolicyEvaluationException`, HTTP 500.
+pub fn policy_evaluation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::receiver(500, "PolicyEvaluation", message)
+}
+/// `PolicyNotAttachableException`, HTTP 400.
+pub fn policy_not_attachable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PolicyNotAttachable", message)
+}
 /// `ServiceFailureException`, HTTP 500.
 pub fn service_failure_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "ServiceFailure", message)
+}
+/// `UnmodifiableEntityException`, HTTP 400.
+pub fn unmodifiable_entity_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "UnmodifiableEntity", message)
+}
+/// `UnrecognizedPublicKeyEncodingException`, HTTP 400.
+pub fn unrecognized_public_key_encoding_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "UnrecognizedPublicKeyEncoding", message)
 }

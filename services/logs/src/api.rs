@@ -19,6 +19,42 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `AssociateKmsKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AssociateKmsKeyInput {
+    pub log_group_name: Option<String>,
+    pub kms_key_id: String,
+    pub resource_identifier: Option<String>,
+}
+impl Decode for AssociateKmsKeyInput {
+    const SCHEMA: &'static Schema = &S_ASSOCIATE_KMS_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ASSOCIATE_KMS_KEY_REQUEST.members;
+        let mut log_group_name = None;
+        let mut kms_key_id = None;
+        let mut resource_identifier = None;
+        r.structure(&S_ASSOCIATE_KMS_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => kms_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => resource_identifier = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if kms_key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(kms_key_id),) = (kms_key_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AssociateKmsKeyInput {
+            log_group_name,
+            kms_key_id,
+            resource_identifier,
+        })
+    }
+}
 /// `CreateLogGroupRequest`
 #[derive(Clone, Debug, Default)]
 pub struct CreateLogGroupInput {
@@ -61,6 +97,177 @@ impl Decode for CreateLogGroupInput {
             log_group_class,
             deletion_protection_enabled,
         })
+    }
+}
+/// `CreateLogStreamRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateLogStreamInput {
+    pub log_group_name: String,
+    pub log_stream_name: String,
+}
+impl Decode for CreateLogStreamInput {
+    const SCHEMA: &'static Schema = &S_CREATE_LOG_STREAM_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_LOG_STREAM_REQUEST.members;
+        let mut log_group_name = None;
+        let mut log_stream_name = None;
+        r.structure(&S_CREATE_LOG_STREAM_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_stream_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if log_stream_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(log_stream_name)) = (log_group_name, log_stream_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateLogStreamInput {
+            log_group_name,
+            log_stream_name,
+        })
+    }
+}
+/// `DataAlreadyAcceptedException`
+#[derive(Clone, Debug, Default)]
+pub struct DataAlreadyAcceptedException {
+    pub expected_sequence_token: Option<String>,
+}
+impl Encode for DataAlreadyAcceptedException {
+    fn schema(&self) -> &'static Schema {
+        &S_DATA_ALREADY_ACCEPTED_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DATA_ALREADY_ACCEPTED_EXCEPTION);
+        if let Some(v) = &self.expected_sequence_token {
+            w.member(&S_DATA_ALREADY_ACCEPTED_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DataSourceFilter`
+#[derive(Clone, Debug, Default)]
+pub struct DataSourceFilter {
+    pub name: String,
+    pub r#type: Option<String>,
+}
+impl Decode for DataSourceFilter {
+    const SCHEMA: &'static Schema = &S_DATA_SOURCE_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DATA_SOURCE_FILTER.members;
+        let mut name = None;
+        let mut r#type = None;
+        r.structure(&S_DATA_SOURCE_FILTER, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => r#type = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DataSourceFilter { name, r#type })
+    }
+}
+/// `DeleteLogGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLogGroupInput {
+    pub log_group_name: String,
+}
+impl Decode for DeleteLogGroupInput {
+    const SCHEMA: &'static Schema = &S_DELETE_LOG_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_LOG_GROUP_REQUEST.members;
+        let mut log_group_name = None;
+        r.structure(&S_DELETE_LOG_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_name),) = (log_group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteLogGroupInput { log_group_name })
+    }
+}
+/// `DeleteLogStreamRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLogStreamInput {
+    pub log_group_name: String,
+    pub log_stream_name: String,
+}
+impl Decode for DeleteLogStreamInput {
+    const SCHEMA: &'static Schema = &S_DELETE_LOG_STREAM_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_LOG_STREAM_REQUEST.members;
+        let mut log_group_name = None;
+        let mut log_stream_name = None;
+        r.structure(&S_DELETE_LOG_STREAM_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_stream_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if log_stream_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(log_stream_name)) = (log_group_name, log_stream_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteLogStreamInput {
+            log_group_name,
+            log_stream_name,
+        })
+    }
+}
+/// `DeleteRetentionPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRetentionPolicyInput {
+    pub log_group_name: String,
+}
+impl Decode for DeleteRetentionPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_RETENTION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_RETENTION_POLICY_REQUEST.members;
+        let mut log_group_name = None;
+        r.structure(&S_DELETE_RETENTION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_name),) = (log_group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRetentionPolicyInput { log_group_name })
     }
 }
 /// `DescribeLogGroupsRequest`
@@ -155,6 +362,624 @@ impl Encode for DescribeLogGroupsOutput {
         w.end_structure();
     }
 }
+/// `DescribeLogStreamsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeLogStreamsInput {
+    pub log_group_name: Option<String>,
+    pub log_group_identifier: Option<String>,
+    pub log_stream_name_prefix: Option<String>,
+    pub order_by: Option<String>,
+    pub descending: Option<bool>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for DescribeLogStreamsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_LOG_STREAMS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_LOG_STREAMS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut log_group_identifier = None;
+        let mut log_stream_name_prefix = None;
+        let mut order_by = None;
+        let mut descending = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(&S_DESCRIBE_LOG_STREAMS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_identifier = Some(Read::read(r, a, &m[1])?),
+                2 => log_stream_name_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => order_by = Some(Read::read(r, a, &m[3])?),
+                4 => descending = Some(Read::read(r, a, &m[4])?),
+                5 => next_token = Some(Read::read(r, a, &m[5])?),
+                6 => limit = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeLogStreamsInput {
+            log_group_name,
+            log_group_identifier,
+            log_stream_name_prefix,
+            order_by,
+            descending,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `DescribeLogStreamsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeLogStreamsOutput {
+    pub log_streams: Option<Vec<LogStream>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeLogStreamsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_LOG_STREAMS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_LOG_STREAMS_RESPONSE);
+        if let Some(v) = &self.log_streams {
+            w.member(&S_DESCRIBE_LOG_STREAMS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_LOG_STREAMS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_LOG_STREAMS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DisassociateKmsKeyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DisassociateKmsKeyInput {
+    pub log_group_name: Option<String>,
+    pub resource_identifier: Option<String>,
+}
+impl Decode for DisassociateKmsKeyInput {
+    const SCHEMA: &'static Schema = &S_DISASSOCIATE_KMS_KEY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DISASSOCIATE_KMS_KEY_REQUEST.members;
+        let mut log_group_name = None;
+        let mut resource_identifier = None;
+        r.structure(&S_DISASSOCIATE_KMS_KEY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => resource_identifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DisassociateKmsKeyInput {
+            log_group_name,
+            resource_identifier,
+        })
+    }
+}
+/// `Entity`
+#[derive(Clone, Debug, Default)]
+pub struct Entity {
+    pub key_attributes: Option<BTreeMap<String, String>>,
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Decode for Entity {
+    const SCHEMA: &'static Schema = &S_ENTITY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ENTITY.members;
+        let mut key_attributes = None;
+        let mut attributes = None;
+        r.structure(&S_ENTITY, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut key_attributes, <String as Read>::read)?,
+                1 => decode::map(r, a, &m[1], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Entity {
+            key_attributes,
+            attributes,
+        })
+    }
+}
+/// `FilterLogEventsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct FilterLogEventsInput {
+    pub log_group_name: Option<String>,
+    pub log_group_identifier: Option<String>,
+    pub log_stream_names: Option<Vec<String>>,
+    pub log_stream_name_prefix: Option<String>,
+    pub start_time: Option<i64>,
+    pub end_time: Option<i64>,
+    pub filter_pattern: Option<String>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub start_from_head: Option<bool>,
+    pub interleaved: Option<bool>,
+    pub unmask: Option<bool>,
+}
+impl Decode for FilterLogEventsInput {
+    const SCHEMA: &'static Schema = &S_FILTER_LOG_EVENTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_FILTER_LOG_EVENTS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut log_group_identifier = None;
+        let mut log_stream_names = None;
+        let mut log_stream_name_prefix = None;
+        let mut start_time = None;
+        let mut end_time = None;
+        let mut filter_pattern = None;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut start_from_head = None;
+        let mut interleaved = None;
+        let mut unmask = None;
+        r.structure(&S_FILTER_LOG_EVENTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_identifier = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut log_stream_names, <String as Read>::read)?,
+                3 => log_stream_name_prefix = Some(Read::read(r, a, &m[3])?),
+                4 => start_time = Some(Read::read(r, a, &m[4])?),
+                5 => end_time = Some(Read::read(r, a, &m[5])?),
+                6 => filter_pattern = Some(Read::read(r, a, &m[6])?),
+                7 => next_token = Some(Read::read(r, a, &m[7])?),
+                8 => limit = Some(Read::read(r, a, &m[8])?),
+                9 => start_from_head = Some(Read::read(r, a, &m[9])?),
+                10 => interleaved = Some(Read::read(r, a, &m[10])?),
+                11 => unmask = Some(Read::read(r, a, &m[11])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(FilterLogEventsInput {
+            log_group_name,
+            log_group_identifier,
+            log_stream_names,
+            log_stream_name_prefix,
+            start_time,
+            end_time,
+            filter_pattern,
+            next_token,
+            limit,
+            start_from_head,
+            interleaved,
+            unmask,
+        })
+    }
+}
+/// `FilterLogEventsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct FilterLogEventsOutput {
+    pub events: Option<Vec<FilteredLogEvent>>,
+    pub searched_log_streams: Option<Vec<SearchedLogStream>>,
+    pub next_token: Option<String>,
+}
+impl Encode for FilterLogEventsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTER_LOG_EVENTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTER_LOG_EVENTS_RESPONSE);
+        if let Some(v) = &self.events {
+            w.member(&S_FILTER_LOG_EVENTS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_FILTER_LOG_EVENTS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.searched_log_streams {
+            w.member(&S_FILTER_LOG_EVENTS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_FILTER_LOG_EVENTS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_FILTER_LOG_EVENTS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FilteredLogEvent`
+#[derive(Clone, Debug, Default)]
+pub struct FilteredLogEvent {
+    pub log_stream_name: Option<String>,
+    pub timestamp: Option<i64>,
+    pub message: Option<String>,
+    pub ingestion_time: Option<i64>,
+    pub event_id: Option<String>,
+}
+impl Encode for FilteredLogEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTERED_LOG_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTERED_LOG_EVENT);
+        if let Some(v) = &self.log_stream_name {
+            w.member(&S_FILTERED_LOG_EVENT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.timestamp {
+            w.member(&S_FILTERED_LOG_EVENT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_FILTERED_LOG_EVENT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ingestion_time {
+            w.member(&S_FILTERED_LOG_EVENT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_id {
+            w.member(&S_FILTERED_LOG_EVENT.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetLogEventsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLogEventsInput {
+    pub log_group_name: Option<String>,
+    pub log_group_identifier: Option<String>,
+    pub log_stream_name: String,
+    pub start_time: Option<i64>,
+    pub end_time: Option<i64>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub start_from_head: Option<bool>,
+    pub unmask: Option<bool>,
+}
+impl Decode for GetLogEventsInput {
+    const SCHEMA: &'static Schema = &S_GET_LOG_EVENTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LOG_EVENTS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut log_group_identifier = None;
+        let mut log_stream_name = None;
+        let mut start_time = None;
+        let mut end_time = None;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut start_from_head = None;
+        let mut unmask = None;
+        r.structure(&S_GET_LOG_EVENTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_identifier = Some(Read::read(r, a, &m[1])?),
+                2 => log_stream_name = Some(Read::read(r, a, &m[2])?),
+                3 => start_time = Some(Read::read(r, a, &m[3])?),
+                4 => end_time = Some(Read::read(r, a, &m[4])?),
+                5 => next_token = Some(Read::read(r, a, &m[5])?),
+                6 => limit = Some(Read::read(r, a, &m[6])?),
+                7 => start_from_head = Some(Read::read(r, a, &m[7])?),
+                8 => unmask = Some(Read::read(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_stream_name.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(log_stream_name),) = (log_stream_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetLogEventsInput {
+            log_group_name,
+            log_group_identifier,
+            log_stream_name,
+            start_time,
+            end_time,
+            next_token,
+            limit,
+            start_from_head,
+            unmask,
+        })
+    }
+}
+/// `GetLogEventsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetLogEventsOutput {
+    pub events: Option<Vec<OutputLogEvent>>,
+    pub next_forward_token: Option<String>,
+    pub next_backward_token: Option<String>,
+}
+impl Encode for GetLogEventsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_LOG_EVENTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_LOG_EVENTS_RESPONSE);
+        if let Some(v) = &self.events {
+            w.member(&S_GET_LOG_EVENTS_RESPONSE.members[0]);
+            encode::list(w, S_GET_LOG_EVENTS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.next_forward_token {
+            w.member(&S_GET_LOG_EVENTS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_backward_token {
+            w.member(&S_GET_LOG_EVENTS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InputLogEvent`
+#[derive(Clone, Debug, Default)]
+pub struct InputLogEvent {
+    pub timestamp: i64,
+    pub message: String,
+}
+impl Decode for InputLogEvent {
+    const SCHEMA: &'static Schema = &S_INPUT_LOG_EVENT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INPUT_LOG_EVENT.members;
+        let mut timestamp = None;
+        let mut message = None;
+        r.structure(&S_INPUT_LOG_EVENT, &mut |r, i| {
+            match i {
+                0 => timestamp = Some(Read::read(r, a, &m[0])?),
+                1 => message = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if timestamp.is_none() {
+            a.missing(&m[0]);
+        }
+        if message.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(timestamp), Some(message)) = (timestamp, message) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InputLogEvent { timestamp, message })
+    }
+}
+/// `InvalidSequenceTokenException`
+#[derive(Clone, Debug, Default)]
+pub struct InvalidSequenceTokenException {
+    pub expected_sequence_token: Option<String>,
+}
+impl Encode for InvalidSequenceTokenException {
+    fn schema(&self) -> &'static Schema {
+        &S_INVALID_SEQUENCE_TOKEN_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVALID_SEQUENCE_TOKEN_EXCEPTION);
+        if let Some(v) = &self.expected_sequence_token {
+            w.member(&S_INVALID_SEQUENCE_TOKEN_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListLogGroupsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListLogGroupsInput {
+    pub log_group_name_pattern: Option<String>,
+    pub log_group_class: Option<String>,
+    pub include_linked_accounts: Option<bool>,
+    pub account_identifiers: Option<Vec<String>>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub data_sources: Option<Vec<DataSourceFilter>>,
+    pub field_index_names: Option<Vec<String>>,
+    pub log_group_tags: Option<Vec<TagFilter>>,
+}
+impl Decode for ListLogGroupsInput {
+    const SCHEMA: &'static Schema = &S_LIST_LOG_GROUPS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_LOG_GROUPS_REQUEST.members;
+        let mut log_group_name_pattern = None;
+        let mut log_group_class = None;
+        let mut include_linked_accounts = None;
+        let mut account_identifiers = None;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut data_sources = None;
+        let mut field_index_names = None;
+        let mut log_group_tags = None;
+        r.structure(&S_LIST_LOG_GROUPS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name_pattern = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_class = Some(Read::read(r, a, &m[1])?),
+                2 => include_linked_accounts = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut account_identifiers,
+                    <String as Read>::read,
+                )?,
+                4 => next_token = Some(Read::read(r, a, &m[4])?),
+                5 => limit = Some(Read::read(r, a, &m[5])?),
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut data_sources,
+                    decode::nested::<DataSourceFilter>,
+                )?,
+                7 => decode::list(r, a, &m[7], &mut field_index_names, <String as Read>::read)?,
+                8 => decode::list(
+                    r,
+                    a,
+                    &m[8],
+                    &mut log_group_tags,
+                    decode::nested::<TagFilter>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListLogGroupsInput {
+            log_group_name_pattern,
+            log_group_class,
+            include_linked_accounts,
+            account_identifiers,
+            next_token,
+            limit,
+            data_sources,
+            field_index_names,
+            log_group_tags,
+        })
+    }
+}
+/// `ListLogGroupsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListLogGroupsOutput {
+    pub log_groups: Option<Vec<LogGroupSummary>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListLogGroupsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_LOG_GROUPS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_LOG_GROUPS_RESPONSE);
+        if let Some(v) = &self.log_groups {
+            w.member(&S_LIST_LOG_GROUPS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_LOG_GROUPS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_LOG_GROUPS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListTagsForResourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsForResourceInput {
+    pub resource_arn: String,
+}
+impl Decode for ListTagsForResourceInput {
+    const SCHEMA: &'static Schema = &S_LIST_TAGS_FOR_RESOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_TAGS_FOR_RESOURCE_REQUEST.members;
+        let mut resource_arn = None;
+        r.structure(&S_LIST_TAGS_FOR_RESOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(resource_arn),) = (resource_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListTagsForResourceInput { resource_arn })
+    }
+}
+/// `ListTagsForResourceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsForResourceOutput {
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Encode for ListTagsForResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_TAGS_FOR_RESOURCE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_TAGS_FOR_RESOURCE_RESPONSE);
+        if let Some(v) = &self.tags {
+            w.member(&S_LIST_TAGS_FOR_RESOURCE_RESPONSE.members[0]);
+            encode::map(
+                w,
+                S_LIST_TAGS_FOR_RESOURCE_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListTagsLogGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsLogGroupInput {
+    pub log_group_name: String,
+}
+impl Decode for ListTagsLogGroupInput {
+    const SCHEMA: &'static Schema = &S_LIST_TAGS_LOG_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_TAGS_LOG_GROUP_REQUEST.members;
+        let mut log_group_name = None;
+        r.structure(&S_LIST_TAGS_LOG_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_name),) = (log_group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListTagsLogGroupInput { log_group_name })
+    }
+}
+/// `ListTagsLogGroupResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsLogGroupOutput {
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Encode for ListTagsLogGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_TAGS_LOG_GROUP_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_TAGS_LOG_GROUP_RESPONSE);
+        if let Some(v) = &self.tags {
+            w.member(&S_LIST_TAGS_LOG_GROUP_RESPONSE.members[0]);
+            encode::map(
+                w,
+                S_LIST_TAGS_LOG_GROUP_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `LogGroup`
 #[derive(Clone, Debug, Default)]
 pub struct LogGroup {
@@ -240,10 +1065,681 @@ impl Encode for LogGroup {
         w.end_structure();
     }
 }
+/// `LogGroupSummary`
+#[derive(Clone, Debug, Default)]
+pub struct LogGroupSummary {
+    pub log_group_name: Option<String>,
+    pub log_group_arn: Option<String>,
+    pub log_group_class: Option<String>,
+}
+impl Encode for LogGroupSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_LOG_GROUP_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOG_GROUP_SUMMARY);
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_LOG_GROUP_SUMMARY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_arn {
+            w.member(&S_LOG_GROUP_SUMMARY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_class {
+            w.member(&S_LOG_GROUP_SUMMARY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LogStream`
+#[derive(Clone, Debug, Default)]
+pub struct LogStream {
+    pub log_stream_name: Option<String>,
+    pub creation_time: Option<i64>,
+    pub first_event_timestamp: Option<i64>,
+    pub last_event_timestamp: Option<i64>,
+    pub last_ingestion_time: Option<i64>,
+    pub upload_sequence_token: Option<String>,
+    pub arn: Option<String>,
+    pub stored_bytes: Option<i64>,
+}
+impl Encode for LogStream {
+    fn schema(&self) -> &'static Schema {
+        &S_LOG_STREAM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOG_STREAM);
+        if let Some(v) = &self.log_stream_name {
+            w.member(&S_LOG_STREAM.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_LOG_STREAM.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.first_event_timestamp {
+            w.member(&S_LOG_STREAM.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_event_timestamp {
+            w.member(&S_LOG_STREAM.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_ingestion_time {
+            w.member(&S_LOG_STREAM.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.upload_sequence_token {
+            w.member(&S_LOG_STREAM.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_LOG_STREAM.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.stored_bytes {
+            w.member(&S_LOG_STREAM.members[7]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `OutputLogEvent`
+#[derive(Clone, Debug, Default)]
+pub struct OutputLogEvent {
+    pub timestamp: Option<i64>,
+    pub message: Option<String>,
+    pub ingestion_time: Option<i64>,
+}
+impl Encode for OutputLogEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_OUTPUT_LOG_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OUTPUT_LOG_EVENT);
+        if let Some(v) = &self.timestamp {
+            w.member(&S_OUTPUT_LOG_EVENT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_OUTPUT_LOG_EVENT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ingestion_time {
+            w.member(&S_OUTPUT_LOG_EVENT.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutLogEventsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutLogEventsInput {
+    pub log_group_name: String,
+    pub log_stream_name: String,
+    pub log_events: Vec<InputLogEvent>,
+    pub sequence_token: Option<String>,
+    pub entity: Option<Entity>,
+}
+impl Decode for PutLogEventsInput {
+    const SCHEMA: &'static Schema = &S_PUT_LOG_EVENTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_LOG_EVENTS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut log_stream_name = None;
+        let mut log_events = None;
+        let mut sequence_token = None;
+        let mut entity = None;
+        r.structure(&S_PUT_LOG_EVENTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_stream_name = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut log_events,
+                    decode::nested::<InputLogEvent>,
+                )?,
+                3 => sequence_token = Some(Read::read(r, a, &m[3])?),
+                4 => entity = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if log_stream_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if log_events.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(log_group_name), Some(log_stream_name), Some(log_events)) =
+            (log_group_name, log_stream_name, log_events)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutLogEventsInput {
+            log_group_name,
+            log_stream_name,
+            log_events,
+            sequence_token,
+            entity,
+        })
+    }
+}
+/// `PutLogEventsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutLogEventsOutput {
+    pub next_sequence_token: Option<String>,
+    pub rejected_log_events_info: Option<RejectedLogEventsInfo>,
+    pub rejected_entity_info: Option<RejectedEntityInfo>,
+}
+impl Encode for PutLogEventsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_LOG_EVENTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_LOG_EVENTS_RESPONSE);
+        if let Some(v) = &self.next_sequence_token {
+            w.member(&S_PUT_LOG_EVENTS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.rejected_log_events_info {
+            w.member(&S_PUT_LOG_EVENTS_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.rejected_entity_info {
+            w.member(&S_PUT_LOG_EVENTS_RESPONSE.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutLogGroupDeletionProtectionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutLogGroupDeletionProtectionInput {
+    pub log_group_identifier: String,
+    pub deletion_protection_enabled: bool,
+}
+impl Decode for PutLogGroupDeletionProtectionInput {
+    const SCHEMA: &'static Schema = &S_PUT_LOG_GROUP_DELETION_PROTECTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_LOG_GROUP_DELETION_PROTECTION_REQUEST.members;
+        let mut log_group_identifier = None;
+        let mut deletion_protection_enabled = None;
+        r.structure(&S_PUT_LOG_GROUP_DELETION_PROTECTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_identifier = Some(Read::read(r, a, &m[0])?),
+                1 => deletion_protection_enabled = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifier.is_none() {
+            a.missing(&m[0]);
+        }
+        if deletion_protection_enabled.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_identifier), Some(deletion_protection_enabled)) =
+            (log_group_identifier, deletion_protection_enabled)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutLogGroupDeletionProtectionInput {
+            log_group_identifier,
+            deletion_protection_enabled,
+        })
+    }
+}
+/// `PutRetentionPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRetentionPolicyInput {
+    pub log_group_name: String,
+    pub retention_in_days: i32,
+}
+impl Decode for PutRetentionPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_RETENTION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_RETENTION_POLICY_REQUEST.members;
+        let mut log_group_name = None;
+        let mut retention_in_days = None;
+        r.structure(&S_PUT_RETENTION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => retention_in_days = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if retention_in_days.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(retention_in_days)) = (log_group_name, retention_in_days)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRetentionPolicyInput {
+            log_group_name,
+            retention_in_days,
+        })
+    }
+}
+/// `RejectedEntityInfo`
+#[derive(Clone, Debug, Default)]
+pub struct RejectedEntityInfo {
+    pub error_type: String,
+}
+impl Encode for RejectedEntityInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_REJECTED_ENTITY_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REJECTED_ENTITY_INFO);
+        {
+            let v = &self.error_type;
+            w.member(&S_REJECTED_ENTITY_INFO.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RejectedLogEventsInfo`
+#[derive(Clone, Debug, Default)]
+pub struct RejectedLogEventsInfo {
+    pub too_new_log_event_start_index: Option<i32>,
+    pub too_old_log_event_end_index: Option<i32>,
+    pub expired_log_event_end_index: Option<i32>,
+}
+impl Encode for RejectedLogEventsInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_REJECTED_LOG_EVENTS_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REJECTED_LOG_EVENTS_INFO);
+        if let Some(v) = &self.too_new_log_event_start_index {
+            w.member(&S_REJECTED_LOG_EVENTS_INFO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.too_old_log_event_end_index {
+            w.member(&S_REJECTED_LOG_EVENTS_INFO.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expired_log_event_end_index {
+            w.member(&S_REJECTED_LOG_EVENTS_INFO.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SearchedLogStream`
+#[derive(Clone, Debug, Default)]
+pub struct SearchedLogStream {
+    pub log_stream_name: Option<String>,
+    pub searched_completely: Option<bool>,
+}
+impl Encode for SearchedLogStream {
+    fn schema(&self) -> &'static Schema {
+        &S_SEARCHED_LOG_STREAM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SEARCHED_LOG_STREAM);
+        if let Some(v) = &self.log_stream_name {
+            w.member(&S_SEARCHED_LOG_STREAM.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.searched_completely {
+            w.member(&S_SEARCHED_LOG_STREAM.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TagFilter`
+#[derive(Clone, Debug, Default)]
+pub struct TagFilter {
+    pub key: String,
+    pub values: Option<Vec<String>>,
+}
+impl Decode for TagFilter {
+    const SCHEMA: &'static Schema = &S_TAG_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_FILTER.members;
+        let mut key = None;
+        let mut values = None;
+        r.structure(&S_TAG_FILTER, &mut |r, i| {
+            match i {
+                0 => key = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut values, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(key),) = (key,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagFilter { key, values })
+    }
+}
+/// `TagLogGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagLogGroupInput {
+    pub log_group_name: String,
+    pub tags: BTreeMap<String, String>,
+}
+impl Decode for TagLogGroupInput {
+    const SCHEMA: &'static Schema = &S_TAG_LOG_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_LOG_GROUP_REQUEST.members;
+        let mut log_group_name = None;
+        let mut tags = None;
+        r.structure(&S_TAG_LOG_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::map(r, a, &m[1], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(tags)) = (log_group_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagLogGroupInput {
+            log_group_name,
+            tags,
+        })
+    }
+}
+/// `TagResourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagResourceInput {
+    pub resource_arn: String,
+    pub tags: BTreeMap<String, String>,
+}
+impl Decode for TagResourceInput {
+    const SCHEMA: &'static Schema = &S_TAG_RESOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_RESOURCE_REQUEST.members;
+        let mut resource_arn = None;
+        let mut tags = None;
+        r.structure(&S_TAG_RESOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::map(r, a, &m[1], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource_arn), Some(tags)) = (resource_arn, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagResourceInput { resource_arn, tags })
+    }
+}
+/// `TooManyTagsException`
+#[derive(Clone, Debug, Default)]
+pub struct TooManyTagsException {
+    pub message: Option<String>,
+    pub resource_name: Option<String>,
+}
+impl Encode for TooManyTagsException {
+    fn schema(&self) -> &'static Schema {
+        &S_TOO_MANY_TAGS_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TOO_MANY_TAGS_EXCEPTION);
+        if let Some(v) = &self.message {
+            w.member(&S_TOO_MANY_TAGS_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resource_name {
+            w.member(&S_TOO_MANY_TAGS_EXCEPTION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UntagLogGroupRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagLogGroupInput {
+    pub log_group_name: String,
+    pub tags: Vec<String>,
+}
+impl Decode for UntagLogGroupInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_LOG_GROUP_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_LOG_GROUP_REQUEST.members;
+        let mut log_group_name = None;
+        let mut tags = None;
+        r.structure(&S_UNTAG_LOG_GROUP_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(tags)) = (log_group_name, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagLogGroupInput {
+            log_group_name,
+            tags,
+        })
+    }
+}
+/// `UntagResourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagResourceInput {
+    pub resource_arn: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagResourceInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_RESOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_RESOURCE_REQUEST.members;
+        let mut resource_arn = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_RESOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource_arn), Some(tag_keys)) = (resource_arn, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagResourceInput {
+            resource_arn,
+            tag_keys,
+        })
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AssociateKmsKeyOutput {}
+impl Encode for AssociateKmsKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
 /// Nothing.
 #[derive(Clone, Debug, Default)]
 pub struct CreateLogGroupOutput {}
 impl Encode for CreateLogGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct CreateLogStreamOutput {}
+impl Encode for CreateLogStreamOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLogGroupOutput {}
+impl Encode for DeleteLogGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLogStreamOutput {}
+impl Encode for DeleteLogStreamOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRetentionPolicyOutput {}
+impl Encode for DeleteRetentionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DisassociateKmsKeyOutput {}
+impl Encode for DisassociateKmsKeyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutLogGroupDeletionProtectionOutput {}
+impl Encode for PutLogGroupDeletionProtectionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutRetentionPolicyOutput {}
+impl Encode for PutRetentionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagLogGroupOutput {}
+impl Encode for TagLogGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagResourceOutput {}
+impl Encode for TagResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagLogGroupOutput {}
+impl Encode for UntagLogGroupOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagResourceOutput {}
+impl Encode for UntagResourceOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -260,6 +1756,16 @@ static S_ACCOUNT_IDS: Schema = Schema::new("AccountIds", Kind::List)
     .members(&[Member::new("member", &S_ACCOUNT_ID)])
     .min(0)
     .max(20);
+static S_AMAZON_RESOURCE_NAME: Schema = Schema::new("AmazonResourceName", Kind::String)
+    .min(1)
+    .max(1011)
+    .pattern(r#"[\w+=/:,.@-]*"#);
+static S_ASSOCIATE_KMS_KEY_REQUEST: Schema = Schema::new("AssociateKmsKeyRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("kmsKeyId", &S_KMS_KEY_ID).required(),
+        Member::new("resourceIdentifier", &S_RESOURCE_IDENTIFIER),
+    ]);
 static S_CREATE_LOG_GROUP_REQUEST: Schema = Schema::new("CreateLogGroupRequest", Kind::Structure)
     .members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
@@ -268,8 +1774,36 @@ static S_CREATE_LOG_GROUP_REQUEST: Schema = Schema::new("CreateLogGroupRequest",
         Member::new("logGroupClass", &S_LOG_GROUP_CLASS),
         Member::new("deletionProtectionEnabled", &wire::schema::BOOLEAN),
     ]);
+static S_CREATE_LOG_STREAM_REQUEST: Schema = Schema::new("CreateLogStreamRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("logStreamName", &S_LOG_STREAM_NAME).required(),
+    ]);
+static S_DATA_ALREADY_ACCEPTED_EXCEPTION: Schema =
+    Schema::new("DataAlreadyAcceptedException", Kind::Structure)
+        .members(&[Member::new("expectedSequenceToken", &S_SEQUENCE_TOKEN)]);
 static S_DATA_PROTECTION_STATUS: Schema = Schema::new("DataProtectionStatus", Kind::String)
     .values(&["ACTIVATED", "DELETED", "ARCHIVED", "DISABLED"]);
+static S_DATA_SOURCE_FILTER: Schema = Schema::new("DataSourceFilter", Kind::Structure).members(&[
+    Member::new("name", &wire::schema::STRING).required(),
+    Member::new("type", &wire::schema::STRING),
+]);
+static S_DATA_SOURCE_FILTERS: Schema = Schema::new("DataSourceFilters", Kind::List)
+    .members(&[Member::new("member", &S_DATA_SOURCE_FILTER)])
+    .min(1)
+    .max(5);
+static S_DELETE_LOG_GROUP_REQUEST: Schema = Schema::new("DeleteLogGroupRequest", Kind::Structure)
+    .members(&[Member::new("logGroupName", &S_LOG_GROUP_NAME).required()]);
+static S_DELETE_LOG_STREAM_REQUEST: Schema = Schema::new("DeleteLogStreamRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("logStreamName", &S_LOG_STREAM_NAME).required(),
+    ]);
+static S_DELETE_RETENTION_POLICY_REQUEST: Schema = Schema::new(
+    "DeleteRetentionPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("logGroupName", &S_LOG_GROUP_NAME).required()]);
 static S_DESCRIBE_LIMIT: Schema = Schema::new("DescribeLimit", Kind::Integer).min(1).max(50);
 static S_DESCRIBE_LOG_GROUPS_LOG_GROUP_IDENTIFIERS: Schema =
     Schema::new("DescribeLogGroupsLogGroupIdentifiers", Kind::List)
@@ -295,11 +1829,180 @@ static S_DESCRIBE_LOG_GROUPS_RESPONSE: Schema =
         Member::new("logGroups", &S_LOG_GROUPS),
         Member::new("nextToken", &S_NEXT_TOKEN),
     ]);
+static S_DESCRIBE_LOG_STREAMS_REQUEST: Schema =
+    Schema::new("DescribeLogStreamsRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+        Member::new("logStreamNamePrefix", &S_LOG_STREAM_NAME),
+        Member::new("orderBy", &S_ORDER_BY),
+        Member::new("descending", &wire::schema::BOOLEAN),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+    ]);
+static S_DESCRIBE_LOG_STREAMS_RESPONSE: Schema =
+    Schema::new("DescribeLogStreamsResponse", Kind::Structure).members(&[
+        Member::new("logStreams", &S_LOG_STREAMS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DISASSOCIATE_KMS_KEY_REQUEST: Schema =
+    Schema::new("DisassociateKmsKeyRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("resourceIdentifier", &S_RESOURCE_IDENTIFIER),
+    ]);
+static S_ENTITY: Schema = Schema::new("Entity", Kind::Structure).members(&[
+    Member::new("keyAttributes", &S_ENTITY_KEY_ATTRIBUTES),
+    Member::new("attributes", &S_ENTITY_ATTRIBUTES),
+]);
+static S_ENTITY_ATTRIBUTES: Schema = Schema::new("EntityAttributes", Kind::Map)
+    .members(&[
+        Member::new("key", &S_ENTITY_ATTRIBUTES_KEY),
+        Member::new("value", &S_ENTITY_ATTRIBUTES_VALUE),
+    ])
+    .min(0)
+    .max(10);
+static S_ENTITY_ATTRIBUTES_KEY: Schema = Schema::new("EntityAttributesKey", Kind::String)
+    .min(1)
+    .max(256);
+static S_ENTITY_ATTRIBUTES_VALUE: Schema = Schema::new("EntityAttributesValue", Kind::String)
+    .min(1)
+    .max(512);
+static S_ENTITY_KEY_ATTRIBUTES: Schema = Schema::new("EntityKeyAttributes", Kind::Map)
+    .members(&[
+        Member::new("key", &S_ENTITY_KEY_ATTRIBUTES_KEY),
+        Member::new("value", &S_ENTITY_KEY_ATTRIBUTES_VALUE),
+    ])
+    .min(2)
+    .max(4);
+static S_ENTITY_KEY_ATTRIBUTES_KEY: Schema = Schema::new("EntityKeyAttributesKey", Kind::String)
+    .min(1)
+    .max(32);
+static S_ENTITY_KEY_ATTRIBUTES_VALUE: Schema =
+    Schema::new("EntityKeyAttributesValue", Kind::String)
+        .min(1)
+        .max(512);
+static S_ENTITY_REJECTION_ERROR_TYPE: Schema =
+    Schema::new("EntityRejectionErrorType", Kind::String).values(&[
+        "InvalidEntity",
+        "InvalidTypeValue",
+        "InvalidKeyAttributes",
+        "InvalidAttributes",
+        "EntitySizeTooLarge",
+        "UnsupportedLogGroupType",
+        "MissingRequiredFields",
+    ]);
+static S_EVENT_MESSAGE: Schema = Schema::new("EventMessage", Kind::String).min(1);
+static S_EVENTS_LIMIT: Schema = Schema::new("EventsLimit", Kind::Integer).min(1).max(10000);
+static S_FIELD_INDEX_NAME: Schema = Schema::new("FieldIndexName", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"[\.\-_/#A-Za-z0-9]+"#);
+static S_FIELD_INDEX_NAMES: Schema = Schema::new("FieldIndexNames", Kind::List)
+    .members(&[Member::new("member", &S_FIELD_INDEX_NAME)])
+    .min(1)
+    .max(20);
+static S_FILTER_LOG_EVENTS_REQUEST: Schema = Schema::new("FilterLogEventsRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+        Member::new("logStreamNames", &S_INPUT_LOG_STREAM_NAMES),
+        Member::new("logStreamNamePrefix", &S_LOG_STREAM_NAME),
+        Member::new("startTime", &S_TIMESTAMP),
+        Member::new("endTime", &S_TIMESTAMP),
+        Member::new("filterPattern", &S_FILTER_PATTERN),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_EVENTS_LIMIT),
+        Member::new("startFromHead", &wire::schema::BOOLEAN),
+        Member::new("interleaved", &wire::schema::BOOLEAN),
+        Member::new("unmask", &wire::schema::BOOLEAN),
+    ]);
+static S_FILTER_LOG_EVENTS_RESPONSE: Schema =
+    Schema::new("FilterLogEventsResponse", Kind::Structure).members(&[
+        Member::new("events", &S_FILTERED_LOG_EVENTS),
+        Member::new("searchedLogStreams", &S_SEARCHED_LOG_STREAMS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_FILTER_PATTERN: Schema = Schema::new("FilterPattern", Kind::String).min(0).max(1024);
+static S_FILTERED_LOG_EVENT: Schema = Schema::new("FilteredLogEvent", Kind::Structure).members(&[
+    Member::new("logStreamName", &S_LOG_STREAM_NAME),
+    Member::new("timestamp", &S_TIMESTAMP),
+    Member::new("message", &S_EVENT_MESSAGE),
+    Member::new("ingestionTime", &S_TIMESTAMP),
+    Member::new("eventId", &wire::schema::STRING),
+]);
+static S_FILTERED_LOG_EVENTS: Schema = Schema::new("FilteredLogEvents", Kind::List)
+    .members(&[Member::new("member", &S_FILTERED_LOG_EVENT)]);
+static S_GET_LOG_EVENTS_REQUEST: Schema = Schema::new("GetLogEventsRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+        Member::new("logStreamName", &S_LOG_STREAM_NAME).required(),
+        Member::new("startTime", &S_TIMESTAMP),
+        Member::new("endTime", &S_TIMESTAMP),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_EVENTS_LIMIT),
+        Member::new("startFromHead", &wire::schema::BOOLEAN),
+        Member::new("unmask", &wire::schema::BOOLEAN),
+    ]);
+static S_GET_LOG_EVENTS_RESPONSE: Schema = Schema::new("GetLogEventsResponse", Kind::Structure)
+    .members(&[
+        Member::new("events", &S_OUTPUT_LOG_EVENTS),
+        Member::new("nextForwardToken", &S_NEXT_TOKEN),
+        Member::new("nextBackwardToken", &S_NEXT_TOKEN),
+    ]);
 static S_INHERITED_PROPERTIES: Schema = Schema::new("InheritedProperties", Kind::List)
     .members(&[Member::new("member", &S_INHERITED_PROPERTY)]);
 static S_INHERITED_PROPERTY: Schema =
     Schema::new("InheritedProperty", Kind::String).values(&["ACCOUNT_DATA_PROTECTION"]);
+static S_INPUT_LOG_EVENT: Schema = Schema::new("InputLogEvent", Kind::Structure).members(&[
+    Member::new("timestamp", &S_TIMESTAMP).required(),
+    Member::new("message", &S_EVENT_MESSAGE).required(),
+]);
+static S_INPUT_LOG_EVENTS: Schema = Schema::new("InputLogEvents", Kind::List)
+    .members(&[Member::new("member", &S_INPUT_LOG_EVENT)])
+    .min(1)
+    .max(10000);
+static S_INPUT_LOG_STREAM_NAMES: Schema = Schema::new("InputLogStreamNames", Kind::List)
+    .members(&[Member::new("member", &S_LOG_STREAM_NAME)])
+    .min(1)
+    .max(100);
+static S_INVALID_SEQUENCE_TOKEN_EXCEPTION: Schema =
+    Schema::new("InvalidSequenceTokenException", Kind::Structure)
+        .members(&[Member::new("expectedSequenceToken", &S_SEQUENCE_TOKEN)]);
 static S_KMS_KEY_ID: Schema = Schema::new("KmsKeyId", Kind::String).max(256);
+static S_LIST_LIMIT: Schema = Schema::new("ListLimit", Kind::Integer).min(1).max(1000);
+static S_LIST_LOG_GROUPS_REQUEST: Schema = Schema::new("ListLogGroupsRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupNamePattern", &S_LOG_GROUP_NAME_REGEX_PATTERN),
+        Member::new("logGroupClass", &S_LOG_GROUP_CLASS),
+        Member::new("includeLinkedAccounts", &wire::schema::BOOLEAN),
+        Member::new("accountIdentifiers", &S_ACCOUNT_IDS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_LIST_LIMIT),
+        Member::new("dataSources", &S_DATA_SOURCE_FILTERS),
+        Member::new("fieldIndexNames", &S_FIELD_INDEX_NAMES),
+        Member::new("logGroupTags", &S_TAG_FILTERS),
+    ]);
+static S_LIST_LOG_GROUPS_RESPONSE: Schema = Schema::new("ListLogGroupsResponse", Kind::Structure)
+    .members(&[
+        Member::new("logGroups", &S_LOG_GROUP_SUMMARIES),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_LIST_TAGS_FOR_RESOURCE_REQUEST: Schema = Schema::new(
+    "ListTagsForResourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("resourceArn", &S_AMAZON_RESOURCE_NAME).required()]);
+static S_LIST_TAGS_FOR_RESOURCE_RESPONSE: Schema =
+    Schema::new("ListTagsForResourceResponse", Kind::Structure)
+        .members(&[Member::new("tags", &S_TAGS)]);
+static S_LIST_TAGS_LOG_GROUP_REQUEST: Schema = Schema::new(
+    "ListTagsLogGroupRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("logGroupName", &S_LOG_GROUP_NAME).required()]);
+static S_LIST_TAGS_LOG_GROUP_RESPONSE: Schema =
+    Schema::new("ListTagsLogGroupResponse", Kind::Structure)
+        .members(&[Member::new("tags", &S_TAGS)]);
 static S_LOG_GROUP: Schema = Schema::new("LogGroup", Kind::Structure).members(&[
     Member::new("logGroupName", &S_LOG_GROUP_NAME),
     Member::new("creationTime", &S_TIMESTAMP),
@@ -334,14 +2037,132 @@ static S_LOG_GROUP_NAME_PATTERN: Schema = Schema::new("LogGroupNamePattern", Kin
     .min(0)
     .max(512)
     .pattern(r#"[\.\-_/#A-Za-z0-9]*"#);
+static S_LOG_GROUP_NAME_REGEX_PATTERN: Schema =
+    Schema::new("LogGroupNameRegexPattern", Kind::String)
+        .min(3)
+        .max(129)
+        .pattern(r#"(\^?[\.\-_\/#A-Za-z0-9]{3,24})(\|\^?[\.\-_\/#A-Za-z0-9]{3,24}){0,4}"#);
+static S_LOG_GROUP_SUMMARIES: Schema = Schema::new("LogGroupSummaries", Kind::List)
+    .members(&[Member::new("member", &S_LOG_GROUP_SUMMARY)]);
+static S_LOG_GROUP_SUMMARY: Schema = Schema::new("LogGroupSummary", Kind::Structure).members(&[
+    Member::new("logGroupName", &S_LOG_GROUP_NAME),
+    Member::new("logGroupArn", &wire::schema::STRING),
+    Member::new("logGroupClass", &S_LOG_GROUP_CLASS),
+]);
 static S_LOG_GROUPS: Schema =
     Schema::new("LogGroups", Kind::List).members(&[Member::new("member", &S_LOG_GROUP)]);
+static S_LOG_STREAM: Schema = Schema::new("LogStream", Kind::Structure).members(&[
+    Member::new("logStreamName", &S_LOG_STREAM_NAME),
+    Member::new("creationTime", &S_TIMESTAMP),
+    Member::new("firstEventTimestamp", &S_TIMESTAMP),
+    Member::new("lastEventTimestamp", &S_TIMESTAMP),
+    Member::new("lastIngestionTime", &S_TIMESTAMP),
+    Member::new("uploadSequenceToken", &S_SEQUENCE_TOKEN),
+    Member::new("arn", &wire::schema::STRING),
+    Member::new("storedBytes", &S_STORED_BYTES),
+]);
+static S_LOG_STREAM_NAME: Schema = Schema::new("LogStreamName", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern("[^:*]*");
+static S_LOG_STREAMS: Schema =
+    Schema::new("LogStreams", Kind::List).members(&[Member::new("member", &S_LOG_STREAM)]);
 static S_NEXT_TOKEN: Schema = Schema::new("NextToken", Kind::String).min(1);
+static S_ORDER_BY: Schema =
+    Schema::new("OrderBy", Kind::String).values(&["LogStreamName", "LastEventTime"]);
+static S_OUTPUT_LOG_EVENT: Schema = Schema::new("OutputLogEvent", Kind::Structure).members(&[
+    Member::new("timestamp", &S_TIMESTAMP),
+    Member::new("message", &S_EVENT_MESSAGE),
+    Member::new("ingestionTime", &S_TIMESTAMP),
+]);
+static S_OUTPUT_LOG_EVENTS: Schema = Schema::new("OutputLogEvents", Kind::List)
+    .members(&[Member::new("member", &S_OUTPUT_LOG_EVENT)]);
+static S_PUT_LOG_EVENTS_REQUEST: Schema = Schema::new("PutLogEventsRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("logStreamName", &S_LOG_STREAM_NAME).required(),
+        Member::new("logEvents", &S_INPUT_LOG_EVENTS).required(),
+        Member::new("sequenceToken", &S_SEQUENCE_TOKEN),
+        Member::new("entity", &S_ENTITY),
+    ]);
+static S_PUT_LOG_EVENTS_RESPONSE: Schema = Schema::new("PutLogEventsResponse", Kind::Structure)
+    .members(&[
+        Member::new("nextSequenceToken", &S_SEQUENCE_TOKEN),
+        Member::new("rejectedLogEventsInfo", &S_REJECTED_LOG_EVENTS_INFO),
+        Member::new("rejectedEntityInfo", &S_REJECTED_ENTITY_INFO),
+    ]);
+static S_PUT_LOG_GROUP_DELETION_PROTECTION_REQUEST: Schema =
+    Schema::new("PutLogGroupDeletionProtectionRequest", Kind::Structure).members(&[
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required(),
+        Member::new("deletionProtectionEnabled", &wire::schema::BOOLEAN).required(),
+    ]);
+static S_PUT_RETENTION_POLICY_REQUEST: Schema =
+    Schema::new("PutRetentionPolicyRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("retentionInDays", &wire::schema::INTEGER).required(),
+    ]);
+static S_REJECTED_ENTITY_INFO: Schema = Schema::new("RejectedEntityInfo", Kind::Structure)
+    .members(&[Member::new("errorType", &S_ENTITY_REJECTION_ERROR_TYPE).required()]);
+static S_REJECTED_LOG_EVENTS_INFO: Schema = Schema::new("RejectedLogEventsInfo", Kind::Structure)
+    .members(&[
+        Member::new("tooNewLogEventStartIndex", &wire::schema::INTEGER),
+        Member::new("tooOldLogEventEndIndex", &wire::schema::INTEGER),
+        Member::new("expiredLogEventEndIndex", &wire::schema::INTEGER),
+    ]);
+static S_RESOURCE_IDENTIFIER: Schema = Schema::new("ResourceIdentifier", Kind::String)
+    .min(1)
+    .max(2048)
+    .pattern(r#"[\w+=/:,.@\-\*]*"#);
+static S_SEARCHED_LOG_STREAM: Schema =
+    Schema::new("SearchedLogStream", Kind::Structure).members(&[
+        Member::new("logStreamName", &S_LOG_STREAM_NAME),
+        Member::new("searchedCompletely", &wire::schema::BOOLEAN),
+    ]);
+static S_SEARCHED_LOG_STREAMS: Schema = Schema::new("SearchedLogStreams", Kind::List)
+    .members(&[Member::new("member", &S_SEARCHED_LOG_STREAM)]);
+static S_SEQUENCE_TOKEN: Schema = Schema::new("SequenceToken", Kind::String).min(1);
 static S_STORED_BYTES: Schema = Schema::new("StoredBytes", Kind::Long).min(0);
+static S_TAG_FILTER: Schema = Schema::new("TagFilter", Kind::Structure).members(&[
+    Member::new("key", &S_TAG_FILTER_KEY).required(),
+    Member::new("values", &S_TAG_FILTER_VALUES),
+]);
+static S_TAG_FILTER_KEY: Schema = Schema::new("TagFilterKey", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"^([\p{L}\p{Z}\p{N}_.:/=+\-@]+)$"#);
+static S_TAG_FILTER_VALUE: Schema = Schema::new("TagFilterValue", Kind::String)
+    .min(0)
+    .max(259)
+    .pattern(r#"^!?\*?([\p{L}\p{Z}\p{N}_.:/=+\-@]*)\*?$"#);
+static S_TAG_FILTER_VALUES: Schema = Schema::new("TagFilterValues", Kind::List)
+    .members(&[Member::new("member", &S_TAG_FILTER_VALUE)])
+    .min(0)
+    .max(5);
+static S_TAG_FILTERS: Schema = Schema::new("TagFilters", Kind::List)
+    .members(&[Member::new("member", &S_TAG_FILTER)])
+    .min(1)
+    .max(5);
 static S_TAG_KEY: Schema = Schema::new("TagKey", Kind::String)
     .min(1)
     .max(128)
     .pattern(r#"^([\p{L}\p{Z}\p{N}_.:/=+\-@]+)$"#);
+static S_TAG_KEY_LIST: Schema = Schema::new("TagKeyList", Kind::List)
+    .members(&[Member::new("member", &S_TAG_KEY)])
+    .min(0)
+    .max(50);
+static S_TAG_LIST: Schema = Schema::new("TagList", Kind::List)
+    .members(&[Member::new("member", &S_TAG_KEY)])
+    .min(1);
+static S_TAG_LOG_GROUP_REQUEST: Schema = Schema::new("TagLogGroupRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("tags", &S_TAGS).required(),
+    ]);
+static S_TAG_RESOURCE_REQUEST: Schema =
+    Schema::new("TagResourceRequest", Kind::Structure).members(&[
+        Member::new("resourceArn", &S_AMAZON_RESOURCE_NAME).required(),
+        Member::new("tags", &S_TAGS).required(),
+    ]);
 static S_TAG_VALUE: Schema = Schema::new("TagValue", Kind::String)
     .max(256)
     .pattern(r#"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"#);
@@ -353,12 +2174,37 @@ static S_TAGS: Schema = Schema::new("Tags", Kind::Map)
     .min(1)
     .max(50);
 static S_TIMESTAMP: Schema = Schema::new("Timestamp", Kind::Long).min(0);
+static S_TOO_MANY_TAGS_EXCEPTION: Schema = Schema::new("TooManyTagsException", Kind::Structure)
+    .members(&[
+        Member::new("message", &wire::schema::STRING),
+        Member::new("resourceName", &S_AMAZON_RESOURCE_NAME),
+    ]);
+static S_UNTAG_LOG_GROUP_REQUEST: Schema = Schema::new("UntagLogGroupRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("tags", &S_TAG_LIST).required(),
+    ]);
+static S_UNTAG_RESOURCE_REQUEST: Schema = Schema::new("UntagResourceRequest", Kind::Structure)
+    .members(&[
+        Member::new("resourceArn", &S_AMAZON_RESOURCE_NAME).required(),
+        Member::new("tagKeys", &S_TAG_KEY_LIST).required(),
+    ]);
 /// Values of `DataProtectionStatus`
 pub mod data_protection_status {
     pub const ACTIVATED: &str = "ACTIVATED";
     pub const DELETED: &str = "DELETED";
     pub const ARCHIVED: &str = "ARCHIVED";
     pub const DISABLED: &str = "DISABLED";
+}
+/// Values of `EntityRejectionErrorType`
+pub mod entity_rejection_error_type {
+    pub const INVALIDENTITY: &str = "InvalidEntity";
+    pub const INVALIDTYPEVALUE: &str = "InvalidTypeValue";
+    pub const INVALIDKEYATTRIBUTES: &str = "InvalidKeyAttributes";
+    pub const INVALIDATTRIBUTES: &str = "InvalidAttributes";
+    pub const ENTITYSIZETOOLARGE: &str = "EntitySizeTooLarge";
+    pub const UNSUPPORTEDLOGGROUPTYPE: &str = "UnsupportedLogGroupType";
+    pub const MISSINGREQUIREDFIELDS: &str = "MissingRequiredFields";
 }
 /// Values of `InheritedProperty`
 pub mod inherited_property {
@@ -370,6 +2216,11 @@ pub mod log_group_class {
     pub const INFREQUENT_ACCESS: &str = "INFREQUENT_ACCESS";
     pub const DELIVERY: &str = "DELIVERY";
     pub const ESSENTIALS: &str = "ESSENTIALS";
+}
+/// Values of `OrderBy`
+pub mod order_by {
+    pub const LOGSTREAMNAME: &str = "LogStreamName";
+    pub const LASTEVENTTIME: &str = "LastEventTime";
 }
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
@@ -385,11 +2236,61 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("InvalidParameterException"),
     operations: &[
         Operation {
+            name: "AssociateKmsKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ASSOCIATE_KMS_KEY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "CreateLogGroup",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_CREATE_LOG_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateLogStream",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_LOG_STREAM_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteLogGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_LOG_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteLogStream",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_LOG_STREAM_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteRetentionPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_RETENTION_POLICY_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
@@ -404,9 +2305,148 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: None,
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "DescribeLogStreams",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_LOG_STREAMS_REQUEST,
+            output: &S_DESCRIBE_LOG_STREAMS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DisassociateKmsKey",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DISASSOCIATE_KMS_KEY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "FilterLogEvents",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_FILTER_LOG_EVENTS_REQUEST,
+            output: &S_FILTER_LOG_EVENTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLogEvents",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_LOG_EVENTS_REQUEST,
+            output: &S_GET_LOG_EVENTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListLogGroups",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_LOG_GROUPS_REQUEST,
+            output: &S_LIST_LOG_GROUPS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListTagsForResource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_TAGS_FOR_RESOURCE_REQUEST,
+            output: &S_LIST_TAGS_FOR_RESOURCE_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListTagsLogGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_TAGS_LOG_GROUP_REQUEST,
+            output: &S_LIST_TAGS_LOG_GROUP_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutLogEvents",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_LOG_EVENTS_REQUEST,
+            output: &S_PUT_LOG_EVENTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutLogGroupDeletionProtection",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_LOG_GROUP_DELETION_PROTECTION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutRetentionPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_RETENTION_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagLogGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_LOG_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TagResource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_RESOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagLogGroup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_LOG_GROUP_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagResource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_RESOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
     ],
     absent: &[
-        ("AssociateKmsKey", "POST", "/"),
         ("AssociateSourceToS3TableIntegration", "POST", "/"),
         ("CancelExportTask", "POST", "/"),
         ("CancelImportTask", "POST", "/"),
@@ -414,7 +2454,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("CreateExportTask", "POST", "/"),
         ("CreateImportTask", "POST", "/"),
         ("CreateLogAnomalyDetector", "POST", "/"),
-        ("CreateLogStream", "POST", "/"),
         ("CreateLookupTable", "POST", "/"),
         ("CreateScheduledQuery", "POST", "/"),
         ("DeleteAccountPolicy", "POST", "/"),
@@ -427,13 +2466,10 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("DeleteIndexPolicy", "POST", "/"),
         ("DeleteIntegration", "POST", "/"),
         ("DeleteLogAnomalyDetector", "POST", "/"),
-        ("DeleteLogGroup", "POST", "/"),
-        ("DeleteLogStream", "POST", "/"),
         ("DeleteLookupTable", "POST", "/"),
         ("DeleteMetricFilter", "POST", "/"),
         ("DeleteQueryDefinition", "POST", "/"),
         ("DeleteResourcePolicy", "POST", "/"),
-        ("DeleteRetentionPolicy", "POST", "/"),
         ("DeleteScheduledQuery", "POST", "/"),
         ("DeleteSubscriptionFilter", "POST", "/"),
         ("DeleteSyslogConfiguration", "POST", "/"),
@@ -449,16 +2485,13 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("DescribeImportTaskBatches", "POST", "/"),
         ("DescribeImportTasks", "POST", "/"),
         ("DescribeIndexPolicies", "POST", "/"),
-        ("DescribeLogStreams", "POST", "/"),
         ("DescribeLookupTables", "POST", "/"),
         ("DescribeMetricFilters", "POST", "/"),
         ("DescribeQueries", "POST", "/"),
         ("DescribeQueryDefinitions", "POST", "/"),
         ("DescribeResourcePolicies", "POST", "/"),
         ("DescribeSubscriptionFilters", "POST", "/"),
-        ("DisassociateKmsKey", "POST", "/"),
         ("DisassociateSourceFromS3TableIntegration", "POST", "/"),
-        ("FilterLogEvents", "POST", "/"),
         ("GetDataProtectionPolicy", "POST", "/"),
         ("GetDelivery", "POST", "/"),
         ("GetDeliveryDestination", "POST", "/"),
@@ -466,7 +2499,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("GetDeliverySource", "POST", "/"),
         ("GetIntegration", "POST", "/"),
         ("GetLogAnomalyDetector", "POST", "/"),
-        ("GetLogEvents", "POST", "/"),
         ("GetLogFields", "POST", "/"),
         ("GetLogGroupFields", "POST", "/"),
         ("GetLogObject", "POST", "/"),
@@ -481,13 +2513,10 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("ListAnomalies", "POST", "/"),
         ("ListIntegrations", "POST", "/"),
         ("ListLogAnomalyDetectors", "POST", "/"),
-        ("ListLogGroups", "POST", "/"),
         ("ListLogGroupsForQuery", "POST", "/"),
         ("ListScheduledQueries", "POST", "/"),
         ("ListSourcesForS3TableIntegration", "POST", "/"),
         ("ListSyslogConfigurations", "POST", "/"),
-        ("ListTagsForResource", "POST", "/"),
-        ("ListTagsLogGroup", "POST", "/"),
         ("PutAccountPolicy", "POST", "/"),
         ("PutBearerTokenAuthentication", "POST", "/"),
         ("PutDataProtectionPolicy", "POST", "/"),
@@ -498,12 +2527,9 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("PutDestinationPolicy", "POST", "/"),
         ("PutIndexPolicy", "POST", "/"),
         ("PutIntegration", "POST", "/"),
-        ("PutLogEvents", "POST", "/"),
-        ("PutLogGroupDeletionProtection", "POST", "/"),
         ("PutMetricFilter", "POST", "/"),
         ("PutQueryDefinition", "POST", "/"),
         ("PutResourcePolicy", "POST", "/"),
-        ("PutRetentionPolicy", "POST", "/"),
         ("PutStorageTierPolicy", "POST", "/"),
         ("PutSubscriptionFilter", "POST", "/"),
         ("PutSyslogConfiguration", "POST", "/"),
@@ -511,12 +2537,8 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("StartLiveTail", "POST", "/"),
         ("StartQuery", "POST", "/"),
         ("StopQuery", "POST", "/"),
-        ("TagLogGroup", "POST", "/"),
-        ("TagResource", "POST", "/"),
         ("TestMetricFilter", "POST", "/"),
         ("TestTransformer", "POST", "/"),
-        ("UntagLogGroup", "POST", "/"),
-        ("UntagResource", "POST", "/"),
         ("UpdateAnomaly", "POST", "/"),
         ("UpdateDeliveryConfiguration", "POST", "/"),
         ("UpdateLogAnomalyDetector", "POST", "/"),
@@ -526,18 +2548,132 @@ pub static MODEL: ServiceModel = ServiceModel {
 };
 /// The operations that exist here.
 pub trait Logs: Send + Sync + 'static {
+    /// `AssociateKmsKey`
+    fn associate_kms_key(
+        &self,
+        ctx: &Context,
+        input: AssociateKmsKeyInput,
+    ) -> impl Future<Output = Result<AssociateKmsKeyOutput, Fault>> + Send;
     /// `CreateLogGroup`
     fn create_log_group(
         &self,
         ctx: &Context,
         input: CreateLogGroupInput,
     ) -> impl Future<Output = Result<CreateLogGroupOutput, Fault>> + Send;
+    /// `CreateLogStream`
+    fn create_log_stream(
+        &self,
+        ctx: &Context,
+        input: CreateLogStreamInput,
+    ) -> impl Future<Output = Result<CreateLogStreamOutput, Fault>> + Send;
+    /// `DeleteLogGroup`
+    fn delete_log_group(
+        &self,
+        ctx: &Context,
+        input: DeleteLogGroupInput,
+    ) -> impl Future<Output = Result<DeleteLogGroupOutput, Fault>> + Send;
+    /// `DeleteLogStream`
+    fn delete_log_stream(
+        &self,
+        ctx: &Context,
+        input: DeleteLogStreamInput,
+    ) -> impl Future<Output = Result<DeleteLogStreamOutput, Fault>> + Send;
+    /// `DeleteRetentionPolicy`
+    fn delete_retention_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteRetentionPolicyInput,
+    ) -> impl Future<Output = Result<DeleteRetentionPolicyOutput, Fault>> + Send;
     /// `DescribeLogGroups`
     fn describe_log_groups(
         &self,
         ctx: &Context,
         input: DescribeLogGroupsInput,
     ) -> impl Future<Output = Result<DescribeLogGroupsOutput, Fault>> + Send;
+    /// `DescribeLogStreams`
+    fn describe_log_streams(
+        &self,
+        ctx: &Context,
+        input: DescribeLogStreamsInput,
+    ) -> impl Future<Output = Result<DescribeLogStreamsOutput, Fault>> + Send;
+    /// `DisassociateKmsKey`
+    fn disassociate_kms_key(
+        &self,
+        ctx: &Context,
+        input: DisassociateKmsKeyInput,
+    ) -> impl Future<Output = Result<DisassociateKmsKeyOutput, Fault>> + Send;
+    /// `FilterLogEvents`
+    fn filter_log_events(
+        &self,
+        ctx: &Context,
+        input: FilterLogEventsInput,
+    ) -> impl Future<Output = Result<FilterLogEventsOutput, Fault>> + Send;
+    /// `GetLogEvents`
+    fn get_log_events(
+        &self,
+        ctx: &Context,
+        input: GetLogEventsInput,
+    ) -> impl Future<Output = Result<GetLogEventsOutput, Fault>> + Send;
+    /// `ListLogGroups`
+    fn list_log_groups(
+        &self,
+        ctx: &Context,
+        input: ListLogGroupsInput,
+    ) -> impl Future<Output = Result<ListLogGroupsOutput, Fault>> + Send;
+    /// `ListTagsForResource`
+    fn list_tags_for_resource(
+        &self,
+        ctx: &Context,
+        input: ListTagsForResourceInput,
+    ) -> impl Future<Output = Result<ListTagsForResourceOutput, Fault>> + Send;
+    /// `ListTagsLogGroup`
+    fn list_tags_log_group(
+        &self,
+        ctx: &Context,
+        input: ListTagsLogGroupInput,
+    ) -> impl Future<Output = Result<ListTagsLogGroupOutput, Fault>> + Send;
+    /// `PutLogEvents`
+    fn put_log_events(
+        &self,
+        ctx: &Context,
+        input: PutLogEventsInput,
+    ) -> impl Future<Output = Result<PutLogEventsOutput, Fault>> + Send;
+    /// `PutLogGroupDeletionProtection`
+    fn put_log_group_deletion_protection(
+        &self,
+        ctx: &Context,
+        input: PutLogGroupDeletionProtectionInput,
+    ) -> impl Future<Output = Result<PutLogGroupDeletionProtectionOutput, Fault>> + Send;
+    /// `PutRetentionPolicy`
+    fn put_retention_policy(
+        &self,
+        ctx: &Context,
+        input: PutRetentionPolicyInput,
+    ) -> impl Future<Output = Result<PutRetentionPolicyOutput, Fault>> + Send;
+    /// `TagLogGroup`
+    fn tag_log_group(
+        &self,
+        ctx: &Context,
+        input: TagLogGroupInput,
+    ) -> impl Future<Output = Result<TagLogGroupOutput, Fault>> + Send;
+    /// `TagResource`
+    fn tag_resource(
+        &self,
+        ctx: &Context,
+        input: TagResourceInput,
+    ) -> impl Future<Output = Result<TagResourceOutput, Fault>> + Send;
+    /// `UntagLogGroup`
+    fn untag_log_group(
+        &self,
+        ctx: &Context,
+        input: UntagLogGroupInput,
+    ) -> impl Future<Output = Result<UntagLogGroupOutput, Fault>> + Send;
+    /// `UntagResource`
+    fn untag_resource(
+        &self,
+        ctx: &Context,
+        input: UntagResourceInput,
+    ) -> impl Future<Output = Result<UntagResourceOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -554,6 +2690,15 @@ impl<T: Logs> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AssociateKmsKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .associate_kms_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
                 let input = decode::input::<CreateLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -562,11 +2707,173 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            2 => {
+                let input = decode::input::<CreateLogStreamInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_log_stream(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<DeleteLogGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_log_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
+                let input = decode::input::<DeleteLogStreamInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_log_stream(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
+                let input = decode::input::<DeleteRetentionPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_retention_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
                 let input = decode::input::<DescribeLogGroupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .describe_log_groups(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<DescribeLogStreamsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_log_streams(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<DisassociateKmsKeyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .disassociate_kms_key(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
+                let input = decode::input::<FilterLogEventsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .filter_log_events(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<GetLogEventsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_log_events(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
+                let input = decode::input::<ListLogGroupsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_log_groups(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<ListTagsForResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_tags_for_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<ListTagsLogGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_tags_log_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
+                let input = decode::input::<PutLogEventsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_log_events(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
+                let input = decode::input::<PutLogGroupDeletionProtectionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_log_group_deletion_protection(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<PutRetentionPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_retention_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
+                let input = decode::input::<TagLogGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_log_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
+                let input = decode::input::<TagResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            19 => {
+                let input = decode::input::<UntagLogGroupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_log_group(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
+                let input = decode::input::<UntagResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_resource(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

@@ -3,9 +3,25 @@
 #![allow(dead_code, unused_imports)]
 use std::borrow::Cow;
 use wire::Fault;
+/// `AccessDeniedException`, HTTP 400.
+pub fn access_denied_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "AccessDeniedException", message)
+}
+/// `DataAlreadyAcceptedException`, HTTP 400.
+pub fn data_already_accepted_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "DataAlreadyAcceptedException", message)
+}
+/// `InvalidOperationException`, HTTP 400.
+pub fn invalid_operation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidOperationException", message)
+}
 /// `InvalidParameterException`, HTTP 400.
 pub fn invalid_parameter_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "InvalidParameterException", message)
+}
+/// `InvalidSequenceTokenException`, HTTP 400.
+pub fn invalid_sequence_token_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidSequenceTokenException", message)
 }
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -19,7 +35,23 @@ pub fn operation_aborted_exception(message: impl Into<Cow<'static, str>>) -> Fau
 pub fn resource_already_exists_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ResourceAlreadyExistsException", message)
 }
+/// `ResourceNotFoundException`, HTTP 400.
+pub fn resource_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ResourceNotFoundException", message)
+}
 /// `ServiceUnavailableException`, HTTP 500.
 pub fn service_unavailable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "ServiceUnavailableException", message)
+}
+/// `TooManyTagsException`, HTTP 400.
+pub fn too_many_tags_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "TooManyTagsException", message)
+}
+/// `UnrecognizedClientException`, HTTP 400.
+pub fn unrecognized_client_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "UnrecognizedClientException", message)
+}
+/// `ValidationException`, HTTP 400.
+pub fn validation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ValidationException", message)
 }

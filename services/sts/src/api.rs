@@ -19,6 +19,583 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `AssumeRoleRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AssumeRoleInput {
+    pub role_arn: String,
+    pub role_session_name: String,
+    pub policy_arns: Option<Vec<PolicyDescriptorType>>,
+    pub policy: Option<String>,
+    pub duration_seconds: Option<i32>,
+    pub tags: Option<Vec<Tag>>,
+    pub transitive_tag_keys: Option<Vec<String>>,
+    pub external_id: Option<String>,
+    pub serial_number: Option<String>,
+    pub token_code: Option<String>,
+    pub source_identity: Option<String>,
+    pub provided_contexts: Option<Vec<ProvidedContext>>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl Decode for AssumeRoleInput {
+    const SCHEMA: &'static Schema = &S_ASSUME_ROLE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ASSUME_ROLE_REQUEST.members;
+        let mut role_arn = None;
+        let mut role_session_name = None;
+        let mut policy_arns = None;
+        let mut policy = None;
+        let mut duration_seconds = None;
+        let mut tags = None;
+        let mut transitive_tag_keys = None;
+        let mut external_id = None;
+        let mut serial_number = None;
+        let mut token_code = None;
+        let mut source_identity = None;
+        let mut provided_contexts = None;
+        let mut minimum_session_token_size = None;
+        r.structure(&S_ASSUME_ROLE_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_arn = Some(Read::read(r, a, &m[0])?),
+                1 => role_session_name = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut policy_arns,
+                    decode::nested::<PolicyDescriptorType>,
+                )?,
+                3 => policy = Some(Read::read(r, a, &m[3])?),
+                4 => duration_seconds = Some(Read::read(r, a, &m[4])?),
+                5 => decode::list(r, a, &m[5], &mut tags, decode::nested::<Tag>)?,
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut transitive_tag_keys,
+                    <String as Read>::read,
+                )?,
+                7 => external_id = Some(Read::read(r, a, &m[7])?),
+                8 => serial_number = Some(Read::read(r, a, &m[8])?),
+                9 => token_code = Some(Read::read(r, a, &m[9])?),
+                10 => source_identity = Some(Read::read(r, a, &m[10])?),
+                11 => decode::list(
+                    r,
+                    a,
+                    &m[11],
+                    &mut provided_contexts,
+                    decode::nested::<ProvidedContext>,
+                )?,
+                12 => minimum_session_token_size = Some(Read::read(r, a, &m[12])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if role_session_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(role_arn), Some(role_session_name)) = (role_arn, role_session_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AssumeRoleInput {
+            role_arn,
+            role_session_name,
+            policy_arns,
+            policy,
+            duration_seconds,
+            tags,
+            transitive_tag_keys,
+            external_id,
+            serial_number,
+            token_code,
+            source_identity,
+            provided_contexts,
+            minimum_session_token_size,
+        })
+    }
+}
+/// `AssumeRoleResponse`
+#[derive(Clone, Debug, Default)]
+pub struct AssumeRoleOutput {
+    pub credentials: Option<Credentials>,
+    pub assumed_role_user: Option<AssumedRoleUser>,
+    pub packed_policy_size: Option<i32>,
+    pub source_identity: Option<String>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl Encode for AssumeRoleOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ASSUME_ROLE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ASSUME_ROLE_RESPONSE);
+        if let Some(v) = &self.credentials {
+            w.member(&S_ASSUME_ROLE_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.assumed_role_user {
+            w.member(&S_ASSUME_ROLE_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.packed_policy_size {
+            w.member(&S_ASSUME_ROLE_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.source_identity {
+            w.member(&S_ASSUME_ROLE_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_utilization {
+            w.member(&S_ASSUME_ROLE_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_size {
+            w.member(&S_ASSUME_ROLE_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AssumeRoleWithSAMLRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AssumeRoleWithSAMLInput {
+    pub role_arn: String,
+    pub principal_arn: String,
+    pub saml_assertion: String,
+    pub policy_arns: Option<Vec<PolicyDescriptorType>>,
+    pub policy: Option<String>,
+    pub duration_seconds: Option<i32>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl Decode for AssumeRoleWithSAMLInput {
+    const SCHEMA: &'static Schema = &S_ASSUME_ROLE_WITH_SAML_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ASSUME_ROLE_WITH_SAML_REQUEST.members;
+        let mut role_arn = None;
+        let mut principal_arn = None;
+        let mut saml_assertion = None;
+        let mut policy_arns = None;
+        let mut policy = None;
+        let mut duration_seconds = None;
+        let mut minimum_session_token_size = None;
+        r.structure(&S_ASSUME_ROLE_WITH_SAML_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_arn = Some(Read::read(r, a, &m[0])?),
+                1 => principal_arn = Some(Read::read(r, a, &m[1])?),
+                2 => saml_assertion = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut policy_arns,
+                    decode::nested::<PolicyDescriptorType>,
+                )?,
+                4 => policy = Some(Read::read(r, a, &m[4])?),
+                5 => duration_seconds = Some(Read::read(r, a, &m[5])?),
+                6 => minimum_session_token_size = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if principal_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if saml_assertion.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(role_arn), Some(principal_arn), Some(saml_assertion)) =
+            (role_arn, principal_arn, saml_assertion)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AssumeRoleWithSAMLInput {
+            role_arn,
+            principal_arn,
+            saml_assertion,
+            policy_arns,
+            policy,
+            duration_seconds,
+            minimum_session_token_size,
+        })
+    }
+}
+/// `AssumeRoleWithSAMLResponse`
+#[derive(Clone, Debug, Default)]
+pub struct AssumeRoleWithSAMLOutput {
+    pub credentials: Option<Credentials>,
+    pub assumed_role_user: Option<AssumedRoleUser>,
+    pub packed_policy_size: Option<i32>,
+    pub subject: Option<String>,
+    pub subject_type: Option<String>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub name_qualifier: Option<String>,
+    pub source_identity: Option<String>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl Encode for AssumeRoleWithSAMLOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ASSUME_ROLE_WITH_SAML_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ASSUME_ROLE_WITH_SAML_RESPONSE);
+        if let Some(v) = &self.credentials {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.assumed_role_user {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.packed_policy_size {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.subject {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.subject_type {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.issuer {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.audience {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name_qualifier {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.source_identity {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_utilization {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_size {
+            w.member(&S_ASSUME_ROLE_WITH_SAML_RESPONSE.members[10]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AssumeRoleWithWebIdentityRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AssumeRoleWithWebIdentityInput {
+    pub role_arn: String,
+    pub role_session_name: String,
+    pub web_identity_token: String,
+    pub provider_id: Option<String>,
+    pub policy_arns: Option<Vec<PolicyDescriptorType>>,
+    pub policy: Option<String>,
+    pub duration_seconds: Option<i32>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl Decode for AssumeRoleWithWebIdentityInput {
+    const SCHEMA: &'static Schema = &S_ASSUME_ROLE_WITH_WEB_IDENTITY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ASSUME_ROLE_WITH_WEB_IDENTITY_REQUEST.members;
+        let mut role_arn = None;
+        let mut role_session_name = None;
+        let mut web_identity_token = None;
+        let mut provider_id = None;
+        let mut policy_arns = None;
+        let mut policy = None;
+        let mut duration_seconds = None;
+        let mut minimum_session_token_size = None;
+        r.structure(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_REQUEST, &mut |r, i| {
+            match i {
+                0 => role_arn = Some(Read::read(r, a, &m[0])?),
+                1 => role_session_name = Some(Read::read(r, a, &m[1])?),
+                2 => web_identity_token = Some(Read::read(r, a, &m[2])?),
+                3 => provider_id = Some(Read::read(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut policy_arns,
+                    decode::nested::<PolicyDescriptorType>,
+                )?,
+                5 => policy = Some(Read::read(r, a, &m[5])?),
+                6 => duration_seconds = Some(Read::read(r, a, &m[6])?),
+                7 => minimum_session_token_size = Some(Read::read(r, a, &m[7])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if role_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if role_session_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if web_identity_token.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(role_arn), Some(role_session_name), Some(web_identity_token)) =
+            (role_arn, role_session_name, web_identity_token)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AssumeRoleWithWebIdentityInput {
+            role_arn,
+            role_session_name,
+            web_identity_token,
+            provider_id,
+            policy_arns,
+            policy,
+            duration_seconds,
+            minimum_session_token_size,
+        })
+    }
+}
+/// `AssumeRoleWithWebIdentityResponse`
+#[derive(Clone, Debug, Default)]
+pub struct AssumeRoleWithWebIdentityOutput {
+    pub credentials: Option<Credentials>,
+    pub subject_from_web_identity_token: Option<String>,
+    pub assumed_role_user: Option<AssumedRoleUser>,
+    pub packed_policy_size: Option<i32>,
+    pub provider: Option<String>,
+    pub audience: Option<String>,
+    pub source_identity: Option<String>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl Encode for AssumeRoleWithWebIdentityOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE);
+        if let Some(v) = &self.credentials {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.subject_from_web_identity_token {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.assumed_role_user {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.packed_policy_size {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provider {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.audience {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.source_identity {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_utilization {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_size {
+            w.member(&S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AssumedRoleUser`
+#[derive(Clone, Debug, Default)]
+pub struct AssumedRoleUser {
+    pub assumed_role_id: String,
+    pub arn: String,
+}
+impl Encode for AssumedRoleUser {
+    fn schema(&self) -> &'static Schema {
+        &S_ASSUMED_ROLE_USER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ASSUMED_ROLE_USER);
+        {
+            let v = &self.assumed_role_id;
+            w.member(&S_ASSUMED_ROLE_USER.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_ASSUMED_ROLE_USER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Credentials`
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: String,
+    pub expiration: Timestamp,
+}
+impl Encode for Credentials {
+    fn schema(&self) -> &'static Schema {
+        &S_CREDENTIALS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREDENTIALS);
+        {
+            let v = &self.access_key_id;
+            w.member(&S_CREDENTIALS.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.secret_access_key;
+            w.member(&S_CREDENTIALS.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.session_token;
+            w.member(&S_CREDENTIALS.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.expiration;
+            w.member(&S_CREDENTIALS.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DecodeAuthorizationMessageRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DecodeAuthorizationMessageInput {
+    pub encoded_message: String,
+}
+impl Decode for DecodeAuthorizationMessageInput {
+    const SCHEMA: &'static Schema = &S_DECODE_AUTHORIZATION_MESSAGE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DECODE_AUTHORIZATION_MESSAGE_REQUEST.members;
+        let mut encoded_message = None;
+        r.structure(&S_DECODE_AUTHORIZATION_MESSAGE_REQUEST, &mut |r, i| {
+            match i {
+                0 => encoded_message = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if encoded_message.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(encoded_message),) = (encoded_message,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DecodeAuthorizationMessageInput { encoded_message })
+    }
+}
+/// `DecodeAuthorizationMessageResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DecodeAuthorizationMessageOutput {
+    pub decoded_message: Option<String>,
+}
+impl Encode for DecodeAuthorizationMessageOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DECODE_AUTHORIZATION_MESSAGE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DECODE_AUTHORIZATION_MESSAGE_RESPONSE);
+        if let Some(v) = &self.decoded_message {
+            w.member(&S_DECODE_AUTHORIZATION_MESSAGE_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FederatedUser`
+#[derive(Clone, Debug, Default)]
+pub struct FederatedUser {
+    pub federated_user_id: String,
+    pub arn: String,
+}
+impl Encode for FederatedUser {
+    fn schema(&self) -> &'static Schema {
+        &S_FEDERATED_USER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FEDERATED_USER);
+        {
+            let v = &self.federated_user_id;
+            w.member(&S_FEDERATED_USER.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.arn;
+            w.member(&S_FEDERATED_USER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAccessKeyInfoRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccessKeyInfoInput {
+    pub access_key_id: String,
+}
+impl Decode for GetAccessKeyInfoInput {
+    const SCHEMA: &'static Schema = &S_GET_ACCESS_KEY_INFO_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ACCESS_KEY_INFO_REQUEST.members;
+        let mut access_key_id = None;
+        r.structure(&S_GET_ACCESS_KEY_INFO_REQUEST, &mut |r, i| {
+            match i {
+                0 => access_key_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if access_key_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(access_key_id),) = (access_key_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetAccessKeyInfoInput { access_key_id })
+    }
+}
+/// `GetAccessKeyInfoResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccessKeyInfoOutput {
+    pub account: Option<String>,
+}
+impl Encode for GetAccessKeyInfoOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ACCESS_KEY_INFO_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ACCESS_KEY_INFO_RESPONSE);
+        if let Some(v) = &self.account {
+            w.member(&S_GET_ACCESS_KEY_INFO_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetCallerIdentityRequest`
 #[derive(Clone, Debug, Default)]
 pub struct GetCallerIdentityInput {}
@@ -60,6 +637,349 @@ impl Encode for GetCallerIdentityOutput {
         w.end_structure();
     }
 }
+/// `GetFederationTokenRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFederationTokenInput {
+    pub name: String,
+    pub policy: Option<String>,
+    pub policy_arns: Option<Vec<PolicyDescriptorType>>,
+    pub duration_seconds: Option<i32>,
+    pub tags: Option<Vec<Tag>>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl Decode for GetFederationTokenInput {
+    const SCHEMA: &'static Schema = &S_GET_FEDERATION_TOKEN_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FEDERATION_TOKEN_REQUEST.members;
+        let mut name = None;
+        let mut policy = None;
+        let mut policy_arns = None;
+        let mut duration_seconds = None;
+        let mut tags = None;
+        let mut minimum_session_token_size = None;
+        r.structure(&S_GET_FEDERATION_TOKEN_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => policy = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut policy_arns,
+                    decode::nested::<PolicyDescriptorType>,
+                )?,
+                3 => duration_seconds = Some(Read::read(r, a, &m[3])?),
+                4 => decode::list(r, a, &m[4], &mut tags, decode::nested::<Tag>)?,
+                5 => minimum_session_token_size = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFederationTokenInput {
+            name,
+            policy,
+            policy_arns,
+            duration_seconds,
+            tags,
+            minimum_session_token_size,
+        })
+    }
+}
+/// `GetFederationTokenResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetFederationTokenOutput {
+    pub credentials: Option<Credentials>,
+    pub federated_user: Option<FederatedUser>,
+    pub packed_policy_size: Option<i32>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl Encode for GetFederationTokenOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_FEDERATION_TOKEN_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_FEDERATION_TOKEN_RESPONSE);
+        if let Some(v) = &self.credentials {
+            w.member(&S_GET_FEDERATION_TOKEN_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.federated_user {
+            w.member(&S_GET_FEDERATION_TOKEN_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.packed_policy_size {
+            w.member(&S_GET_FEDERATION_TOKEN_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_utilization {
+            w.member(&S_GET_FEDERATION_TOKEN_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_size {
+            w.member(&S_GET_FEDERATION_TOKEN_RESPONSE.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetSessionTokenRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetSessionTokenInput {
+    pub duration_seconds: Option<i32>,
+    pub serial_number: Option<String>,
+    pub token_code: Option<String>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl Decode for GetSessionTokenInput {
+    const SCHEMA: &'static Schema = &S_GET_SESSION_TOKEN_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_SESSION_TOKEN_REQUEST.members;
+        let mut duration_seconds = None;
+        let mut serial_number = None;
+        let mut token_code = None;
+        let mut minimum_session_token_size = None;
+        r.structure(&S_GET_SESSION_TOKEN_REQUEST, &mut |r, i| {
+            match i {
+                0 => duration_seconds = Some(Read::read(r, a, &m[0])?),
+                1 => serial_number = Some(Read::read(r, a, &m[1])?),
+                2 => token_code = Some(Read::read(r, a, &m[2])?),
+                3 => minimum_session_token_size = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetSessionTokenInput {
+            duration_seconds,
+            serial_number,
+            token_code,
+            minimum_session_token_size,
+        })
+    }
+}
+/// `GetSessionTokenResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetSessionTokenOutput {
+    pub credentials: Option<Credentials>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl Encode for GetSessionTokenOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SESSION_TOKEN_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SESSION_TOKEN_RESPONSE);
+        if let Some(v) = &self.credentials {
+            w.member(&S_GET_SESSION_TOKEN_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.session_token_utilization {
+            w.member(&S_GET_SESSION_TOKEN_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_token_size {
+            w.member(&S_GET_SESSION_TOKEN_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PolicyDescriptorType`
+#[derive(Clone, Debug, Default)]
+pub struct PolicyDescriptorType {
+    pub arn: Option<String>,
+}
+impl Decode for PolicyDescriptorType {
+    const SCHEMA: &'static Schema = &S_POLICY_DESCRIPTOR_TYPE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_POLICY_DESCRIPTOR_TYPE.members;
+        let mut arn = None;
+        r.structure(&S_POLICY_DESCRIPTOR_TYPE, &mut |r, i| {
+            match i {
+                0 => arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(PolicyDescriptorType { arn })
+    }
+}
+/// `ProvidedContext`
+#[derive(Clone, Debug, Default)]
+pub struct ProvidedContext {
+    pub provider_arn: Option<String>,
+    pub context_assertion: Option<String>,
+}
+impl Decode for ProvidedContext {
+    const SCHEMA: &'static Schema = &S_PROVIDED_CONTEXT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PROVIDED_CONTEXT.members;
+        let mut provider_arn = None;
+        let mut context_assertion = None;
+        r.structure(&S_PROVIDED_CONTEXT, &mut |r, i| {
+            match i {
+                0 => provider_arn = Some(Read::read(r, a, &m[0])?),
+                1 => context_assertion = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ProvidedContext {
+            provider_arn,
+            context_assertion,
+        })
+    }
+}
+/// `Tag`
+#[derive(Clone, Debug, Default)]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
+}
+impl Decode for Tag {
+    const SCHEMA: &'static Schema = &S_TAG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG.members;
+        let mut key = None;
+        let mut value = None;
+        r.structure(&S_TAG, &mut |r, i| {
+            match i {
+                0 => key = Some(Read::read(r, a, &m[0])?),
+                1 => value = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        if value.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(key), Some(value)) = (key, value) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Tag { key, value })
+    }
+}
+static S_ASSUME_ROLE_REQUEST: Schema =
+    Schema::new("AssumeRoleRequest", Kind::Structure).members(&[
+        Member::new("RoleArn", &S_ARN_TYPE).required(),
+        Member::new("RoleSessionName", &S_ROLE_SESSION_NAME_TYPE).required(),
+        Member::new("PolicyArns", &S_POLICY_DESCRIPTOR_LIST_TYPE),
+        Member::new("Policy", &S_UNRESTRICTED_SESSION_POLICY_DOCUMENT_TYPE),
+        Member::new("DurationSeconds", &S_ROLE_DURATION_SECONDS_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+        Member::new("TransitiveTagKeys", &S_TAG_KEY_LIST_TYPE),
+        Member::new("ExternalId", &S_EXTERNAL_ID_TYPE),
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE),
+        Member::new("TokenCode", &S_TOKEN_CODE_TYPE),
+        Member::new("SourceIdentity", &S_SOURCE_IDENTITY_TYPE),
+        Member::new("ProvidedContexts", &S_PROVIDED_CONTEXTS_LIST_TYPE),
+        Member::new(
+            "MinimumSessionTokenSize",
+            &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE,
+        ),
+    ]);
+static S_ASSUME_ROLE_RESPONSE: Schema =
+    Schema::new("AssumeRoleResponse", Kind::Structure).members(&[
+        Member::new("Credentials", &S_CREDENTIALS),
+        Member::new("AssumedRoleUser", &S_ASSUMED_ROLE_USER),
+        Member::new("PackedPolicySize", &S_NON_NEGATIVE_INTEGER_TYPE),
+        Member::new("SourceIdentity", &S_SOURCE_IDENTITY_TYPE),
+        Member::new("SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+        Member::new("SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+    ]);
+static S_ASSUME_ROLE_WITH_SAML_REQUEST: Schema =
+    Schema::new("AssumeRoleWithSAMLRequest", Kind::Structure).members(&[
+        Member::new("RoleArn", &S_ARN_TYPE).required(),
+        Member::new("PrincipalArn", &S_ARN_TYPE).required(),
+        Member::new("SAMLAssertion", &S_SAML_ASSERTION_TYPE).required(),
+        Member::new("PolicyArns", &S_POLICY_DESCRIPTOR_LIST_TYPE),
+        Member::new("Policy", &S_SESSION_POLICY_DOCUMENT_TYPE),
+        Member::new("DurationSeconds", &S_ROLE_DURATION_SECONDS_TYPE),
+        Member::new(
+            "MinimumSessionTokenSize",
+            &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE,
+        ),
+    ]);
+static S_ASSUME_ROLE_WITH_SAML_RESPONSE: Schema =
+    Schema::new("AssumeRoleWithSAMLResponse", Kind::Structure).members(&[
+        Member::new("Credentials", &S_CREDENTIALS),
+        Member::new("AssumedRoleUser", &S_ASSUMED_ROLE_USER),
+        Member::new("PackedPolicySize", &S_NON_NEGATIVE_INTEGER_TYPE),
+        Member::new("Subject", &wire::schema::STRING),
+        Member::new("SubjectType", &wire::schema::STRING),
+        Member::new("Issuer", &wire::schema::STRING),
+        Member::new("Audience", &wire::schema::STRING),
+        Member::new("NameQualifier", &wire::schema::STRING),
+        Member::new("SourceIdentity", &S_SOURCE_IDENTITY_TYPE),
+        Member::new("SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+        Member::new("SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+    ]);
+static S_ASSUME_ROLE_WITH_WEB_IDENTITY_REQUEST: Schema =
+    Schema::new("AssumeRoleWithWebIdentityRequest", Kind::Structure).members(&[
+        Member::new("RoleArn", &S_ARN_TYPE).required(),
+        Member::new("RoleSessionName", &S_ROLE_SESSION_NAME_TYPE).required(),
+        Member::new("WebIdentityToken", &S_CLIENT_TOKEN_TYPE).required(),
+        Member::new("ProviderId", &S_URL_TYPE),
+        Member::new("PolicyArns", &S_POLICY_DESCRIPTOR_LIST_TYPE),
+        Member::new("Policy", &S_SESSION_POLICY_DOCUMENT_TYPE),
+        Member::new("DurationSeconds", &S_ROLE_DURATION_SECONDS_TYPE),
+        Member::new(
+            "MinimumSessionTokenSize",
+            &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE,
+        ),
+    ]);
+static S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE: Schema =
+    Schema::new("AssumeRoleWithWebIdentityResponse", Kind::Structure).members(&[
+        Member::new("Credentials", &S_CREDENTIALS),
+        Member::new("SubjectFromWebIdentityToken", &S_WEB_IDENTITY_SUBJECT_TYPE),
+        Member::new("AssumedRoleUser", &S_ASSUMED_ROLE_USER),
+        Member::new("PackedPolicySize", &S_NON_NEGATIVE_INTEGER_TYPE),
+        Member::new("Provider", &wire::schema::STRING),
+        Member::new("Audience", &wire::schema::STRING),
+        Member::new("SourceIdentity", &S_SOURCE_IDENTITY_TYPE),
+        Member::new("SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+        Member::new("SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+    ]);
+static S_ASSUMED_ROLE_USER: Schema = Schema::new("AssumedRoleUser", Kind::Structure).members(&[
+    Member::new("AssumedRoleId", &S_ASSUMED_ROLE_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+]);
+static S_CREDENTIALS: Schema = Schema::new("Credentials", Kind::Structure).members(&[
+    Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE).required(),
+    Member::new("SecretAccessKey", &S_ACCESS_KEY_SECRET_TYPE).required(),
+    Member::new("SessionToken", &wire::schema::STRING).required(),
+    Member::new("Expiration", &wire::schema::TIMESTAMP).required(),
+]);
+static S_DECODE_AUTHORIZATION_MESSAGE_REQUEST: Schema = Schema::new(
+    "DecodeAuthorizationMessageRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("EncodedMessage", &S_ENCODED_MESSAGE_TYPE).required()]);
+static S_DECODE_AUTHORIZATION_MESSAGE_RESPONSE: Schema =
+    Schema::new("DecodeAuthorizationMessageResponse", Kind::Structure)
+        .members(&[Member::new("DecodedMessage", &wire::schema::STRING)]);
+static S_FEDERATED_USER: Schema = Schema::new("FederatedUser", Kind::Structure).members(&[
+    Member::new("FederatedUserId", &S_FEDERATED_ID_TYPE).required(),
+    Member::new("Arn", &S_ARN_TYPE).required(),
+]);
+static S_GET_ACCESS_KEY_INFO_REQUEST: Schema = Schema::new(
+    "GetAccessKeyInfoRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("AccessKeyId", &S_ACCESS_KEY_ID_TYPE).required()]);
+static S_GET_ACCESS_KEY_INFO_RESPONSE: Schema =
+    Schema::new("GetAccessKeyInfoResponse", Kind::Structure)
+        .members(&[Member::new("Account", &wire::schema::STRING)]);
 static S_GET_CALLER_IDENTITY_REQUEST: Schema =
     Schema::new("GetCallerIdentityRequest", Kind::Structure);
 static S_GET_CALLER_IDENTITY_RESPONSE: Schema =
@@ -68,12 +988,159 @@ static S_GET_CALLER_IDENTITY_RESPONSE: Schema =
         Member::new("Account", &wire::schema::STRING),
         Member::new("Arn", &S_ARN_TYPE),
     ]);
+static S_GET_FEDERATION_TOKEN_REQUEST: Schema =
+    Schema::new("GetFederationTokenRequest", Kind::Structure).members(&[
+        Member::new("Name", &S_USER_NAME_TYPE).required(),
+        Member::new("Policy", &S_SESSION_POLICY_DOCUMENT_TYPE),
+        Member::new("PolicyArns", &S_POLICY_DESCRIPTOR_LIST_TYPE),
+        Member::new("DurationSeconds", &S_DURATION_SECONDS_TYPE),
+        Member::new("Tags", &S_TAG_LIST_TYPE),
+        Member::new(
+            "MinimumSessionTokenSize",
+            &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE,
+        ),
+    ]);
+static S_GET_FEDERATION_TOKEN_RESPONSE: Schema =
+    Schema::new("GetFederationTokenResponse", Kind::Structure).members(&[
+        Member::new("Credentials", &S_CREDENTIALS),
+        Member::new("FederatedUser", &S_FEDERATED_USER),
+        Member::new("PackedPolicySize", &S_NON_NEGATIVE_INTEGER_TYPE),
+        Member::new("SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+        Member::new("SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+    ]);
+static S_GET_SESSION_TOKEN_REQUEST: Schema = Schema::new("GetSessionTokenRequest", Kind::Structure)
+    .members(&[
+        Member::new("DurationSeconds", &S_DURATION_SECONDS_TYPE),
+        Member::new("SerialNumber", &S_SERIAL_NUMBER_TYPE),
+        Member::new("TokenCode", &S_TOKEN_CODE_TYPE),
+        Member::new(
+            "MinimumSessionTokenSize",
+            &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE,
+        ),
+    ]);
+static S_GET_SESSION_TOKEN_RESPONSE: Schema =
+    Schema::new("GetSessionTokenResponse", Kind::Structure).members(&[
+        Member::new("Credentials", &S_CREDENTIALS),
+        Member::new("SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+        Member::new("SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+    ]);
+static S_POLICY_DESCRIPTOR_TYPE: Schema = Schema::new("PolicyDescriptorType", Kind::Structure)
+    .members(&[Member::new("arn", &S_ARN_TYPE)]);
+static S_PROVIDED_CONTEXT: Schema = Schema::new("ProvidedContext", Kind::Structure).members(&[
+    Member::new("ProviderArn", &S_ARN_TYPE),
+    Member::new("ContextAssertion", &S_CONTEXT_ASSERTION_TYPE),
+]);
+static S_PROVIDED_CONTEXTS_LIST_TYPE: Schema = Schema::new("ProvidedContextsListType", Kind::List)
+    .members(&[Member::new("member", &S_PROVIDED_CONTEXT)])
+    .min(1)
+    .max(5);
+static S_SAML_ASSERTION_TYPE: Schema = Schema::new("SAMLAssertionType", Kind::String)
+    .min(4)
+    .max(100000)
+    .sensitive();
+static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
+    Member::new("Key", &S_TAG_KEY_TYPE).required(),
+    Member::new("Value", &S_TAG_VALUE_TYPE).required(),
+]);
+static S_ACCESS_KEY_ID_TYPE: Schema = Schema::new("accessKeyIdType", Kind::String)
+    .min(16)
+    .max(128)
+    .pattern(r#"[\w]*"#);
+static S_ACCESS_KEY_SECRET_TYPE: Schema =
+    Schema::new("accessKeySecretType", Kind::String).sensitive();
 static S_ARN_TYPE: Schema = Schema::new("arnType", Kind::String)
     .min(20)
     .max(2048)
     .pattern(
         r#"[\u0009\u000A\u000D\u0020-\u007E\u0085\u00A0-\uD7FF\uE000-\uFFFD\u10000-\u10FFFF]+"#,
     );
+static S_ASSUMED_ROLE_ID_TYPE: Schema = Schema::new("assumedRoleIdType", Kind::String)
+    .min(2)
+    .max(193)
+    .pattern(r#"[\w+=,.@:-]*"#);
+static S_CLIENT_TOKEN_TYPE: Schema = Schema::new("clientTokenType", Kind::String)
+    .min(4)
+    .max(20000)
+    .sensitive();
+static S_CONTEXT_ASSERTION_TYPE: Schema = Schema::new("contextAssertionType", Kind::String)
+    .min(4)
+    .max(2048);
+static S_DURATION_SECONDS_TYPE: Schema = Schema::new("durationSecondsType", Kind::Integer)
+    .min(900)
+    .max(129600);
+static S_ENCODED_MESSAGE_TYPE: Schema = Schema::new("encodedMessageType", Kind::String)
+    .min(1)
+    .max(10240);
+static S_EXTERNAL_ID_TYPE: Schema = Schema::new("externalIdType", Kind::String)
+    .min(2)
+    .max(1224)
+    .pattern(r#"[\w+=,.@:\/-]*"#);
+static S_FEDERATED_ID_TYPE: Schema = Schema::new("federatedIdType", Kind::String)
+    .min(2)
+    .max(193)
+    .pattern(r#"[\w+=,.@\:-]*"#);
+static S_MINIMUM_SESSION_TOKEN_SIZE_TYPE: Schema =
+    Schema::new("minimumSessionTokenSizeType", Kind::Integer)
+        .min(0)
+        .max(4096);
+static S_NON_NEGATIVE_INTEGER_TYPE: Schema =
+    Schema::new("nonNegativeIntegerType", Kind::Integer).min(0);
+static S_POLICY_DESCRIPTOR_LIST_TYPE: Schema = Schema::new("policyDescriptorListType", Kind::List)
+    .members(&[Member::new("member", &S_POLICY_DESCRIPTOR_TYPE)]);
+static S_ROLE_DURATION_SECONDS_TYPE: Schema = Schema::new("roleDurationSecondsType", Kind::Integer)
+    .min(900)
+    .max(43200);
+static S_ROLE_SESSION_NAME_TYPE: Schema = Schema::new("roleSessionNameType", Kind::String)
+    .min(2)
+    .max(64)
+    .pattern(r#"[\w+=,.@-]*"#);
+static S_SERIAL_NUMBER_TYPE: Schema = Schema::new("serialNumberType", Kind::String)
+    .min(9)
+    .max(256)
+    .pattern(r#"[\w+=/:,.@-]*"#);
+static S_SESSION_POLICY_DOCUMENT_TYPE: Schema =
+    Schema::new("sessionPolicyDocumentType", Kind::String)
+        .min(1)
+        .max(2048)
+        .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
+static S_SESSION_TOKEN_SIZE_TYPE: Schema =
+    Schema::new("sessionTokenSizeType", Kind::Integer).min(0);
+static S_SESSION_TOKEN_UTILIZATION_TYPE: Schema =
+    Schema::new("sessionTokenUtilizationType", Kind::Integer).min(0);
+static S_SOURCE_IDENTITY_TYPE: Schema = Schema::new("sourceIdentityType", Kind::String)
+    .min(2)
+    .max(64)
+    .pattern(r#"[\w+=,.@-]*"#);
+static S_TAG_KEY_LIST_TYPE: Schema = Schema::new("tagKeyListType", Kind::List)
+    .members(&[Member::new("member", &S_TAG_KEY_TYPE)])
+    .max(50);
+static S_TAG_KEY_TYPE: Schema = Schema::new("tagKeyType", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"[\p{L}\p{Z}\p{N}_.:/=+\-@]+"#);
+static S_TAG_LIST_TYPE: Schema = Schema::new("tagListType", Kind::List)
+    .members(&[Member::new("member", &S_TAG)])
+    .max(50);
+static S_TAG_VALUE_TYPE: Schema = Schema::new("tagValueType", Kind::String)
+    .min(0)
+    .max(256)
+    .pattern(r#"[\p{L}\p{Z}\p{N}_.:/=+\-@]*"#);
+static S_TOKEN_CODE_TYPE: Schema = Schema::new("tokenCodeType", Kind::String)
+    .min(6)
+    .max(6)
+    .pattern(r#"[\d]*"#);
+static S_UNRESTRICTED_SESSION_POLICY_DOCUMENT_TYPE: Schema =
+    Schema::new("unrestrictedSessionPolicyDocumentType", Kind::String)
+        .min(1)
+        .pattern(r#"[\u0009\u000A\u000D\u0020-\u00FF]+"#);
+static S_URL_TYPE: Schema = Schema::new("urlType", Kind::String).min(4).max(2048);
+static S_USER_NAME_TYPE: Schema = Schema::new("userNameType", Kind::String)
+    .min(2)
+    .max(32)
+    .pattern(r#"[\w+=,.@-]*"#);
+static S_WEB_IDENTITY_SUBJECT_TYPE: Schema = Schema::new("webIdentitySubjectType", Kind::String)
+    .min(6)
+    .max(255);
 
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
@@ -87,37 +1154,144 @@ pub static MODEL: ServiceModel = ServiceModel {
     namespace: Some("https://sts.amazonaws.com/doc/2011-06-15/"),
     query_compatible: false,
     validation: Validation::Listed("ValidationError"),
-    operations: &[Operation {
-        name: "GetCallerIdentity",
-        method: "POST",
-        uri: "/",
-        status: 200,
-        input: &S_GET_CALLER_IDENTITY_REQUEST,
-        output: &S_GET_CALLER_IDENTITY_RESPONSE,
-        wrapper: Some("GetCallerIdentityResult"),
-        fidelity: Fidelity::Real,
-    }],
+    operations: &[
+        Operation {
+            name: "AssumeRole",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ASSUME_ROLE_REQUEST,
+            output: &S_ASSUME_ROLE_RESPONSE,
+            wrapper: Some("AssumeRoleResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AssumeRoleWithSAML",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ASSUME_ROLE_WITH_SAML_REQUEST,
+            output: &S_ASSUME_ROLE_WITH_SAML_RESPONSE,
+            wrapper: Some("AssumeRoleWithSAMLResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "AssumeRoleWithWebIdentity",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ASSUME_ROLE_WITH_WEB_IDENTITY_REQUEST,
+            output: &S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE,
+            wrapper: Some("AssumeRoleWithWebIdentityResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DecodeAuthorizationMessage",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DECODE_AUTHORIZATION_MESSAGE_REQUEST,
+            output: &S_DECODE_AUTHORIZATION_MESSAGE_RESPONSE,
+            wrapper: Some("DecodeAuthorizationMessageResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetAccessKeyInfo",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_ACCESS_KEY_INFO_REQUEST,
+            output: &S_GET_ACCESS_KEY_INFO_RESPONSE,
+            wrapper: Some("GetAccessKeyInfoResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetCallerIdentity",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_CALLER_IDENTITY_REQUEST,
+            output: &S_GET_CALLER_IDENTITY_RESPONSE,
+            wrapper: Some("GetCallerIdentityResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetFederationToken",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_FEDERATION_TOKEN_REQUEST,
+            output: &S_GET_FEDERATION_TOKEN_RESPONSE,
+            wrapper: Some("GetFederationTokenResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetSessionToken",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SESSION_TOKEN_REQUEST,
+            output: &S_GET_SESSION_TOKEN_RESPONSE,
+            wrapper: Some("GetSessionTokenResult"),
+            fidelity: Fidelity::Real,
+        },
+    ],
     absent: &[
-        ("AssumeRole", "POST", "/"),
-        ("AssumeRoleWithSAML", "POST", "/"),
-        ("AssumeRoleWithWebIdentity", "POST", "/"),
         ("AssumeRoot", "POST", "/"),
-        ("DecodeAuthorizationMessage", "POST", "/"),
-        ("GetAccessKeyInfo", "POST", "/"),
         ("GetDelegatedAccessToken", "POST", "/"),
-        ("GetFederationToken", "POST", "/"),
-        ("GetSessionToken", "POST", "/"),
         ("GetWebIdentityToken", "POST", "/"),
     ],
 };
 /// The operations that exist here.
 pub trait Sts: Send + Sync + 'static {
+    /// `AssumeRole`
+    fn assume_role(
+        &self,
+        ctx: &Context,
+        input: AssumeRoleInput,
+    ) -> impl Future<Output = Result<AssumeRoleOutput, Fault>> + Send;
+    /// `AssumeRoleWithSAML`
+    fn assume_role_with_saml(
+        &self,
+        ctx: &Context,
+        input: AssumeRoleWithSAMLInput,
+    ) -> impl Future<Output = Result<AssumeRoleWithSAMLOutput, Fault>> + Send;
+    /// `AssumeRoleWithWebIdentity`
+    fn assume_role_with_web_identity(
+        &self,
+        ctx: &Context,
+        input: AssumeRoleWithWebIdentityInput,
+    ) -> impl Future<Output = Result<AssumeRoleWithWebIdentityOutput, Fault>> + Send;
+    /// `DecodeAuthorizationMessage`
+    fn decode_authorization_message(
+        &self,
+        ctx: &Context,
+        input: DecodeAuthorizationMessageInput,
+    ) -> impl Future<Output = Result<DecodeAuthorizationMessageOutput, Fault>> + Send;
+    /// `GetAccessKeyInfo`
+    fn get_access_key_info(
+        &self,
+        ctx: &Context,
+        input: GetAccessKeyInfoInput,
+    ) -> impl Future<Output = Result<GetAccessKeyInfoOutput, Fault>> + Send;
     /// `GetCallerIdentity`
     fn get_caller_identity(
         &self,
         ctx: &Context,
         input: GetCallerIdentityInput,
     ) -> impl Future<Output = Result<GetCallerIdentityOutput, Fault>> + Send;
+    /// `GetFederationToken`
+    fn get_federation_token(
+        &self,
+        ctx: &Context,
+        input: GetFederationTokenInput,
+    ) -> impl Future<Output = Result<GetFederationTokenOutput, Fault>> + Send;
+    /// `GetSessionToken`
+    fn get_session_token(
+        &self,
+        ctx: &Context,
+        input: GetSessionTokenInput,
+    ) -> impl Future<Output = Result<GetSessionTokenOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -134,10 +1308,73 @@ impl<T: Sts> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AssumeRoleInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .assume_role(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
+                let input = decode::input::<AssumeRoleWithSAMLInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .assume_role_with_saml(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
+                let input = decode::input::<AssumeRoleWithWebIdentityInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .assume_role_with_web_identity(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<DecodeAuthorizationMessageInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .decode_authorization_message(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
+                let input = decode::input::<GetAccessKeyInfoInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_access_key_info(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
                 let input = decode::input::<GetCallerIdentityInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .get_caller_identity(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<GetFederationTokenInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_federation_token(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<GetSessionTokenInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_session_token(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

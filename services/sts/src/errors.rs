@@ -3,3 +3,35 @@
 #![allow(dead_code, unused_imports)]
 use std::borrow::Cow;
 use wire::Fault;
+/// `ExpiredTokenException`, HTTP 400.
+pub fn expired_token_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ExpiredTokenException", message)
+}
+/// `IDPCommunicationErrorException`, HTTP 400.
+pub fn idp_communication_error_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "IDPCommunicationError", message)
+}
+/// `IDPRejectedClaimException`, HTTP 403.
+pub fn idp_rejected_claim_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(403, "IDPRejectedClaim", message)
+}
+/// `InvalidAuthorizationMessageException`, HTTP 400.
+pub fn invalid_authorization_message_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidAuthorizationMessageException", message)
+}
+/// `InvalidIdentityTokenException`, HTTP 400.
+pub fn invalid_identity_token_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidIdentityToken", message)
+}
+/// `MalformedPolicyDocumentException`, HTTP 400.
+pub fn malformed_policy_document_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "MalformedPolicyDocument", message)
+}
+/// `PackedPolicyTooLargeException`, HTTP 400.
+pub fn packed_policy_too_large_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PackedPolicyTooLarge", message)
+}
+/// `RegionDisabledException`, HTTP 403.
+pub fn region_disabled_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(403, "RegionDisabledException", message)
+}
