@@ -32,6 +32,8 @@ const NAMES: [&str; 14] = [
 /// The authority: made once, kept in the data directory, its key readable by the owner only.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// Kept beside the key: each signing of the same certificate looks different.
+    pem: String,
 }
 
 impl Authority {
@@ -64,12 +66,21 @@ impl Authority {
                 }
             }
         };
-        Ok(Authority { issuer: CertifiedIssuer::self_signed(params, key)? })
+        let issuer = CertifiedIssuer::self_signed(params, key)?;
+        let pem = match dir.map(|d| d.join("ca.pem")) {
+            Some(file) if file.exists() => fs::read_to_string(file)?,
+            Some(file) => {
+                fs::write(file, issuer.pem())?;
+                issuer.pem()
+            }
+            None => issuer.pem(),
+        };
+        Ok(Authority { issuer, pem })
     }
 
     /// The authority's certificate, PEM.
-    pub fn certificate(&self) -> String {
-        self.issuer.pem()
+    pub fn certificate(&self) -> &str {
+        &self.pem
     }
 
     /// A server configuration with a fresh certificate for all local names.
@@ -79,7 +90,7 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "Cumulo");
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let chain = vec![CertificateDer::from(certificate), CertificateDer::from(self.issuer.der().to_vec())];
+        let chain = vec![CertificateDer::from(certificate)];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)

@@ -79,7 +79,7 @@ async fn serve(options: Start) -> Outcome {
         cloud: cloud.clone(),
         services: services.iter().map(cloud::Service::name).collect(),
         metrics: metrics.clone(),
-        certificate: Some(authority.certificate()),
+        certificate: Some(authority.certificate().to_owned()),
     };
     let gateway = Arc::new(Gateway::new(
         cloud.clone(),
