@@ -8,7 +8,13 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 2] = [("s3", s3::service), ("sts", sts::service)];
+    let all: [(&str, Build); 5] = [
+        ("iam", iam::service),
+        ("lambda", lambda::service),
+        ("logs", logs::service),
+        ("s3", s3::service),
+        ("sts", sts::service),
+    ];
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| o.trim() == name);
     all.into_iter().filter(|(name, _)| wanted(name)).map(|(_, build)| build(cloud)).collect()
 }

@@ -41,8 +41,75 @@ pub trait Identities: Send + Sync {
     fn identity(&self, access_key: &str) -> Option<Identity>;
 }
 
+/// A role, as far as others need to know it.
+#[derive(Clone, Debug, Default)]
+pub struct Role {
+    /// The account it is of.
+    pub account: String,
+    /// Its name.
+    pub name: String,
+    /// `AROA…`
+    pub id: String,
+    /// Its ARN, with its path.
+    pub arn: String,
+    /// Its trust policy.
+    pub trust: String,
+    /// The longest session, seconds.
+    pub max_session: i64,
+    /// Keys and values.
+    pub tags: Vec<(String, String)>,
+}
+
+/// An identity provider that an account trusts.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityProvider {
+    /// Its ARN.
+    pub arn: String,
+    /// The audiences that tokens may be for; a SAML provider has none.
+    pub clients: Vec<String>,
+}
+
+/// A session to be opened.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// The account.
+    pub account: String,
+    /// Who the session is.
+    pub principal: Principal,
+    /// The role or user behind it.
+    pub entity_arn: String,
+    /// How long it lasts.
+    pub seconds: i64,
+    /// Session policies: documents.
+    pub policies: Vec<String>,
+    /// Session policies: ARNs of managed ones.
+    pub policy_arns: Vec<String>,
+    /// Session tags.
+    pub tags: Vec<(String, String)>,
+    /// Keys of those tags that go on to the next session in a chain.
+    pub transitive: Vec<String>,
+    /// Who began the chain.
+    pub source_identity: Option<String>,
+}
+
+/// Where sessions are opened. Owned by `sts`.
+pub trait Sessions: Send + Sync {
+    /// Opens a session and answers its credentials once they are durable.
+    fn open(&self, session: NewSession) -> BoxFuture<'_, Result<Credentials, Fault>>;
+}
+
 /// Roles, for services that act as one.
 pub trait Roles: Send + Sync {
+    /// The role of that ARN.
+    fn role(&self, role_arn: &str) -> Option<Role> {
+        let _ = role_arn;
+        None
+    }
+    /// The OpenID Connect or SAML provider of that ARN.
+    fn provider(&self, arn: &str) -> Option<IdentityProvider> {
+        let _ = arn;
+        None
+    }
     /// Whether a role exists and trusts that service.
     fn check(&self, role_arn: &str, service: &str) -> Result<(), RoleProblem>;
     /// Credentials of a new session of that role, for a service that runs something as it.
@@ -99,6 +166,7 @@ pub struct Ports(Arc<Owners>);
 struct Owners {
     users: OnceLock<Arc<dyn Identities>>,
     sessions: OnceLock<Arc<dyn Identities>>,
+    opener: OnceLock<Arc<dyn Sessions>>,
     roles: OnceLock<Arc<dyn Roles>>,
     logs: OnceLock<Arc<dyn LogSink>>,
     objects: OnceLock<Arc<dyn Objects>>,
@@ -120,6 +188,7 @@ macro_rules! owner {
 impl Ports {
     owner!(set_users, users, users: dyn Identities, "users' access keys");
     owner!(set_sessions, sessions, sessions: dyn Identities, "sessions");
+    owner!(set_opener, opener, opener: dyn Sessions, "the opening of sessions");
     owner!(set_roles, roles, roles: dyn Roles, "roles");
     owner!(set_logs, logs, logs: dyn LogSink, "logs");
     owner!(set_objects, objects, objects: dyn Objects, "objects");

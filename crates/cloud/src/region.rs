@@ -60,11 +60,14 @@ pub struct Cloud {
     hooks: Arc<Hooks>,
 }
 
+type OnReset = Box<dyn Fn() + Send + Sync>;
+type OnStop = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+
 /// What services want to be told of.
 #[derive(Default)]
 struct Hooks {
-    reset: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
-    stop: Mutex<Vec<Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>>>,
+    reset: Mutex<Vec<OnReset>>,
+    stop: Mutex<Vec<OnStop>>,
 }
 
 impl Cloud {

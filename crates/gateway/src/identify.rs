@@ -48,20 +48,34 @@ pub fn claim(parts: &Parts) -> Claim {
     }
 }
 
+/// Who a request comes from, and what it is for.
+pub struct Caller {
+    /// The account.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// The principal.
+    pub principal: Principal,
+    /// Whether its credentials have ended.
+    pub is_expired: bool,
+}
+
 /// Account, region and principal of a claim.
-pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> (String, String, Principal) {
+pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
     let by_host = || host_of(parts).and_then(host::service).and_then(|(_, region)| region).map(str::to_owned);
     let region = claim.region.clone().or_else(by_host).unwrap_or_else(|| cloud.config.region.clone());
     let Some(key) = &claim.access_key else {
-        return (cloud.config.account.clone(), region, Principal::anonymous());
+        let account = cloud.config.account.clone();
+        return Caller { account, region, principal: Principal::anonymous(), is_expired: false };
     };
     if let Some(identity) = cloud.ports.identity(key) {
-        return (identity.account, region, identity.principal);
+        let is_expired = identity.expiration.is_some_and(|end| end <= cloud.clock.now());
+        return Caller { account: identity.account, region, principal: identity.principal, is_expired };
     }
     let account = match auth::account::account_of_access_key(key) {
         account if auth::account::is_account_id(key) || account != "000000000000" => account,
         _ => cloud.config.account.clone(),
     };
     let principal = Principal::root(&account, Some(key.clone()));
-    (account, region, principal)
+    Caller { account, region, principal, is_expired: false }
 }

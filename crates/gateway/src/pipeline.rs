@@ -74,15 +74,14 @@ impl Gateway {
         #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let (parts, mut body) = request.into_parts();
-        if parts.uri.path().starts_with("/_") || parts.uri.path() == "/health" {
-            if let Some(response) = self.control.answer(&parts, &mut body).await {
-                return response;
-            }
+        let own = parts.uri.path().starts_with("/_") || parts.uri.path() == "/health";
+        if own && let Some(response) = self.control.answer(&parts, &mut body).await {
+            return response;
         }
         let method = parts.method.clone();
         let path = parts.uri.path().to_owned();
-        let mut ctx = self.context(&parts, source_ip, secure);
-        let (response, service, operation) = self.handle(&mut ctx, parts, body).await;
+        let (mut ctx, is_expired) = self.context(&parts, source_ip, secure);
+        let (response, service, operation) = self.handle(&mut ctx, is_expired, parts, body).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics.count(service, operation, response.status, micros);
         tracing::info!(
@@ -94,23 +93,31 @@ impl Gateway {
         response
     }
 
-    fn context(&self, parts: &Parts, source_ip: std::net::IpAddr, secure: bool) -> Context {
+    /// What the request says of itself, and whether its credentials have ended.
+    fn context(&self, parts: &Parts, source_ip: std::net::IpAddr, secure: bool) -> (Context, bool) {
         let claim = identify::claim(parts);
-        let (account, region, principal) = identify::caller(&self.cloud, &claim, parts);
-        Context {
-            account,
-            region,
-            principal,
+        let caller = identify::caller(&self.cloud, &claim, parts);
+        let ctx = Context {
+            account: caller.account,
+            region: caller.region,
+            principal: caller.principal,
             request_id: cloud::ids::uuid(),
             time: self.cloud.clock.now(),
             source_ip,
             user_agent: header(parts, "user-agent").unwrap_or("").to_owned(),
             host: host_of(parts).unwrap_or("localhost:4566").to_owned(),
             secure,
-        }
+        };
+        (ctx, caller.is_expired)
     }
 
-    async fn handle(&self, ctx: &mut Context, parts: Parts, body: Body) -> (Response, &'static str, &'static str) {
+    async fn handle(
+        &self,
+        ctx: &mut Context,
+        is_expired: bool,
+        parts: Parts,
+        body: Body,
+    ) -> (Response, &'static str, &'static str) {
         let is_form = parts.method == http::Method::POST
             && header(&parts, "content-type").is_some_and(|c| c.starts_with("application/x-www-form-urlencoded"));
         let scope = identify::claim(&parts).service;
@@ -152,6 +159,10 @@ impl Gateway {
         let protocol = self.catalog.protocol(service, &parts, form.is_some());
         let mut passage = Passage { service, protocol, name: "" };
         let outcome = match self.catalog.operation(service, protocol, &parts, &query, form.as_ref()) {
+            Detected::Operation { index, .. } if is_expired => {
+                passage.name = model.operations[index].name;
+                Err(expired(protocol, model))
+            }
             Detected::Operation { index, labels } => {
                 passage.name = model.operations[index].name;
                 self.run(ctx, &passage, index, &labels, &query, &parts, body, held).await
@@ -245,6 +256,19 @@ fn allow_origin(parts: &Parts, response: &mut Response) {
     if let Some(origin) = header(parts, "origin") {
         response.headers.push(("Access-Control-Allow-Origin".into(), origin.to_owned()));
         response.headers.push(("Access-Control-Expose-Headers".into(), "*".into()));
+    }
+}
+
+/// Temporary credentials that have ended, in each protocol's words.
+fn expired(protocol: Protocol, model: &ServiceModel) -> Fault {
+    if model.validation == Validation::S3 {
+        return Fault::sender(400, "ExpiredToken", "The provided token has expired.");
+    }
+    let message = "The security token included in the request is expired";
+    match protocol {
+        Protocol::AwsQuery | Protocol::Ec2Query | Protocol::RestXml => Fault::sender(403, "ExpiredToken", message),
+        Protocol::RestJson => Fault::sender(403, "ExpiredTokenException", message),
+        _ => Fault::sender(400, "ExpiredTokenException", message),
     }
 }
 

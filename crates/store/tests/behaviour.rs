@@ -1,5 +1,7 @@
 //! One suite over every engine: in memory, and durable with rows recent, at rest, and in between.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,7 @@
 //! Blobs, and the state as a whole: snapshots and resets.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};

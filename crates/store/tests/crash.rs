@@ -1,5 +1,7 @@
 //! What was acknowledged survives `kill -9`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 

@@ -142,7 +142,7 @@ impl Protocol {
                 let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
                 output.encode(&mut w);
                 let stream = output.take_body();
-                finish_rest(w, &mut response, stream, self.content_type(), output.schema(), JsonWriter::finish);
+                finish_rest(w, &mut response, stream, true, output.schema(), JsonWriter::finish);
                 return response;
             }
             Protocol::RestXml => {
@@ -154,13 +154,13 @@ impl Protocol {
                 let schema = output.schema();
                 let inner = fragment(schema.element.unwrap_or(schema.name), model.namespace);
                 let payload = |m: &'static crate::schema::Member| {
-                    let name = if m.wire != m.name { m.wire } else { m.target.element.unwrap_or(m.wire) };
+                    let name = if m.wire != m.name { m.wire } else { m.target.element.unwrap_or(m.target.name) };
                     fragment(name, m.namespace.map(|n| n.1).or(model.namespace))
                 };
                 let mut w = RestWriter::new(inner, &payload);
                 output.encode(&mut w);
                 let stream = output.take_body();
-                finish_rest(w, &mut response, stream, self.content_type(), schema, XmlWriter::finish);
+                finish_rest(w, &mut response, stream, false, schema, XmlWriter::finish);
                 return response;
             }
         }
@@ -206,6 +206,9 @@ impl Protocol {
             response.headers.push(("x-amzn-query-error".into(), format!("{};{blame}", fault.code)));
         }
         response.headers.extend(fault.headers.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        if let (true, Some(detail)) = (self.is_rest(), &fault.detail) {
+            self.write_headers(detail.as_ref(), &mut response);
+        }
         response.headers.push(("Content-Type".into(), self.content_type().into()));
         response
     }
@@ -229,9 +232,11 @@ impl Protocol {
             }
         }
         w.text_element("Code", &fault.code);
-        w.text_element("Message", &fault.message);
+        if !fault.message.is_empty() {
+            w.text_element("Message", &fault.message);
+        }
         match &fault.detail {
-            Some(detail) => detail.encode(&mut Members { inner: &mut w, depth: 0, skip: false }),
+            Some(detail) => detail.encode(&mut Members::new(&mut w)),
             None => fault.fields.iter().for_each(|(k, v)| w.text_element(k, v)),
         }
         if !bare {
@@ -317,7 +322,7 @@ fn finish_rest<W: Writer>(
     mut w: RestWriter<'_, W>,
     response: &mut Response,
     stream: Option<Body>,
-    content_type: &str,
+    json: bool,
     schema: &Schema,
     bytes: impl FnOnce(W) -> Vec<u8>,
 ) {
@@ -326,6 +331,7 @@ fn finish_rest<W: Writer>(
         response.status = status;
     }
     let typed = response.headers.iter().any(|(k, _)| k.eq_ignore_ascii_case("content-type"));
+    let content_type = if json { Protocol::RestJson } else { Protocol::RestXml }.content_type();
     let mut content_type = Some(content_type).filter(|_| !typed);
     if let Some(body) = stream {
         response.body = body;
@@ -336,8 +342,9 @@ fn finish_rest<W: Writer>(
         response.body = raw.into();
     } else if w.has_document {
         response.body = bytes(w.into_inner()).into();
+    } else if json && response.status != 204 && schema.members.is_empty() {
+        response.body = Bytes::from_static(b"{}").into();
     } else {
-        // AWS's REST JSON services answer `{}` neither for 204 nor where a payload is bound.
         content_type = None;
     }
     if let Some(content_type) = content_type {
@@ -350,9 +357,9 @@ fn query_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, reque
     let mut w = XmlWriter::fragment(root, model.namespace);
     w.structure(&crate::schema::EMPTY);
     if op.wrapper.is_some() || !op.output.members.is_empty() {
-        let wrapper = op.wrapper.map_or_else(|| joined(op.name, "Result"), |w| w);
+        let wrapper = op.wrapper.unwrap_or_else(|| joined(op.name, "Result"));
         w.open(wrapper);
-        output.encode(&mut Members { inner: &mut w, depth: 0, skip: false });
+        output.encode(&mut Members::new(&mut w));
         w.close(wrapper);
     }
     w.open("ResponseMetadata");
@@ -367,7 +374,7 @@ fn ec2_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, request
     let mut w = XmlWriter::document(root, model.namespace);
     w.structure(&crate::schema::EMPTY);
     w.text_element("requestId", request_id);
-    output.encode(&mut Members { inner: &mut w, depth: 0, skip: false });
+    output.encode(&mut Members::new(&mut w));
     w.end_structure();
     w.finish()
 }
@@ -384,9 +391,11 @@ fn joined(name: &'static str, suffix: &'static str) -> &'static str {
 }
 
 fn write_fields<W: Writer>(fault: &Fault, w: &mut W, text: impl Fn(&mut W, &str, &str)) {
-    text(w, fault.message_key, &fault.message);
+    if !fault.message.is_empty() {
+        text(w, fault.message_key, &fault.message);
+    }
     match &fault.detail {
-        Some(detail) => detail.encode(&mut Members { inner: w, depth: 0, skip: false }),
+        Some(detail) => detail.encode(&mut Members::new(w)),
         None => fault.fields.iter().for_each(|(k, v)| text(w, k, v)),
     }
 }
@@ -398,7 +407,10 @@ struct Members<'a, W> {
     skip: bool,
 }
 
-impl<W: Writer> Members<'_, W> {
+impl<'a, W: Writer> Members<'a, W> {
+    fn new(inner: &'a mut W) -> Self {
+        Members { inner, depth: 0, skip: false }
+    }
     fn on(&mut self) -> bool {
         !(self.depth == 1 && std::mem::take(&mut self.skip))
     }

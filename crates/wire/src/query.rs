@@ -9,6 +9,7 @@ use crate::reader::{DecodeError, MAX_DEPTH, Reader, VisitElement, VisitEntry, Vi
 use crate::rest::text;
 use crate::schema::{Member, Schema};
 use crate::timestamp::Timestamp;
+use crate::xml::flat_name;
 
 /// More parameters than any real request has.
 const MAX_PARAMETERS: usize = 100_000;
@@ -83,10 +84,10 @@ impl<'a> QueryReader<'a> {
 impl Reader for QueryReader<'_> {
     fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
         for (i, m) in schema.members.iter().enumerate() {
-            let name = match m.target.members {
+            let name = match m.flattened {
                 _ if self.ec2 => m.query,
-                [element] if m.flattened && element.wire != "member" => element.wire,
-                _ => m.wire,
+                true => flat_name(m),
+                false => m.wire,
             };
             if let Some(child) = self.node.children.get(name) {
                 visit(&mut self.at(child, m.flattened || self.ec2), i)?;

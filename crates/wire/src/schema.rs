@@ -172,6 +172,8 @@ pub struct Member {
     pub required: bool,
     /// List or map without an element around it.
     pub flattened: bool,
+    /// The name of the repeated elements or parameters of a flattened list, where it is the list's own.
+    pub flat: Option<&'static str>,
     /// Written as an XML attribute.
     pub attribute: bool,
     /// A string that holds JSON, base64-encoded in a header.
@@ -193,6 +195,7 @@ impl Member {
             target,
             required: false,
             flattened: false,
+            flat: None,
             attribute: false,
             json_value: false,
             format: None,
@@ -223,6 +226,12 @@ impl Member {
     /// Flattened.
     pub const fn flattened(mut self) -> Self {
         self.flattened = true;
+        self
+    }
+    /// Flattened, under the name that the list gives its elements.
+    pub const fn flattened_as(mut self, name: &'static str) -> Self {
+        self.flattened = true;
+        self.flat = Some(name);
         self
     }
     /// An XML attribute.

@@ -3,5 +3,6 @@
 mod reader;
 mod writer;
 
+pub(crate) use reader::flat_name;
 pub use reader::{XmlReader, parse};
 pub use writer::{XmlWriter, escape};

@@ -1,4 +1,27 @@
-//! (being written)
+//! Identity and Access Management: users, groups, roles and what they may do.
 
+mod access_key;
+mod account;
 pub mod api;
+mod attachment;
+mod certificate;
+mod entity;
 pub mod errors;
+mod group;
+mod inline;
+mod instance_profile;
+mod linked;
+mod login_profile;
+mod managed;
+mod mfa;
+mod page;
+mod policy;
+mod provider;
+mod report;
+mod role;
+mod service;
+mod simulate;
+mod tag;
+mod user;
+
+pub use service::service;

@@ -66,19 +66,12 @@ impl<'a> RestReader<'a> {
     pub fn new(parts: Parts<'a>) -> Self {
         RestReader { parts }
     }
-    fn query_member(&self, schema: &'static Schema, m: &'static Member, i: usize, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn query_member(&self, m: &'static Member, i: usize, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
         let query = self.parts.query;
         match m.target.kind {
-            Kind::Map => {
-                let bound: HashSet<&str> = schema
-                    .members
-                    .iter()
-                    .filter(|o| o.location == Location::Query && o.target.kind != Kind::Map)
-                    .map(|o| o.wire)
-                    .collect();
-                let rest: Vec<_> = query.iter().filter(|(k, _)| !bound.contains(k.as_str())).collect();
-                if rest.is_empty() { Ok(()) } else { visit(&mut Pairs { pairs: &rest }, i) }
-            }
+            // The map holds every parameter, also those that members of their own are bound to.
+            Kind::Map if query.is_empty() => Ok(()),
+            Kind::Map => visit(&mut Pairs { pairs: &query.iter().collect::<Vec<_>>() }, i),
             Kind::List => {
                 let values: Vec<_> = query.iter().filter(|(k, _)| k == m.wire).collect();
                 if values.is_empty() { Ok(()) } else { visit(&mut Pairs { pairs: &values }, i) }
@@ -152,7 +145,7 @@ impl Reader for RestReader<'_> {
                         visit(&mut TextReader::new(value, Location::Uri), i)?;
                     }
                 }
-                Location::Query => self.query_member(schema, m, i, visit)?,
+                Location::Query => self.query_member(m, i, visit)?,
                 Location::Header => self.header_member(m, i, visit)?,
                 Location::Headers => self.prefixed(m, i, visit)?,
                 Location::Payload => self.payload(m, i, visit)?,

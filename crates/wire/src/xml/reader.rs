@@ -158,9 +158,6 @@ impl Reader for XmlReader<'_, '_> {
 }
 
 /// The element of a flattened list or map.
-pub(super) fn flat_name(m: &Member) -> &'static str {
-    match m.target.members {
-        [element] if element.wire != "member" => element.wire,
-        _ => m.wire,
-    }
+pub(crate) fn flat_name(m: &Member) -> &'static str {
+    m.flat.unwrap_or(m.wire)
 }

@@ -1,0 +1,251 @@
+//! Virtual MFA devices. Their codes are not verified.
+
+use auth::account::mint_secret;
+use cloud::{Arn, Context};
+use serde::{Deserialize, Serialize};
+use store::{Read, Record, Tx};
+use wire::{Bytes, Fault, Timestamp};
+
+use crate::api::*;
+use crate::entity::{key, path_of};
+use crate::errors::*;
+use crate::page::page;
+use crate::role::whole_second;
+use crate::service::Iam;
+use crate::tag::{Tags, merged, paged, shown, without};
+use crate::user::User;
+
+/// An MFA device as it is stored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct MfaDevice {
+    pub(crate) serial: String,
+    /// Whose it is, once enabled.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    #[serde(default)]
+    pub(crate) enabled: Option<i64>,
+    #[serde(default)]
+    pub(crate) tags: Tags,
+}
+impl Record for MfaDevice {}
+
+fn no_device(serial: &str) -> Fault {
+    no_such_entity_exception(format!("VirtualMFADevice with serial number {serial} doesn't exist."))
+}
+
+impl Iam {
+    async fn change_device<R>(
+        &self,
+        ctx: &Context,
+        serial: &str,
+        f: impl FnOnce(&Tx<'_>, &mut MfaDevice) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        self.transact(&ctx.account, |tx| {
+            let at = (&ctx.account, &key(serial));
+            let mut device: MfaDevice = tx.get(&self.mfa_devices, &at)?.ok_or_else(|| no_device(serial))?;
+            let result = f(tx, &mut device)?;
+            tx.put(&self.mfa_devices, &at, &device)?;
+            Ok(result)
+        })
+        .await
+    }
+
+    pub(crate) fn devices_of(&self, account: &str, user: &str) -> Result<Vec<MfaDevice>, Fault> {
+        let mut all = self.all(self.mfa_devices, account)?;
+        all.retain(|d| d.user.as_deref().map(key) == Some(key(user)));
+        Ok(all)
+    }
+
+    pub(crate) async fn create_virtual_mfa_device(
+        &self,
+        ctx: &Context,
+        input: CreateVirtualMFADeviceInput,
+    ) -> Result<CreateVirtualMFADeviceOutput, Fault> {
+        let path = path_of(input.path)?;
+        let resource = format!("mfa{path}{}", input.virtual_mfa_device_name);
+        let device = MfaDevice {
+            serial: Arn::new("iam", "", &ctx.account, resource).to_string(),
+            tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
+            ..MfaDevice::default()
+        };
+        self.transact(&ctx.account, |tx| {
+            let at = (&ctx.account, &key(&device.serial));
+            if tx.contains(&self.mfa_devices, &at)? {
+                return Err(entity_already_exists_exception("MFADevice entity at the same path and name already exists."));
+            }
+            Ok(tx.put(&self.mfa_devices, &at, &device)?)
+        })
+        .await?;
+        // The seed is told once; codes are not verified, so nobody keeps it.
+        let seed = mint_secret(&mut |buffer: &mut [u8]| cloud::ids::random(buffer));
+        let seed: String = seed.to_uppercase().chars().filter(|c| ('A'..='Z').contains(c)).take(32).collect();
+        let virtual_mfa_device = VirtualMFADevice {
+            serial_number: device.serial,
+            base32_string_seed: Some(Bytes::from(seed)),
+            tags: shown(&device.tags),
+            ..VirtualMFADevice::default()
+        };
+        Ok(CreateVirtualMFADeviceOutput { virtual_mfa_device })
+    }
+
+    pub(crate) async fn delete_virtual_mfa_device(
+        &self,
+        ctx: &Context,
+        input: DeleteVirtualMFADeviceInput,
+    ) -> Result<DeleteVirtualMFADeviceOutput, Fault> {
+        let serial = input.serial_number;
+        self.transact(&ctx.account, |tx| {
+            let at = (&ctx.account, &key(&serial));
+            let device: MfaDevice = tx.get(&self.mfa_devices, &at)?.ok_or_else(|| no_device(&serial))?;
+            if device.user.is_some() {
+                return Err(delete_conflict_exception("MFA VirtualDevice is in use. Must deactivate it first."));
+            }
+            tx.delete(&self.mfa_devices, &at);
+            Ok(())
+        })
+        .await?;
+        Ok(DeleteVirtualMFADeviceOutput {})
+    }
+
+    pub(crate) async fn enable_mfa_device(
+        &self,
+        ctx: &Context,
+        input: EnableMFADeviceInput,
+    ) -> Result<EnableMFADeviceOutput, Fault> {
+        self.change_device(ctx, &input.serial_number, |tx, device| {
+            let user: User = self.find_in(tx, &ctx.account, &input.user_name)?;
+            if device.user.is_some() {
+                return Err(entity_already_exists_exception("MFA Device is already in use."));
+            }
+            device.user = Some(user.name);
+            device.enabled = Some(whole_second(ctx.time));
+            Ok(())
+        })
+        .await?;
+        Ok(EnableMFADeviceOutput {})
+    }
+
+    pub(crate) async fn deactivate_mfa_device(
+        &self,
+        ctx: &Context,
+        input: DeactivateMFADeviceInput,
+    ) -> Result<DeactivateMFADeviceOutput, Fault> {
+        let name = self.user_or_caller(ctx, input.user_name)?;
+        self.change_device(ctx, &input.serial_number, |_, device| {
+            if device.user.as_deref().map(key) != Some(key(&name)) {
+                let message = format!("Device with serial number {} cannot be found for user {name}.", device.serial);
+                return Err(no_such_entity_exception(message));
+            }
+            device.user = None;
+            device.enabled = None;
+            Ok(())
+        })
+        .await?;
+        Ok(DeactivateMFADeviceOutput {})
+    }
+
+    pub(crate) async fn resync_mfa_device(
+        &self,
+        ctx: &Context,
+        input: ResyncMFADeviceInput,
+    ) -> Result<ResyncMFADeviceOutput, Fault> {
+        self.change_device(ctx, &input.serial_number, |_, _| Ok(())).await?;
+        Ok(ResyncMFADeviceOutput {})
+    }
+
+    pub(crate) async fn get_mfa_device(&self, ctx: &Context, input: GetMFADeviceInput) -> Result<GetMFADeviceOutput, Fault> {
+        let serial = input.serial_number;
+        let found = self.cloud.store.read().get(&self.mfa_devices, &(&ctx.account, &key(&serial)))?;
+        let device = found.ok_or_else(|| no_device(&serial))?;
+        Ok(GetMFADeviceOutput {
+            user_name: device.user,
+            serial_number: device.serial,
+            enable_date: device.enabled.map(Timestamp),
+            ..Default::default()
+        })
+    }
+
+    pub(crate) async fn list_mfa_devices(
+        &self,
+        ctx: &Context,
+        input: ListMFADevicesInput,
+    ) -> Result<ListMFADevicesOutput, Fault> {
+        let devices = match input.user_name {
+            Some(name) => {
+                let user: User = self.find(&ctx.account, &name)?;
+                self.devices_of(&ctx.account, &user.name)?
+            }
+            None => self.all(self.mfa_devices, &ctx.account)?.into_iter().filter(|d| d.user.is_some()).collect(),
+        };
+        let page = page("ListMFADevices", devices, input.marker.as_deref(), input.max_items, |d| key(&d.serial))?;
+        let shown = page.items.into_iter().map(|d| MFADevice {
+            user_name: d.user.unwrap_or_default(),
+            serial_number: d.serial,
+            enable_date: Timestamp(d.enabled.unwrap_or_default()),
+        });
+        Ok(ListMFADevicesOutput { mfa_devices: shown.collect(), is_truncated: page.is_truncated, marker: page.marker })
+    }
+
+    pub(crate) async fn list_virtual_mfa_devices(
+        &self,
+        ctx: &Context,
+        input: ListVirtualMFADevicesInput,
+    ) -> Result<ListVirtualMFADevicesOutput, Fault> {
+        let wanted = input.assignment_status.as_deref().unwrap_or("Any");
+        let mut all = self.all(self.mfa_devices, &ctx.account)?;
+        all.retain(|d| match wanted {
+            "Assigned" => d.user.is_some(),
+            "Unassigned" => d.user.is_none(),
+            _ => true,
+        });
+        let page = page("ListVirtualMFADevices", all, input.marker.as_deref(), input.max_items, |d| key(&d.serial))?;
+        let shown = page.items.into_iter().map(|d| {
+            let user = d.user.as_ref().map(|name| self.find::<User>(&ctx.account, name)).transpose()?;
+            Ok(VirtualMFADevice {
+                serial_number: d.serial,
+                user: user.map(|u| u.listed()),
+                enable_date: d.enabled.map(Timestamp),
+                ..VirtualMFADevice::default()
+            })
+        });
+        Ok(ListVirtualMFADevicesOutput {
+            virtual_mfa_devices: shown.collect::<Result<_, Fault>>()?,
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
+    }
+
+    pub(crate) async fn tag_mfa_device(&self, ctx: &Context, input: TagMFADeviceInput) -> Result<TagMFADeviceOutput, Fault> {
+        self.change_device(ctx, &input.serial_number, |_, device| {
+            device.tags = merged(&device.tags, input.tags)?;
+            Ok(())
+        })
+        .await?;
+        Ok(TagMFADeviceOutput {})
+    }
+
+    pub(crate) async fn untag_mfa_device(
+        &self,
+        ctx: &Context,
+        input: UntagMFADeviceInput,
+    ) -> Result<UntagMFADeviceOutput, Fault> {
+        self.change_device(ctx, &input.serial_number, |_, device| {
+            without(&mut device.tags, &input.tag_keys);
+            Ok(())
+        })
+        .await?;
+        Ok(UntagMFADeviceOutput {})
+    }
+
+    pub(crate) async fn list_mfa_device_tags(
+        &self,
+        ctx: &Context,
+        input: ListMFADeviceTagsInput,
+    ) -> Result<ListMFADeviceTagsOutput, Fault> {
+        let serial = input.serial_number;
+        let found = self.cloud.store.read().get(&self.mfa_devices, &(&ctx.account, &key(&serial)))?;
+        let device = found.ok_or_else(|| no_device(&serial))?;
+        let page = paged(&device.tags, input.marker.as_deref(), input.max_items)?;
+        Ok(ListMFADeviceTagsOutput { tags: page.items, is_truncated: page.is_truncated, marker: page.marker })
+    }
+}

@@ -1,0 +1,1 @@
+"""Building, deploying and driving the observatory's data lake."""
