@@ -221,10 +221,11 @@ impl crate::S3 {
             .await?
         {
             Some(_) => Ok(()),
-            None => Err(Fault {
-                cause: Some("the source changed while it was read".into()),
-                ..fault::operation_aborted()
-            }),
+            None => {
+                let mut fault = fault::operation_aborted();
+                fault.cause = Some("the source changed while it was read".into());
+                Err(fault)
+            }
         }
     }
 
