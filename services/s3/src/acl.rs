@@ -273,7 +273,10 @@ impl Acl {
                 permission: Some(grant.permission.name().to_owned()),
             }
         });
-        grants.collect()
+        let mut shown: Vec<api::Grant> = grants.collect();
+        // Groups come first.
+        shown.sort_by_key(|g| g.grantee.as_ref().is_none_or(|g| g.uri.is_none()));
+        shown
     }
 }
 

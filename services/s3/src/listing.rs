@@ -221,10 +221,9 @@ impl Encoding {
             .remove(b'_')
             .remove(b'.')
             .remove(b'*')
-            .remove(b'/')
-            .remove(b' ');
+            .remove(b'/');
         if self.0 {
-            utf8_percent_encode(text, SET).to_string().replace(' ', "+")
+            utf8_percent_encode(text, SET).to_string()
         } else {
             text.to_owned()
         }
@@ -357,7 +356,8 @@ impl crate::S3 {
                 .map(|(key, _)| encoding.text(key)),
             contents: Some(contents),
             name: Some(bucket.name.clone()),
-            prefix: Some(encoding.text(page.prefix)),
+            // Clients decode the prefix of the second version only.
+            prefix: Some(page.prefix.to_owned()),
             delimiter: encoding.optional(page.delimiter),
             max_keys: Some(input.max_keys.unwrap_or(max)).map(|n| n.min(max)),
             common_prefixes: encoding.prefixes(&shown.prefixes),
@@ -377,7 +377,7 @@ impl crate::S3 {
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let max = limit(input.max_keys, "max-keys")?;
         let encoding = Encoding::read(input.encoding_type.as_deref())?;
-        let token = match input.continuation_token.as_deref() {
+        let token = match input.continuation_token.as_deref().filter(|t| !t.is_empty()) {
             None => None,
             Some(token) => {
                 match paging::place("ListObjectsV2", token).and_then(|mut place| place.pop()) {

@@ -8,7 +8,7 @@ use store::{BlobId, Range, Read, Record, Scope, Store, Table, Tx};
 use wire::{Body, Fault, Timestamp};
 
 use crate::access::Question;
-use crate::acl::Acl;
+use crate::acl::{Acl, Permission};
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, Announced};
 use crate::content::{self, Plan};
@@ -178,12 +178,17 @@ impl crate::S3 {
         ctx: &Context,
         bucket: &Bucket,
         key: &str,
+        id: &str,
         action: &str,
     ) -> Result<(), Fault> {
+        // Who began an upload may look at it and give it up.
+        let upload = self.uploads.get(&self.objects.store.read(), bucket, key, id).ok();
+        let initiator = upload.as_ref().map(|u| u.initiator.as_str());
+        let owner = initiator.filter(|i| crate::access::account(ctx) == Some(i));
         let question = Question {
             action,
             key: Some(key),
-            owner: &bucket.account,
+            owner: owner.unwrap_or(&bucket.account),
             grant: None,
         };
         self.permit_when(ctx, bucket, &question, |_| {})
@@ -420,7 +425,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_part(ctx, &bucket, &input.key, "s3:AbortMultipartUpload")?;
+        self.permit_part(ctx, &bucket, &input.key, &input.upload_id, "s3:AbortMultipartUpload")?;
         self.abort_upload(ctx, &bucket, &input.key, &input.upload_id)
             .await?;
         Ok(api::AbortMultipartUploadOutput::default())
@@ -453,7 +458,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_part(ctx, &bucket, &input.key, "s3:ListMultipartUploadParts")?;
+        self.permit_part(ctx, &bucket, &input.key, &input.upload_id, "s3:ListMultipartUploadParts")?;
         let max = listing::limit(input.max_parts, "max-parts")?;
         let marker = input.part_number_marker.unwrap_or(0);
         let view = self.objects.store.read();
@@ -526,7 +531,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit(ctx, &bucket, "s3:ListBucketMultipartUploads")?;
+        self.permit_acl(ctx, &bucket, "s3:ListBucketMultipartUploads", Permission::Read)?;
         let max = listing::limit(input.max_uploads, "max-uploads")?;
         let encoding = Encoding::read(input.encoding_type.as_deref())?;
         let prefix = input.prefix.as_deref().unwrap_or_default();

@@ -302,6 +302,9 @@ pub fn acls_unsupported() -> Fault {
 
 /// `aws-chunked` tells how the body came, not what it is.
 fn without_chunking(encoding: &str) -> Option<String> {
+    if !encoding.to_ascii_lowercase().contains("aws-chunked") {
+        return Some(encoding.to_owned());
+    }
     let kept: Vec<&str> = encoding
         .split(',')
         .map(str::trim)

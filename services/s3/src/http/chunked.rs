@@ -70,7 +70,7 @@ pub fn unwrap(
     let encoding = text("content-encoding").map(str::to_owned);
     let headers = request.headers_mut();
     headers.insert("content-length", HeaderValue::from(length));
-    if let Some(encoding) = encoding {
+    if let Some(encoding) = encoding.filter(|e| e.to_ascii_lowercase().contains("aws-chunked")) {
         let kept: Vec<&str> = encoding
             .split(',')
             .map(str::trim)

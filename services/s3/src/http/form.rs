@@ -282,6 +282,11 @@ pub async fn receive(
             let mut covered = fields.clone();
             covered.retain(|(name, _)| !name.eq_ignore_ascii_case("bucket"));
             covered.push(("bucket".to_owned(), bucket.name.clone()));
+            for (name, value) in &mut covered {
+                if name.eq_ignore_ascii_case("key") {
+                    value.clone_from(&key);
+                }
+            }
             let now = Timestamp(ctx.time.0.saturating_sub(s3.cloud.clock.offset())).date_time();
             policy
                 .check(Form(&covered), now)
