@@ -61,6 +61,161 @@ impl Encode for AcceleratorConfig {
         w.end_structure();
     }
 }
+/// `AccountLimit`
+#[derive(Clone, Debug, Default)]
+pub struct AccountLimit {
+    pub total_code_size: Option<i64>,
+    pub code_size_unzipped: Option<i64>,
+    pub code_size_zipped: Option<i64>,
+    pub concurrent_executions: Option<i32>,
+    pub unreserved_concurrent_executions: Option<i32>,
+}
+impl Encode for AccountLimit {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCOUNT_LIMIT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCOUNT_LIMIT);
+        if let Some(v) = &self.total_code_size {
+            w.member(&S_ACCOUNT_LIMIT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.code_size_unzipped {
+            w.member(&S_ACCOUNT_LIMIT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.code_size_zipped {
+            w.member(&S_ACCOUNT_LIMIT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.concurrent_executions {
+            w.member(&S_ACCOUNT_LIMIT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.unreserved_concurrent_executions {
+            w.member(&S_ACCOUNT_LIMIT.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AccountUsage`
+#[derive(Clone, Debug, Default)]
+pub struct AccountUsage {
+    pub total_code_size: Option<i64>,
+    pub function_count: Option<i64>,
+}
+impl Encode for AccountUsage {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCOUNT_USAGE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCOUNT_USAGE);
+        if let Some(v) = &self.total_code_size {
+            w.member(&S_ACCOUNT_USAGE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.function_count {
+            w.member(&S_ACCOUNT_USAGE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AddLayerVersionPermissionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct AddLayerVersionPermissionInput {
+    pub layer_name: String,
+    pub version_number: i64,
+    pub statement_id: String,
+    pub action: String,
+    pub principal: String,
+    pub organization_id: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Decode for AddLayerVersionPermissionInput {
+    const SCHEMA: &'static Schema = &S_ADD_LAYER_VERSION_PERMISSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ADD_LAYER_VERSION_PERMISSION_REQUEST.members;
+        let mut layer_name = None;
+        let mut version_number = None;
+        let mut statement_id = None;
+        let mut action = None;
+        let mut principal = None;
+        let mut organization_id = None;
+        let mut revision_id = None;
+        r.structure(&S_ADD_LAYER_VERSION_PERMISSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => layer_name = Some(Read::read(r, a, &m[0])?),
+                1 => version_number = Some(Read::read(r, a, &m[1])?),
+                2 => statement_id = Some(Read::read(r, a, &m[2])?),
+                3 => action = Some(Read::read(r, a, &m[3])?),
+                4 => principal = Some(Read::read(r, a, &m[4])?),
+                5 => organization_id = Some(Read::read(r, a, &m[5])?),
+                6 => revision_id = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_number.is_none() {
+            a.missing(&m[1]);
+        }
+        if statement_id.is_none() {
+            a.missing(&m[2]);
+        }
+        if action.is_none() {
+            a.missing(&m[3]);
+        }
+        if principal.is_none() {
+            a.missing(&m[4]);
+        }
+        let (
+            Some(layer_name),
+            Some(version_number),
+            Some(statement_id),
+            Some(action),
+            Some(principal),
+        ) = (layer_name, version_number, statement_id, action, principal)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AddLayerVersionPermissionInput {
+            layer_name,
+            version_number,
+            statement_id,
+            action,
+            principal,
+            organization_id,
+            revision_id,
+        })
+    }
+}
+/// `AddLayerVersionPermissionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct AddLayerVersionPermissionOutput {
+    pub statement: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Encode for AddLayerVersionPermissionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ADD_LAYER_VERSION_PERMISSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ADD_LAYER_VERSION_PERMISSION_RESPONSE);
+        if let Some(v) = &self.statement {
+            w.member(&S_ADD_LAYER_VERSION_PERMISSION_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_ADD_LAYER_VERSION_PERMISSION_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `AddPermissionRequest`
 #[derive(Clone, Debug, Default)]
 pub struct AddPermissionInput {
@@ -162,6 +317,147 @@ impl Encode for AddPermissionOutput {
         w.end_structure();
     }
 }
+/// `AliasConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct AliasConfiguration {
+    pub alias_arn: Option<String>,
+    pub name: Option<String>,
+    pub function_version: Option<String>,
+    pub description: Option<String>,
+    pub routing_config: Option<AliasRoutingConfiguration>,
+    pub revision_id: Option<String>,
+}
+impl Encode for AliasConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_ALIAS_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ALIAS_CONFIGURATION);
+        if let Some(v) = &self.alias_arn {
+            w.member(&S_ALIAS_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_ALIAS_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.function_version {
+            w.member(&S_ALIAS_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_ALIAS_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.routing_config {
+            w.member(&S_ALIAS_CONFIGURATION.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_ALIAS_CONFIGURATION.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AliasRoutingConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct AliasRoutingConfiguration {
+    pub additional_version_weights: Option<BTreeMap<String, f64>>,
+}
+impl Decode for AliasRoutingConfiguration {
+    const SCHEMA: &'static Schema = &S_ALIAS_ROUTING_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ALIAS_ROUTING_CONFIGURATION.members;
+        let mut additional_version_weights = None;
+        r.structure(&S_ALIAS_ROUTING_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => decode::map(
+                    r,
+                    a,
+                    &m[0],
+                    &mut additional_version_weights,
+                    <f64 as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AliasRoutingConfiguration {
+            additional_version_weights,
+        })
+    }
+}
+impl Encode for AliasRoutingConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_ALIAS_ROUTING_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ALIAS_ROUTING_CONFIGURATION);
+        if let Some(v) = &self.additional_version_weights {
+            w.member(&S_ALIAS_ROUTING_CONFIGURATION.members[0]);
+            encode::map(
+                w,
+                S_ALIAS_ROUTING_CONFIGURATION.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `AllowedPublishers`
+#[derive(Clone, Debug, Default)]
+pub struct AllowedPublishers {
+    pub signing_profile_version_arns: Vec<String>,
+}
+impl Decode for AllowedPublishers {
+    const SCHEMA: &'static Schema = &S_ALLOWED_PUBLISHERS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ALLOWED_PUBLISHERS.members;
+        let mut signing_profile_version_arns = None;
+        r.structure(&S_ALLOWED_PUBLISHERS, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut signing_profile_version_arns,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if signing_profile_version_arns.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(signing_profile_version_arns),) = (signing_profile_version_arns,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AllowedPublishers {
+            signing_profile_version_arns,
+        })
+    }
+}
+impl Encode for AllowedPublishers {
+    fn schema(&self) -> &'static Schema {
+        &S_ALLOWED_PUBLISHERS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ALLOWED_PUBLISHERS);
+        {
+            let v = &self.signing_profile_version_arns;
+            w.member(&S_ALLOWED_PUBLISHERS.members[0]);
+            encode::list(w, S_ALLOWED_PUBLISHERS.members[0].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
 /// `CapacityProviderConfig`
 #[derive(Clone, Debug, Default)]
 pub struct CapacityProviderConfig {
@@ -210,6 +506,89 @@ impl Encode for CapacityProviderConfig {
         w.end_structure();
     }
 }
+/// `CodeSigningConfig`
+#[derive(Clone, Debug, Default)]
+pub struct CodeSigningConfig {
+    pub code_signing_config_id: String,
+    pub code_signing_config_arn: String,
+    pub description: Option<String>,
+    pub allowed_publishers: AllowedPublishers,
+    pub code_signing_policies: CodeSigningPolicies,
+    pub last_modified: String,
+}
+impl Encode for CodeSigningConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_CODE_SIGNING_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CODE_SIGNING_CONFIG);
+        {
+            let v = &self.code_signing_config_id;
+            w.member(&S_CODE_SIGNING_CONFIG.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.code_signing_config_arn;
+            w.member(&S_CODE_SIGNING_CONFIG.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_CODE_SIGNING_CONFIG.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.allowed_publishers;
+            w.member(&S_CODE_SIGNING_CONFIG.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.code_signing_policies;
+            w.member(&S_CODE_SIGNING_CONFIG.members[4]);
+            v.encode(w);
+        }
+        {
+            let v = &self.last_modified;
+            w.member(&S_CODE_SIGNING_CONFIG.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CodeSigningPolicies`
+#[derive(Clone, Debug, Default)]
+pub struct CodeSigningPolicies {
+    pub untrusted_artifact_on_deployment: Option<String>,
+}
+impl Decode for CodeSigningPolicies {
+    const SCHEMA: &'static Schema = &S_CODE_SIGNING_POLICIES;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CODE_SIGNING_POLICIES.members;
+        let mut untrusted_artifact_on_deployment = None;
+        r.structure(&S_CODE_SIGNING_POLICIES, &mut |r, i| {
+            match i {
+                0 => untrusted_artifact_on_deployment = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CodeSigningPolicies {
+            untrusted_artifact_on_deployment,
+        })
+    }
+}
+impl Encode for CodeSigningPolicies {
+    fn schema(&self) -> &'static Schema {
+        &S_CODE_SIGNING_POLICIES
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CODE_SIGNING_POLICIES);
+        if let Some(v) = &self.untrusted_artifact_on_deployment {
+            w.member(&S_CODE_SIGNING_POLICIES.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `Concurrency`
 #[derive(Clone, Debug, Default)]
 pub struct Concurrency {
@@ -224,6 +603,200 @@ impl Encode for Concurrency {
         if let Some(v) = &self.reserved_concurrent_executions {
             w.member(&S_CONCURRENCY.members[0]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Cors`
+#[derive(Clone, Debug, Default)]
+pub struct Cors {
+    pub allow_credentials: Option<bool>,
+    pub allow_headers: Option<Vec<String>>,
+    pub allow_methods: Option<Vec<String>>,
+    pub allow_origins: Option<Vec<String>>,
+    pub expose_headers: Option<Vec<String>>,
+    pub max_age: Option<i32>,
+}
+impl Decode for Cors {
+    const SCHEMA: &'static Schema = &S_CORS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CORS.members;
+        let mut allow_credentials = None;
+        let mut allow_headers = None;
+        let mut allow_methods = None;
+        let mut allow_origins = None;
+        let mut expose_headers = None;
+        let mut max_age = None;
+        r.structure(&S_CORS, &mut |r, i| {
+            match i {
+                0 => allow_credentials = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut allow_headers, <String as Read>::read)?,
+                2 => decode::list(r, a, &m[2], &mut allow_methods, <String as Read>::read)?,
+                3 => decode::list(r, a, &m[3], &mut allow_origins, <String as Read>::read)?,
+                4 => decode::list(r, a, &m[4], &mut expose_headers, <String as Read>::read)?,
+                5 => max_age = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Cors {
+            allow_credentials,
+            allow_headers,
+            allow_methods,
+            allow_origins,
+            expose_headers,
+            max_age,
+        })
+    }
+}
+impl Encode for Cors {
+    fn schema(&self) -> &'static Schema {
+        &S_CORS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CORS);
+        if let Some(v) = &self.allow_credentials {
+            w.member(&S_CORS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.allow_headers {
+            w.member(&S_CORS.members[1]);
+            encode::list(w, S_CORS.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.allow_methods {
+            w.member(&S_CORS.members[2]);
+            encode::list(w, S_CORS.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.allow_origins {
+            w.member(&S_CORS.members[3]);
+            encode::list(w, S_CORS.members[3].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.expose_headers {
+            w.member(&S_CORS.members[4]);
+            encode::list(w, S_CORS.members[4].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.max_age {
+            w.member(&S_CORS.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateAliasRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateAliasInput {
+    pub function_name: String,
+    pub name: String,
+    pub function_version: String,
+    pub description: Option<String>,
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+impl Decode for CreateAliasInput {
+    const SCHEMA: &'static Schema = &S_CREATE_ALIAS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_ALIAS_REQUEST.members;
+        let mut function_name = None;
+        let mut name = None;
+        let mut function_version = None;
+        let mut description = None;
+        let mut routing_config = None;
+        r.structure(&S_CREATE_ALIAS_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => name = Some(Read::read(r, a, &m[1])?),
+                2 => function_version = Some(Read::read(r, a, &m[2])?),
+                3 => description = Some(Read::read(r, a, &m[3])?),
+                4 => routing_config = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if name.is_none() {
+            a.missing(&m[1]);
+        }
+        if function_version.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(function_name), Some(name), Some(function_version)) =
+            (function_name, name, function_version)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateAliasInput {
+            function_name,
+            name,
+            function_version,
+            description,
+            routing_config,
+        })
+    }
+}
+/// `CreateCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateCodeSigningConfigInput {
+    pub description: Option<String>,
+    pub allowed_publishers: AllowedPublishers,
+    pub code_signing_policies: Option<CodeSigningPolicies>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Decode for CreateCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_CREATE_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut description = None;
+        let mut allowed_publishers = None;
+        let mut code_signing_policies = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_CODE_SIGNING_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => description = Some(Read::read(r, a, &m[0])?),
+                1 => allowed_publishers = Some(decode::nested(r, a, &m[1])?),
+                2 => code_signing_policies = Some(decode::nested(r, a, &m[2])?),
+                3 => decode::map(r, a, &m[3], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if allowed_publishers.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(allowed_publishers),) = (allowed_publishers,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateCodeSigningConfigInput {
+            description,
+            allowed_publishers,
+            code_signing_policies,
+            tags,
+        })
+    }
+}
+/// `CreateCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateCodeSigningConfigOutput {
+    pub code_signing_config: CodeSigningConfig,
+}
+impl Encode for CreateCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_CODE_SIGNING_CONFIG_RESPONSE);
+        {
+            let v = &self.code_signing_config;
+            w.member(&S_CREATE_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -384,6 +957,100 @@ impl Decode for CreateFunctionInput {
         })
     }
 }
+/// `CreateFunctionUrlConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateFunctionUrlConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+    pub auth_type: String,
+    pub cors: Option<Cors>,
+    pub invoke_mode: Option<String>,
+}
+impl Decode for CreateFunctionUrlConfigInput {
+    const SCHEMA: &'static Schema = &S_CREATE_FUNCTION_URL_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_FUNCTION_URL_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        let mut auth_type = None;
+        let mut cors = None;
+        let mut invoke_mode = None;
+        r.structure(&S_CREATE_FUNCTION_URL_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                2 => auth_type = Some(Read::read(r, a, &m[2])?),
+                3 => cors = Some(decode::nested(r, a, &m[3])?),
+                4 => invoke_mode = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if auth_type.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(function_name), Some(auth_type)) = (function_name, auth_type) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateFunctionUrlConfigInput {
+            function_name,
+            qualifier,
+            auth_type,
+            cors,
+            invoke_mode,
+        })
+    }
+}
+/// `CreateFunctionUrlConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateFunctionUrlConfigOutput {
+    pub function_url: String,
+    pub function_arn: String,
+    pub auth_type: String,
+    pub cors: Option<Cors>,
+    pub creation_time: String,
+    pub invoke_mode: Option<String>,
+}
+impl Encode for CreateFunctionUrlConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_FUNCTION_URL_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE);
+        {
+            let v = &self.function_url;
+            w.member(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_arn;
+            w.member(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.auth_type;
+            w.member(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cors {
+            w.member(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.creation_time;
+            w.member(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.invoke_mode {
+            w.member(&S_CREATE_FUNCTION_URL_CONFIG_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DeadLetterConfig`
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterConfig {
@@ -415,6 +1082,171 @@ impl Encode for DeadLetterConfig {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `DeleteAliasRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAliasInput {
+    pub function_name: String,
+    pub name: String,
+}
+impl Decode for DeleteAliasInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ALIAS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ALIAS_REQUEST.members;
+        let mut function_name = None;
+        let mut name = None;
+        r.structure(&S_DELETE_ALIAS_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(name)) = (function_name, name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteAliasInput {
+            function_name,
+            name,
+        })
+    }
+}
+/// `DeleteCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteCodeSigningConfigInput {
+    pub code_signing_config_arn: String,
+}
+impl Decode for DeleteCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_DELETE_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut code_signing_config_arn = None;
+        r.structure(&S_DELETE_CODE_SIGNING_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => code_signing_config_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if code_signing_config_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(code_signing_config_arn),) = (code_signing_config_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteCodeSigningConfigInput {
+            code_signing_config_arn,
+        })
+    }
+}
+/// `DeleteCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteCodeSigningConfigOutput {}
+impl Encode for DeleteCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_CODE_SIGNING_CONFIG_RESPONSE);
+        w.end_structure();
+    }
+}
+/// `DeleteFunctionCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionCodeSigningConfigInput {
+    pub function_name: String,
+}
+impl Decode for DeleteFunctionCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        r.structure(
+            &S_DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteFunctionCodeSigningConfigInput { function_name })
+    }
+}
+/// `DeleteFunctionConcurrencyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionConcurrencyInput {
+    pub function_name: String,
+}
+impl Decode for DeleteFunctionConcurrencyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_FUNCTION_CONCURRENCY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_FUNCTION_CONCURRENCY_REQUEST.members;
+        let mut function_name = None;
+        r.structure(&S_DELETE_FUNCTION_CONCURRENCY_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteFunctionConcurrencyInput { function_name })
+    }
+}
+/// `DeleteFunctionEventInvokeConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionEventInvokeConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for DeleteFunctionEventInvokeConfigInput {
+    const SCHEMA: &'static Schema = &S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(
+            &S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteFunctionEventInvokeConfigInput {
+            function_name,
+            qualifier,
+        })
     }
 }
 /// `DeleteFunctionRequest`
@@ -463,6 +1295,154 @@ impl Encode for DeleteFunctionOutput {
         if let Some(v) = &self.status_code {
             w.member(&S_DELETE_FUNCTION_RESPONSE.members[0]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteFunctionUrlConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionUrlConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for DeleteFunctionUrlConfigInput {
+    const SCHEMA: &'static Schema = &S_DELETE_FUNCTION_URL_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_FUNCTION_URL_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_DELETE_FUNCTION_URL_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteFunctionUrlConfigInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `DeleteLayerVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLayerVersionInput {
+    pub layer_name: String,
+    pub version_number: i64,
+}
+impl Decode for DeleteLayerVersionInput {
+    const SCHEMA: &'static Schema = &S_DELETE_LAYER_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_LAYER_VERSION_REQUEST.members;
+        let mut layer_name = None;
+        let mut version_number = None;
+        r.structure(&S_DELETE_LAYER_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => layer_name = Some(Read::read(r, a, &m[0])?),
+                1 => version_number = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_number.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(layer_name), Some(version_number)) = (layer_name, version_number) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteLayerVersionInput {
+            layer_name,
+            version_number,
+        })
+    }
+}
+/// `DeleteProvisionedConcurrencyConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteProvisionedConcurrencyConfigInput {
+    pub function_name: String,
+    pub qualifier: String,
+}
+impl Decode for DeleteProvisionedConcurrencyConfigInput {
+    const SCHEMA: &'static Schema = &S_DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(
+            &S_DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if qualifier.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(qualifier)) = (function_name, qualifier) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteProvisionedConcurrencyConfigInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `DestinationConfig`
+#[derive(Clone, Debug, Default)]
+pub struct DestinationConfig {
+    pub on_success: Option<OnSuccess>,
+    pub on_failure: Option<OnFailure>,
+}
+impl Decode for DestinationConfig {
+    const SCHEMA: &'static Schema = &S_DESTINATION_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESTINATION_CONFIG.members;
+        let mut on_success = None;
+        let mut on_failure = None;
+        r.structure(&S_DESTINATION_CONFIG, &mut |r, i| {
+            match i {
+                0 => on_success = Some(decode::nested(r, a, &m[0])?),
+                1 => on_failure = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DestinationConfig {
+            on_success,
+            on_failure,
+        })
+    }
+}
+impl Encode for DestinationConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_DESTINATION_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESTINATION_CONFIG);
+        if let Some(v) = &self.on_success {
+            w.member(&S_DESTINATION_CONFIG.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.on_failure {
+            w.member(&S_DESTINATION_CONFIG.members[1]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -1062,6 +2042,44 @@ impl Encode for FunctionConfiguration {
         w.end_structure();
     }
 }
+/// `FunctionEventInvokeConfig`
+#[derive(Clone, Debug, Default)]
+pub struct FunctionEventInvokeConfig {
+    pub last_modified: Option<Timestamp>,
+    pub function_arn: Option<String>,
+    pub maximum_retry_attempts: Option<i32>,
+    pub maximum_event_age_in_seconds: Option<i32>,
+    pub destination_config: Option<DestinationConfig>,
+}
+impl Encode for FunctionEventInvokeConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_FUNCTION_EVENT_INVOKE_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FUNCTION_EVENT_INVOKE_CONFIG);
+        if let Some(v) = &self.last_modified {
+            w.member(&S_FUNCTION_EVENT_INVOKE_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.function_arn {
+            w.member(&S_FUNCTION_EVENT_INVOKE_CONFIG.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.maximum_retry_attempts {
+            w.member(&S_FUNCTION_EVENT_INVOKE_CONFIG.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.maximum_event_age_in_seconds {
+            w.member(&S_FUNCTION_EVENT_INVOKE_CONFIG.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_config {
+            w.member(&S_FUNCTION_EVENT_INVOKE_CONFIG.members[4]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `FunctionRuntimeConfig`
 #[derive(Clone, Debug, Default)]
 pub struct FunctionRuntimeConfig {
@@ -1116,6 +2134,272 @@ impl Encode for FunctionRuntimeConfig {
         w.end_structure();
     }
 }
+/// `FunctionUrlConfig`
+#[derive(Clone, Debug, Default)]
+pub struct FunctionUrlConfig {
+    pub function_url: String,
+    pub function_arn: String,
+    pub creation_time: String,
+    pub last_modified_time: String,
+    pub cors: Option<Cors>,
+    pub auth_type: String,
+    pub invoke_mode: Option<String>,
+}
+impl Encode for FunctionUrlConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_FUNCTION_URL_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FUNCTION_URL_CONFIG);
+        {
+            let v = &self.function_url;
+            w.member(&S_FUNCTION_URL_CONFIG.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_arn;
+            w.member(&S_FUNCTION_URL_CONFIG.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.creation_time;
+            w.member(&S_FUNCTION_URL_CONFIG.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.last_modified_time;
+            w.member(&S_FUNCTION_URL_CONFIG.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cors {
+            w.member(&S_FUNCTION_URL_CONFIG.members[4]);
+            v.encode(w);
+        }
+        {
+            let v = &self.auth_type;
+            w.member(&S_FUNCTION_URL_CONFIG.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.invoke_mode {
+            w.member(&S_FUNCTION_URL_CONFIG.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAccountSettingsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountSettingsInput {}
+impl Decode for GetAccountSettingsInput {
+    const SCHEMA: &'static Schema = &S_GET_ACCOUNT_SETTINGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_GET_ACCOUNT_SETTINGS_REQUEST, &mut |_, _| Ok(()))?;
+        Ok(GetAccountSettingsInput {
+            ..Default::default()
+        })
+    }
+}
+/// `GetAccountSettingsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetAccountSettingsOutput {
+    pub account_limit: Option<AccountLimit>,
+    pub account_usage: Option<AccountUsage>,
+}
+impl Encode for GetAccountSettingsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ACCOUNT_SETTINGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ACCOUNT_SETTINGS_RESPONSE);
+        if let Some(v) = &self.account_limit {
+            w.member(&S_GET_ACCOUNT_SETTINGS_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.account_usage {
+            w.member(&S_GET_ACCOUNT_SETTINGS_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetAliasRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetAliasInput {
+    pub function_name: String,
+    pub name: String,
+}
+impl Decode for GetAliasInput {
+    const SCHEMA: &'static Schema = &S_GET_ALIAS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ALIAS_REQUEST.members;
+        let mut function_name = None;
+        let mut name = None;
+        r.structure(&S_GET_ALIAS_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(name)) = (function_name, name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetAliasInput {
+            function_name,
+            name,
+        })
+    }
+}
+/// `GetCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetCodeSigningConfigInput {
+    pub code_signing_config_arn: String,
+}
+impl Decode for GetCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut code_signing_config_arn = None;
+        r.structure(&S_GET_CODE_SIGNING_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => code_signing_config_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if code_signing_config_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(code_signing_config_arn),) = (code_signing_config_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetCodeSigningConfigInput {
+            code_signing_config_arn,
+        })
+    }
+}
+/// `GetCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetCodeSigningConfigOutput {
+    pub code_signing_config: CodeSigningConfig,
+}
+impl Encode for GetCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_CODE_SIGNING_CONFIG_RESPONSE);
+        {
+            let v = &self.code_signing_config;
+            w.member(&S_GET_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetFunctionCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionCodeSigningConfigInput {
+    pub function_name: String,
+}
+impl Decode for GetFunctionCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        r.structure(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionCodeSigningConfigInput { function_name })
+    }
+}
+/// `GetFunctionCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionCodeSigningConfigOutput {
+    pub code_signing_config_arn: String,
+    pub function_name: String,
+}
+impl Encode for GetFunctionCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE);
+        {
+            let v = &self.code_signing_config_arn;
+            w.member(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_name;
+            w.member(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetFunctionConcurrencyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionConcurrencyInput {
+    pub function_name: String,
+}
+impl Decode for GetFunctionConcurrencyInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_CONCURRENCY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_CONCURRENCY_REQUEST.members;
+        let mut function_name = None;
+        r.structure(&S_GET_FUNCTION_CONCURRENCY_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionConcurrencyInput { function_name })
+    }
+}
+/// `GetFunctionConcurrencyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionConcurrencyOutput {
+    pub reserved_concurrent_executions: Option<i32>,
+}
+impl Encode for GetFunctionConcurrencyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_FUNCTION_CONCURRENCY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_FUNCTION_CONCURRENCY_RESPONSE);
+        if let Some(v) = &self.reserved_concurrent_executions {
+            w.member(&S_GET_FUNCTION_CONCURRENCY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetFunctionConfigurationRequest`
 #[derive(Clone, Debug, Default)]
 pub struct GetFunctionConfigurationInput {
@@ -1146,6 +2430,82 @@ impl Decode for GetFunctionConfigurationInput {
             function_name,
             qualifier,
         })
+    }
+}
+/// `GetFunctionEventInvokeConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionEventInvokeConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for GetFunctionEventInvokeConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionEventInvokeConfigInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetFunctionRecursionConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionRecursionConfigInput {
+    pub function_name: String,
+}
+impl Decode for GetFunctionRecursionConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_RECURSION_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_RECURSION_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        r.structure(&S_GET_FUNCTION_RECURSION_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionRecursionConfigInput { function_name })
+    }
+}
+/// `GetFunctionRecursionConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionRecursionConfigOutput {
+    pub recursive_loop: Option<String>,
+}
+impl Encode for GetFunctionRecursionConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE);
+        if let Some(v) = &self.recursive_loop {
+            w.member(&S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `GetFunctionRequest`
@@ -1220,6 +2580,282 @@ impl Encode for GetFunctionOutput {
         w.end_structure();
     }
 }
+/// `GetFunctionUrlConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionUrlConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for GetFunctionUrlConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_FUNCTION_URL_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_FUNCTION_URL_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_GET_FUNCTION_URL_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetFunctionUrlConfigInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetFunctionUrlConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetFunctionUrlConfigOutput {
+    pub function_url: String,
+    pub function_arn: String,
+    pub auth_type: String,
+    pub cors: Option<Cors>,
+    pub creation_time: String,
+    pub last_modified_time: String,
+    pub invoke_mode: Option<String>,
+}
+impl Encode for GetFunctionUrlConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_FUNCTION_URL_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_FUNCTION_URL_CONFIG_RESPONSE);
+        {
+            let v = &self.function_url;
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_arn;
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.auth_type;
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cors {
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.creation_time;
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.last_modified_time;
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.invoke_mode {
+            w.member(&S_GET_FUNCTION_URL_CONFIG_RESPONSE.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetLayerVersionByArnRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLayerVersionByArnInput {
+    pub arn: String,
+}
+impl Decode for GetLayerVersionByArnInput {
+    const SCHEMA: &'static Schema = &S_GET_LAYER_VERSION_BY_ARN_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LAYER_VERSION_BY_ARN_REQUEST.members;
+        let mut arn = None;
+        r.structure(&S_GET_LAYER_VERSION_BY_ARN_REQUEST, &mut |r, i| {
+            match i {
+                0 => arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(arn),) = (arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetLayerVersionByArnInput { arn })
+    }
+}
+/// `GetLayerVersionPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLayerVersionPolicyInput {
+    pub layer_name: String,
+    pub version_number: i64,
+}
+impl Decode for GetLayerVersionPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_LAYER_VERSION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LAYER_VERSION_POLICY_REQUEST.members;
+        let mut layer_name = None;
+        let mut version_number = None;
+        r.structure(&S_GET_LAYER_VERSION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => layer_name = Some(Read::read(r, a, &m[0])?),
+                1 => version_number = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_number.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(layer_name), Some(version_number)) = (layer_name, version_number) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetLayerVersionPolicyInput {
+            layer_name,
+            version_number,
+        })
+    }
+}
+/// `GetLayerVersionPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetLayerVersionPolicyOutput {
+    pub policy: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Encode for GetLayerVersionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_LAYER_VERSION_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_LAYER_VERSION_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_LAYER_VERSION_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_GET_LAYER_VERSION_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetLayerVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLayerVersionInput {
+    pub layer_name: String,
+    pub version_number: i64,
+}
+impl Decode for GetLayerVersionInput {
+    const SCHEMA: &'static Schema = &S_GET_LAYER_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LAYER_VERSION_REQUEST.members;
+        let mut layer_name = None;
+        let mut version_number = None;
+        r.structure(&S_GET_LAYER_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => layer_name = Some(Read::read(r, a, &m[0])?),
+                1 => version_number = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_number.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(layer_name), Some(version_number)) = (layer_name, version_number) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetLayerVersionInput {
+            layer_name,
+            version_number,
+        })
+    }
+}
+/// `GetLayerVersionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetLayerVersionResponse {
+    pub content: Option<LayerVersionContentOutput>,
+    pub layer_arn: Option<String>,
+    pub layer_version_arn: Option<String>,
+    pub description: Option<String>,
+    pub created_date: Option<String>,
+    pub version: Option<i64>,
+    pub compatible_architectures: Option<Vec<String>>,
+    pub compatible_runtimes: Option<Vec<String>>,
+    pub license_info: Option<String>,
+}
+impl Encode for GetLayerVersionResponse {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_LAYER_VERSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_LAYER_VERSION_RESPONSE);
+        if let Some(v) = &self.content {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.layer_arn {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.layer_version_arn {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.created_date {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.compatible_architectures {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[6]);
+            encode::list(
+                w,
+                S_GET_LAYER_VERSION_RESPONSE.members[6].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.compatible_runtimes {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[7]);
+            encode::list(
+                w,
+                S_GET_LAYER_VERSION_RESPONSE.members[7].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.license_info {
+            w.member(&S_GET_LAYER_VERSION_RESPONSE.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetPolicyRequest`
 #[derive(Clone, Debug, Default)]
 pub struct GetPolicyInput {
@@ -1270,6 +2906,147 @@ impl Encode for GetPolicyOutput {
         }
         if let Some(v) = &self.revision_id {
             w.member(&S_GET_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetProvisionedConcurrencyConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetProvisionedConcurrencyConfigInput {
+    pub function_name: String,
+    pub qualifier: String,
+}
+impl Decode for GetProvisionedConcurrencyConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(
+            &S_GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if qualifier.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(qualifier)) = (function_name, qualifier) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetProvisionedConcurrencyConfigInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetProvisionedConcurrencyConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetProvisionedConcurrencyConfigOutput {
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    pub status: Option<String>,
+    pub status_reason: Option<String>,
+    pub last_modified: Option<String>,
+}
+impl Encode for GetProvisionedConcurrencyConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE);
+        if let Some(v) = &self.requested_provisioned_concurrent_executions {
+            w.member(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.available_provisioned_concurrent_executions {
+            w.member(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.allocated_provisioned_concurrent_executions {
+            w.member(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status_reason {
+            w.member(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetRuntimeManagementConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetRuntimeManagementConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+}
+impl Decode for GetRuntimeManagementConfigInput {
+    const SCHEMA: &'static Schema = &S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        r.structure(&S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetRuntimeManagementConfigInput {
+            function_name,
+            qualifier,
+        })
+    }
+}
+/// `GetRuntimeManagementConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetRuntimeManagementConfigOutput {
+    pub update_runtime_on: Option<String>,
+    pub function_arn: Option<String>,
+    pub runtime_version_arn: Option<String>,
+}
+impl Encode for GetRuntimeManagementConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE);
+        if let Some(v) = &self.update_runtime_on {
+            w.member(&S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.function_arn {
+            w.member(&S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.runtime_version_arn {
+            w.member(&S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE.members[2]);
             v.write(w);
         }
         w.end_structure();
@@ -1475,6 +3252,202 @@ impl Encode for InvokeOutput {
         w.end_structure();
     }
 }
+/// `InvokeAsyncRequest`
+#[derive(Default)]
+pub struct InvokeAsyncInput {
+    pub function_name: String,
+    pub invoke_args: Body,
+}
+impl Decode for InvokeAsyncInput {
+    const SCHEMA: &'static Schema = &S_INVOKE_ASYNC_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVOKE_ASYNC_REQUEST.members;
+        let mut function_name = None;
+        let mut invoke_args = None;
+        r.structure(&S_INVOKE_ASYNC_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => invoke_args = Some(<Body as Read>::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InvokeAsyncInput {
+            function_name,
+            invoke_args: invoke_args.unwrap_or_default(),
+        })
+    }
+}
+/// `InvokeAsyncResponse`
+#[derive(Clone, Debug, Default)]
+pub struct InvokeAsyncOutput {
+    pub status: Option<i32>,
+}
+impl Encode for InvokeAsyncOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_INVOKE_ASYNC_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVOKE_ASYNC_RESPONSE);
+        if let Some(v) = &self.status {
+            w.member(&S_INVOKE_ASYNC_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InvokeResponseStreamUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct InvokeResponseStreamUpdate {
+    pub payload: Option<Bytes>,
+}
+impl Encode for InvokeResponseStreamUpdate {
+    fn schema(&self) -> &'static Schema {
+        &S_INVOKE_RESPONSE_STREAM_UPDATE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVOKE_RESPONSE_STREAM_UPDATE);
+        if let Some(v) = &self.payload {
+            w.member(&S_INVOKE_RESPONSE_STREAM_UPDATE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InvokeWithResponseStreamCompleteEvent`
+#[derive(Clone, Debug, Default)]
+pub struct InvokeWithResponseStreamCompleteEvent {
+    pub error_code: Option<String>,
+    pub error_details: Option<String>,
+    pub log_result: Option<String>,
+}
+impl Encode for InvokeWithResponseStreamCompleteEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT);
+        if let Some(v) = &self.error_code {
+            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_details {
+            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_result {
+            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InvokeWithResponseStreamRequest`
+#[derive(Clone, Debug, Default)]
+pub struct InvokeWithResponseStreamInput {
+    pub function_name: String,
+    pub log_type: Option<String>,
+    pub client_context: Option<String>,
+    pub qualifier: Option<String>,
+    pub payload: Option<Bytes>,
+    pub tenant_id: Option<String>,
+    pub invocation_type: Option<String>,
+}
+impl Decode for InvokeWithResponseStreamInput {
+    const SCHEMA: &'static Schema = &S_INVOKE_WITH_RESPONSE_STREAM_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INVOKE_WITH_RESPONSE_STREAM_REQUEST.members;
+        let mut function_name = None;
+        let mut log_type = None;
+        let mut client_context = None;
+        let mut qualifier = None;
+        let mut payload = None;
+        let mut tenant_id = None;
+        let mut invocation_type = None;
+        r.structure(&S_INVOKE_WITH_RESPONSE_STREAM_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_type = Some(Read::read(r, a, &m[1])?),
+                2 => client_context = Some(Read::read(r, a, &m[2])?),
+                3 => qualifier = Some(Read::read(r, a, &m[3])?),
+                4 => payload = Some(Read::read(r, a, &m[4])?),
+                5 => tenant_id = Some(Read::read(r, a, &m[5])?),
+                6 => invocation_type = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InvokeWithResponseStreamInput {
+            function_name,
+            log_type,
+            client_context,
+            qualifier,
+            payload,
+            tenant_id,
+            invocation_type,
+        })
+    }
+}
+/// `InvokeWithResponseStreamResponse`
+#[derive(Default)]
+pub struct InvokeWithResponseStreamOutput {
+    pub status_code: Option<i32>,
+    pub executed_version: Option<String>,
+    pub event_stream: Option<EventStream>,
+    pub response_stream_content_type: Option<String>,
+}
+impl Encode for InvokeWithResponseStreamOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE);
+        if let Some(v) = &self.status_code {
+            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.executed_version {
+            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.response_stream_content_type {
+            w.member(&S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+    fn take_events(&mut self) -> Option<EventStream> {
+        self.event_stream.take()
+    }
+}
+/// Events of `InvokeWithResponseStreamResponseEvent`
+pub mod invoke_with_response_stream_response_event {
+    use super::*;
+    pub fn payload_chunk(value: InvokeResponseStreamUpdate) -> Event {
+        Event {
+            member: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT.members[0],
+            value: Box::new(value),
+        }
+    }
+    pub fn invoke_complete(value: InvokeWithResponseStreamCompleteEvent) -> Event {
+        Event {
+            member: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT.members[1],
+            value: Box::new(value),
+        }
+    }
+}
 /// `LambdaManagedInstancesCapacityProviderConfig`
 #[derive(Clone, Debug, Default)]
 pub struct LambdaManagedInstancesCapacityProviderConfig {
@@ -1571,6 +3544,500 @@ impl Encode for Layer {
         w.end_structure();
     }
 }
+/// `LayerVersionContentInput`
+#[derive(Clone, Debug, Default)]
+pub struct LayerVersionContentInput {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+    pub s3_object_version: Option<String>,
+    pub s3_object_storage_mode: Option<String>,
+    pub zip_file: Option<Bytes>,
+}
+impl Decode for LayerVersionContentInput {
+    const SCHEMA: &'static Schema = &S_LAYER_VERSION_CONTENT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LAYER_VERSION_CONTENT_INPUT.members;
+        let mut s3_bucket = None;
+        let mut s3_key = None;
+        let mut s3_object_version = None;
+        let mut s3_object_storage_mode = None;
+        let mut zip_file = None;
+        r.structure(&S_LAYER_VERSION_CONTENT_INPUT, &mut |r, i| {
+            match i {
+                0 => s3_bucket = Some(Read::read(r, a, &m[0])?),
+                1 => s3_key = Some(Read::read(r, a, &m[1])?),
+                2 => s3_object_version = Some(Read::read(r, a, &m[2])?),
+                3 => s3_object_storage_mode = Some(Read::read(r, a, &m[3])?),
+                4 => zip_file = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(LayerVersionContentInput {
+            s3_bucket,
+            s3_key,
+            s3_object_version,
+            s3_object_storage_mode,
+            zip_file,
+        })
+    }
+}
+/// `LayerVersionContentOutput`
+#[derive(Clone, Debug, Default)]
+pub struct LayerVersionContentOutput {
+    pub location: Option<String>,
+    pub code_sha256: Option<String>,
+    pub code_size: Option<i64>,
+    pub signing_profile_version_arn: Option<String>,
+    pub signing_job_arn: Option<String>,
+    pub resolved_s3_object: Option<ResolvedS3Object>,
+}
+impl Encode for LayerVersionContentOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LAYER_VERSION_CONTENT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LAYER_VERSION_CONTENT_OUTPUT);
+        if let Some(v) = &self.location {
+            w.member(&S_LAYER_VERSION_CONTENT_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.code_sha256 {
+            w.member(&S_LAYER_VERSION_CONTENT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.code_size {
+            w.member(&S_LAYER_VERSION_CONTENT_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.signing_profile_version_arn {
+            w.member(&S_LAYER_VERSION_CONTENT_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.signing_job_arn {
+            w.member(&S_LAYER_VERSION_CONTENT_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resolved_s3_object {
+            w.member(&S_LAYER_VERSION_CONTENT_OUTPUT.members[5]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LayerVersionsListItem`
+#[derive(Clone, Debug, Default)]
+pub struct LayerVersionsListItem {
+    pub layer_version_arn: Option<String>,
+    pub version: Option<i64>,
+    pub description: Option<String>,
+    pub created_date: Option<String>,
+    pub compatible_architectures: Option<Vec<String>>,
+    pub compatible_runtimes: Option<Vec<String>>,
+    pub license_info: Option<String>,
+}
+impl Encode for LayerVersionsListItem {
+    fn schema(&self) -> &'static Schema {
+        &S_LAYER_VERSIONS_LIST_ITEM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LAYER_VERSIONS_LIST_ITEM);
+        if let Some(v) = &self.layer_version_arn {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.created_date {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.compatible_architectures {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[4]);
+            encode::list(
+                w,
+                S_LAYER_VERSIONS_LIST_ITEM.members[4].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.compatible_runtimes {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[5]);
+            encode::list(
+                w,
+                S_LAYER_VERSIONS_LIST_ITEM.members[5].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.license_info {
+            w.member(&S_LAYER_VERSIONS_LIST_ITEM.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LayersListItem`
+#[derive(Clone, Debug, Default)]
+pub struct LayersListItem {
+    pub layer_name: Option<String>,
+    pub layer_arn: Option<String>,
+    pub latest_matching_version: Option<LayerVersionsListItem>,
+}
+impl Encode for LayersListItem {
+    fn schema(&self) -> &'static Schema {
+        &S_LAYERS_LIST_ITEM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LAYERS_LIST_ITEM);
+        if let Some(v) = &self.layer_name {
+            w.member(&S_LAYERS_LIST_ITEM.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.layer_arn {
+            w.member(&S_LAYERS_LIST_ITEM.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.latest_matching_version {
+            w.member(&S_LAYERS_LIST_ITEM.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListAliasesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListAliasesInput {
+    pub function_name: String,
+    pub function_version: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListAliasesInput {
+    const SCHEMA: &'static Schema = &S_LIST_ALIASES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ALIASES_REQUEST.members;
+        let mut function_name = None;
+        let mut function_version = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_ALIASES_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => function_version = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListAliasesInput {
+            function_name,
+            function_version,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListAliasesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListAliasesOutput {
+    pub next_marker: Option<String>,
+    pub aliases: Option<Vec<AliasConfiguration>>,
+}
+impl Encode for ListAliasesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ALIASES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ALIASES_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_ALIASES_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.aliases {
+            w.member(&S_LIST_ALIASES_RESPONSE.members[1]);
+            encode::list(w, S_LIST_ALIASES_RESPONSE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ListCodeSigningConfigsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListCodeSigningConfigsInput {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListCodeSigningConfigsInput {
+    const SCHEMA: &'static Schema = &S_LIST_CODE_SIGNING_CONFIGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_CODE_SIGNING_CONFIGS_REQUEST.members;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_CODE_SIGNING_CONFIGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => marker = Some(Read::read(r, a, &m[0])?),
+                1 => max_items = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListCodeSigningConfigsInput { marker, max_items })
+    }
+}
+/// `ListCodeSigningConfigsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListCodeSigningConfigsOutput {
+    pub next_marker: Option<String>,
+    pub code_signing_configs: Option<Vec<CodeSigningConfig>>,
+}
+impl Encode for ListCodeSigningConfigsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_CODE_SIGNING_CONFIGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_CODE_SIGNING_CONFIGS_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_CODE_SIGNING_CONFIGS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.code_signing_configs {
+            w.member(&S_LIST_CODE_SIGNING_CONFIGS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_LIST_CODE_SIGNING_CONFIGS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListFunctionEventInvokeConfigsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionEventInvokeConfigsInput {
+    pub function_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListFunctionEventInvokeConfigsInput {
+    const SCHEMA: &'static Schema = &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST.members;
+        let mut function_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(
+            &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => marker = Some(Read::read(r, a, &m[1])?),
+                    2 => max_items = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListFunctionEventInvokeConfigsInput {
+            function_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListFunctionEventInvokeConfigsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionEventInvokeConfigsOutput {
+    pub function_event_invoke_configs: Option<Vec<FunctionEventInvokeConfig>>,
+    pub next_marker: Option<String>,
+}
+impl Encode for ListFunctionEventInvokeConfigsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE);
+        if let Some(v) = &self.function_event_invoke_configs {
+            w.member(&S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListFunctionUrlConfigsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionUrlConfigsInput {
+    pub function_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListFunctionUrlConfigsInput {
+    const SCHEMA: &'static Schema = &S_LIST_FUNCTION_URL_CONFIGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_FUNCTION_URL_CONFIGS_REQUEST.members;
+        let mut function_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_FUNCTION_URL_CONFIGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListFunctionUrlConfigsInput {
+            function_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListFunctionUrlConfigsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionUrlConfigsOutput {
+    pub function_url_configs: Vec<FunctionUrlConfig>,
+    pub next_marker: Option<String>,
+}
+impl Encode for ListFunctionUrlConfigsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_FUNCTION_URL_CONFIGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_FUNCTION_URL_CONFIGS_RESPONSE);
+        {
+            let v = &self.function_url_configs;
+            w.member(&S_LIST_FUNCTION_URL_CONFIGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_FUNCTION_URL_CONFIGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_FUNCTION_URL_CONFIGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListFunctionsByCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionsByCodeSigningConfigInput {
+    pub code_signing_config_arn: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListFunctionsByCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut code_signing_config_arn = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(
+            &S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => code_signing_config_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => marker = Some(Read::read(r, a, &m[1])?),
+                    2 => max_items = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if code_signing_config_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(code_signing_config_arn),) = (code_signing_config_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListFunctionsByCodeSigningConfigInput {
+            code_signing_config_arn,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListFunctionsByCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListFunctionsByCodeSigningConfigOutput {
+    pub next_marker: Option<String>,
+    pub function_arns: Option<Vec<String>>,
+}
+impl Encode for ListFunctionsByCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.function_arns {
+            w.member(&S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `ListFunctionsRequest`
 #[derive(Clone, Debug, Default)]
 pub struct ListFunctionsInput {
@@ -1626,6 +4093,320 @@ impl Encode for ListFunctionsOutput {
             encode::list(w, S_LIST_FUNCTIONS_RESPONSE.members[1].target, v, |w, v| {
                 v.encode(w);
             });
+        }
+        w.end_structure();
+    }
+}
+/// `ListLayerVersionsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListLayerVersionsInput {
+    pub compatible_architecture: Option<String>,
+    pub compatible_runtime: Option<String>,
+    pub layer_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListLayerVersionsInput {
+    const SCHEMA: &'static Schema = &S_LIST_LAYER_VERSIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_LAYER_VERSIONS_REQUEST.members;
+        let mut compatible_architecture = None;
+        let mut compatible_runtime = None;
+        let mut layer_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_LAYER_VERSIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => compatible_architecture = Some(Read::read(r, a, &m[0])?),
+                1 => compatible_runtime = Some(Read::read(r, a, &m[1])?),
+                2 => layer_name = Some(Read::read(r, a, &m[2])?),
+                3 => marker = Some(Read::read(r, a, &m[3])?),
+                4 => max_items = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(layer_name),) = (layer_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListLayerVersionsInput {
+            compatible_architecture,
+            compatible_runtime,
+            layer_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListLayerVersionsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListLayerVersionsOutput {
+    pub next_marker: Option<String>,
+    pub layer_versions: Option<Vec<LayerVersionsListItem>>,
+}
+impl Encode for ListLayerVersionsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_LAYER_VERSIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_LAYER_VERSIONS_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_LAYER_VERSIONS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.layer_versions {
+            w.member(&S_LIST_LAYER_VERSIONS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_LIST_LAYER_VERSIONS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListLayersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListLayersInput {
+    pub compatible_architecture: Option<String>,
+    pub compatible_runtime: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListLayersInput {
+    const SCHEMA: &'static Schema = &S_LIST_LAYERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_LAYERS_REQUEST.members;
+        let mut compatible_architecture = None;
+        let mut compatible_runtime = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_LAYERS_REQUEST, &mut |r, i| {
+            match i {
+                0 => compatible_architecture = Some(Read::read(r, a, &m[0])?),
+                1 => compatible_runtime = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListLayersInput {
+            compatible_architecture,
+            compatible_runtime,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListLayersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListLayersOutput {
+    pub next_marker: Option<String>,
+    pub layers: Option<Vec<LayersListItem>>,
+}
+impl Encode for ListLayersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_LAYERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_LAYERS_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_LAYERS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.layers {
+            w.member(&S_LIST_LAYERS_RESPONSE.members[1]);
+            encode::list(w, S_LIST_LAYERS_RESPONSE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ListProvisionedConcurrencyConfigsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListProvisionedConcurrencyConfigsInput {
+    pub function_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListProvisionedConcurrencyConfigsInput {
+    const SCHEMA: &'static Schema = &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST.members;
+        let mut function_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(
+            &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => marker = Some(Read::read(r, a, &m[1])?),
+                    2 => max_items = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListProvisionedConcurrencyConfigsInput {
+            function_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListProvisionedConcurrencyConfigsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListProvisionedConcurrencyConfigsOutput {
+    pub provisioned_concurrency_configs: Option<Vec<ProvisionedConcurrencyConfigListItem>>,
+    pub next_marker: Option<String>,
+}
+impl Encode for ListProvisionedConcurrencyConfigsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE);
+        if let Some(v) = &self.provisioned_concurrency_configs {
+            w.member(&S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListTagsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsInput {
+    pub resource: String,
+}
+impl Decode for ListTagsInput {
+    const SCHEMA: &'static Schema = &S_LIST_TAGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_TAGS_REQUEST.members;
+        let mut resource = None;
+        r.structure(&S_LIST_TAGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => resource = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(resource),) = (resource,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListTagsInput { resource })
+    }
+}
+/// `ListTagsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsOutput {
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Encode for ListTagsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_TAGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_TAGS_RESPONSE);
+        if let Some(v) = &self.tags {
+            w.member(&S_LIST_TAGS_RESPONSE.members[0]);
+            encode::map(w, S_LIST_TAGS_RESPONSE.members[0].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ListVersionsByFunctionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListVersionsByFunctionInput {
+    pub function_name: String,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListVersionsByFunctionInput {
+    const SCHEMA: &'static Schema = &S_LIST_VERSIONS_BY_FUNCTION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_VERSIONS_BY_FUNCTION_REQUEST.members;
+        let mut function_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_VERSIONS_BY_FUNCTION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => marker = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListVersionsByFunctionInput {
+            function_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListVersionsByFunctionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListVersionsByFunctionOutput {
+    pub next_marker: Option<String>,
+    pub versions: Option<Vec<FunctionConfiguration>>,
+}
+impl Encode for ListVersionsByFunctionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_VERSIONS_BY_FUNCTION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_VERSIONS_BY_FUNCTION_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_VERSIONS_BY_FUNCTION_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.versions {
+            w.member(&S_LIST_VERSIONS_BY_FUNCTION_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_LIST_VERSIONS_BY_FUNCTION_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
         }
         w.end_structure();
     }
@@ -1687,6 +4468,707 @@ impl Encode for LoggingConfig {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `OnFailure`
+#[derive(Clone, Debug, Default)]
+pub struct OnFailure {
+    pub destination: Option<String>,
+}
+impl Decode for OnFailure {
+    const SCHEMA: &'static Schema = &S_ON_FAILURE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ON_FAILURE.members;
+        let mut destination = None;
+        r.structure(&S_ON_FAILURE, &mut |r, i| {
+            match i {
+                0 => destination = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(OnFailure { destination })
+    }
+}
+impl Encode for OnFailure {
+    fn schema(&self) -> &'static Schema {
+        &S_ON_FAILURE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ON_FAILURE);
+        if let Some(v) = &self.destination {
+            w.member(&S_ON_FAILURE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `OnSuccess`
+#[derive(Clone, Debug, Default)]
+pub struct OnSuccess {
+    pub destination: Option<String>,
+}
+impl Decode for OnSuccess {
+    const SCHEMA: &'static Schema = &S_ON_SUCCESS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ON_SUCCESS.members;
+        let mut destination = None;
+        r.structure(&S_ON_SUCCESS, &mut |r, i| {
+            match i {
+                0 => destination = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(OnSuccess { destination })
+    }
+}
+impl Encode for OnSuccess {
+    fn schema(&self) -> &'static Schema {
+        &S_ON_SUCCESS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ON_SUCCESS);
+        if let Some(v) = &self.destination {
+            w.member(&S_ON_SUCCESS.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ProvisionedConcurrencyConfigListItem`
+#[derive(Clone, Debug, Default)]
+pub struct ProvisionedConcurrencyConfigListItem {
+    pub function_arn: Option<String>,
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    pub status: Option<String>,
+    pub status_reason: Option<String>,
+    pub last_modified: Option<String>,
+}
+impl Encode for ProvisionedConcurrencyConfigListItem {
+    fn schema(&self) -> &'static Schema {
+        &S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM);
+        if let Some(v) = &self.function_arn {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.requested_provisioned_concurrent_executions {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.available_provisioned_concurrent_executions {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.allocated_provisioned_concurrent_executions {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status_reason {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PublishLayerVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PublishLayerVersionInput {
+    pub layer_name: String,
+    pub description: Option<String>,
+    pub content: LayerVersionContentInput,
+    pub compatible_architectures: Option<Vec<String>>,
+    pub compatible_runtimes: Option<Vec<String>>,
+    pub license_info: Option<String>,
+}
+impl Decode for PublishLayerVersionInput {
+    const SCHEMA: &'static Schema = &S_PUBLISH_LAYER_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUBLISH_LAYER_VERSION_REQUEST.members;
+        let mut layer_name = None;
+        let mut description = None;
+        let mut content = None;
+        let mut compatible_architectures = None;
+        let mut compatible_runtimes = None;
+        let mut license_info = None;
+        r.structure(&S_PUBLISH_LAYER_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => layer_name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => content = Some(decode::nested(r, a, &m[2])?),
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut compatible_architectures,
+                    <String as Read>::read,
+                )?,
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut compatible_runtimes,
+                    <String as Read>::read,
+                )?,
+                5 => license_info = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if content.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(layer_name), Some(content)) = (layer_name, content) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PublishLayerVersionInput {
+            layer_name,
+            description,
+            content,
+            compatible_architectures,
+            compatible_runtimes,
+            license_info,
+        })
+    }
+}
+/// `PublishLayerVersionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PublishLayerVersionOutput {
+    pub content: Option<LayerVersionContentOutput>,
+    pub layer_arn: Option<String>,
+    pub layer_version_arn: Option<String>,
+    pub description: Option<String>,
+    pub created_date: Option<String>,
+    pub version: Option<i64>,
+    pub compatible_architectures: Option<Vec<String>>,
+    pub compatible_runtimes: Option<Vec<String>>,
+    pub license_info: Option<String>,
+}
+impl Encode for PublishLayerVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUBLISH_LAYER_VERSION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUBLISH_LAYER_VERSION_RESPONSE);
+        if let Some(v) = &self.content {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.layer_arn {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.layer_version_arn {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.created_date {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.version {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.compatible_architectures {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[6]);
+            encode::list(
+                w,
+                S_PUBLISH_LAYER_VERSION_RESPONSE.members[6].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.compatible_runtimes {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[7]);
+            encode::list(
+                w,
+                S_PUBLISH_LAYER_VERSION_RESPONSE.members[7].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.license_info {
+            w.member(&S_PUBLISH_LAYER_VERSION_RESPONSE.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PublishVersionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PublishVersionInput {
+    pub function_name: String,
+    pub code_sha256: Option<String>,
+    pub description: Option<String>,
+    pub revision_id: Option<String>,
+    pub publish_to: Option<String>,
+}
+impl Decode for PublishVersionInput {
+    const SCHEMA: &'static Schema = &S_PUBLISH_VERSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUBLISH_VERSION_REQUEST.members;
+        let mut function_name = None;
+        let mut code_sha256 = None;
+        let mut description = None;
+        let mut revision_id = None;
+        let mut publish_to = None;
+        r.structure(&S_PUBLISH_VERSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => code_sha256 = Some(Read::read(r, a, &m[1])?),
+                2 => description = Some(Read::read(r, a, &m[2])?),
+                3 => revision_id = Some(Read::read(r, a, &m[3])?),
+                4 => publish_to = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PublishVersionInput {
+            function_name,
+            code_sha256,
+            description,
+            revision_id,
+            publish_to,
+        })
+    }
+}
+/// `PutFunctionCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutFunctionCodeSigningConfigInput {
+    pub code_signing_config_arn: String,
+    pub function_name: String,
+}
+impl Decode for PutFunctionCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut code_signing_config_arn = None;
+        let mut function_name = None;
+        r.structure(&S_PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => code_signing_config_arn = Some(Read::read(r, a, &m[0])?),
+                1 => function_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if code_signing_config_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if function_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(code_signing_config_arn), Some(function_name)) =
+            (code_signing_config_arn, function_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutFunctionCodeSigningConfigInput {
+            code_signing_config_arn,
+            function_name,
+        })
+    }
+}
+/// `PutFunctionCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutFunctionCodeSigningConfigOutput {
+    pub code_signing_config_arn: String,
+    pub function_name: String,
+}
+impl Encode for PutFunctionCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE);
+        {
+            let v = &self.code_signing_config_arn;
+            w.member(&S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_name;
+            w.member(&S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutFunctionConcurrencyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutFunctionConcurrencyInput {
+    pub function_name: String,
+    pub reserved_concurrent_executions: i32,
+}
+impl Decode for PutFunctionConcurrencyInput {
+    const SCHEMA: &'static Schema = &S_PUT_FUNCTION_CONCURRENCY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_FUNCTION_CONCURRENCY_REQUEST.members;
+        let mut function_name = None;
+        let mut reserved_concurrent_executions = None;
+        r.structure(&S_PUT_FUNCTION_CONCURRENCY_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => reserved_concurrent_executions = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if reserved_concurrent_executions.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(reserved_concurrent_executions)) =
+            (function_name, reserved_concurrent_executions)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutFunctionConcurrencyInput {
+            function_name,
+            reserved_concurrent_executions,
+        })
+    }
+}
+/// `PutFunctionEventInvokeConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutFunctionEventInvokeConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+    pub maximum_retry_attempts: Option<i32>,
+    pub maximum_event_age_in_seconds: Option<i32>,
+    pub destination_config: Option<DestinationConfig>,
+}
+impl Decode for PutFunctionEventInvokeConfigInput {
+    const SCHEMA: &'static Schema = &S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        let mut maximum_retry_attempts = None;
+        let mut maximum_event_age_in_seconds = None;
+        let mut destination_config = None;
+        r.structure(&S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                2 => maximum_retry_attempts = Some(Read::read(r, a, &m[2])?),
+                3 => maximum_event_age_in_seconds = Some(Read::read(r, a, &m[3])?),
+                4 => destination_config = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutFunctionEventInvokeConfigInput {
+            function_name,
+            qualifier,
+            maximum_retry_attempts,
+            maximum_event_age_in_seconds,
+            destination_config,
+        })
+    }
+}
+/// `PutFunctionRecursionConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutFunctionRecursionConfigInput {
+    pub function_name: String,
+    pub recursive_loop: String,
+}
+impl Decode for PutFunctionRecursionConfigInput {
+    const SCHEMA: &'static Schema = &S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut recursive_loop = None;
+        r.structure(&S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => recursive_loop = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if recursive_loop.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(recursive_loop)) = (function_name, recursive_loop) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutFunctionRecursionConfigInput {
+            function_name,
+            recursive_loop,
+        })
+    }
+}
+/// `PutFunctionRecursionConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutFunctionRecursionConfigOutput {
+    pub recursive_loop: Option<String>,
+}
+impl Encode for PutFunctionRecursionConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE);
+        if let Some(v) = &self.recursive_loop {
+            w.member(&S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutProvisionedConcurrencyConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutProvisionedConcurrencyConfigInput {
+    pub function_name: String,
+    pub qualifier: String,
+    pub provisioned_concurrent_executions: i32,
+}
+impl Decode for PutProvisionedConcurrencyConfigInput {
+    const SCHEMA: &'static Schema = &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        let mut provisioned_concurrent_executions = None;
+        r.structure(
+            &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                    2 => provisioned_concurrent_executions = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if qualifier.is_none() {
+            a.missing(&m[1]);
+        }
+        if provisioned_concurrent_executions.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(function_name), Some(qualifier), Some(provisioned_concurrent_executions)) =
+            (function_name, qualifier, provisioned_concurrent_executions)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutProvisionedConcurrencyConfigInput {
+            function_name,
+            qualifier,
+            provisioned_concurrent_executions,
+        })
+    }
+}
+/// `PutProvisionedConcurrencyConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutProvisionedConcurrencyConfigOutput {
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    pub status: Option<String>,
+    pub status_reason: Option<String>,
+    pub last_modified: Option<String>,
+}
+impl Encode for PutProvisionedConcurrencyConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE);
+        if let Some(v) = &self.requested_provisioned_concurrent_executions {
+            w.member(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.allocated_provisioned_concurrent_executions {
+            w.member(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.available_provisioned_concurrent_executions {
+            w.member(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status_reason {
+            w.member(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutRuntimeManagementConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRuntimeManagementConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+    pub update_runtime_on: String,
+    pub runtime_version_arn: Option<String>,
+}
+impl Decode for PutRuntimeManagementConfigInput {
+    const SCHEMA: &'static Schema = &S_PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        let mut update_runtime_on = None;
+        let mut runtime_version_arn = None;
+        r.structure(&S_PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                2 => update_runtime_on = Some(Read::read(r, a, &m[2])?),
+                3 => runtime_version_arn = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if update_runtime_on.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(function_name), Some(update_runtime_on)) = (function_name, update_runtime_on)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRuntimeManagementConfigInput {
+            function_name,
+            qualifier,
+            update_runtime_on,
+            runtime_version_arn,
+        })
+    }
+}
+/// `PutRuntimeManagementConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutRuntimeManagementConfigOutput {
+    pub update_runtime_on: String,
+    pub function_arn: String,
+    pub runtime_version_arn: Option<String>,
+}
+impl Encode for PutRuntimeManagementConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE);
+        {
+            let v = &self.update_runtime_on;
+            w.member(&S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_arn;
+            w.member(&S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.runtime_version_arn {
+            w.member(&S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RemoveLayerVersionPermissionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct RemoveLayerVersionPermissionInput {
+    pub layer_name: String,
+    pub version_number: i64,
+    pub statement_id: String,
+    pub revision_id: Option<String>,
+}
+impl Decode for RemoveLayerVersionPermissionInput {
+    const SCHEMA: &'static Schema = &S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST.members;
+        let mut layer_name = None;
+        let mut version_number = None;
+        let mut statement_id = None;
+        let mut revision_id = None;
+        r.structure(&S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST, &mut |r, i| {
+            match i {
+                0 => layer_name = Some(Read::read(r, a, &m[0])?),
+                1 => version_number = Some(Read::read(r, a, &m[1])?),
+                2 => statement_id = Some(Read::read(r, a, &m[2])?),
+                3 => revision_id = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if layer_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if version_number.is_none() {
+            a.missing(&m[1]);
+        }
+        if statement_id.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(layer_name), Some(version_number), Some(statement_id)) =
+            (layer_name, version_number, statement_id)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RemoveLayerVersionPermissionInput {
+            layer_name,
+            version_number,
+            statement_id,
+            revision_id,
+        })
     }
 }
 /// `RemovePermissionRequest`
@@ -1882,6 +5364,38 @@ impl Encode for SnapStartResponse {
         w.end_structure();
     }
 }
+/// `TagResourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TagResourceInput {
+    pub resource: String,
+    pub tags: BTreeMap<String, String>,
+}
+impl Decode for TagResourceInput {
+    const SCHEMA: &'static Schema = &S_TAG_RESOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_RESOURCE_REQUEST.members;
+        let mut resource = None;
+        let mut tags = None;
+        r.structure(&S_TAG_RESOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => resource = Some(Read::read(r, a, &m[0])?),
+                1 => decode::map(r, a, &m[1], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource), Some(tags)) = (resource, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagResourceInput { resource, tags })
+    }
+}
 /// `TagsError`
 #[derive(Clone, Debug, Default)]
 pub struct TagsError {
@@ -2020,6 +5534,490 @@ impl Encode for TracingConfigResponse {
         w.end_structure();
     }
 }
+/// `UntagResourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UntagResourceInput {
+    pub resource: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagResourceInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_RESOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_RESOURCE_REQUEST.members;
+        let mut resource = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_RESOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => resource = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource), Some(tag_keys)) = (resource, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagResourceInput { resource, tag_keys })
+    }
+}
+/// `UpdateAliasRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateAliasInput {
+    pub function_name: String,
+    pub name: String,
+    pub function_version: Option<String>,
+    pub description: Option<String>,
+    pub routing_config: Option<AliasRoutingConfiguration>,
+    pub revision_id: Option<String>,
+}
+impl Decode for UpdateAliasInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ALIAS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ALIAS_REQUEST.members;
+        let mut function_name = None;
+        let mut name = None;
+        let mut function_version = None;
+        let mut description = None;
+        let mut routing_config = None;
+        let mut revision_id = None;
+        r.structure(&S_UPDATE_ALIAS_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => name = Some(Read::read(r, a, &m[1])?),
+                2 => function_version = Some(Read::read(r, a, &m[2])?),
+                3 => description = Some(Read::read(r, a, &m[3])?),
+                4 => routing_config = Some(decode::nested(r, a, &m[4])?),
+                5 => revision_id = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name), Some(name)) = (function_name, name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateAliasInput {
+            function_name,
+            name,
+            function_version,
+            description,
+            routing_config,
+            revision_id,
+        })
+    }
+}
+/// `UpdateCodeSigningConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateCodeSigningConfigInput {
+    pub code_signing_config_arn: String,
+    pub description: Option<String>,
+    pub allowed_publishers: Option<AllowedPublishers>,
+    pub code_signing_policies: Option<CodeSigningPolicies>,
+}
+impl Decode for UpdateCodeSigningConfigInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_CODE_SIGNING_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_CODE_SIGNING_CONFIG_REQUEST.members;
+        let mut code_signing_config_arn = None;
+        let mut description = None;
+        let mut allowed_publishers = None;
+        let mut code_signing_policies = None;
+        r.structure(&S_UPDATE_CODE_SIGNING_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => code_signing_config_arn = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => allowed_publishers = Some(decode::nested(r, a, &m[2])?),
+                3 => code_signing_policies = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if code_signing_config_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(code_signing_config_arn),) = (code_signing_config_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateCodeSigningConfigInput {
+            code_signing_config_arn,
+            description,
+            allowed_publishers,
+            code_signing_policies,
+        })
+    }
+}
+/// `UpdateCodeSigningConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateCodeSigningConfigOutput {
+    pub code_signing_config: CodeSigningConfig,
+}
+impl Encode for UpdateCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE);
+        {
+            let v = &self.code_signing_config;
+            w.member(&S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateFunctionCodeRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateFunctionCodeInput {
+    pub function_name: String,
+    pub zip_file: Option<Bytes>,
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+    pub s3_object_version: Option<String>,
+    pub s3_object_storage_mode: Option<String>,
+    pub image_uri: Option<String>,
+    pub architectures: Option<Vec<String>>,
+    pub publish: Option<bool>,
+    pub publish_to: Option<String>,
+    pub dry_run: Option<bool>,
+    pub revision_id: Option<String>,
+    pub source_kms_key_arn: Option<String>,
+}
+impl Decode for UpdateFunctionCodeInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_FUNCTION_CODE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_FUNCTION_CODE_REQUEST.members;
+        let mut function_name = None;
+        let mut zip_file = None;
+        let mut s3_bucket = None;
+        let mut s3_key = None;
+        let mut s3_object_version = None;
+        let mut s3_object_storage_mode = None;
+        let mut image_uri = None;
+        let mut architectures = None;
+        let mut publish = None;
+        let mut publish_to = None;
+        let mut dry_run = None;
+        let mut revision_id = None;
+        let mut source_kms_key_arn = None;
+        r.structure(&S_UPDATE_FUNCTION_CODE_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => zip_file = Some(Read::read(r, a, &m[1])?),
+                2 => s3_bucket = Some(Read::read(r, a, &m[2])?),
+                3 => s3_key = Some(Read::read(r, a, &m[3])?),
+                4 => s3_object_version = Some(Read::read(r, a, &m[4])?),
+                5 => s3_object_storage_mode = Some(Read::read(r, a, &m[5])?),
+                6 => image_uri = Some(Read::read(r, a, &m[6])?),
+                7 => decode::list(r, a, &m[7], &mut architectures, <String as Read>::read)?,
+                8 => publish = Some(Read::read(r, a, &m[8])?),
+                9 => publish_to = Some(Read::read(r, a, &m[9])?),
+                10 => dry_run = Some(Read::read(r, a, &m[10])?),
+                11 => revision_id = Some(Read::read(r, a, &m[11])?),
+                12 => source_kms_key_arn = Some(Read::read(r, a, &m[12])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateFunctionCodeInput {
+            function_name,
+            zip_file,
+            s3_bucket,
+            s3_key,
+            s3_object_version,
+            s3_object_storage_mode,
+            image_uri,
+            architectures,
+            publish,
+            publish_to,
+            dry_run,
+            revision_id,
+            source_kms_key_arn,
+        })
+    }
+}
+/// `UpdateFunctionConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateFunctionConfigurationInput {
+    pub function_name: String,
+    pub role: Option<String>,
+    pub handler: Option<String>,
+    pub description: Option<String>,
+    pub timeout: Option<i32>,
+    pub memory_size: Option<i32>,
+    pub vpc_config: Option<VpcConfig>,
+    pub environment: Option<Environment>,
+    pub runtime: Option<String>,
+    pub dead_letter_config: Option<DeadLetterConfig>,
+    pub kms_key_arn: Option<String>,
+    pub tracing_config: Option<TracingConfig>,
+    pub revision_id: Option<String>,
+    pub layers: Option<Vec<String>>,
+    pub file_system_configs: Option<Vec<FileSystemConfig>>,
+    pub image_config: Option<ImageConfig>,
+    pub ephemeral_storage: Option<EphemeralStorage>,
+    pub snap_start: Option<SnapStart>,
+    pub logging_config: Option<LoggingConfig>,
+    pub capacity_provider_config: Option<CapacityProviderConfig>,
+    pub durable_config: Option<DurableConfig>,
+    pub runtime_config: Option<FunctionRuntimeConfig>,
+    pub accelerator_config: Option<AcceleratorConfig>,
+}
+impl Decode for UpdateFunctionConfigurationInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_FUNCTION_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_FUNCTION_CONFIGURATION_REQUEST.members;
+        let mut function_name = None;
+        let mut role = None;
+        let mut handler = None;
+        let mut description = None;
+        let mut timeout = None;
+        let mut memory_size = None;
+        let mut vpc_config = None;
+        let mut environment = None;
+        let mut runtime = None;
+        let mut dead_letter_config = None;
+        let mut kms_key_arn = None;
+        let mut tracing_config = None;
+        let mut revision_id = None;
+        let mut layers = None;
+        let mut file_system_configs = None;
+        let mut image_config = None;
+        let mut ephemeral_storage = None;
+        let mut snap_start = None;
+        let mut logging_config = None;
+        let mut capacity_provider_config = None;
+        let mut durable_config = None;
+        let mut runtime_config = None;
+        let mut accelerator_config = None;
+        r.structure(&S_UPDATE_FUNCTION_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => role = Some(Read::read(r, a, &m[1])?),
+                2 => handler = Some(Read::read(r, a, &m[2])?),
+                3 => description = Some(Read::read(r, a, &m[3])?),
+                4 => timeout = Some(Read::read(r, a, &m[4])?),
+                5 => memory_size = Some(Read::read(r, a, &m[5])?),
+                6 => vpc_config = Some(decode::nested(r, a, &m[6])?),
+                7 => environment = Some(decode::nested(r, a, &m[7])?),
+                8 => runtime = Some(Read::read(r, a, &m[8])?),
+                9 => dead_letter_config = Some(decode::nested(r, a, &m[9])?),
+                10 => kms_key_arn = Some(Read::read(r, a, &m[10])?),
+                11 => tracing_config = Some(decode::nested(r, a, &m[11])?),
+                12 => revision_id = Some(Read::read(r, a, &m[12])?),
+                13 => decode::list(r, a, &m[13], &mut layers, <String as Read>::read)?,
+                14 => decode::list(
+                    r,
+                    a,
+                    &m[14],
+                    &mut file_system_configs,
+                    decode::nested::<FileSystemConfig>,
+                )?,
+                15 => image_config = Some(decode::nested(r, a, &m[15])?),
+                16 => ephemeral_storage = Some(decode::nested(r, a, &m[16])?),
+                17 => snap_start = Some(decode::nested(r, a, &m[17])?),
+                18 => logging_config = Some(decode::nested(r, a, &m[18])?),
+                19 => capacity_provider_config = Some(decode::nested(r, a, &m[19])?),
+                20 => durable_config = Some(decode::nested(r, a, &m[20])?),
+                21 => runtime_config = Some(decode::nested(r, a, &m[21])?),
+                22 => accelerator_config = Some(decode::nested(r, a, &m[22])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateFunctionConfigurationInput {
+            function_name,
+            role,
+            handler,
+            description,
+            timeout,
+            memory_size,
+            vpc_config,
+            environment,
+            runtime,
+            dead_letter_config,
+            kms_key_arn,
+            tracing_config,
+            revision_id,
+            layers,
+            file_system_configs,
+            image_config,
+            ephemeral_storage,
+            snap_start,
+            logging_config,
+            capacity_provider_config,
+            durable_config,
+            runtime_config,
+            accelerator_config,
+        })
+    }
+}
+/// `UpdateFunctionEventInvokeConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateFunctionEventInvokeConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+    pub maximum_retry_attempts: Option<i32>,
+    pub maximum_event_age_in_seconds: Option<i32>,
+    pub destination_config: Option<DestinationConfig>,
+}
+impl Decode for UpdateFunctionEventInvokeConfigInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        let mut maximum_retry_attempts = None;
+        let mut maximum_event_age_in_seconds = None;
+        let mut destination_config = None;
+        r.structure(
+            &S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => function_name = Some(Read::read(r, a, &m[0])?),
+                    1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                    2 => maximum_retry_attempts = Some(Read::read(r, a, &m[2])?),
+                    3 => maximum_event_age_in_seconds = Some(Read::read(r, a, &m[3])?),
+                    4 => destination_config = Some(decode::nested(r, a, &m[4])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateFunctionEventInvokeConfigInput {
+            function_name,
+            qualifier,
+            maximum_retry_attempts,
+            maximum_event_age_in_seconds,
+            destination_config,
+        })
+    }
+}
+/// `UpdateFunctionUrlConfigRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateFunctionUrlConfigInput {
+    pub function_name: String,
+    pub qualifier: Option<String>,
+    pub auth_type: Option<String>,
+    pub cors: Option<Cors>,
+    pub invoke_mode: Option<String>,
+}
+impl Decode for UpdateFunctionUrlConfigInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_FUNCTION_URL_CONFIG_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_FUNCTION_URL_CONFIG_REQUEST.members;
+        let mut function_name = None;
+        let mut qualifier = None;
+        let mut auth_type = None;
+        let mut cors = None;
+        let mut invoke_mode = None;
+        r.structure(&S_UPDATE_FUNCTION_URL_CONFIG_REQUEST, &mut |r, i| {
+            match i {
+                0 => function_name = Some(Read::read(r, a, &m[0])?),
+                1 => qualifier = Some(Read::read(r, a, &m[1])?),
+                2 => auth_type = Some(Read::read(r, a, &m[2])?),
+                3 => cors = Some(decode::nested(r, a, &m[3])?),
+                4 => invoke_mode = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateFunctionUrlConfigInput {
+            function_name,
+            qualifier,
+            auth_type,
+            cors,
+            invoke_mode,
+        })
+    }
+}
+/// `UpdateFunctionUrlConfigResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateFunctionUrlConfigOutput {
+    pub function_url: String,
+    pub function_arn: String,
+    pub auth_type: String,
+    pub cors: Option<Cors>,
+    pub creation_time: String,
+    pub last_modified_time: String,
+    pub invoke_mode: Option<String>,
+}
+impl Encode for UpdateFunctionUrlConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE);
+        {
+            let v = &self.function_url;
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.function_arn;
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.auth_type;
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cors {
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.creation_time;
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.last_modified_time;
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.invoke_mode {
+            w.member(&S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `VpcConfig`
 #[derive(Clone, Debug, Default)]
 pub struct VpcConfig {
@@ -2089,6 +6087,102 @@ impl Encode for VpcConfigResponse {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct DeleteAliasOutput {}
+impl Encode for DeleteAliasOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionCodeSigningConfigOutput {}
+impl Encode for DeleteFunctionCodeSigningConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionConcurrencyOutput {}
+impl Encode for DeleteFunctionConcurrencyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionEventInvokeConfigOutput {}
+impl Encode for DeleteFunctionEventInvokeConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteFunctionUrlConfigOutput {}
+impl Encode for DeleteFunctionUrlConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteLayerVersionOutput {}
+impl Encode for DeleteLayerVersionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteProvisionedConcurrencyConfigOutput {}
+impl Encode for DeleteProvisionedConcurrencyConfigOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveLayerVersionPermissionOutput {}
+impl Encode for RemoveLayerVersionPermissionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct RemovePermissionOutput {}
 impl Encode for RemovePermissionOutput {
     fn schema(&self) -> &'static Schema {
@@ -2099,16 +6193,97 @@ impl Encode for RemovePermissionOutput {
         w.end_structure();
     }
 }
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagResourceOutput {}
+impl Encode for TagResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagResourceOutput {}
+impl Encode for UntagResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// `AliasConfiguration`
+pub type CreateAliasOutput = AliasConfiguration;
 /// `FunctionConfiguration`
 pub type CreateFunctionOutput = FunctionConfiguration;
+/// `AliasConfiguration`
+pub type GetAliasOutput = AliasConfiguration;
 /// `FunctionConfiguration`
 pub type GetFunctionConfigurationOutput = FunctionConfiguration;
+/// `FunctionEventInvokeConfig`
+pub type GetFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+/// `GetLayerVersionResponse`
+pub type GetLayerVersionOutput = GetLayerVersionResponse;
+/// `GetLayerVersionResponse`
+pub type GetLayerVersionByArnOutput = GetLayerVersionResponse;
+/// `FunctionConfiguration`
+pub type PublishVersionOutput = FunctionConfiguration;
+/// `Concurrency`
+pub type PutFunctionConcurrencyOutput = Concurrency;
+/// `FunctionEventInvokeConfig`
+pub type PutFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+/// `AliasConfiguration`
+pub type UpdateAliasOutput = AliasConfiguration;
+/// `FunctionConfiguration`
+pub type UpdateFunctionCodeOutput = FunctionConfiguration;
+/// `FunctionConfiguration`
+pub type UpdateFunctionConfigurationOutput = FunctionConfiguration;
+/// `FunctionEventInvokeConfig`
+pub type UpdateFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
 static S_ACCELERATOR_CONFIG: Schema = Schema::new("AcceleratorConfig", Kind::Structure)
     .members(&[Member::new("AcceleratorMemorySize", &wire::schema::INTEGER).required()]);
+static S_ACCOUNT_LIMIT: Schema = Schema::new("AccountLimit", Kind::Structure).members(&[
+    Member::new("TotalCodeSize", &wire::schema::LONG),
+    Member::new("CodeSizeUnzipped", &wire::schema::LONG),
+    Member::new("CodeSizeZipped", &wire::schema::LONG),
+    Member::new("ConcurrentExecutions", &wire::schema::INTEGER),
+    Member::new(
+        "UnreservedConcurrentExecutions",
+        &S_UNRESERVED_CONCURRENT_EXECUTIONS,
+    ),
+]);
+static S_ACCOUNT_USAGE: Schema = Schema::new("AccountUsage", Kind::Structure).members(&[
+    Member::new("TotalCodeSize", &wire::schema::LONG),
+    Member::new("FunctionCount", &wire::schema::LONG),
+]);
 static S_ACTION: Schema = Schema::new("Action", Kind::String)
     .min(0)
     .max(10000)
     .pattern("(lambda:[*]|lambda:[a-zA-Z]+|[*])");
+static S_ADD_LAYER_VERSION_PERMISSION_REQUEST: Schema =
+    Schema::new("AddLayerVersionPermissionRequest", Kind::Structure).members(&[
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("VersionNumber", &wire::schema::LONG)
+            .at(Location::Uri, "VersionNumber")
+            .required(),
+        Member::new("StatementId", &S_STATEMENT_ID).required(),
+        Member::new("Action", &S_LAYER_PERMISSION_ALLOWED_ACTION).required(),
+        Member::new("Principal", &S_LAYER_PERMISSION_ALLOWED_PRINCIPAL).required(),
+        Member::new("OrganizationId", &S_ORGANIZATION_ID),
+        Member::new("RevisionId", &wire::schema::STRING).at(Location::Query, "RevisionId"),
+    ]);
+static S_ADD_LAYER_VERSION_PERMISSION_RESPONSE: Schema =
+    Schema::new("AddLayerVersionPermissionResponse", Kind::Structure).members(&[
+        Member::new("Statement", &wire::schema::STRING),
+        Member::new("RevisionId", &wire::schema::STRING),
+    ]);
 static S_ADD_PERMISSION_REQUEST: Schema = Schema::new("AddPermissionRequest", Kind::Structure)
     .members(&[
         Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
@@ -2129,6 +6304,49 @@ static S_ADD_PERMISSION_REQUEST: Schema = Schema::new("AddPermissionRequest", Ki
     ]);
 static S_ADD_PERMISSION_RESPONSE: Schema = Schema::new("AddPermissionResponse", Kind::Structure)
     .members(&[Member::new("Statement", &wire::schema::STRING)]);
+static S_ADDITIONAL_VERSION: Schema = Schema::new("AdditionalVersion", Kind::String)
+    .min(1)
+    .max(1024)
+    .pattern("[0-9]+");
+static S_ADDITIONAL_VERSION_WEIGHTS: Schema = Schema::new("AdditionalVersionWeights", Kind::Map)
+    .members(&[
+        Member::new("key", &S_ADDITIONAL_VERSION),
+        Member::new("value", &S_WEIGHT),
+    ]);
+static S_ALIAS: Schema = Schema::new("Alias", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern("(?!^[0-9]+$)([a-zA-Z0-9-_]+)");
+static S_ALIAS_CONFIGURATION: Schema =
+    Schema::new("AliasConfiguration", Kind::Structure).members(&[
+        Member::new("AliasArn", &S_FUNCTION_ARN),
+        Member::new("Name", &S_ALIAS),
+        Member::new("FunctionVersion", &S_VERSION),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+        Member::new("RevisionId", &wire::schema::STRING),
+    ]);
+static S_ALIAS_LIST: Schema =
+    Schema::new("AliasList", Kind::List).members(&[Member::new("member", &S_ALIAS_CONFIGURATION)]);
+static S_ALIAS_ROUTING_CONFIGURATION: Schema =
+    Schema::new("AliasRoutingConfiguration", Kind::Structure).members(&[Member::new(
+        "AdditionalVersionWeights",
+        &S_ADDITIONAL_VERSION_WEIGHTS,
+    )]);
+static S_ALLOW_METHODS_LIST: Schema = Schema::new("AllowMethodsList", Kind::List)
+    .members(&[Member::new("member", &S_METHOD)])
+    .min(0)
+    .max(6);
+static S_ALLOW_ORIGINS_LIST: Schema = Schema::new("AllowOriginsList", Kind::List)
+    .members(&[Member::new("member", &S_ORIGIN)])
+    .min(0)
+    .max(100);
+static S_ALLOWED_PUBLISHERS: Schema =
+    Schema::new("AllowedPublishers", Kind::Structure).members(&[Member::new(
+        "SigningProfileVersionArns",
+        &S_SIGNING_PROFILE_VERSION_ARNS,
+    )
+    .required()]);
 static S_APPLICATION_LOG_LEVEL: Schema = Schema::new("ApplicationLogLevel", Kind::String)
     .values(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]);
 static S_ARCHITECTURE: Schema =
@@ -2146,11 +6364,69 @@ static S_CAPACITY_PROVIDER_CONFIG: Schema = Schema::new("CapacityProviderConfig"
         &S_LAMBDA_MANAGED_INSTANCES_CAPACITY_PROVIDER_CONFIG,
     )
     .required()]);
+static S_CODE_SIGNING_CONFIG: Schema =
+    Schema::new("CodeSigningConfig", Kind::Structure).members(&[
+        Member::new("CodeSigningConfigId", &S_CODE_SIGNING_CONFIG_ID).required(),
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN).required(),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("AllowedPublishers", &S_ALLOWED_PUBLISHERS).required(),
+        Member::new("CodeSigningPolicies", &S_CODE_SIGNING_POLICIES).required(),
+        Member::new("LastModified", &S_TIMESTAMP).required(),
+    ]);
 static S_CODE_SIGNING_CONFIG_ARN: Schema = Schema::new("CodeSigningConfigArn", Kind::String).min(0).max(200).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:code-signing-config:csc-[a-z0-9]{17}"#);
+static S_CODE_SIGNING_CONFIG_ID: Schema =
+    Schema::new("CodeSigningConfigId", Kind::String).pattern(r#"csc-[a-zA-Z0-9-_\.]{17}"#);
+static S_CODE_SIGNING_CONFIG_LIST: Schema = Schema::new("CodeSigningConfigList", Kind::List)
+    .members(&[Member::new("member", &S_CODE_SIGNING_CONFIG)]);
+static S_CODE_SIGNING_POLICIES: Schema = Schema::new("CodeSigningPolicies", Kind::Structure)
+    .members(&[Member::new(
+        "UntrustedArtifactOnDeployment",
+        &S_CODE_SIGNING_POLICY,
+    )]);
+static S_CODE_SIGNING_POLICY: Schema =
+    Schema::new("CodeSigningPolicy", Kind::String).values(&["Warn", "Enforce"]);
+static S_COMPATIBLE_ARCHITECTURES: Schema = Schema::new("CompatibleArchitectures", Kind::List)
+    .members(&[Member::new("member", &S_ARCHITECTURE)])
+    .min(0)
+    .max(2);
+static S_COMPATIBLE_RUNTIMES: Schema = Schema::new("CompatibleRuntimes", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)])
+    .min(0)
+    .max(15);
 static S_CONCURRENCY: Schema = Schema::new("Concurrency", Kind::Structure).members(&[Member::new(
     "ReservedConcurrentExecutions",
     &S_RESERVED_CONCURRENT_EXECUTIONS,
 )]);
+static S_CORS: Schema = Schema::new("Cors", Kind::Structure).members(&[
+    Member::new("AllowCredentials", &wire::schema::BOOLEAN),
+    Member::new("AllowHeaders", &S_HEADERS_LIST),
+    Member::new("AllowMethods", &S_ALLOW_METHODS_LIST),
+    Member::new("AllowOrigins", &S_ALLOW_ORIGINS_LIST),
+    Member::new("ExposeHeaders", &S_HEADERS_LIST),
+    Member::new("MaxAge", &S_MAX_AGE),
+]);
+static S_CREATE_ALIAS_REQUEST: Schema =
+    Schema::new("CreateAliasRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Name", &S_ALIAS).required(),
+        Member::new("FunctionVersion", &S_VERSION_WITH_LATEST_PUBLISHED).required(),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+    ]);
+static S_CREATE_CODE_SIGNING_CONFIG_REQUEST: Schema =
+    Schema::new("CreateCodeSigningConfigRequest", Kind::Structure).members(&[
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("AllowedPublishers", &S_ALLOWED_PUBLISHERS).required(),
+        Member::new("CodeSigningPolicies", &S_CODE_SIGNING_POLICIES),
+        Member::new("Tags", &S_TAGS),
+    ]);
+static S_CREATE_CODE_SIGNING_CONFIG_RESPONSE: Schema = Schema::new(
+    "CreateCodeSigningConfigResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("CodeSigningConfig", &S_CODE_SIGNING_CONFIG).required()]);
 static S_CREATE_FUNCTION_REQUEST: Schema = Schema::new("CreateFunctionRequest", Kind::Structure)
     .members(&[
         Member::new("FunctionName", &S_FUNCTION_NAME).required(),
@@ -2184,8 +6460,67 @@ static S_CREATE_FUNCTION_REQUEST: Schema = Schema::new("CreateFunctionRequest", 
         Member::new("RuntimeConfig", &S_FUNCTION_RUNTIME_CONFIG),
         Member::new("AcceleratorConfig", &S_ACCELERATOR_CONFIG),
     ]);
+static S_CREATE_FUNCTION_URL_CONFIG_REQUEST: Schema =
+    Schema::new("CreateFunctionUrlConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_URL_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_FUNCTION_URL_QUALIFIER).at(Location::Query, "Qualifier"),
+        Member::new("AuthType", &S_FUNCTION_URL_AUTH_TYPE).required(),
+        Member::new("Cors", &S_CORS),
+        Member::new("InvokeMode", &S_INVOKE_MODE),
+    ]);
+static S_CREATE_FUNCTION_URL_CONFIG_RESPONSE: Schema =
+    Schema::new("CreateFunctionUrlConfigResponse", Kind::Structure).members(&[
+        Member::new("FunctionUrl", &S_FUNCTION_URL).required(),
+        Member::new("FunctionArn", &S_FUNCTION_ARN).required(),
+        Member::new("AuthType", &S_FUNCTION_URL_AUTH_TYPE).required(),
+        Member::new("Cors", &S_CORS),
+        Member::new("CreationTime", &S_TIMESTAMP).required(),
+        Member::new("InvokeMode", &S_INVOKE_MODE),
+    ]);
 static S_DEAD_LETTER_CONFIG: Schema = Schema::new("DeadLetterConfig", Kind::Structure)
     .members(&[Member::new("TargetArn", &S_RESOURCE_ARN)]);
+static S_DELETE_ALIAS_REQUEST: Schema =
+    Schema::new("DeleteAliasRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Name", &S_ALIAS)
+            .at(Location::Uri, "Name")
+            .required(),
+    ]);
+static S_DELETE_CODE_SIGNING_CONFIG_REQUEST: Schema =
+    Schema::new("DeleteCodeSigningConfigRequest", Kind::Structure).members(&[Member::new(
+        "CodeSigningConfigArn",
+        &S_CODE_SIGNING_CONFIG_ARN,
+    )
+    .at(Location::Uri, "CodeSigningConfigArn")
+    .required()]);
+static S_DELETE_CODE_SIGNING_CONFIG_RESPONSE: Schema =
+    Schema::new("DeleteCodeSigningConfigResponse", Kind::Structure);
+static S_DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Schema = Schema::new(
+    "DeleteFunctionCodeSigningConfigRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+    .at(Location::Uri, "FunctionName")
+    .required()]);
+static S_DELETE_FUNCTION_CONCURRENCY_REQUEST: Schema = Schema::new(
+    "DeleteFunctionConcurrencyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("FunctionName", &S_FUNCTION_NAME)
+    .at(Location::Uri, "FunctionName")
+    .required()]);
+static S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Schema =
+    Schema::new("DeleteFunctionEventInvokeConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+    ]);
 static S_DELETE_FUNCTION_REQUEST: Schema = Schema::new("DeleteFunctionRequest", Kind::Structure)
     .members(&[
         Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
@@ -2198,7 +6533,37 @@ static S_DELETE_FUNCTION_RESPONSE: Schema = Schema::new("DeleteFunctionResponse"
     .members(&[
         Member::new("StatusCode", &wire::schema::INTEGER).at(Location::StatusCode, "StatusCode")
     ]);
+static S_DELETE_FUNCTION_URL_CONFIG_REQUEST: Schema =
+    Schema::new("DeleteFunctionUrlConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_URL_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_FUNCTION_URL_QUALIFIER).at(Location::Query, "Qualifier"),
+    ]);
+static S_DELETE_LAYER_VERSION_REQUEST: Schema =
+    Schema::new("DeleteLayerVersionRequest", Kind::Structure).members(&[
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("VersionNumber", &wire::schema::LONG)
+            .at(Location::Uri, "VersionNumber")
+            .required(),
+    ]);
+static S_DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST: Schema =
+    Schema::new("DeleteProvisionedConcurrencyConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_QUALIFIER)
+            .at(Location::Query, "Qualifier")
+            .required(),
+    ]);
 static S_DESCRIPTION: Schema = Schema::new("Description", Kind::String).min(0).max(256);
+static S_DESTINATION_ARN: Schema = Schema::new("DestinationArn", Kind::String).min(0).max(350).pattern(r#"$|kafka://([^.]([a-zA-Z0-9\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)"#);
+static S_DESTINATION_CONFIG: Schema = Schema::new("DestinationConfig", Kind::Structure).members(&[
+    Member::new("OnSuccess", &S_ON_SUCCESS),
+    Member::new("OnFailure", &S_ON_FAILURE),
+]);
 static S_DIRECT_S3_READ: Schema =
     Schema::new("DirectS3Read", Kind::String).values(&["ENABLED", "DISABLED", "AUTO"]);
 static S_DURABLE_CONFIG: Schema = Schema::new("DurableConfig", Kind::Structure).members(&[
@@ -2266,6 +6631,8 @@ static S_FILE_SYSTEM_CONFIG_LIST: Schema = Schema::new("FileSystemConfigList", K
     .min(0)
     .max(1);
 static S_FUNCTION_ARN: Schema = Schema::new("FunctionArn", Kind::String).min(0).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?"#);
+static S_FUNCTION_ARN_LIST: Schema =
+    Schema::new("FunctionArnList", Kind::List).members(&[Member::new("member", &S_FUNCTION_ARN)]);
 static S_FUNCTION_CODE: Schema = Schema::new("FunctionCode", Kind::Structure).members(&[
     Member::new("ZipFile", &S_BLOB),
     Member::new("S3Bucket", &S_S3_BUCKET),
@@ -2338,6 +6705,17 @@ static S_FUNCTION_CONFIGURATION: Schema = Schema::new("FunctionConfiguration", K
         Member::new("RuntimeConfig", &S_FUNCTION_RUNTIME_CONFIG),
         Member::new("AcceleratorConfig", &S_ACCELERATOR_CONFIG),
     ]);
+static S_FUNCTION_EVENT_INVOKE_CONFIG: Schema =
+    Schema::new("FunctionEventInvokeConfig", Kind::Structure).members(&[
+        Member::new("LastModified", &wire::schema::TIMESTAMP),
+        Member::new("FunctionArn", &S_FUNCTION_ARN),
+        Member::new("MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS),
+        Member::new("MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
+        Member::new("DestinationConfig", &S_DESTINATION_CONFIG),
+    ]);
+static S_FUNCTION_EVENT_INVOKE_CONFIG_LIST: Schema =
+    Schema::new("FunctionEventInvokeConfigList", Kind::List)
+        .members(&[Member::new("member", &S_FUNCTION_EVENT_INVOKE_CONFIG)]);
 static S_FUNCTION_LIST: Schema = Schema::new("FunctionList", Kind::List)
     .members(&[Member::new("member", &S_FUNCTION_CONFIGURATION)]);
 static S_FUNCTION_NAME: Schema = Schema::new("FunctionName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?"#);
@@ -2353,11 +6731,80 @@ static S_FUNCTION_RUNTIME_CONFIG: Schema = Schema::new("FunctionRuntimeConfig", 
         Member::new("RuntimeArn", &S_FUNCTION_RUNTIME_ARN).required(),
         Member::new("RuntimeAlias", &S_FUNCTION_RUNTIME_ALIAS).required(),
     ]);
+static S_FUNCTION_URL: Schema = Schema::new("FunctionUrl", Kind::String).min(40).max(100);
 static S_FUNCTION_URL_AUTH_TYPE: Schema =
     Schema::new("FunctionUrlAuthType", Kind::String).values(&["NONE", "AWS_IAM"]);
+static S_FUNCTION_URL_CONFIG: Schema =
+    Schema::new("FunctionUrlConfig", Kind::Structure).members(&[
+        Member::new("FunctionUrl", &S_FUNCTION_URL).required(),
+        Member::new("FunctionArn", &S_FUNCTION_ARN).required(),
+        Member::new("CreationTime", &S_TIMESTAMP).required(),
+        Member::new("LastModifiedTime", &S_TIMESTAMP).required(),
+        Member::new("Cors", &S_CORS),
+        Member::new("AuthType", &S_FUNCTION_URL_AUTH_TYPE).required(),
+        Member::new("InvokeMode", &S_INVOKE_MODE),
+    ]);
+static S_FUNCTION_URL_CONFIG_LIST: Schema = Schema::new("FunctionUrlConfigList", Kind::List)
+    .members(&[Member::new("member", &S_FUNCTION_URL_CONFIG)]);
+static S_FUNCTION_URL_FUNCTION_NAME: Schema = Schema::new("FunctionUrlFunctionName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\d+$)[0-9a-zA-Z-_]+))?"#);
+static S_FUNCTION_URL_QUALIFIER: Schema = Schema::new("FunctionUrlQualifier", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern(r#"((?!^\d+$)^[0-9a-zA-Z-_]+$)"#);
 static S_FUNCTION_VERSION: Schema = Schema::new("FunctionVersion", Kind::String).values(&["ALL"]);
 static S_FUNCTION_VERSION_LATEST_PUBLISHED: Schema =
     Schema::new("FunctionVersionLatestPublished", Kind::String).values(&["LATEST_PUBLISHED"]);
+static S_GET_ACCOUNT_SETTINGS_REQUEST: Schema =
+    Schema::new("GetAccountSettingsRequest", Kind::Structure);
+static S_GET_ACCOUNT_SETTINGS_RESPONSE: Schema =
+    Schema::new("GetAccountSettingsResponse", Kind::Structure).members(&[
+        Member::new("AccountLimit", &S_ACCOUNT_LIMIT),
+        Member::new("AccountUsage", &S_ACCOUNT_USAGE),
+    ]);
+static S_GET_ALIAS_REQUEST: Schema = Schema::new("GetAliasRequest", Kind::Structure).members(&[
+    Member::new("FunctionName", &S_FUNCTION_NAME)
+        .at(Location::Uri, "FunctionName")
+        .required(),
+    Member::new("Name", &S_ALIAS)
+        .at(Location::Uri, "Name")
+        .required(),
+]);
+static S_GET_CODE_SIGNING_CONFIG_REQUEST: Schema =
+    Schema::new("GetCodeSigningConfigRequest", Kind::Structure).members(&[Member::new(
+        "CodeSigningConfigArn",
+        &S_CODE_SIGNING_CONFIG_ARN,
+    )
+    .at(Location::Uri, "CodeSigningConfigArn")
+    .required()]);
+static S_GET_CODE_SIGNING_CONFIG_RESPONSE: Schema = Schema::new(
+    "GetCodeSigningConfigResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("CodeSigningConfig", &S_CODE_SIGNING_CONFIG).required()]);
+static S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Schema = Schema::new(
+    "GetFunctionCodeSigningConfigRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+    .at(Location::Uri, "FunctionName")
+    .required()]);
+static S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE: Schema =
+    Schema::new("GetFunctionCodeSigningConfigResponse", Kind::Structure).members(&[
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN).required(),
+        Member::new("FunctionName", &S_FUNCTION_NAME).required(),
+    ]);
+static S_GET_FUNCTION_CONCURRENCY_REQUEST: Schema = Schema::new(
+    "GetFunctionConcurrencyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("FunctionName", &S_FUNCTION_NAME)
+    .at(Location::Uri, "FunctionName")
+    .required()]);
+static S_GET_FUNCTION_CONCURRENCY_RESPONSE: Schema =
+    Schema::new("GetFunctionConcurrencyResponse", Kind::Structure).members(&[Member::new(
+        "ReservedConcurrentExecutions",
+        &S_RESERVED_CONCURRENT_EXECUTIONS,
+    )]);
 static S_GET_FUNCTION_CONFIGURATION_REQUEST: Schema =
     Schema::new("GetFunctionConfigurationRequest", Kind::Structure).members(&[
         Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
@@ -2366,6 +6813,24 @@ static S_GET_FUNCTION_CONFIGURATION_REQUEST: Schema =
         Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
             .at(Location::Query, "Qualifier"),
     ]);
+static S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Schema =
+    Schema::new("GetFunctionEventInvokeConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+    ]);
+static S_GET_FUNCTION_RECURSION_CONFIG_REQUEST: Schema = Schema::new(
+    "GetFunctionRecursionConfigRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("FunctionName", &S_UNQUALIFIED_FUNCTION_NAME)
+    .at(Location::Uri, "FunctionName")
+    .required()]);
+static S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE: Schema =
+    Schema::new("GetFunctionRecursionConfigResponse", Kind::Structure)
+        .members(&[Member::new("RecursiveLoop", &S_RECURSIVE_LOOP)]);
 static S_GET_FUNCTION_REQUEST: Schema =
     Schema::new("GetFunctionRequest", Kind::Structure).members(&[
         Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
@@ -2382,6 +6847,65 @@ static S_GET_FUNCTION_RESPONSE: Schema = Schema::new("GetFunctionResponse", Kind
         Member::new("TagsError", &S_TAGS_ERROR),
         Member::new("Concurrency", &S_CONCURRENCY),
     ]);
+static S_GET_FUNCTION_URL_CONFIG_REQUEST: Schema =
+    Schema::new("GetFunctionUrlConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_URL_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_FUNCTION_URL_QUALIFIER).at(Location::Query, "Qualifier"),
+    ]);
+static S_GET_FUNCTION_URL_CONFIG_RESPONSE: Schema =
+    Schema::new("GetFunctionUrlConfigResponse", Kind::Structure).members(&[
+        Member::new("FunctionUrl", &S_FUNCTION_URL).required(),
+        Member::new("FunctionArn", &S_FUNCTION_ARN).required(),
+        Member::new("AuthType", &S_FUNCTION_URL_AUTH_TYPE).required(),
+        Member::new("Cors", &S_CORS),
+        Member::new("CreationTime", &S_TIMESTAMP).required(),
+        Member::new("LastModifiedTime", &S_TIMESTAMP).required(),
+        Member::new("InvokeMode", &S_INVOKE_MODE),
+    ]);
+static S_GET_LAYER_VERSION_BY_ARN_REQUEST: Schema = Schema::new(
+    "GetLayerVersionByArnRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("Arn", &S_LAYER_VERSION_ARN)
+    .at(Location::Query, "Arn")
+    .required()]);
+static S_GET_LAYER_VERSION_POLICY_REQUEST: Schema =
+    Schema::new("GetLayerVersionPolicyRequest", Kind::Structure).members(&[
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("VersionNumber", &wire::schema::LONG)
+            .at(Location::Uri, "VersionNumber")
+            .required(),
+    ]);
+static S_GET_LAYER_VERSION_POLICY_RESPONSE: Schema =
+    Schema::new("GetLayerVersionPolicyResponse", Kind::Structure).members(&[
+        Member::new("Policy", &wire::schema::STRING),
+        Member::new("RevisionId", &wire::schema::STRING),
+    ]);
+static S_GET_LAYER_VERSION_REQUEST: Schema = Schema::new("GetLayerVersionRequest", Kind::Structure)
+    .members(&[
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("VersionNumber", &wire::schema::LONG)
+            .at(Location::Uri, "VersionNumber")
+            .required(),
+    ]);
+static S_GET_LAYER_VERSION_RESPONSE: Schema =
+    Schema::new("GetLayerVersionResponse", Kind::Structure).members(&[
+        Member::new("Content", &S_LAYER_VERSION_CONTENT_OUTPUT),
+        Member::new("LayerArn", &S_LAYER_ARN),
+        Member::new("LayerVersionArn", &S_LAYER_VERSION_ARN),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("CreatedDate", &S_TIMESTAMP),
+        Member::new("Version", &wire::schema::LONG),
+        Member::new("CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("LicenseInfo", &S_LICENSE_INFO),
+    ]);
 static S_GET_POLICY_REQUEST: Schema = Schema::new("GetPolicyRequest", Kind::Structure).members(&[
     Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
         .at(Location::Uri, "FunctionName")
@@ -2394,10 +6918,59 @@ static S_GET_POLICY_RESPONSE: Schema =
         Member::new("Policy", &wire::schema::STRING),
         Member::new("RevisionId", &wire::schema::STRING),
     ]);
+static S_GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST: Schema =
+    Schema::new("GetProvisionedConcurrencyConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_QUALIFIER)
+            .at(Location::Query, "Qualifier")
+            .required(),
+    ]);
+static S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE: Schema =
+    Schema::new("GetProvisionedConcurrencyConfigResponse", Kind::Structure).members(&[
+        Member::new(
+            "RequestedProvisionedConcurrentExecutions",
+            &S_POSITIVE_INTEGER,
+        ),
+        Member::new(
+            "AvailableProvisionedConcurrentExecutions",
+            &S_NON_NEGATIVE_INTEGER,
+        ),
+        Member::new(
+            "AllocatedProvisionedConcurrentExecutions",
+            &S_NON_NEGATIVE_INTEGER,
+        ),
+        Member::new("Status", &S_PROVISIONED_CONCURRENCY_STATUS_ENUM),
+        Member::new("StatusReason", &wire::schema::STRING),
+        Member::new("LastModified", &S_TIMESTAMP),
+    ]);
+static S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST: Schema =
+    Schema::new("GetRuntimeManagementConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+    ]);
+static S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE: Schema =
+    Schema::new("GetRuntimeManagementConfigResponse", Kind::Structure).members(&[
+        Member::new("UpdateRuntimeOn", &S_UPDATE_RUNTIME_ON),
+        Member::new("FunctionArn", &S_NAME_SPACED_FUNCTION_ARN),
+        Member::new("RuntimeVersionArn", &S_RUNTIME_VERSION_ARN),
+    ]);
 static S_HANDLER: Schema = Schema::new("Handler", Kind::String)
     .min(0)
     .max(128)
     .pattern(r#"[^\s]+"#);
+static S_HEADER: Schema = Schema::new("Header", Kind::String)
+    .min(0)
+    .max(1024)
+    .pattern(".*");
+static S_HEADERS_LIST: Schema = Schema::new("HeadersList", Kind::List)
+    .members(&[Member::new("member", &S_HEADER)])
+    .min(0)
+    .max(100);
 static S_IMAGE_CONFIG: Schema = Schema::new("ImageConfig", Kind::Structure).members(&[
     Member::new("EntryPoint", &S_STRING_LIST),
     Member::new("Command", &S_STRING_LIST),
@@ -2440,6 +7013,60 @@ static S_INVOCATION_RESPONSE: Schema =
     ]);
 static S_INVOCATION_TYPE: Schema =
     Schema::new("InvocationType", Kind::String).values(&["Event", "RequestResponse", "DryRun"]);
+static S_INVOKE_ASYNC_REQUEST: Schema =
+    Schema::new("InvokeAsyncRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("InvokeArgs", &wire::schema::STREAM)
+            .at(Location::Payload, "InvokeArgs")
+            .required(),
+    ]);
+static S_INVOKE_ASYNC_RESPONSE: Schema = Schema::new("InvokeAsyncResponse", Kind::Structure)
+    .members(&[Member::new("Status", &wire::schema::INTEGER).at(Location::StatusCode, "Status")]);
+static S_INVOKE_MODE: Schema =
+    Schema::new("InvokeMode", Kind::String).values(&["BUFFERED", "RESPONSE_STREAM"]);
+static S_INVOKE_RESPONSE_STREAM_UPDATE: Schema =
+    Schema::new("InvokeResponseStreamUpdate", Kind::Structure)
+        .members(&[Member::new("Payload", &S_BLOB).at(Location::Payload, "Payload")]);
+static S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT: Schema =
+    Schema::new("InvokeWithResponseStreamCompleteEvent", Kind::Structure).members(&[
+        Member::new("ErrorCode", &wire::schema::STRING),
+        Member::new("ErrorDetails", &wire::schema::STRING),
+        Member::new("LogResult", &wire::schema::STRING),
+    ]);
+static S_INVOKE_WITH_RESPONSE_STREAM_REQUEST: Schema =
+    Schema::new("InvokeWithResponseStreamRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("LogType", &S_LOG_TYPE).at(Location::Header, "X-Amz-Log-Type"),
+        Member::new("ClientContext", &wire::schema::STRING)
+            .at(Location::Header, "X-Amz-Client-Context"),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+        Member::new("Payload", &S_BLOB).at(Location::Payload, "Payload"),
+        Member::new("TenantId", &S_TENANT_ID).at(Location::Header, "X-Amz-Tenant-Id"),
+        Member::new("InvocationType", &S_RESPONSE_STREAMING_INVOCATION_TYPE)
+            .at(Location::Header, "X-Amz-Invocation-Type"),
+    ]);
+static S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE: Schema =
+    Schema::new("InvokeWithResponseStreamResponse", Kind::Structure).members(&[
+        Member::new("StatusCode", &wire::schema::INTEGER).at(Location::StatusCode, "StatusCode"),
+        Member::new("ExecutedVersion", &S_VERSION).at(Location::Header, "X-Amz-Executed-Version"),
+        Member::new("EventStream", &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT)
+            .at(Location::Payload, "EventStream"),
+        Member::new("ResponseStreamContentType", &wire::schema::STRING)
+            .at(Location::Header, "Content-Type"),
+    ]);
+static S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT: Schema =
+    Schema::new("InvokeWithResponseStreamResponseEvent", Kind::Events).members(&[
+        Member::new("PayloadChunk", &S_INVOKE_RESPONSE_STREAM_UPDATE),
+        Member::new(
+            "InvokeComplete",
+            &S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT,
+        ),
+    ]);
 static S_KMS_KEY_ARN: Schema = Schema::new("KMSKeyArn", Kind::String)
     .min(0)
     .max(10000)
@@ -2507,11 +7134,132 @@ static S_LAYER: Schema = Schema::new("Layer", Kind::Structure).members(&[
     Member::new("SigningProfileVersionArn", &S_ARN),
     Member::new("SigningJobArn", &S_ARN),
 ]);
+static S_LAYER_ARN: Schema = Schema::new("LayerArn", Kind::String).min(1).max(2048).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+"#);
 static S_LAYER_LIST: Schema =
     Schema::new("LayerList", Kind::List).members(&[Member::new("member", &S_LAYER_VERSION_ARN)]);
+static S_LAYER_NAME: Schema = Schema::new("LayerName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+"#);
+static S_LAYER_NAME_OR_ARN: Schema = Schema::new("LayerNameOrArn", Kind::String).min(1).max(2048).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})"#);
+static S_LAYER_PERMISSION_ALLOWED_ACTION: Schema =
+    Schema::new("LayerPermissionAllowedAction", Kind::String)
+        .min(0)
+        .max(22)
+        .pattern("lambda:GetLayerVersion");
+static S_LAYER_PERMISSION_ALLOWED_PRINCIPAL: Schema =
+    Schema::new("LayerPermissionAllowedPrincipal", Kind::String)
+        .min(0)
+        .max(10000)
+        .pattern(r#"\d{12}|\*|arn:(aws[a-zA-Z-]*):iam::\d{12}:root"#);
 static S_LAYER_VERSION_ARN: Schema = Schema::new("LayerVersionArn", Kind::String).min(1).max(2048).pattern(r#"((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))"#);
+static S_LAYER_VERSION_CONTENT_INPUT: Schema =
+    Schema::new("LayerVersionContentInput", Kind::Structure).members(&[
+        Member::new("S3Bucket", &S_S3_BUCKET),
+        Member::new("S3Key", &S_S3_KEY),
+        Member::new("S3ObjectVersion", &S_S3_OBJECT_VERSION),
+        Member::new("S3ObjectStorageMode", &S_S3_OBJECT_STORAGE_MODE),
+        Member::new("ZipFile", &S_BLOB),
+    ]);
+static S_LAYER_VERSION_CONTENT_OUTPUT: Schema =
+    Schema::new("LayerVersionContentOutput", Kind::Structure).members(&[
+        Member::new("Location", &S_SENSITIVE_STRING_ON_SERVER_ONLY),
+        Member::new("CodeSha256", &wire::schema::STRING),
+        Member::new("CodeSize", &wire::schema::LONG),
+        Member::new("SigningProfileVersionArn", &S_ARN),
+        Member::new("SigningJobArn", &S_ARN),
+        Member::new("ResolvedS3Object", &S_RESOLVED_S3_OBJECT),
+    ]);
+static S_LAYER_VERSIONS_LIST: Schema = Schema::new("LayerVersionsList", Kind::List)
+    .members(&[Member::new("member", &S_LAYER_VERSIONS_LIST_ITEM)]);
+static S_LAYER_VERSIONS_LIST_ITEM: Schema = Schema::new("LayerVersionsListItem", Kind::Structure)
+    .members(&[
+        Member::new("LayerVersionArn", &S_LAYER_VERSION_ARN),
+        Member::new("Version", &wire::schema::LONG),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("CreatedDate", &S_TIMESTAMP),
+        Member::new("CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("LicenseInfo", &S_LICENSE_INFO),
+    ]);
+static S_LAYERS_LIST: Schema =
+    Schema::new("LayersList", Kind::List).members(&[Member::new("member", &S_LAYERS_LIST_ITEM)]);
+static S_LAYERS_LIST_ITEM: Schema = Schema::new("LayersListItem", Kind::Structure).members(&[
+    Member::new("LayerName", &S_LAYER_NAME),
+    Member::new("LayerArn", &S_LAYER_ARN),
+    Member::new("LatestMatchingVersion", &S_LAYER_VERSIONS_LIST_ITEM),
+]);
 static S_LAYERS_REFERENCE_LIST: Schema =
     Schema::new("LayersReferenceList", Kind::List).members(&[Member::new("member", &S_LAYER)]);
+static S_LICENSE_INFO: Schema = Schema::new("LicenseInfo", Kind::String)
+    .min(0)
+    .max(512)
+    .pattern(".*");
+static S_LIST_ALIASES_REQUEST: Schema =
+    Schema::new("ListAliasesRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("FunctionVersion", &S_VERSION_WITH_LATEST_PUBLISHED)
+            .at(Location::Query, "FunctionVersion"),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_ALIASES_RESPONSE: Schema = Schema::new("ListAliasesResponse", Kind::Structure)
+    .members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("Aliases", &S_ALIAS_LIST),
+    ]);
+static S_LIST_CODE_SIGNING_CONFIGS_REQUEST: Schema =
+    Schema::new("ListCodeSigningConfigsRequest", Kind::Structure).members(&[
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_CODE_SIGNING_CONFIGS_RESPONSE: Schema =
+    Schema::new("ListCodeSigningConfigsResponse", Kind::Structure).members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("CodeSigningConfigs", &S_CODE_SIGNING_CONFIG_LIST),
+    ]);
+static S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST: Schema =
+    Schema::new("ListFunctionEventInvokeConfigsRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_FUNCTION_EVENT_INVOKE_CONFIG_LIST_ITEMS)
+            .at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE: Schema =
+    Schema::new("ListFunctionEventInvokeConfigsResponse", Kind::Structure).members(&[
+        Member::new(
+            "FunctionEventInvokeConfigs",
+            &S_FUNCTION_EVENT_INVOKE_CONFIG_LIST,
+        ),
+        Member::new("NextMarker", &wire::schema::STRING),
+    ]);
+static S_LIST_FUNCTION_URL_CONFIGS_REQUEST: Schema =
+    Schema::new("ListFunctionUrlConfigsRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_URL_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_FUNCTION_URL_CONFIGS_RESPONSE: Schema =
+    Schema::new("ListFunctionUrlConfigsResponse", Kind::Structure).members(&[
+        Member::new("FunctionUrlConfigs", &S_FUNCTION_URL_CONFIG_LIST).required(),
+        Member::new("NextMarker", &wire::schema::STRING),
+    ]);
+static S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST: Schema =
+    Schema::new("ListFunctionsByCodeSigningConfigRequest", Kind::Structure).members(&[
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN)
+            .at(Location::Uri, "CodeSigningConfigArn")
+            .required(),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE: Schema =
+    Schema::new("ListFunctionsByCodeSigningConfigResponse", Kind::Structure).members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("FunctionArns", &S_FUNCTION_ARN_LIST),
+    ]);
 static S_LIST_FUNCTIONS_REQUEST: Schema = Schema::new("ListFunctionsRequest", Kind::Structure)
     .members(&[
         Member::new("MasterRegion", &S_MASTER_REGION).at(Location::Query, "MasterRegion"),
@@ -2523,6 +7271,76 @@ static S_LIST_FUNCTIONS_RESPONSE: Schema = Schema::new("ListFunctionsResponse", 
     .members(&[
         Member::new("NextMarker", &wire::schema::STRING),
         Member::new("Functions", &S_FUNCTION_LIST),
+    ]);
+static S_LIST_LAYER_VERSIONS_REQUEST: Schema =
+    Schema::new("ListLayerVersionsRequest", Kind::Structure).members(&[
+        Member::new("CompatibleArchitecture", &S_ARCHITECTURE)
+            .at(Location::Query, "CompatibleArchitecture"),
+        Member::new("CompatibleRuntime", &wire::schema::STRING)
+            .at(Location::Query, "CompatibleRuntime"),
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LAYER_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_LAYER_VERSIONS_RESPONSE: Schema =
+    Schema::new("ListLayerVersionsResponse", Kind::Structure).members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("LayerVersions", &S_LAYER_VERSIONS_LIST),
+    ]);
+static S_LIST_LAYERS_REQUEST: Schema =
+    Schema::new("ListLayersRequest", Kind::Structure).members(&[
+        Member::new("CompatibleArchitecture", &S_ARCHITECTURE)
+            .at(Location::Query, "CompatibleArchitecture"),
+        Member::new("CompatibleRuntime", &wire::schema::STRING)
+            .at(Location::Query, "CompatibleRuntime"),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LAYER_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_LAYERS_RESPONSE: Schema =
+    Schema::new("ListLayersResponse", Kind::Structure).members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("Layers", &S_LAYERS_LIST),
+    ]);
+static S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST: Schema =
+    Schema::new("ListProvisionedConcurrencyConfigsRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEMS)
+            .at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE: Schema =
+    Schema::new("ListProvisionedConcurrencyConfigsResponse", Kind::Structure).members(&[
+        Member::new(
+            "ProvisionedConcurrencyConfigs",
+            &S_PROVISIONED_CONCURRENCY_CONFIG_LIST,
+        ),
+        Member::new("NextMarker", &wire::schema::STRING),
+    ]);
+static S_LIST_TAGS_REQUEST: Schema =
+    Schema::new("ListTagsRequest", Kind::Structure).members(&[Member::new(
+        "Resource",
+        &S_TAGGABLE_RESOURCE,
+    )
+    .at(Location::Uri, "Resource")
+    .required()]);
+static S_LIST_TAGS_RESPONSE: Schema =
+    Schema::new("ListTagsResponse", Kind::Structure).members(&[Member::new("Tags", &S_TAGS)]);
+static S_LIST_VERSIONS_BY_FUNCTION_REQUEST: Schema =
+    Schema::new("ListVersionsByFunctionRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_VERSIONS_BY_FUNCTION_RESPONSE: Schema =
+    Schema::new("ListVersionsByFunctionResponse", Kind::Structure).members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("Versions", &S_FUNCTION_LIST),
     ]);
 static S_LOCAL_MOUNT_PATH: Schema = Schema::new("LocalMountPath", Kind::String)
     .min(0)
@@ -2544,24 +7362,62 @@ static S_MASTER_REGION: Schema = Schema::new("MasterRegion", Kind::String)
     .min(1)
     .max(50)
     .pattern(r#"ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}"#);
+static S_MAX_AGE: Schema = Schema::new("MaxAge", Kind::Integer).min(0).max(86400);
+static S_MAX_FUNCTION_EVENT_INVOKE_CONFIG_LIST_ITEMS: Schema =
+    Schema::new("MaxFunctionEventInvokeConfigListItems", Kind::Integer)
+        .min(1)
+        .max(50);
+static S_MAX_ITEMS: Schema = Schema::new("MaxItems", Kind::Integer).min(1).max(50);
+static S_MAX_LAYER_LIST_ITEMS: Schema = Schema::new("MaxLayerListItems", Kind::Integer)
+    .min(1)
+    .max(50);
 static S_MAX_LIST_ITEMS: Schema = Schema::new("MaxListItems", Kind::Integer).min(1).max(10000);
+static S_MAX_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEMS: Schema =
+    Schema::new("MaxProvisionedConcurrencyConfigListItems", Kind::Integer)
+        .min(1)
+        .max(50);
+static S_MAXIMUM_EVENT_AGE_IN_SECONDS: Schema =
+    Schema::new("MaximumEventAgeInSeconds", Kind::Integer)
+        .min(60)
+        .max(21600);
+static S_MAXIMUM_RETRY_ATTEMPTS: Schema = Schema::new("MaximumRetryAttempts", Kind::Integer)
+    .min(0)
+    .max(2);
 static S_MEMORY_SIZE: Schema = Schema::new("MemorySize", Kind::Integer).min(128).max(32768);
+static S_METHOD: Schema = Schema::new("Method", Kind::String)
+    .min(0)
+    .max(6)
+    .pattern(".*");
 static S_NAME_SPACED_FUNCTION_ARN: Schema = Schema::new("NameSpacedFunctionArn", Kind::String).min(0).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:function:[a-zA-Z0-9-_\.]+(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"#);
 static S_NAMESPACED_FUNCTION_NAME: Schema = Schema::new("NamespacedFunctionName", Kind::String).min(1).max(256).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"#);
 static S_NAMESPACED_STATEMENT_ID: Schema = Schema::new("NamespacedStatementId", Kind::String)
     .min(1)
     .max(100)
     .pattern("([a-zA-Z0-9-_.]+)");
+static S_NON_NEGATIVE_INTEGER: Schema = Schema::new("NonNegativeInteger", Kind::Integer).min(0);
 static S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER: Schema =
     Schema::new("NumericLatestPublishedOrAliasQualifier", Kind::String)
         .min(1)
         .max(128)
         .pattern(r#"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+"#);
+static S_ON_FAILURE: Schema = Schema::new("OnFailure", Kind::Structure)
+    .members(&[Member::new("Destination", &S_DESTINATION_ARN)]);
+static S_ON_SUCCESS: Schema = Schema::new("OnSuccess", Kind::Structure)
+    .members(&[Member::new("Destination", &S_DESTINATION_ARN)]);
+static S_ORGANIZATION_ID: Schema = Schema::new("OrganizationId", Kind::String)
+    .min(0)
+    .max(34)
+    .pattern("o-[a-z0-9]{10,32}");
+static S_ORIGIN: Schema = Schema::new("Origin", Kind::String)
+    .min(1)
+    .max(253)
+    .pattern(".*");
 static S_PACKAGE_TYPE: Schema = Schema::new("PackageType", Kind::String).values(&["Zip", "Image"]);
 static S_PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Schema =
     Schema::new("PerExecutionEnvironmentMaxConcurrency", Kind::Integer)
         .min(1)
         .max(1600);
+static S_POSITIVE_INTEGER: Schema = Schema::new("PositiveInteger", Kind::Integer).min(1);
 static S_PRINCIPAL: Schema = Schema::new("Principal", Kind::String)
     .min(0)
     .max(2048)
@@ -2570,6 +7426,176 @@ static S_PRINCIPAL_ORG_ID: Schema = Schema::new("PrincipalOrgID", Kind::String)
     .min(12)
     .max(34)
     .pattern("o-[a-z0-9]{10,32}");
+static S_PROVISIONED_CONCURRENCY_CONFIG_LIST: Schema =
+    Schema::new("ProvisionedConcurrencyConfigList", Kind::List).members(&[Member::new(
+        "member",
+        &S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM,
+    )]);
+static S_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEM: Schema =
+    Schema::new("ProvisionedConcurrencyConfigListItem", Kind::Structure).members(&[
+        Member::new("FunctionArn", &S_FUNCTION_ARN),
+        Member::new(
+            "RequestedProvisionedConcurrentExecutions",
+            &S_POSITIVE_INTEGER,
+        ),
+        Member::new(
+            "AvailableProvisionedConcurrentExecutions",
+            &S_NON_NEGATIVE_INTEGER,
+        ),
+        Member::new(
+            "AllocatedProvisionedConcurrentExecutions",
+            &S_NON_NEGATIVE_INTEGER,
+        ),
+        Member::new("Status", &S_PROVISIONED_CONCURRENCY_STATUS_ENUM),
+        Member::new("StatusReason", &wire::schema::STRING),
+        Member::new("LastModified", &S_TIMESTAMP),
+    ]);
+static S_PROVISIONED_CONCURRENCY_STATUS_ENUM: Schema =
+    Schema::new("ProvisionedConcurrencyStatusEnum", Kind::String).values(&[
+        "IN_PROGRESS",
+        "READY",
+        "FAILED",
+    ]);
+static S_PUBLISH_LAYER_VERSION_REQUEST: Schema =
+    Schema::new("PublishLayerVersionRequest", Kind::Structure).members(&[
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("Content", &S_LAYER_VERSION_CONTENT_INPUT).required(),
+        Member::new("CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("LicenseInfo", &S_LICENSE_INFO),
+    ]);
+static S_PUBLISH_LAYER_VERSION_RESPONSE: Schema =
+    Schema::new("PublishLayerVersionResponse", Kind::Structure).members(&[
+        Member::new("Content", &S_LAYER_VERSION_CONTENT_OUTPUT),
+        Member::new("LayerArn", &S_LAYER_ARN),
+        Member::new("LayerVersionArn", &S_LAYER_VERSION_ARN),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("CreatedDate", &S_TIMESTAMP),
+        Member::new("Version", &wire::schema::LONG),
+        Member::new("CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("LicenseInfo", &S_LICENSE_INFO),
+    ]);
+static S_PUBLISH_VERSION_REQUEST: Schema = Schema::new("PublishVersionRequest", Kind::Structure)
+    .members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("CodeSha256", &wire::schema::STRING),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("RevisionId", &wire::schema::STRING),
+        Member::new("PublishTo", &S_FUNCTION_VERSION_LATEST_PUBLISHED),
+    ]);
+static S_PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Schema =
+    Schema::new("PutFunctionCodeSigningConfigRequest", Kind::Structure).members(&[
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN).required(),
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+    ]);
+static S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE: Schema =
+    Schema::new("PutFunctionCodeSigningConfigResponse", Kind::Structure).members(&[
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN).required(),
+        Member::new("FunctionName", &S_FUNCTION_NAME).required(),
+    ]);
+static S_PUT_FUNCTION_CONCURRENCY_REQUEST: Schema =
+    Schema::new("PutFunctionConcurrencyRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new(
+            "ReservedConcurrentExecutions",
+            &S_RESERVED_CONCURRENT_EXECUTIONS,
+        )
+        .required(),
+    ]);
+static S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Schema =
+    Schema::new("PutFunctionEventInvokeConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+        Member::new("MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS),
+        Member::new("MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
+        Member::new("DestinationConfig", &S_DESTINATION_CONFIG),
+    ]);
+static S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST: Schema =
+    Schema::new("PutFunctionRecursionConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_UNQUALIFIED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("RecursiveLoop", &S_RECURSIVE_LOOP).required(),
+    ]);
+static S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE: Schema =
+    Schema::new("PutFunctionRecursionConfigResponse", Kind::Structure)
+        .members(&[Member::new("RecursiveLoop", &S_RECURSIVE_LOOP)]);
+static S_PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST: Schema =
+    Schema::new("PutProvisionedConcurrencyConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_QUALIFIER)
+            .at(Location::Query, "Qualifier")
+            .required(),
+        Member::new("ProvisionedConcurrentExecutions", &S_POSITIVE_INTEGER).required(),
+    ]);
+static S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE: Schema =
+    Schema::new("PutProvisionedConcurrencyConfigResponse", Kind::Structure).members(&[
+        Member::new(
+            "RequestedProvisionedConcurrentExecutions",
+            &S_POSITIVE_INTEGER,
+        ),
+        Member::new(
+            "AllocatedProvisionedConcurrentExecutions",
+            &S_NON_NEGATIVE_INTEGER,
+        ),
+        Member::new(
+            "AvailableProvisionedConcurrentExecutions",
+            &S_NON_NEGATIVE_INTEGER,
+        ),
+        Member::new("Status", &S_PROVISIONED_CONCURRENCY_STATUS_ENUM),
+        Member::new("StatusReason", &wire::schema::STRING),
+        Member::new("LastModified", &S_TIMESTAMP),
+    ]);
+static S_PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST: Schema =
+    Schema::new("PutRuntimeManagementConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+        Member::new("UpdateRuntimeOn", &S_UPDATE_RUNTIME_ON).required(),
+        Member::new("RuntimeVersionArn", &S_RUNTIME_VERSION_ARN),
+    ]);
+static S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE: Schema =
+    Schema::new("PutRuntimeManagementConfigResponse", Kind::Structure).members(&[
+        Member::new("UpdateRuntimeOn", &S_UPDATE_RUNTIME_ON).required(),
+        Member::new("FunctionArn", &S_FUNCTION_ARN).required(),
+        Member::new("RuntimeVersionArn", &S_RUNTIME_VERSION_ARN),
+    ]);
+static S_QUALIFIER: Schema = Schema::new("Qualifier", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern("(|[a-zA-Z0-9$_-]+)");
+static S_RECURSIVE_LOOP: Schema =
+    Schema::new("RecursiveLoop", Kind::String).values(&["Allow", "Terminate"]);
+static S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST: Schema =
+    Schema::new("RemoveLayerVersionPermissionRequest", Kind::Structure).members(&[
+        Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
+            .at(Location::Uri, "LayerName")
+            .required(),
+        Member::new("VersionNumber", &wire::schema::LONG)
+            .at(Location::Uri, "VersionNumber")
+            .required(),
+        Member::new("StatementId", &S_STATEMENT_ID)
+            .at(Location::Uri, "StatementId")
+            .required(),
+        Member::new("RevisionId", &wire::schema::STRING).at(Location::Query, "RevisionId"),
+    ]);
 static S_REMOVE_PERMISSION_REQUEST: Schema =
     Schema::new("RemovePermissionRequest", Kind::Structure).members(&[
         Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
@@ -2593,6 +7619,9 @@ static S_RESOURCE_ARN: Schema = Schema::new("ResourceArn", Kind::String)
     .min(0)
     .max(10000)
     .pattern("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static S_RESPONSE_STREAMING_INVOCATION_TYPE: Schema =
+    Schema::new("ResponseStreamingInvocationType", Kind::String)
+        .values(&["RequestResponse", "DryRun"]);
 static S_RETENTION_PERIOD_IN_DAYS: Schema = Schema::new("RetentionPeriodInDays", Kind::Integer)
     .min(1)
     .max(90);
@@ -2640,6 +7669,11 @@ static S_SENSITIVE_STRING_ON_SERVER_ONLY: Schema =
     Schema::new("SensitiveStringOnServerOnly", Kind::String)
         .min(0)
         .max(10000);
+static S_SIGNING_PROFILE_VERSION_ARNS: Schema =
+    Schema::new("SigningProfileVersionArns", Kind::List)
+        .members(&[Member::new("member", &S_ARN)])
+        .min(1)
+        .max(20);
 static S_SNAP_START: Schema = Schema::new("SnapStart", Kind::Structure)
     .members(&[Member::new("ApplyOn", &S_SNAP_START_APPLY_ON)]);
 static S_SNAP_START_APPLY_ON: Schema =
@@ -2730,10 +7764,20 @@ static S_TAG_KEY: Schema = Schema::new("TagKey", Kind::String)
     .min(1)
     .max(128)
     .pattern(r#"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)"#);
+static S_TAG_KEY_LIST: Schema =
+    Schema::new("TagKeyList", Kind::List).members(&[Member::new("member", &S_TAG_KEY)]);
+static S_TAG_RESOURCE_REQUEST: Schema =
+    Schema::new("TagResourceRequest", Kind::Structure).members(&[
+        Member::new("Resource", &S_TAGGABLE_RESOURCE)
+            .at(Location::Uri, "Resource")
+            .required(),
+        Member::new("Tags", &S_TAGS).required(),
+    ]);
 static S_TAG_VALUE: Schema = Schema::new("TagValue", Kind::String)
     .min(0)
     .max(256)
     .pattern(r#"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)"#);
+static S_TAGGABLE_RESOURCE: Schema = Schema::new("TaggableResource", Kind::String).min(1).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})"#);
 static S_TAGS: Schema = Schema::new("Tags", Kind::Map).members(&[
     Member::new("key", &S_TAG_KEY),
     Member::new("value", &S_TAG_VALUE),
@@ -2784,10 +7828,133 @@ static S_TRACING_CONFIG_RESPONSE: Schema = Schema::new("TracingConfigResponse", 
     .members(&[Member::new("Mode", &S_TRACING_MODE)]);
 static S_TRACING_MODE: Schema =
     Schema::new("TracingMode", Kind::String).values(&["Active", "PassThrough"]);
+static S_UNQUALIFIED_FUNCTION_NAME: Schema = Schema::new("UnqualifiedFunctionName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)"#);
+static S_UNRESERVED_CONCURRENT_EXECUTIONS: Schema =
+    Schema::new("UnreservedConcurrentExecutions", Kind::Integer).min(0);
+static S_UNTAG_RESOURCE_REQUEST: Schema = Schema::new("UntagResourceRequest", Kind::Structure)
+    .members(&[
+        Member::new("Resource", &S_TAGGABLE_RESOURCE)
+            .at(Location::Uri, "Resource")
+            .required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST)
+            .at(Location::Query, "tagKeys")
+            .required(),
+    ]);
+static S_UPDATE_ALIAS_REQUEST: Schema =
+    Schema::new("UpdateAliasRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Name", &S_ALIAS)
+            .at(Location::Uri, "Name")
+            .required(),
+        Member::new("FunctionVersion", &S_VERSION_WITH_LATEST_PUBLISHED),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+        Member::new("RevisionId", &wire::schema::STRING),
+    ]);
+static S_UPDATE_CODE_SIGNING_CONFIG_REQUEST: Schema =
+    Schema::new("UpdateCodeSigningConfigRequest", Kind::Structure).members(&[
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN)
+            .at(Location::Uri, "CodeSigningConfigArn")
+            .required(),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("AllowedPublishers", &S_ALLOWED_PUBLISHERS),
+        Member::new("CodeSigningPolicies", &S_CODE_SIGNING_POLICIES),
+    ]);
+static S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE: Schema = Schema::new(
+    "UpdateCodeSigningConfigResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("CodeSigningConfig", &S_CODE_SIGNING_CONFIG).required()]);
+static S_UPDATE_FUNCTION_CODE_REQUEST: Schema =
+    Schema::new("UpdateFunctionCodeRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("ZipFile", &S_BLOB),
+        Member::new("S3Bucket", &S_S3_BUCKET),
+        Member::new("S3Key", &S_S3_KEY),
+        Member::new("S3ObjectVersion", &S_S3_OBJECT_VERSION),
+        Member::new("S3ObjectStorageMode", &S_S3_OBJECT_STORAGE_MODE),
+        Member::new("ImageUri", &wire::schema::STRING),
+        Member::new("Architectures", &S_ARCHITECTURES_LIST),
+        Member::new("Publish", &wire::schema::BOOLEAN),
+        Member::new("PublishTo", &S_FUNCTION_VERSION_LATEST_PUBLISHED),
+        Member::new("DryRun", &wire::schema::BOOLEAN),
+        Member::new("RevisionId", &wire::schema::STRING),
+        Member::new("SourceKMSKeyArn", &S_KMS_KEY_ARN),
+    ]);
+static S_UPDATE_FUNCTION_CONFIGURATION_REQUEST: Schema =
+    Schema::new("UpdateFunctionConfigurationRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Role", &S_ROLE_ARN),
+        Member::new("Handler", &S_HANDLER),
+        Member::new("Description", &S_DESCRIPTION),
+        Member::new("Timeout", &S_TIMEOUT),
+        Member::new("MemorySize", &S_MEMORY_SIZE),
+        Member::new("VpcConfig", &S_VPC_CONFIG),
+        Member::new("Environment", &S_ENVIRONMENT),
+        Member::new("Runtime", &wire::schema::STRING),
+        Member::new("DeadLetterConfig", &S_DEAD_LETTER_CONFIG),
+        Member::new("KMSKeyArn", &S_KMS_KEY_ARN),
+        Member::new("TracingConfig", &S_TRACING_CONFIG),
+        Member::new("RevisionId", &wire::schema::STRING),
+        Member::new("Layers", &S_LAYER_LIST),
+        Member::new("FileSystemConfigs", &S_FILE_SYSTEM_CONFIG_LIST),
+        Member::new("ImageConfig", &S_IMAGE_CONFIG),
+        Member::new("EphemeralStorage", &S_EPHEMERAL_STORAGE),
+        Member::new("SnapStart", &S_SNAP_START),
+        Member::new("LoggingConfig", &S_LOGGING_CONFIG),
+        Member::new("CapacityProviderConfig", &S_CAPACITY_PROVIDER_CONFIG),
+        Member::new("DurableConfig", &S_DURABLE_CONFIG),
+        Member::new("RuntimeConfig", &S_FUNCTION_RUNTIME_CONFIG),
+        Member::new("AcceleratorConfig", &S_ACCELERATOR_CONFIG),
+    ]);
+static S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Schema =
+    Schema::new("UpdateFunctionEventInvokeConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+            .at(Location::Query, "Qualifier"),
+        Member::new("MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS),
+        Member::new("MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
+        Member::new("DestinationConfig", &S_DESTINATION_CONFIG),
+    ]);
+static S_UPDATE_FUNCTION_URL_CONFIG_REQUEST: Schema =
+    Schema::new("UpdateFunctionUrlConfigRequest", Kind::Structure).members(&[
+        Member::new("FunctionName", &S_FUNCTION_URL_FUNCTION_NAME)
+            .at(Location::Uri, "FunctionName")
+            .required(),
+        Member::new("Qualifier", &S_FUNCTION_URL_QUALIFIER).at(Location::Query, "Qualifier"),
+        Member::new("AuthType", &S_FUNCTION_URL_AUTH_TYPE),
+        Member::new("Cors", &S_CORS),
+        Member::new("InvokeMode", &S_INVOKE_MODE),
+    ]);
+static S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE: Schema =
+    Schema::new("UpdateFunctionUrlConfigResponse", Kind::Structure).members(&[
+        Member::new("FunctionUrl", &S_FUNCTION_URL).required(),
+        Member::new("FunctionArn", &S_FUNCTION_ARN).required(),
+        Member::new("AuthType", &S_FUNCTION_URL_AUTH_TYPE).required(),
+        Member::new("Cors", &S_CORS),
+        Member::new("CreationTime", &S_TIMESTAMP).required(),
+        Member::new("LastModifiedTime", &S_TIMESTAMP).required(),
+        Member::new("InvokeMode", &S_INVOKE_MODE),
+    ]);
+static S_UPDATE_RUNTIME_ON: Schema =
+    Schema::new("UpdateRuntimeOn", Kind::String).values(&["Auto", "Manual", "FunctionUpdate"]);
 static S_VERSION: Schema = Schema::new("Version", Kind::String)
     .min(1)
     .max(1024)
     .pattern(r#"(\$LATEST|[0-9]+)"#);
+static S_VERSION_WITH_LATEST_PUBLISHED: Schema =
+    Schema::new("VersionWithLatestPublished", Kind::String)
+        .min(1)
+        .max(1024)
+        .pattern(r#"(\$LATEST(\.PUBLISHED)?|[0-9]+)"#);
 static S_VPC_CONFIG: Schema = Schema::new("VpcConfig", Kind::Structure).members(&[
     Member::new("SubnetIds", &S_SUBNET_IDS),
     Member::new("SecurityGroupIds", &S_SECURITY_GROUP_IDS),
@@ -2800,6 +7967,7 @@ static S_VPC_CONFIG_RESPONSE: Schema =
         Member::new("VpcId", &wire::schema::STRING),
         Member::new("Ipv6AllowedForDualStack", &wire::schema::BOOLEAN),
     ]);
+static S_WEIGHT: Schema = Schema::new("Weight", Kind::Double).min(0).max(1);
 static S_WORKING_DIRECTORY: Schema = Schema::new("WorkingDirectory", Kind::String)
     .min(0)
     .max(1000);
@@ -2816,6 +7984,11 @@ pub mod application_log_level {
 pub mod architecture {
     pub const X86_64: &str = "x86_64";
     pub const ARM64: &str = "arm64";
+}
+/// Values of `CodeSigningPolicy`
+pub mod code_signing_policy {
+    pub const WARN: &str = "Warn";
+    pub const ENFORCE: &str = "Enforce";
 }
 /// Values of `DirectS3Read`
 pub mod direct_s3_read {
@@ -2841,6 +8014,11 @@ pub mod invocation_type {
     pub const EVENT: &str = "Event";
     pub const REQUESTRESPONSE: &str = "RequestResponse";
     pub const DRYRUN: &str = "DryRun";
+}
+/// Values of `InvokeMode`
+pub mod invoke_mode {
+    pub const BUFFERED: &str = "BUFFERED";
+    pub const RESPONSE_STREAM: &str = "RESPONSE_STREAM";
 }
 /// Values of `LastUpdateStatus`
 pub mod last_update_status {
@@ -2902,6 +8080,22 @@ pub mod log_type {
 pub mod package_type {
     pub const ZIP: &str = "Zip";
     pub const IMAGE: &str = "Image";
+}
+/// Values of `ProvisionedConcurrencyStatusEnum`
+pub mod provisioned_concurrency_status_enum {
+    pub const IN_PROGRESS: &str = "IN_PROGRESS";
+    pub const READY: &str = "READY";
+    pub const FAILED: &str = "FAILED";
+}
+/// Values of `RecursiveLoop`
+pub mod recursive_loop {
+    pub const ALLOW: &str = "Allow";
+    pub const TERMINATE: &str = "Terminate";
+}
+/// Values of `ResponseStreamingInvocationType`
+pub mod response_streaming_invocation_type {
+    pub const REQUESTRESPONSE: &str = "RequestResponse";
+    pub const DRYRUN: &str = "DryRun";
 }
 /// Values of `S3ObjectStorageMode`
 pub mod s3_object_storage_mode {
@@ -2999,6 +8193,12 @@ pub mod tracing_mode {
     pub const ACTIVE: &str = "Active";
     pub const PASSTHROUGH: &str = "PassThrough";
 }
+/// Values of `UpdateRuntimeOn`
+pub mod update_runtime_on {
+    pub const AUTO: &str = "Auto";
+    pub const MANUAL: &str = "Manual";
+    pub const FUNCTIONUPDATE: &str = "FunctionUpdate";
+}
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
     name: "lambda",
@@ -3013,6 +8213,16 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationException"),
     operations: &[
         Operation {
+            name: "AddLayerVersionPermission",
+            method: "POST",
+            uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+            status: 201,
+            input: &S_ADD_LAYER_VERSION_PERMISSION_REQUEST,
+            output: &S_ADD_LAYER_VERSION_PERMISSION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "AddPermission",
             method: "POST",
             uri: "/2015-03-31/functions/{FunctionName}/policy",
@@ -3021,6 +8231,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ADD_PERMISSION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateAlias",
+            method: "POST",
+            uri: "/2015-03-31/functions/{FunctionName}/aliases",
+            status: 201,
+            input: &S_CREATE_ALIAS_REQUEST,
+            output: &S_ALIAS_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateCodeSigningConfig",
+            method: "POST",
+            uri: "/2020-04-22/code-signing-configs",
+            status: 201,
+            input: &S_CREATE_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_CREATE_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "CreateFunction",
@@ -3033,6 +8263,36 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "CreateFunctionUrlConfig",
+            method: "POST",
+            uri: "/2021-10-31/functions/{FunctionName}/url",
+            status: 201,
+            input: &S_CREATE_FUNCTION_URL_CONFIG_REQUEST,
+            output: &S_CREATE_FUNCTION_URL_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteAlias",
+            method: "DELETE",
+            uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+            status: 204,
+            input: &S_DELETE_ALIAS_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteCodeSigningConfig",
+            method: "DELETE",
+            uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+            status: 204,
+            input: &S_DELETE_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_DELETE_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "DeleteFunction",
             method: "DELETE",
             uri: "/2015-03-31/functions/{FunctionName}",
@@ -3043,12 +8303,122 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DeleteFunctionCodeSigningConfig",
+            method: "DELETE",
+            uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
+            status: 204,
+            input: &S_DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteFunctionConcurrency",
+            method: "DELETE",
+            uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+            status: 204,
+            input: &S_DELETE_FUNCTION_CONCURRENCY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteFunctionEventInvokeConfig",
+            method: "DELETE",
+            uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            status: 204,
+            input: &S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteFunctionUrlConfig",
+            method: "DELETE",
+            uri: "/2021-10-31/functions/{FunctionName}/url",
+            status: 204,
+            input: &S_DELETE_FUNCTION_URL_CONFIG_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteLayerVersion",
+            method: "DELETE",
+            uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+            status: 204,
+            input: &S_DELETE_LAYER_VERSION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteProvisionedConcurrencyConfig",
+            method: "DELETE",
+            uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+            status: 204,
+            input: &S_DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetAccountSettings",
+            method: "GET",
+            uri: "/2016-08-19/account-settings",
+            status: 200,
+            input: &S_GET_ACCOUNT_SETTINGS_REQUEST,
+            output: &S_GET_ACCOUNT_SETTINGS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetAlias",
+            method: "GET",
+            uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+            status: 200,
+            input: &S_GET_ALIAS_REQUEST,
+            output: &S_ALIAS_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetCodeSigningConfig",
+            method: "GET",
+            uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+            status: 200,
+            input: &S_GET_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_GET_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "GetFunction",
             method: "GET",
             uri: "/2015-03-31/functions/{FunctionName}",
             status: 200,
             input: &S_GET_FUNCTION_REQUEST,
             output: &S_GET_FUNCTION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetFunctionCodeSigningConfig",
+            method: "GET",
+            uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
+            status: 200,
+            input: &S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetFunctionConcurrency",
+            method: "GET",
+            uri: "/2019-09-30/functions/{FunctionName}/concurrency",
+            status: 200,
+            input: &S_GET_FUNCTION_CONCURRENCY_REQUEST,
+            output: &S_GET_FUNCTION_CONCURRENCY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -3063,6 +8433,66 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "GetFunctionEventInvokeConfig",
+            method: "GET",
+            uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            status: 200,
+            input: &S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetFunctionRecursionConfig",
+            method: "GET",
+            uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+            status: 200,
+            input: &S_GET_FUNCTION_RECURSION_CONFIG_REQUEST,
+            output: &S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetFunctionUrlConfig",
+            method: "GET",
+            uri: "/2021-10-31/functions/{FunctionName}/url",
+            status: 200,
+            input: &S_GET_FUNCTION_URL_CONFIG_REQUEST,
+            output: &S_GET_FUNCTION_URL_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLayerVersion",
+            method: "GET",
+            uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+            status: 200,
+            input: &S_GET_LAYER_VERSION_REQUEST,
+            output: &S_GET_LAYER_VERSION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLayerVersionByArn",
+            method: "GET",
+            uri: "/2018-10-31/layers?find=LayerVersion",
+            status: 200,
+            input: &S_GET_LAYER_VERSION_BY_ARN_REQUEST,
+            output: &S_GET_LAYER_VERSION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLayerVersionPolicy",
+            method: "GET",
+            uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+            status: 200,
+            input: &S_GET_LAYER_VERSION_POLICY_REQUEST,
+            output: &S_GET_LAYER_VERSION_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "GetPolicy",
             method: "GET",
             uri: "/2015-03-31/functions/{FunctionName}/policy",
@@ -3073,12 +8503,92 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "GetProvisionedConcurrencyConfig",
+            method: "GET",
+            uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+            status: 200,
+            input: &S_GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            output: &S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetRuntimeManagementConfig",
+            method: "GET",
+            uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+            status: 200,
+            input: &S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST,
+            output: &S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "Invoke",
             method: "POST",
             uri: "/2015-03-31/functions/{FunctionName}/invocations",
             status: 200,
             input: &S_INVOCATION_REQUEST,
             output: &S_INVOCATION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "InvokeAsync",
+            method: "POST",
+            uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
+            status: 202,
+            input: &S_INVOKE_ASYNC_REQUEST,
+            output: &S_INVOKE_ASYNC_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "InvokeWithResponseStream",
+            method: "POST",
+            uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+            status: 200,
+            input: &S_INVOKE_WITH_RESPONSE_STREAM_REQUEST,
+            output: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListAliases",
+            method: "GET",
+            uri: "/2015-03-31/functions/{FunctionName}/aliases",
+            status: 200,
+            input: &S_LIST_ALIASES_REQUEST,
+            output: &S_LIST_ALIASES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListCodeSigningConfigs",
+            method: "GET",
+            uri: "/2020-04-22/code-signing-configs",
+            status: 200,
+            input: &S_LIST_CODE_SIGNING_CONFIGS_REQUEST,
+            output: &S_LIST_CODE_SIGNING_CONFIGS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListFunctionEventInvokeConfigs",
+            method: "GET",
+            uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+            status: 200,
+            input: &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST,
+            output: &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListFunctionUrlConfigs",
+            method: "GET",
+            uri: "/2021-10-31/functions/{FunctionName}/urls",
+            status: 200,
+            input: &S_LIST_FUNCTION_URL_CONFIGS_REQUEST,
+            output: &S_LIST_FUNCTION_URL_CONFIGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -3093,6 +8603,156 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "ListFunctionsByCodeSigningConfig",
+            method: "GET",
+            uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
+            status: 200,
+            input: &S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListLayerVersions",
+            method: "GET",
+            uri: "/2018-10-31/layers/{LayerName}/versions",
+            status: 200,
+            input: &S_LIST_LAYER_VERSIONS_REQUEST,
+            output: &S_LIST_LAYER_VERSIONS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListLayers",
+            method: "GET",
+            uri: "/2018-10-31/layers",
+            status: 200,
+            input: &S_LIST_LAYERS_REQUEST,
+            output: &S_LIST_LAYERS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListProvisionedConcurrencyConfigs",
+            method: "GET",
+            uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
+            status: 200,
+            input: &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST,
+            output: &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListTags",
+            method: "GET",
+            uri: "/2017-03-31/tags/{Resource}",
+            status: 200,
+            input: &S_LIST_TAGS_REQUEST,
+            output: &S_LIST_TAGS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListVersionsByFunction",
+            method: "GET",
+            uri: "/2015-03-31/functions/{FunctionName}/versions",
+            status: 200,
+            input: &S_LIST_VERSIONS_BY_FUNCTION_REQUEST,
+            output: &S_LIST_VERSIONS_BY_FUNCTION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PublishLayerVersion",
+            method: "POST",
+            uri: "/2018-10-31/layers/{LayerName}/versions",
+            status: 201,
+            input: &S_PUBLISH_LAYER_VERSION_REQUEST,
+            output: &S_PUBLISH_LAYER_VERSION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PublishVersion",
+            method: "POST",
+            uri: "/2015-03-31/functions/{FunctionName}/versions",
+            status: 201,
+            input: &S_PUBLISH_VERSION_REQUEST,
+            output: &S_FUNCTION_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutFunctionCodeSigningConfig",
+            method: "PUT",
+            uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
+            status: 200,
+            input: &S_PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutFunctionConcurrency",
+            method: "PUT",
+            uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+            status: 200,
+            input: &S_PUT_FUNCTION_CONCURRENCY_REQUEST,
+            output: &S_CONCURRENCY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutFunctionEventInvokeConfig",
+            method: "PUT",
+            uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            status: 200,
+            input: &S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutFunctionRecursionConfig",
+            method: "PUT",
+            uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+            status: 200,
+            input: &S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST,
+            output: &S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutProvisionedConcurrencyConfig",
+            method: "PUT",
+            uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+            status: 202,
+            input: &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            output: &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutRuntimeManagementConfig",
+            method: "PUT",
+            uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+            status: 200,
+            input: &S_PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST,
+            output: &S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "RemoveLayerVersionPermission",
+            method: "DELETE",
+            uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
+            status: 204,
+            input: &S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "RemovePermission",
             method: "DELETE",
             uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
@@ -3102,22 +8762,92 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: None,
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "TagResource",
+            method: "POST",
+            uri: "/2017-03-31/tags/{Resource}",
+            status: 204,
+            input: &S_TAG_RESOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagResource",
+            method: "DELETE",
+            uri: "/2017-03-31/tags/{Resource}",
+            status: 204,
+            input: &S_UNTAG_RESOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateAlias",
+            method: "PUT",
+            uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+            status: 200,
+            input: &S_UPDATE_ALIAS_REQUEST,
+            output: &S_ALIAS_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateCodeSigningConfig",
+            method: "PUT",
+            uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+            status: 200,
+            input: &S_UPDATE_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateFunctionCode",
+            method: "PUT",
+            uri: "/2015-03-31/functions/{FunctionName}/code",
+            status: 200,
+            input: &S_UPDATE_FUNCTION_CODE_REQUEST,
+            output: &S_FUNCTION_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateFunctionConfiguration",
+            method: "PUT",
+            uri: "/2015-03-31/functions/{FunctionName}/configuration",
+            status: 200,
+            input: &S_UPDATE_FUNCTION_CONFIGURATION_REQUEST,
+            output: &S_FUNCTION_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateFunctionEventInvokeConfig",
+            method: "POST",
+            uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            status: 200,
+            input: &S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateFunctionUrlConfig",
+            method: "PUT",
+            uri: "/2021-10-31/functions/{FunctionName}/url",
+            status: 200,
+            input: &S_UPDATE_FUNCTION_URL_CONFIG_REQUEST,
+            output: &S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
     ],
     absent: &[
-        (
-            "AddLayerVersionPermission",
-            "POST",
-            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
-        ),
         (
             "CheckpointDurableExecution",
             "POST",
             "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint",
-        ),
-        (
-            "CreateAlias",
-            "POST",
-            "/2015-03-31/functions/{FunctionName}/aliases",
         ),
         (
             "CreateCapacityProvider",
@@ -3125,34 +8855,14 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2025-11-30/capacity-providers",
         ),
         (
-            "CreateCodeSigningConfig",
-            "POST",
-            "/2020-04-22/code-signing-configs",
-        ),
-        (
             "CreateEventSourceMapping",
             "POST",
             "/2015-03-31/event-source-mappings",
         ),
         (
-            "CreateFunctionUrlConfig",
-            "POST",
-            "/2021-10-31/functions/{FunctionName}/url",
-        ),
-        (
-            "DeleteAlias",
-            "DELETE",
-            "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
-        ),
-        (
             "DeleteCapacityProvider",
             "DELETE",
             "/2025-11-30/capacity-providers/{CapacityProviderName}",
-        ),
-        (
-            "DeleteCodeSigningConfig",
-            "DELETE",
-            "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
         ),
         (
             "DeleteDurableExecution",
@@ -3165,55 +8875,14 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2015-03-31/event-source-mappings/{UUID}",
         ),
         (
-            "DeleteFunctionCodeSigningConfig",
-            "DELETE",
-            "/2020-06-30/functions/{FunctionName}/code-signing-config",
-        ),
-        (
-            "DeleteFunctionConcurrency",
-            "DELETE",
-            "/2017-10-31/functions/{FunctionName}/concurrency",
-        ),
-        (
-            "DeleteFunctionEventInvokeConfig",
-            "DELETE",
-            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        ),
-        (
-            "DeleteFunctionUrlConfig",
-            "DELETE",
-            "/2021-10-31/functions/{FunctionName}/url",
-        ),
-        (
-            "DeleteLayerVersion",
-            "DELETE",
-            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
-        ),
-        (
-            "DeleteProvisionedConcurrencyConfig",
-            "DELETE",
-            "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-        ),
-        (
             "DeleteResourcePolicy",
             "DELETE",
             "/2026-07-09/resource-policy/{ResourceArn}",
-        ),
-        ("GetAccountSettings", "GET", "/2016-08-19/account-settings"),
-        (
-            "GetAlias",
-            "GET",
-            "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
         ),
         (
             "GetCapacityProvider",
             "GET",
             "/2025-11-30/capacity-providers/{CapacityProviderName}",
-        ),
-        (
-            "GetCodeSigningConfig",
-            "GET",
-            "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
         ),
         (
             "GetDurableExecution",
@@ -3236,54 +8905,9 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2015-03-31/event-source-mappings/{UUID}",
         ),
         (
-            "GetFunctionCodeSigningConfig",
-            "GET",
-            "/2020-06-30/functions/{FunctionName}/code-signing-config",
-        ),
-        (
-            "GetFunctionConcurrency",
-            "GET",
-            "/2019-09-30/functions/{FunctionName}/concurrency",
-        ),
-        (
-            "GetFunctionEventInvokeConfig",
-            "GET",
-            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        ),
-        (
-            "GetFunctionRecursionConfig",
-            "GET",
-            "/2024-08-31/functions/{FunctionName}/recursion-config",
-        ),
-        (
             "GetFunctionScalingConfig",
             "GET",
             "/2025-11-30/functions/{FunctionName}/function-scaling-config",
-        ),
-        (
-            "GetFunctionUrlConfig",
-            "GET",
-            "/2021-10-31/functions/{FunctionName}/url",
-        ),
-        (
-            "GetLayerVersion",
-            "GET",
-            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
-        ),
-        (
-            "GetLayerVersionByArn",
-            "GET",
-            "/2018-10-31/layers?find=LayerVersion",
-        ),
-        (
-            "GetLayerVersionPolicy",
-            "GET",
-            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
-        ),
-        (
-            "GetProvisionedConcurrencyConfig",
-            "GET",
-            "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
         ),
         (
             "GetResourcePolicy",
@@ -3291,34 +8915,9 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2026-07-09/resource-policy/{ResourceArn}",
         ),
         (
-            "GetRuntimeManagementConfig",
-            "GET",
-            "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-        ),
-        (
-            "InvokeAsync",
-            "POST",
-            "/2014-11-13/functions/{FunctionName}/invoke-async",
-        ),
-        (
-            "InvokeWithResponseStream",
-            "POST",
-            "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
-        ),
-        (
-            "ListAliases",
-            "GET",
-            "/2015-03-31/functions/{FunctionName}/aliases",
-        ),
-        (
             "ListCapacityProviders",
             "GET",
             "/2025-11-30/capacity-providers",
-        ),
-        (
-            "ListCodeSigningConfigs",
-            "GET",
-            "/2020-04-22/code-signing-configs",
         ),
         (
             "ListDurableExecutionsByFunction",
@@ -3331,41 +8930,9 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2015-03-31/event-source-mappings",
         ),
         (
-            "ListFunctionEventInvokeConfigs",
-            "GET",
-            "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
-        ),
-        (
-            "ListFunctionUrlConfigs",
-            "GET",
-            "/2021-10-31/functions/{FunctionName}/urls",
-        ),
-        (
             "ListFunctionVersionsByCapacityProvider",
             "GET",
             "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
-        ),
-        (
-            "ListFunctionsByCodeSigningConfig",
-            "GET",
-            "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
-        ),
-        (
-            "ListLayerVersions",
-            "GET",
-            "/2018-10-31/layers/{LayerName}/versions",
-        ),
-        ("ListLayers", "GET", "/2018-10-31/layers"),
-        (
-            "ListProvisionedConcurrencyConfigs",
-            "GET",
-            "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
-        ),
-        ("ListTags", "GET", "/2017-03-31/tags/{Resource}"),
-        (
-            "ListVersionsByFunction",
-            "GET",
-            "/2015-03-31/functions/{FunctionName}/versions",
         ),
         (
             "PauseDurableExecution",
@@ -3373,59 +8940,14 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2025-12-01/durable-executions/{DurableExecutionArn}/pause",
         ),
         (
-            "PublishLayerVersion",
-            "POST",
-            "/2018-10-31/layers/{LayerName}/versions",
-        ),
-        (
-            "PublishVersion",
-            "POST",
-            "/2015-03-31/functions/{FunctionName}/versions",
-        ),
-        (
-            "PutFunctionCodeSigningConfig",
-            "PUT",
-            "/2020-06-30/functions/{FunctionName}/code-signing-config",
-        ),
-        (
-            "PutFunctionConcurrency",
-            "PUT",
-            "/2017-10-31/functions/{FunctionName}/concurrency",
-        ),
-        (
-            "PutFunctionEventInvokeConfig",
-            "PUT",
-            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        ),
-        (
-            "PutFunctionRecursionConfig",
-            "PUT",
-            "/2024-08-31/functions/{FunctionName}/recursion-config",
-        ),
-        (
             "PutFunctionScalingConfig",
             "PUT",
             "/2025-11-30/functions/{FunctionName}/function-scaling-config",
         ),
         (
-            "PutProvisionedConcurrencyConfig",
-            "PUT",
-            "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-        ),
-        (
             "PutResourcePolicy",
             "PUT",
             "/2026-07-09/resource-policy/{ResourceArn}",
-        ),
-        (
-            "PutRuntimeManagementConfig",
-            "PUT",
-            "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-        ),
-        (
-            "RemoveLayerVersionPermission",
-            "DELETE",
-            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
         ),
         (
             "ResumeDurableExecution",
@@ -3452,106 +8974,398 @@ pub static MODEL: ServiceModel = ServiceModel {
             "POST",
             "/2025-12-01/durable-executions/{DurableExecutionArn}/stop",
         ),
-        ("TagResource", "POST", "/2017-03-31/tags/{Resource}"),
-        ("UntagResource", "DELETE", "/2017-03-31/tags/{Resource}"),
-        (
-            "UpdateAlias",
-            "PUT",
-            "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
-        ),
         (
             "UpdateCapacityProvider",
             "PUT",
             "/2025-11-30/capacity-providers/{CapacityProviderName}",
         ),
         (
-            "UpdateCodeSigningConfig",
-            "PUT",
-            "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
-        ),
-        (
             "UpdateEventSourceMapping",
             "PUT",
             "/2015-03-31/event-source-mappings/{UUID}",
-        ),
-        (
-            "UpdateFunctionCode",
-            "PUT",
-            "/2015-03-31/functions/{FunctionName}/code",
-        ),
-        (
-            "UpdateFunctionConfiguration",
-            "PUT",
-            "/2015-03-31/functions/{FunctionName}/configuration",
-        ),
-        (
-            "UpdateFunctionEventInvokeConfig",
-            "POST",
-            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        ),
-        (
-            "UpdateFunctionUrlConfig",
-            "PUT",
-            "/2021-10-31/functions/{FunctionName}/url",
         ),
     ],
 };
 /// The operations that exist here.
 pub trait Lambda: Send + Sync + 'static {
+    /// `AddLayerVersionPermission`
+    fn add_layer_version_permission(
+        &self,
+        ctx: &Context,
+        input: AddLayerVersionPermissionInput,
+    ) -> impl Future<Output = Result<AddLayerVersionPermissionOutput, Fault>> + Send;
     /// `AddPermission`
     fn add_permission(
         &self,
         ctx: &Context,
         input: AddPermissionInput,
     ) -> impl Future<Output = Result<AddPermissionOutput, Fault>> + Send;
+    /// `CreateAlias`
+    fn create_alias(
+        &self,
+        ctx: &Context,
+        input: CreateAliasInput,
+    ) -> impl Future<Output = Result<CreateAliasOutput, Fault>> + Send;
+    /// `CreateCodeSigningConfig`
+    fn create_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: CreateCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<CreateCodeSigningConfigOutput, Fault>> + Send;
     /// `CreateFunction`
     fn create_function(
         &self,
         ctx: &Context,
         input: CreateFunctionInput,
     ) -> impl Future<Output = Result<CreateFunctionOutput, Fault>> + Send;
+    /// `CreateFunctionUrlConfig`
+    fn create_function_url_config(
+        &self,
+        ctx: &Context,
+        input: CreateFunctionUrlConfigInput,
+    ) -> impl Future<Output = Result<CreateFunctionUrlConfigOutput, Fault>> + Send;
+    /// `DeleteAlias`
+    fn delete_alias(
+        &self,
+        ctx: &Context,
+        input: DeleteAliasInput,
+    ) -> impl Future<Output = Result<DeleteAliasOutput, Fault>> + Send;
+    /// `DeleteCodeSigningConfig`
+    fn delete_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: DeleteCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<DeleteCodeSigningConfigOutput, Fault>> + Send;
     /// `DeleteFunction`
     fn delete_function(
         &self,
         ctx: &Context,
         input: DeleteFunctionInput,
     ) -> impl Future<Output = Result<DeleteFunctionOutput, Fault>> + Send;
+    /// `DeleteFunctionCodeSigningConfig`
+    fn delete_function_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: DeleteFunctionCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<DeleteFunctionCodeSigningConfigOutput, Fault>> + Send;
+    /// `DeleteFunctionConcurrency`
+    fn delete_function_concurrency(
+        &self,
+        ctx: &Context,
+        input: DeleteFunctionConcurrencyInput,
+    ) -> impl Future<Output = Result<DeleteFunctionConcurrencyOutput, Fault>> + Send;
+    /// `DeleteFunctionEventInvokeConfig`
+    fn delete_function_event_invoke_config(
+        &self,
+        ctx: &Context,
+        input: DeleteFunctionEventInvokeConfigInput,
+    ) -> impl Future<Output = Result<DeleteFunctionEventInvokeConfigOutput, Fault>> + Send;
+    /// `DeleteFunctionUrlConfig`
+    fn delete_function_url_config(
+        &self,
+        ctx: &Context,
+        input: DeleteFunctionUrlConfigInput,
+    ) -> impl Future<Output = Result<DeleteFunctionUrlConfigOutput, Fault>> + Send;
+    /// `DeleteLayerVersion`
+    fn delete_layer_version(
+        &self,
+        ctx: &Context,
+        input: DeleteLayerVersionInput,
+    ) -> impl Future<Output = Result<DeleteLayerVersionOutput, Fault>> + Send;
+    /// `DeleteProvisionedConcurrencyConfig`
+    fn delete_provisioned_concurrency_config(
+        &self,
+        ctx: &Context,
+        input: DeleteProvisionedConcurrencyConfigInput,
+    ) -> impl Future<Output = Result<DeleteProvisionedConcurrencyConfigOutput, Fault>> + Send;
+    /// `GetAccountSettings`
+    fn get_account_settings(
+        &self,
+        ctx: &Context,
+        input: GetAccountSettingsInput,
+    ) -> impl Future<Output = Result<GetAccountSettingsOutput, Fault>> + Send;
+    /// `GetAlias`
+    fn get_alias(
+        &self,
+        ctx: &Context,
+        input: GetAliasInput,
+    ) -> impl Future<Output = Result<GetAliasOutput, Fault>> + Send;
+    /// `GetCodeSigningConfig`
+    fn get_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: GetCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<GetCodeSigningConfigOutput, Fault>> + Send;
     /// `GetFunction`
     fn get_function(
         &self,
         ctx: &Context,
         input: GetFunctionInput,
     ) -> impl Future<Output = Result<GetFunctionOutput, Fault>> + Send;
+    /// `GetFunctionCodeSigningConfig`
+    fn get_function_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: GetFunctionCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<GetFunctionCodeSigningConfigOutput, Fault>> + Send;
+    /// `GetFunctionConcurrency`
+    fn get_function_concurrency(
+        &self,
+        ctx: &Context,
+        input: GetFunctionConcurrencyInput,
+    ) -> impl Future<Output = Result<GetFunctionConcurrencyOutput, Fault>> + Send;
     /// `GetFunctionConfiguration`
     fn get_function_configuration(
         &self,
         ctx: &Context,
         input: GetFunctionConfigurationInput,
     ) -> impl Future<Output = Result<GetFunctionConfigurationOutput, Fault>> + Send;
+    /// `GetFunctionEventInvokeConfig`
+    fn get_function_event_invoke_config(
+        &self,
+        ctx: &Context,
+        input: GetFunctionEventInvokeConfigInput,
+    ) -> impl Future<Output = Result<GetFunctionEventInvokeConfigOutput, Fault>> + Send;
+    /// `GetFunctionRecursionConfig`
+    fn get_function_recursion_config(
+        &self,
+        ctx: &Context,
+        input: GetFunctionRecursionConfigInput,
+    ) -> impl Future<Output = Result<GetFunctionRecursionConfigOutput, Fault>> + Send;
+    /// `GetFunctionUrlConfig`
+    fn get_function_url_config(
+        &self,
+        ctx: &Context,
+        input: GetFunctionUrlConfigInput,
+    ) -> impl Future<Output = Result<GetFunctionUrlConfigOutput, Fault>> + Send;
+    /// `GetLayerVersion`
+    fn get_layer_version(
+        &self,
+        ctx: &Context,
+        input: GetLayerVersionInput,
+    ) -> impl Future<Output = Result<GetLayerVersionOutput, Fault>> + Send;
+    /// `GetLayerVersionByArn`
+    fn get_layer_version_by_arn(
+        &self,
+        ctx: &Context,
+        input: GetLayerVersionByArnInput,
+    ) -> impl Future<Output = Result<GetLayerVersionByArnOutput, Fault>> + Send;
+    /// `GetLayerVersionPolicy`
+    fn get_layer_version_policy(
+        &self,
+        ctx: &Context,
+        input: GetLayerVersionPolicyInput,
+    ) -> impl Future<Output = Result<GetLayerVersionPolicyOutput, Fault>> + Send;
     /// `GetPolicy`
     fn get_policy(
         &self,
         ctx: &Context,
         input: GetPolicyInput,
     ) -> impl Future<Output = Result<GetPolicyOutput, Fault>> + Send;
+    /// `GetProvisionedConcurrencyConfig`
+    fn get_provisioned_concurrency_config(
+        &self,
+        ctx: &Context,
+        input: GetProvisionedConcurrencyConfigInput,
+    ) -> impl Future<Output = Result<GetProvisionedConcurrencyConfigOutput, Fault>> + Send;
+    /// `GetRuntimeManagementConfig`
+    fn get_runtime_management_config(
+        &self,
+        ctx: &Context,
+        input: GetRuntimeManagementConfigInput,
+    ) -> impl Future<Output = Result<GetRuntimeManagementConfigOutput, Fault>> + Send;
     /// `Invoke`
     fn invoke(
         &self,
         ctx: &Context,
         input: InvokeInput,
     ) -> impl Future<Output = Result<InvokeOutput, Fault>> + Send;
+    /// `InvokeAsync`
+    fn invoke_async(
+        &self,
+        ctx: &Context,
+        input: InvokeAsyncInput,
+    ) -> impl Future<Output = Result<InvokeAsyncOutput, Fault>> + Send;
+    /// `InvokeWithResponseStream`
+    fn invoke_with_response_stream(
+        &self,
+        ctx: &Context,
+        input: InvokeWithResponseStreamInput,
+    ) -> impl Future<Output = Result<InvokeWithResponseStreamOutput, Fault>> + Send;
+    /// `ListAliases`
+    fn list_aliases(
+        &self,
+        ctx: &Context,
+        input: ListAliasesInput,
+    ) -> impl Future<Output = Result<ListAliasesOutput, Fault>> + Send;
+    /// `ListCodeSigningConfigs`
+    fn list_code_signing_configs(
+        &self,
+        ctx: &Context,
+        input: ListCodeSigningConfigsInput,
+    ) -> impl Future<Output = Result<ListCodeSigningConfigsOutput, Fault>> + Send;
+    /// `ListFunctionEventInvokeConfigs`
+    fn list_function_event_invoke_configs(
+        &self,
+        ctx: &Context,
+        input: ListFunctionEventInvokeConfigsInput,
+    ) -> impl Future<Output = Result<ListFunctionEventInvokeConfigsOutput, Fault>> + Send;
+    /// `ListFunctionUrlConfigs`
+    fn list_function_url_configs(
+        &self,
+        ctx: &Context,
+        input: ListFunctionUrlConfigsInput,
+    ) -> impl Future<Output = Result<ListFunctionUrlConfigsOutput, Fault>> + Send;
     /// `ListFunctions`
     fn list_functions(
         &self,
         ctx: &Context,
         input: ListFunctionsInput,
     ) -> impl Future<Output = Result<ListFunctionsOutput, Fault>> + Send;
+    /// `ListFunctionsByCodeSigningConfig`
+    fn list_functions_by_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: ListFunctionsByCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<ListFunctionsByCodeSigningConfigOutput, Fault>> + Send;
+    /// `ListLayerVersions`
+    fn list_layer_versions(
+        &self,
+        ctx: &Context,
+        input: ListLayerVersionsInput,
+    ) -> impl Future<Output = Result<ListLayerVersionsOutput, Fault>> + Send;
+    /// `ListLayers`
+    fn list_layers(
+        &self,
+        ctx: &Context,
+        input: ListLayersInput,
+    ) -> impl Future<Output = Result<ListLayersOutput, Fault>> + Send;
+    /// `ListProvisionedConcurrencyConfigs`
+    fn list_provisioned_concurrency_configs(
+        &self,
+        ctx: &Context,
+        input: ListProvisionedConcurrencyConfigsInput,
+    ) -> impl Future<Output = Result<ListProvisionedConcurrencyConfigsOutput, Fault>> + Send;
+    /// `ListTags`
+    fn list_tags(
+        &self,
+        ctx: &Context,
+        input: ListTagsInput,
+    ) -> impl Future<Output = Result<ListTagsOutput, Fault>> + Send;
+    /// `ListVersionsByFunction`
+    fn list_versions_by_function(
+        &self,
+        ctx: &Context,
+        input: ListVersionsByFunctionInput,
+    ) -> impl Future<Output = Result<ListVersionsByFunctionOutput, Fault>> + Send;
+    /// `PublishLayerVersion`
+    fn publish_layer_version(
+        &self,
+        ctx: &Context,
+        input: PublishLayerVersionInput,
+    ) -> impl Future<Output = Result<PublishLayerVersionOutput, Fault>> + Send;
+    /// `PublishVersion`
+    fn publish_version(
+        &self,
+        ctx: &Context,
+        input: PublishVersionInput,
+    ) -> impl Future<Output = Result<PublishVersionOutput, Fault>> + Send;
+    /// `PutFunctionCodeSigningConfig`
+    fn put_function_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: PutFunctionCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<PutFunctionCodeSigningConfigOutput, Fault>> + Send;
+    /// `PutFunctionConcurrency`
+    fn put_function_concurrency(
+        &self,
+        ctx: &Context,
+        input: PutFunctionConcurrencyInput,
+    ) -> impl Future<Output = Result<PutFunctionConcurrencyOutput, Fault>> + Send;
+    /// `PutFunctionEventInvokeConfig`
+    fn put_function_event_invoke_config(
+        &self,
+        ctx: &Context,
+        input: PutFunctionEventInvokeConfigInput,
+    ) -> impl Future<Output = Result<PutFunctionEventInvokeConfigOutput, Fault>> + Send;
+    /// `PutFunctionRecursionConfig`
+    fn put_function_recursion_config(
+        &self,
+        ctx: &Context,
+        input: PutFunctionRecursionConfigInput,
+    ) -> impl Future<Output = Result<PutFunctionRecursionConfigOutput, Fault>> + Send;
+    /// `PutProvisionedConcurrencyConfig`
+    fn put_provisioned_concurrency_config(
+        &self,
+        ctx: &Context,
+        input: PutProvisionedConcurrencyConfigInput,
+    ) -> impl Future<Output = Result<PutProvisionedConcurrencyConfigOutput, Fault>> + Send;
+    /// `PutRuntimeManagementConfig`
+    fn put_runtime_management_config(
+        &self,
+        ctx: &Context,
+        input: PutRuntimeManagementConfigInput,
+    ) -> impl Future<Output = Result<PutRuntimeManagementConfigOutput, Fault>> + Send;
+    /// `RemoveLayerVersionPermission`
+    fn remove_layer_version_permission(
+        &self,
+        ctx: &Context,
+        input: RemoveLayerVersionPermissionInput,
+    ) -> impl Future<Output = Result<RemoveLayerVersionPermissionOutput, Fault>> + Send;
     /// `RemovePermission`
     fn remove_permission(
         &self,
         ctx: &Context,
         input: RemovePermissionInput,
     ) -> impl Future<Output = Result<RemovePermissionOutput, Fault>> + Send;
+    /// `TagResource`
+    fn tag_resource(
+        &self,
+        ctx: &Context,
+        input: TagResourceInput,
+    ) -> impl Future<Output = Result<TagResourceOutput, Fault>> + Send;
+    /// `UntagResource`
+    fn untag_resource(
+        &self,
+        ctx: &Context,
+        input: UntagResourceInput,
+    ) -> impl Future<Output = Result<UntagResourceOutput, Fault>> + Send;
+    /// `UpdateAlias`
+    fn update_alias(
+        &self,
+        ctx: &Context,
+        input: UpdateAliasInput,
+    ) -> impl Future<Output = Result<UpdateAliasOutput, Fault>> + Send;
+    /// `UpdateCodeSigningConfig`
+    fn update_code_signing_config(
+        &self,
+        ctx: &Context,
+        input: UpdateCodeSigningConfigInput,
+    ) -> impl Future<Output = Result<UpdateCodeSigningConfigOutput, Fault>> + Send;
+    /// `UpdateFunctionCode`
+    fn update_function_code(
+        &self,
+        ctx: &Context,
+        input: UpdateFunctionCodeInput,
+    ) -> impl Future<Output = Result<UpdateFunctionCodeOutput, Fault>> + Send;
+    /// `UpdateFunctionConfiguration`
+    fn update_function_configuration(
+        &self,
+        ctx: &Context,
+        input: UpdateFunctionConfigurationInput,
+    ) -> impl Future<Output = Result<UpdateFunctionConfigurationOutput, Fault>> + Send;
+    /// `UpdateFunctionEventInvokeConfig`
+    fn update_function_event_invoke_config(
+        &self,
+        ctx: &Context,
+        input: UpdateFunctionEventInvokeConfigInput,
+    ) -> impl Future<Output = Result<UpdateFunctionEventInvokeConfigOutput, Fault>> + Send;
+    /// `UpdateFunctionUrlConfig`
+    fn update_function_url_config(
+        &self,
+        ctx: &Context,
+        input: UpdateFunctionUrlConfigInput,
+    ) -> impl Future<Output = Result<UpdateFunctionUrlConfigOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -3568,6 +9382,15 @@ impl<T: Lambda> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AddLayerVersionPermissionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .add_layer_version_permission(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
                 let input = decode::input::<AddPermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3576,7 +9399,25 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            2 => {
+                let input = decode::input::<CreateAliasInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_alias(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<CreateCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
                 let input = decode::input::<CreateFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3585,7 +9426,34 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            5 => {
+                let input = decode::input::<CreateFunctionUrlConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_function_url_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<DeleteAliasInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_alias(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<DeleteCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
                 let input = decode::input::<DeleteFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3594,7 +9462,88 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            9 => {
+                let input = decode::input::<DeleteFunctionCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_function_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<DeleteFunctionConcurrencyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_function_concurrency(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
+                let input = decode::input::<DeleteFunctionEventInvokeConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_function_event_invoke_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<DeleteFunctionUrlConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_function_url_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<DeleteLayerVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_layer_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
+                let input = decode::input::<DeleteProvisionedConcurrencyConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_provisioned_concurrency_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
+                let input = decode::input::<GetAccountSettingsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_account_settings(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<GetAliasInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_alias(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
+                let input = decode::input::<GetCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
                 let input = decode::input::<GetFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3603,7 +9552,25 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            19 => {
+                let input = decode::input::<GetFunctionCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
+                let input = decode::input::<GetFunctionConcurrencyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function_concurrency(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
                 let input = decode::input::<GetFunctionConfigurationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3612,7 +9579,61 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            22 => {
+                let input = decode::input::<GetFunctionEventInvokeConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function_event_invoke_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<GetFunctionRecursionConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function_recursion_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<GetFunctionUrlConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_function_url_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
+                let input = decode::input::<GetLayerVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_layer_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
+                let input = decode::input::<GetLayerVersionByArnInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_layer_version_by_arn(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
+                let input = decode::input::<GetLayerVersionPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_layer_version_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            28 => {
                 let input = decode::input::<GetPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3621,7 +9642,25 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            29 => {
+                let input = decode::input::<GetProvisionedConcurrencyConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_provisioned_concurrency_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            30 => {
+                let input = decode::input::<GetRuntimeManagementConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_runtime_management_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            31 => {
                 let input = decode::input::<InvokeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3630,7 +9669,61 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            32 => {
+                let input = decode::input::<InvokeAsyncInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .invoke_async(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            33 => {
+                let input = decode::input::<InvokeWithResponseStreamInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .invoke_with_response_stream(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
+                let input = decode::input::<ListAliasesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_aliases(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
+                let input = decode::input::<ListCodeSigningConfigsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_code_signing_configs(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            36 => {
+                let input = decode::input::<ListFunctionEventInvokeConfigsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_function_event_invoke_configs(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            37 => {
+                let input = decode::input::<ListFunctionUrlConfigsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_function_url_configs(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            38 => {
                 let input = decode::input::<ListFunctionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3639,11 +9732,218 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            39 => {
+                let input = decode::input::<ListFunctionsByCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_functions_by_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
+                let input = decode::input::<ListLayerVersionsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_layer_versions(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            41 => {
+                let input = decode::input::<ListLayersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_layers(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            42 => {
+                let input = decode::input::<ListProvisionedConcurrencyConfigsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_provisioned_concurrency_configs(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            43 => {
+                let input = decode::input::<ListTagsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_tags(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            44 => {
+                let input = decode::input::<ListVersionsByFunctionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_versions_by_function(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            45 => {
+                let input = decode::input::<PublishLayerVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .publish_layer_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            46 => {
+                let input = decode::input::<PublishVersionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .publish_version(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            47 => {
+                let input = decode::input::<PutFunctionCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_function_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            48 => {
+                let input = decode::input::<PutFunctionConcurrencyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_function_concurrency(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
+                let input = decode::input::<PutFunctionEventInvokeConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_function_event_invoke_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            50 => {
+                let input = decode::input::<PutFunctionRecursionConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_function_recursion_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            51 => {
+                let input = decode::input::<PutProvisionedConcurrencyConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_provisioned_concurrency_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
+                let input = decode::input::<PutRuntimeManagementConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_runtime_management_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            53 => {
+                let input = decode::input::<RemoveLayerVersionPermissionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .remove_layer_version_permission(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            54 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .remove_permission(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            55 => {
+                let input = decode::input::<TagResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            56 => {
+                let input = decode::input::<UntagResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            57 => {
+                let input = decode::input::<UpdateAliasInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_alias(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            58 => {
+                let input = decode::input::<UpdateCodeSigningConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_code_signing_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            59 => {
+                let input = decode::input::<UpdateFunctionCodeInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_function_code(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            60 => {
+                let input = decode::input::<UpdateFunctionConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_function_configuration(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            61 => {
+                let input = decode::input::<UpdateFunctionEventInvokeConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_function_event_invoke_config(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            62 => {
+                let input = decode::input::<UpdateFunctionUrlConfigInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_function_url_config(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

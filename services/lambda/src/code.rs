@@ -35,7 +35,7 @@ pub struct Source {
 pub struct Taken {
     pub code: Code,
     /// Keeps the content until a transaction links it.
-    pub blob: Option<NewBlob>,
+    _blob: Option<NewBlob>,
 }
 
 fn invalid(text: impl Into<String>) -> Fault {
@@ -111,7 +111,7 @@ pub async fn take(state: &State, account: &str, source: Source) -> Result<Taken,
             blob: Some(*blob),
             directory: None,
         },
-        blob: Some(blob),
+        _blob: Some(blob),
     })
 }
 
@@ -132,7 +132,7 @@ fn watched(path: &str) -> Result<Taken, Fault> {
             blob: None,
             directory: Some(path.to_owned()),
         },
-        blob: None,
+        _blob: None,
     })
 }
 

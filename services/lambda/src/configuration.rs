@@ -42,6 +42,9 @@ pub struct Configuration {
     /// Milliseconds since 1970.
     pub modified: i64,
     pub revision: String,
+    /// Of a published version: the revision it was published from.
+    #[serde(default)]
+    pub published_from: Option<String>,
 }
 
 /// A layer version that a function uses.
@@ -89,6 +92,11 @@ pub fn last_modified(millis: i64) -> String {
 }
 
 impl Configuration {
+    /// The revision of `$LATEST` that this is, or was published from.
+    pub fn source_revision(&self) -> &str {
+        self.published_from.as_deref().unwrap_or(&self.revision)
+    }
+
     /// As AWS shows it. `version` is `$LATEST` or a number; the ARN has a qualifier where the request had one.
     pub fn describe(&self, name: &Name, arn: String, version: &str) -> api::FunctionConfiguration {
         let full = |list: &Vec<_>| (!list.is_empty()).then(|| list.clone());

@@ -3,6 +3,10 @@
 #![allow(dead_code, unused_imports)]
 use std::borrow::Cow;
 use wire::Fault;
+/// `AliasLimitExceededException`, HTTP 400.
+pub fn alias_limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "AliasLimitExceededException", message)
+}
 /// `CodeArtifactUserDeletedException`, HTTP 409.
 pub fn code_artifact_user_deleted_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "CodeArtifactUserDeletedException", message)
@@ -136,6 +140,16 @@ pub fn policy_length_exceeded_exception(message: impl Into<Cow<'static, str>>) -
 /// `PreconditionFailedException`, HTTP 412.
 pub fn precondition_failed_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(412, "PreconditionFailedException", message)
+}
+/// `ProvisionedConcurrencyConfigNotFoundException`, HTTP 404.
+pub fn provisioned_concurrency_config_not_found_exception(
+    message: impl Into<Cow<'static, str>>,
+) -> Fault {
+    Fault::sender(
+        404,
+        "ProvisionedConcurrencyConfigNotFoundException",
+        message,
+    )
 }
 /// `PublicPolicyException`, HTTP 400.
 pub fn public_policy_exception(message: impl Into<Cow<'static, str>>) -> Fault {

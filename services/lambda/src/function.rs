@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloud::Context;
 use cloud::ports::RoleProblem;
 use serde::{Deserialize, Serialize};
-use store::{BlobId, Range, Read, Record, Tx};
+use store::{BlobId, Range, Read, Record, Table, Tx};
 use wire::Fault;
 
 use crate::api::{self, FunctionConfiguration};
@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, Logging, Vpc};
 use crate::interpreter::{self, Language};
 use crate::name::{LATEST, Name};
 use crate::state::State;
-use crate::{code, errors};
+use crate::{code, errors, layer, version};
 
 /// A function: the version that can be changed, and what belongs to all of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -147,7 +147,6 @@ pub struct Settings {
     pub kms_key: Option<String>,
     pub dead_letter: Option<api::DeadLetterConfig>,
     pub tracing: Option<api::TracingConfig>,
-    pub layers: Option<Vec<String>>,
     pub vpc: Option<api::VpcConfig>,
     pub file_systems: Option<Vec<api::FileSystemConfig>>,
     pub storage: Option<api::EphemeralStorage>,
@@ -250,7 +249,7 @@ fn read_logging(
 }
 
 /// Begins to warm what a runtime needs, so that the first invocation does not wait for it.
-fn warm(state: &Arc<State>, runtime: Option<&str>) {
+pub fn warm(state: &Arc<State>, runtime: Option<&str>) {
     let language = interpreter::language(runtime.unwrap_or_default());
     if let Language::Python(_) = language {
         let state = state.clone();
@@ -322,7 +321,6 @@ pub async fn create(
         kms_key: input.kms_key_arn,
         dead_letter: input.dead_letter_config,
         tracing: input.tracing_config,
-        layers: input.layers,
         vpc: input.vpc_config,
         file_systems: input.file_system_configs,
         storage: input.ephemeral_storage,
@@ -336,26 +334,40 @@ pub async fn create(
         key: input.code.s3_key,
         version: input.code.s3_object_version,
     };
+    latest.layers = layer::resolve(state, &input.layers.unwrap_or_default())?;
     let taken = code::take(state, &ctx.account, source).await?;
     latest.code = taken.code.clone();
     code::directory(state, &latest.code).await?;
-    let function = Function {
+    let publish = input.publish == Some(true);
+    let mut function = Function {
         latest,
         tags: input.tags.unwrap_or_default(),
         code_signing: input.code_signing_config_arn,
         ..Default::default()
     };
-    state
+    let (shown_version, shown_configuration) = state
         .change(&name, |tx| {
             if tx.contains(&state.functions, &name.key())? {
                 return Err(conflict());
             }
             function.latest.link(tx);
-            Ok(tx.put(&state.functions, &name.key(), &function)?)
+            tx.put(&state.functions, &name.key(), &function)?;
+            if publish {
+                let (number, configuration) =
+                    version::publish_in(state, tx, &name, &mut function, None, ctx.time.0)?;
+                return Ok((number.to_string(), configuration));
+            }
+            Ok((LATEST.to_owned(), function.latest.clone()))
         })
         .await?;
+    drop(taken);
     warm(state, runtime.as_deref());
-    let mut shown = function.latest.describe(&name, name.arn(), LATEST);
+    let arn = if publish {
+        name.arn_of(&shown_version)
+    } else {
+        name.arn()
+    };
+    let mut shown = shown_configuration.describe(&name, arn, &shown_version);
     pending(&mut shown);
     Ok(shown)
 }
@@ -495,27 +507,56 @@ pub async fn delete(
     input: &api::DeleteFunctionInput,
 ) -> Result<(), Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
+    if name.qualifier.is_some() {
+        return version::delete(state, &name).await;
+    }
     state
         .change(&name, |tx| {
             let function = state.function(tx, &name)?;
             function.latest.release(tx);
             tx.delete(&state.functions, &name.key());
-            let numbers: Vec<_> = tx
-                .range(&state.versions, Range::prefix(&name.key()))
-                .collect::<Result<Vec<_>, _>>()?;
-            for (key, published) in numbers {
+            for (key, published) in rows(tx, &state.versions, &name)? {
                 published.configuration.release(tx);
                 tx.delete(&state.versions, &key);
             }
-            let policies = tx
-                .range(&state.policies, Range::prefix(&name.key()))
-                .collect::<Result<Vec<_>, _>>()?;
-            policies
-                .iter()
-                .for_each(|(key, _)| tx.delete(&state.policies, key));
-            Ok(())
+            for (key, url) in rows(tx, &state.urls, &name)? {
+                tx.delete(&state.url_owners, &url.id);
+                tx.delete(&state.urls, &key);
+            }
+            forget(tx, &state.aliases, &name)?;
+            forget(tx, &state.policies, &name)?;
+            forget(tx, &state.event_invokes, &name)?;
+            forget(tx, &state.provisioned, &name)
         })
         .await?;
     state.pools.retire(&name, None);
+    state.reservations.forget();
+    Ok(())
+}
+
+type Key<Q> = (String, String, String, Q);
+
+/// A function's rows of a table.
+fn rows<Q: store::Key, V: Record>(
+    tx: &Tx<'_>,
+    table: &Table<Key<Q>, V>,
+    name: &Name,
+) -> Result<Vec<(Key<Q>, V)>, Fault> {
+    Ok(tx
+        .range(table, Range::prefix(&name.key()))
+        .collect::<Result<_, _>>()?)
+}
+
+/// Deletes a function's rows of a table.
+fn forget<V: Record>(
+    tx: &mut Tx<'_>,
+    table: &Table<Key<String>, V>,
+    name: &Name,
+) -> Result<(), Fault> {
+    let keys: Vec<_> = rows(tx, table, name)?
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    keys.iter().for_each(|key| tx.delete(table, key));
     Ok(())
 }

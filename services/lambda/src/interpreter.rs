@@ -356,7 +356,7 @@ impl Interpreter {
         };
         let start = || async {
             let host = state.host().await.ok()?;
-            let script = crate::environment::runtime_directory(state)
+            let script = crate::launch::runtime_directory(state)
                 .ok()?
                 .join("python/zygote.py");
             let mut command =

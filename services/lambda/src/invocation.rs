@@ -7,13 +7,16 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use cloud::Context;
 use store::{Range, Read};
+use tokio::sync::mpsc;
 use wire::Fault;
 
-use crate::api::{InvokeInput, InvokeOutput};
-use crate::environment::{Blueprint, Ended, Environment, Event};
+use crate::api::{InvokeAsyncInput, InvokeAsyncOutput, InvokeInput, InvokeOutput};
+use crate::environment::{Blueprint, Ended, Event};
+use crate::launch;
 use crate::name::Name;
 use crate::pool::{self, ACCOUNT_LIMIT, Permit, Pools};
 use crate::state::{Resolved, State};
+use crate::stream::Piece;
 use crate::{errors, queue};
 
 /// Bytes of a request or answer of a synchronous invocation.
@@ -79,7 +82,16 @@ pub async fn invoke(
             };
             let wants_tail = input.log_type.as_deref() == Some("Tail");
             let permit = admit(state, &name, &resolved)?;
-            let answer = detached(state.clone(), name, resolved, event, wants_tail, permit).await?;
+            let answer = detached(
+                state.clone(),
+                name,
+                resolved,
+                event,
+                wants_tail,
+                permit,
+                None,
+            )
+            .await?;
             Ok(InvokeOutput {
                 status_code: Some(200),
                 function_error: answer.has_failed.then(|| "Unhandled".into()),
@@ -90,6 +102,29 @@ pub async fn invoke(
             })
         }
     }
+}
+
+/// The older way to send an event.
+pub async fn invoke_async(
+    state: &Arc<State>,
+    ctx: &Context,
+    input: InvokeAsyncInput,
+) -> Result<InvokeAsyncOutput, Fault> {
+    let name = Name::read(ctx, &input.function_name, None)?;
+    let payload = input
+        .invoke_args
+        .collect(ASYNC_LIMIT as u64)
+        .await
+        .map_err(|e| match e {
+            wire::BodyError::TooLarge(_) => {
+                errors::request_too_large_exception("the event is larger than 256 KiB")
+            }
+            other => Fault::from_body(&other),
+        })?;
+    check_json(&payload)?;
+    state.resolve(&state.cloud.store.read(), &name)?;
+    queue::enqueue(state, &name, &ctx.request_id, payload).await?;
+    Ok(InvokeAsyncOutput { status: Some(202) })
 }
 
 /// Whether a payload is JSON, or nothing.
@@ -108,7 +143,7 @@ pub fn check_json(payload: &[u8]) -> Result<(), Fault> {
 }
 
 /// The client context: base64 of a JSON object.
-fn client_context(text: Option<&str>) -> Result<Option<serde_json::Value>, Fault> {
+pub fn client_context(text: Option<&str>) -> Result<Option<serde_json::Value>, Fault> {
     let Some(text) = text else { return Ok(None) };
     let read = STANDARD
         .decode(text)
@@ -165,9 +200,10 @@ pub async fn detached(
     event: Event,
     wants_tail: bool,
     permit: Permit,
+    sink: Option<mpsc::Sender<Piece>>,
 ) -> Result<Answer, Fault> {
     tokio::spawn(async move {
-        let answer = run(&state, &name, resolved, event, wants_tail).await;
+        let answer = run(&state, &name, resolved, event, wants_tail, sink.as_ref()).await;
         drop(permit);
         answer
     })
@@ -180,6 +216,7 @@ async fn run(
     resolved: Resolved,
     event: Event,
     wants_tail: bool,
+    sink: Option<&mpsc::Sender<Piece>>,
 ) -> Result<Answer, Fault> {
     let Resolved {
         version,
@@ -203,7 +240,22 @@ async fn run(
             (environment, Ok(()))
         }
         None => {
-            let mut environment = Environment::start(state, blueprint).await?;
+            let mut environment = match launch::start(state, blueprint).await {
+                Ok(environment) => environment,
+                Err(fault) if fault.is(launch::INVALID_ENTRYPOINT) => {
+                    let text = format!("RequestId: {} Error: {}", event.id, fault.message);
+                    let error =
+                        serde_json::json!({ "errorType": fault.code, "errorMessage": text });
+                    let payload = error.to_string().into();
+                    return Ok(Answer {
+                        payload,
+                        has_failed: true,
+                        tail: wants_tail.then(String::new),
+                        version,
+                    });
+                }
+                Err(fault) => return Err(fault),
+            };
             if wants_tail {
                 environment.log.keep_tail();
             }
@@ -211,7 +263,7 @@ async fn run(
             (environment, ready)
         }
     };
-    let (mut ended, report) = environment.invoke(&event, ready).await;
+    let (mut ended, report) = environment.invoke(&event, ready, sink).await;
     if let Ended::Done(payload) = &ended
         && payload.len() > SYNC_LIMIT
     {

@@ -6,20 +6,32 @@
 pub mod api;
 pub mod errors;
 
+mod alias;
 mod channel;
 mod code;
+mod code_signing;
+mod concurrency;
 mod configuration;
+mod destination;
 mod environment;
+mod front;
 mod function;
 mod interpreter;
 mod invocation;
+mod launch;
+mod layer;
 mod log;
 mod name;
 mod policy;
 mod pool;
 mod queue;
+mod runtime_api;
 mod service;
 mod state;
+mod stream;
+mod tag;
 mod target;
+mod url;
+mod version;
 
 pub use service::service;

@@ -92,6 +92,16 @@ impl Name {
         (&self.account, &self.region, &self.function)
     }
 
+    /// The key of what belongs to the function's qualifier.
+    pub fn qualified(&self) -> (&str, &str, &str, &str) {
+        (
+            &self.account,
+            &self.region,
+            &self.function,
+            self.qualifier(),
+        )
+    }
+
     /// The qualifier, `$LATEST` without one.
     pub fn qualifier(&self) -> &str {
         self.qualifier.as_deref().unwrap_or(LATEST)

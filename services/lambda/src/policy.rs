@@ -39,6 +39,49 @@ impl Policy {
             statements.join(",")
         )
     }
+
+    /// Adds a statement.
+    pub fn add(&mut self, sid: &str, text: &str, revision: Option<&str>) -> Result<(), Fault> {
+        self.check_revision(revision)?;
+        if self.statements.iter().any(|(known, _)| known == sid) {
+            let text = format!(
+                "The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing statement."
+            );
+            return Err(errors::resource_conflict_exception(text));
+        }
+        self.statements.push((sid.to_owned(), text.to_owned()));
+        let size = self.document().len();
+        if size > LIMIT {
+            let text =
+                format!("The final policy size ({size}) is bigger than the limit ({LIMIT}).");
+            return Err(Fault::sender(400, "PolicyLengthExceededException", text));
+        }
+        self.revision = cloud::ids::uuid();
+        Ok(())
+    }
+
+    /// Removes a statement.
+    pub fn remove(&mut self, sid: &str, revision: Option<&str>) -> Result<(), Fault> {
+        self.check_revision(revision)?;
+        let before = self.statements.len();
+        self.statements.retain(|(known, _)| known != sid);
+        if self.statements.len() == before {
+            let text = format!("Statement {sid} is not found in resource policy.");
+            return Err(errors::resource_not_found_exception(text));
+        }
+        self.revision = cloud::ids::uuid();
+        Ok(())
+    }
+
+    fn check_revision(&self, asked: Option<&str>) -> Result<(), Fault> {
+        match asked {
+            Some(asked) if asked != self.revision => {
+                let text = "The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId";
+                Err(Fault::sender(412, "PreconditionFailedException", text))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Who a statement names: a service, an account's root, an ARN, or everyone.
@@ -114,45 +157,18 @@ pub async fn add(
         statement["Condition"] = condition.into();
     }
     let text = statement.to_string();
-    let key = (
-        &name.account,
-        &name.region,
-        &name.function,
-        name.qualifier(),
-    );
-    let text = state
+    let key = name.qualified();
+    state
         .change(&name, |tx| {
             state.resolve(tx, &name)?;
             let mut policy = tx.get(&state.policies, &key)?.unwrap_or_default();
-            check_revision(&policy, input.revision_id.as_deref())?;
-            if policy.statements.iter().any(|(sid, _)| *sid == input.statement_id) {
-                let text = format!("The statement id ({}) provided already exists. Please provide a new statement id, or remove the existing statement.", input.statement_id);
-                return Err(errors::resource_conflict_exception(text));
-            }
-            policy.statements.push((input.statement_id.clone(), text.clone()));
-            let size = policy.document().len();
-            if size > LIMIT {
-                let text = format!("The final policy size ({size}) is bigger than the limit ({LIMIT}).");
-                return Err(Fault::sender(400, "PolicyLengthExceededException", text));
-            }
-            policy.revision = cloud::ids::uuid();
-            tx.put(&state.policies, &key, &policy)?;
-            Ok(text)
+            policy.add(&input.statement_id, &text, input.revision_id.as_deref())?;
+            Ok(tx.put(&state.policies, &key, &policy)?)
         })
         .await?;
     Ok(AddPermissionOutput {
         statement: Some(text),
     })
-}
-
-fn check_revision(policy: &Policy, asked: Option<&str>) -> Result<(), Fault> {
-    match asked {
-        Some(asked) if asked != policy.revision => {
-            let text = "The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId";
-            Err(Fault::sender(412, "PreconditionFailedException", text))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn none() -> Fault {
@@ -179,19 +195,7 @@ pub async fn remove(
                     "No policy is associated with the given resource.",
                 )
             })?;
-            check_revision(&policy, input.revision_id.as_deref())?;
-            let before = policy.statements.len();
-            policy
-                .statements
-                .retain(|(sid, _)| *sid != input.statement_id);
-            if policy.statements.len() == before {
-                let text = format!(
-                    "Statement {} is not found in resource policy.",
-                    input.statement_id
-                );
-                return Err(errors::resource_not_found_exception(text));
-            }
-            policy.revision = cloud::ids::uuid();
+            policy.remove(&input.statement_id, input.revision_id.as_deref())?;
             if policy.statements.is_empty() {
                 tx.delete(&state.policies, &key);
             } else {

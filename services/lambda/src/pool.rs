@@ -230,21 +230,6 @@ impl Pools {
         self.boto3.lock().insert(if mentions { key } else { none });
         mentions
     }
-
-    /// Invocations of a function that run now.
-    pub fn running(&self, name: &Name) -> usize {
-        let function = (
-            name.account.clone(),
-            name.region.clone(),
-            name.function.clone(),
-        );
-        self.running
-            .lock()
-            .functions
-            .get(&function)
-            .copied()
-            .unwrap_or(0)
-    }
 }
 
 async fn keep(

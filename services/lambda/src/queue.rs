@@ -194,8 +194,10 @@ async fn try_once(state: &Arc<State>, id: &str) -> Result<(), Fault> {
         Err(fault) => return Err(fault),
     };
     let settings = state.event_invoke(&read, &name)?;
-    let maximum_age = settings.maximum_age.unwrap_or(MAXIMUM_AGE) * 1000;
-    let retries = settings.retries.unwrap_or(MAXIMUM_RETRIES);
+    let maximum_age = settings.maximum_age.map_or(MAXIMUM_AGE, i64::from) * 1000;
+    let retries = settings
+        .retries
+        .map_or(MAXIMUM_RETRIES, |n| u32::try_from(n).unwrap_or(0));
     let now = state.cloud.clock.now().0;
     if now - event.accepted > maximum_age {
         return end(state, id, &event, Some(&resolved), "EventAgeExceeded", None).await;
@@ -229,7 +231,8 @@ async fn try_once(state: &Arc<State>, id: &str) -> Result<(), Fault> {
         trace: None,
     };
     let copy = resolved.clone();
-    let outcome = invocation::detached(state.clone(), name, copy, invocation, false, permit).await;
+    let outcome =
+        invocation::detached(state.clone(), name, copy, invocation, false, permit, None).await;
     let event = Event {
         attempts: event.attempts + 1,
         ..event

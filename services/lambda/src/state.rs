@@ -4,18 +4,24 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cloud::{Cloud, Context};
+use cloud::Cloud;
 use parking_lot::Mutex;
 use store::{Read, Scope, Table, Tx};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use wire::Fault;
 
+use crate::alias::Alias;
+use crate::code_signing::CodeSigning;
+use crate::concurrency::Provisioned;
+use crate::destination::EventInvoke;
 use crate::function::{Function, Published};
 use crate::interpreter::Interpreters;
+use crate::layer::{LastVersion, LayerVersion};
 use crate::name::{LATEST, Name};
 use crate::policy::Policy;
 use crate::pool::Pools;
 use crate::queue::Event;
+use crate::url::{Owner, Url};
 
 type FunctionKey = (String, String, String);
 type QualifiedKey = (String, String, String, String);
@@ -27,6 +33,15 @@ pub struct State {
     pub versions: Table<(String, String, String, u64), Published>,
     /// By qualifier; `$LATEST` is the function itself.
     pub policies: Table<QualifiedKey, Policy>,
+    pub aliases: Table<QualifiedKey, Alias>,
+    pub event_invokes: Table<QualifiedKey, EventInvoke>,
+    pub provisioned: Table<QualifiedKey, Provisioned>,
+    pub urls: Table<QualifiedKey, Url>,
+    /// By the URL's id.
+    pub url_owners: Table<String, Owner>,
+    pub layers: Table<(String, String, String, i64), LayerVersion>,
+    pub layer_versions: Table<FunctionKey, LastVersion>,
+    pub code_signing: Table<FunctionKey, CodeSigning>,
     /// Asynchronous invocations that have not ended, by id.
     pub events: Table<String, Event>,
     pub pools: Pools,
@@ -83,16 +98,6 @@ impl Turns {
     }
 }
 
-/// What a function's event invoke configuration says.
-#[derive(Clone, Debug, Default)]
-pub struct EventInvoke {
-    pub retries: Option<u32>,
-    /// Seconds.
-    pub maximum_age: Option<i64>,
-    pub on_success: Option<String>,
-    pub on_failure: Option<String>,
-}
-
 impl State {
     pub fn new(cloud: &Cloud) -> Arc<State> {
         let store = &cloud.store;
@@ -101,6 +106,14 @@ impl State {
             functions: store.table("lambda.functions"),
             versions: store.table("lambda.versions"),
             policies: store.table("lambda.policies"),
+            aliases: store.table("lambda.aliases"),
+            event_invokes: store.table("lambda.event_invokes"),
+            provisioned: store.table("lambda.provisioned"),
+            urls: store.table("lambda.urls"),
+            url_owners: store.table("lambda.url_owners"),
+            layers: store.table("lambda.layers"),
+            layer_versions: store.table("lambda.layer_versions"),
+            code_signing: store.table("lambda.code_signing"),
             events: store.table("lambda.events"),
             pools: Pools::default(),
             interpreters: Interpreters::default(),
@@ -145,8 +158,8 @@ impl State {
     }
 
     /// What is said of a function's events.
-    pub fn event_invoke(&self, _read: &impl Read, _name: &Name) -> Result<EventInvoke, Fault> {
-        Ok(EventInvoke::default())
+    pub fn event_invoke(&self, read: &impl Read, name: &Name) -> Result<EventInvoke, Fault> {
+        Ok(Read::get(read, &self.event_invokes, &name.qualified())?.unwrap_or_default())
     }
 
     /// Drops what stood for stored state that was replaced.
@@ -162,16 +175,6 @@ impl State {
         self.interpreters.clear();
     }
 
-    /// The service's own call on behalf of an account.
-    pub fn internal(&self, name: &Name) -> Context {
-        Context::internal(
-            &name.account,
-            &name.region,
-            "lambda.amazonaws.com",
-            self.cloud.clock.now(),
-        )
-    }
-
     /// The version that a qualifier means, by its number or `$LATEST`, and its configuration.
     pub fn resolve(&self, read: &impl Read, name: &Name) -> Result<Resolved, Fault> {
         let function = self.function(read, name)?;
@@ -183,17 +186,25 @@ impl State {
                 function,
             });
         }
-        if let Ok(number) = qualifier.parse::<u64>() {
-            let key = (&name.account, &name.region, &name.function, number);
-            let published =
-                Read::get(read, &self.versions, &key)?.ok_or_else(|| name.not_found())?;
+        let alias = Read::get(read, &self.aliases, &name.qualified())?;
+        let version = alias.as_ref().map_or(qualifier, |alias| alias.choose());
+        if version == LATEST {
             return Ok(Resolved {
-                version: number.to_string(),
-                configuration: published.configuration,
+                version: LATEST.into(),
+                configuration: function.latest.clone(),
                 function,
             });
         }
-        Err(name.not_found())
+        let Ok(number) = version.parse::<u64>() else {
+            return Err(name.not_found());
+        };
+        let key = (&name.account, &name.region, &name.function, number);
+        let published = Read::get(read, &self.versions, &key)?.ok_or_else(|| name.not_found())?;
+        Ok(Resolved {
+            version: number.to_string(),
+            configuration: published.configuration,
+            function,
+        })
     }
 }
 

@@ -99,6 +99,9 @@ current = {"id": None}
 def emit(text):
     """Writes one log record."""
     sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, Raw):
+        raw.end_line()
     data = text.rstrip("\n").replace("\n", "\x1e").encode("utf-8", "backslashreplace")
     data = b"\x1e" + data + b"\n"
     while data:
@@ -200,6 +203,22 @@ def load(name):
                              "Handler '{}' missing on module '{}'".format(function_name, module_name))
 
 
+class Raw(io.FileIO):
+    """A descriptor that knows whether its last line is ended."""
+
+    is_open_line = False
+
+    def write(self, data):
+        count = super().write(data)
+        if count:
+            self.is_open_line = bytes(data[count - 1:count]) != b"\n"
+        return count
+
+    def end_line(self):
+        if self.is_open_line:
+            self.write(b"\n")
+
+
 class Channel:
     """The socket to the server."""
 
@@ -260,10 +279,9 @@ def describe(error, request):
 
 def run(fd):
     """Initializes the function, then answers invocations until the server closes the socket."""
-    raw = io.FileIO(1, "w", closefd=False)
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
-    sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace",
-                                  line_buffering=True)
+    out, err = Raw(1, "w", closefd=False), Raw(2, "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(out), "utf-8", "backslashreplace", line_buffering=True)
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(err), "utf-8", "backslashreplace", line_buffering=True)
     channel = Channel(fd)
     set_up_logging()
     try:
@@ -290,6 +308,8 @@ def run(fd):
             answer, kind = json.dumps(fault, ensure_ascii=False).encode("utf-8", "backslashreplace"), channel.failed
         sys.stdout.flush()
         sys.stderr.flush()
+        out.end_line()
+        err.end_line()
         channel.send(kind, answer)
 
 

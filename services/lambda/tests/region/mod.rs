@@ -144,7 +144,7 @@ impl Region {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: impl Into<Body>,
+        body: impl Into<Bytes>,
     ) -> Answer {
         let mut request = http::Request::builder().method(method).uri(path);
         let scope = "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=00";
@@ -156,7 +156,7 @@ impl Region {
         for (k, v) in headers {
             request = request.header(*k, *v);
         }
-        let request = request.body(body.into()).unwrap();
+        let request = request.body(Body::from(body.into())).unwrap();
         let response = self
             .gateway
             .answer(request, IpAddr::from([127, 0, 0, 1]), false)
