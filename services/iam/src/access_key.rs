@@ -33,12 +33,21 @@ fn no_key(id: &str) -> Fault {
 }
 
 pub(crate) fn status(is_active: bool) -> String {
-    if is_active { "Active".into() } else { "Inactive".into() }
+    if is_active {
+        "Active".into()
+    } else {
+        "Inactive".into()
+    }
 }
 
 impl Iam {
     /// Renames the owner of a user's keys.
-    pub(crate) fn rename_keys(&self, tx: &mut Tx<'_>, account: &str, user: &User) -> Result<(), Fault> {
+    pub(crate) fn rename_keys(
+        &self,
+        tx: &mut Tx<'_>,
+        account: &str,
+        user: &User,
+    ) -> Result<(), Fault> {
         for id in &user.access_keys {
             if let Some(mut found) = tx.get(&self.access_keys, &(account, id))? {
                 found.user.clone_from(&user.name);
@@ -60,9 +69,17 @@ impl Iam {
         let secret = mint_secret(&mut |buffer: &mut [u8]| cloud::ids::random(buffer));
         let made = self.change(account, &name, |tx, user: &mut User| {
             if user.access_keys.len() >= MOST {
-                return Err(limit_exceeded_exception(format!("Cannot exceed quota for AccessKeysPerUser: {MOST}")));
+                return Err(limit_exceeded_exception(format!(
+                    "Cannot exceed quota for AccessKeysPerUser: {MOST}"
+                )));
             }
-            let made = AccessKey { id: id.clone(), user: user.name.clone(), secret, is_active: true, created };
+            let made = AccessKey {
+                id: id.clone(),
+                user: user.name.clone(),
+                secret,
+                is_active: true,
+                created,
+            };
             tx.put(&self.access_keys, &(account, &id), &made)?;
             user.access_keys.push(id.clone());
             Ok(made)
@@ -80,8 +97,15 @@ impl Iam {
 
     pub(crate) fn keys_of(&self, account: &str, user: &User) -> Result<Vec<AccessKey>, Fault> {
         let view = self.cloud.store.read();
-        let keys = user.access_keys.iter().map(|id| view.get(&self.access_keys, &(account, id)));
-        Ok(keys.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let keys = user
+            .access_keys
+            .iter()
+            .map(|id| view.get(&self.access_keys, &(account, id)));
+        Ok(keys
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     pub(crate) async fn list_access_keys(
@@ -92,14 +116,23 @@ impl Iam {
         let name = match input.user_name {
             // Root's own keys are made up: there are none to list.
             None if ctx.principal.kind == PrincipalKind::Root => {
-                return Ok(ListAccessKeysOutput { is_truncated: Some(false), ..Default::default() });
+                return Ok(ListAccessKeysOutput {
+                    is_truncated: Some(false),
+                    ..Default::default()
+                });
             }
             name => self.user_or_caller(ctx, name)?,
         };
         let user: User = self.find(&ctx.account, &name)?;
         let mut keys = self.keys_of(&ctx.account, &user)?;
         keys.sort_by(|a, b| a.id.cmp(&b.id));
-        let page = page("ListAccessKeys", keys, input.marker.as_deref(), input.max_items, |k| k.id.clone())?;
+        let page = page(
+            "ListAccessKeys",
+            keys,
+            input.marker.as_deref(),
+            input.max_items,
+            |k| k.id.clone(),
+        )?;
         let shown = page.items.into_iter().map(|k| AccessKeyMetadata {
             user_name: Some(k.user),
             access_key_id: Some(k.id),
@@ -122,7 +155,9 @@ impl Iam {
         let id = input.access_key_id;
         self.change(&ctx.account, &name, |tx, user: &mut User| {
             let at = (&ctx.account, &id);
-            let found = tx.get(&self.access_keys, &at)?.filter(|_| user.access_keys.contains(&id));
+            let found = tx
+                .get(&self.access_keys, &at)?
+                .filter(|_| user.access_keys.contains(&id));
             let mut found = found.ok_or_else(|| no_key(&id))?;
             found.is_active = input.status == "Active";
             Ok(tx.put(&self.access_keys, &at, &found)?)
@@ -139,7 +174,11 @@ impl Iam {
         let name = self.user_or_caller(ctx, input.user_name)?;
         let id = input.access_key_id;
         self.change(&ctx.account, &name, |tx, user: &mut User| {
-            let at = user.access_keys.iter().position(|k| *k == id).ok_or_else(|| no_key(&id))?;
+            let at = user
+                .access_keys
+                .iter()
+                .position(|k| *k == id)
+                .ok_or_else(|| no_key(&id))?;
             user.access_keys.remove(at);
             tx.delete(&self.access_keys, &(&ctx.account, &id));
             Ok(())
@@ -154,13 +193,28 @@ impl Iam {
         input: GetAccessKeyLastUsedInput,
     ) -> Result<GetAccessKeyLastUsedOutput, Fault> {
         let id = &input.access_key_id;
-        let found = self.cloud.store.read().get(&self.access_keys, &(&ctx.account, id))?;
+        let found = self
+            .cloud
+            .store
+            .read()
+            .get(&self.access_keys, &(&ctx.account, id))?;
         let found: AccessKey = found.ok_or_else(|| {
-            Fault::sender(403, "AccessDenied", format!("The Access Key with id {id} cannot be found."))
+            Fault::sender(
+                403,
+                "AccessDenied",
+                format!("The Access Key with id {id} cannot be found."),
+            )
         })?;
         // Uses are not recorded, and AWS says so in these words for a key never used.
-        let last = AccessKeyLastUsed { last_used_date: None, service_name: "N/A".into(), region: "N/A".into() };
-        Ok(GetAccessKeyLastUsedOutput { user_name: Some(found.user), access_key_last_used: Some(last) })
+        let last = AccessKeyLastUsed {
+            last_used_date: None,
+            service_name: "N/A".into(),
+            region: "N/A".into(),
+        };
+        Ok(GetAccessKeyLastUsedOutput {
+            user_name: Some(found.user),
+            access_key_last_used: Some(last),
+        })
     }
 }
 
@@ -171,13 +225,15 @@ impl Identities for Iam {
         }
         let account = account_of_access_key(access_key);
         let view = self.cloud.store.read();
-        let found = view.get(&self.access_keys, &(&account, access_key)).and_then(|found| match found {
-            Some(found) if found.is_active => {
-                let user = view.get(&self.users, &(&account, &key(&found.user)))?;
-                Ok(user.map(|user| (found, user)))
-            }
-            _ => Ok(None),
-        });
+        let found = view
+            .get(&self.access_keys, &(&account, access_key))
+            .and_then(|found| match found {
+                Some(found) if found.is_active => {
+                    let user = view.get(&self.users, &(&account, &key(&found.user)))?;
+                    Ok(user.map(|user| (found, user)))
+                }
+                _ => Ok(None),
+            });
         let (found, user) = match found {
             Ok(found) => found?,
             Err(e) => {

@@ -56,7 +56,12 @@ const ROW: &str = "account";
 
 impl Iam {
     pub(crate) fn account(&self, account: &str) -> Result<Account, Fault> {
-        Ok(self.cloud.store.read().get(&self.accounts, &(account, ROW))?.unwrap_or_default())
+        Ok(self
+            .cloud
+            .store
+            .read()
+            .get(&self.accounts, &(account, ROW))?
+            .unwrap_or_default())
     }
 
     pub(crate) async fn change_account<R>(
@@ -110,7 +115,11 @@ impl Iam {
         _: ListAccountAliasesInput,
     ) -> Result<ListAccountAliasesOutput, Fault> {
         let account_aliases = self.account(&ctx.account)?.alias.into_iter().collect();
-        Ok(ListAccountAliasesOutput { account_aliases, is_truncated: Some(false), marker: None })
+        Ok(ListAccountAliasesOutput {
+            account_aliases,
+            is_truncated: Some(false),
+            marker: None,
+        })
     }
 
     pub(crate) async fn update_account_password_policy(
@@ -143,7 +152,10 @@ impl Iam {
         ctx: &Context,
         _: GetAccountPasswordPolicyInput,
     ) -> Result<GetAccountPasswordPolicyOutput, Fault> {
-        let rules = self.account(&ctx.account)?.password_policy.ok_or_else(|| no_password_policy(ctx))?;
+        let rules = self
+            .account(&ctx.account)?
+            .password_policy
+            .ok_or_else(|| no_password_policy(ctx))?;
         let password_policy = PasswordPolicy {
             minimum_password_length: Some(rules.minimum_length),
             require_symbols: Some(rules.symbols),
@@ -165,7 +177,10 @@ impl Iam {
         _: DeleteAccountPasswordPolicyInput,
     ) -> Result<DeleteAccountPasswordPolicyOutput, Fault> {
         self.change_account(&ctx.account, |row| {
-            row.password_policy.take().map(|_| ()).ok_or_else(|| no_password_policy(ctx))
+            row.password_policy
+                .take()
+                .map(|_| ())
+                .ok_or_else(|| no_password_policy(ctx))
         })
         .await?;
         Ok(DeleteAccountPasswordPolicyOutput {})
@@ -191,11 +206,20 @@ impl Iam {
             ("RolesQuota", 1000),
             ("Policies", number(policies.len())),
             ("PoliciesQuota", 1500),
-            ("PolicyVersionsInUse", number(policies.iter().map(|p| p.versions.len()).sum())),
+            (
+                "PolicyVersionsInUse",
+                number(policies.iter().map(|p| p.versions.len()).sum()),
+            ),
             ("PolicyVersionsInUseQuota", 10_000),
-            ("InstanceProfiles", number(self.all(self.profiles, account)?.len())),
+            (
+                "InstanceProfiles",
+                number(self.all(self.profiles, account)?.len()),
+            ),
             ("InstanceProfilesQuota", 1000),
-            ("ServerCertificates", number(self.all(self.server_certificates, account)?.len())),
+            (
+                "ServerCertificates",
+                number(self.all(self.server_certificates, account)?.len()),
+            ),
             ("ServerCertificatesQuota", 20),
             ("Providers", number(providers.len())),
             ("MFADevices", number(devices.len())),
@@ -218,11 +242,19 @@ impl Iam {
             ("UserPolicySizeQuota", 2048),
             ("VersionsPerPolicyQuota", 5),
         ];
-        let summary_map = counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-        Ok(GetAccountSummaryOutput { summary_map: Some(summary_map) })
+        let summary_map = counts
+            .into_iter()
+            .map(|(name, n)| (name.to_owned(), n))
+            .collect();
+        Ok(GetAccountSummaryOutput {
+            summary_map: Some(summary_map),
+        })
     }
 }
 
 fn no_password_policy(ctx: &Context) -> Fault {
-    no_such_entity_exception(format!("The Password Policy with domain name {} cannot be found.", ctx.account))
+    no_such_entity_exception(format!(
+        "The Password Policy with domain name {} cannot be found.",
+        ctx.account
+    ))
 }

@@ -20,12 +20,22 @@ const MOST: usize = 10;
 
 impl Iam {
     /// Whether a policy exists, of the account or of AWS.
-    pub(crate) fn policy_exists(&self, reader: &impl Read, account: &str, arn: &str) -> Result<bool, Fault> {
+    pub(crate) fn policy_exists(
+        &self,
+        reader: &impl Read,
+        account: &str,
+        arn: &str,
+    ) -> Result<bool, Fault> {
         Ok(managed::exists(arn) || reader.contains(&self.policies, &(account, &key(arn)))?)
     }
 
     /// Refuses a boundary that is no policy.
-    pub(crate) fn check_boundary(&self, tx: &Tx<'_>, account: &str, arn: &str) -> Result<(), Fault> {
+    pub(crate) fn check_boundary(
+        &self,
+        tx: &Tx<'_>,
+        account: &str,
+        arn: &str,
+    ) -> Result<(), Fault> {
         if !arn.starts_with("arn:") {
             let message = format!("Value ({arn}) passed in for permissions boundary is invalid");
             return Err(invalid_input_exception(message));
@@ -33,11 +43,19 @@ impl Iam {
         if self.policy_exists(tx, account, arn)? {
             return Ok(());
         }
-        Err(no_such_entity_exception(format!("Scope ARN: {arn} does not exist or is not attachable.")))
+        Err(no_such_entity_exception(format!(
+            "Scope ARN: {arn} does not exist or is not attachable."
+        )))
     }
 
     /// Counts how often a policy is used.
-    pub(crate) fn count(&self, tx: &mut Tx<'_>, account: &str, arn: &str, f: impl FnOnce(&mut Uses)) -> Result<(), Fault> {
+    pub(crate) fn count(
+        &self,
+        tx: &mut Tx<'_>,
+        account: &str,
+        arn: &str,
+        f: impl FnOnce(&mut Uses),
+    ) -> Result<(), Fault> {
         let at = (account, &key(arn));
         let mut uses: Uses = tx.get(&self.uses, &at)?.unwrap_or_default();
         f(&mut uses);
@@ -53,14 +71,19 @@ impl Iam {
         check_arn(arn)?;
         self.change(account, of, |tx, entity: &mut E| {
             if !self.policy_exists(tx, account, arn)? {
-                return Err(no_such_entity_exception(format!("Policy {arn} does not exist or is not attachable.")));
+                return Err(no_such_entity_exception(format!(
+                    "Policy {arn} does not exist or is not attachable."
+                )));
             }
             let managed = &mut entity.policies_mut().managed;
             if managed.iter().any(|a| a == arn) {
                 return Ok(());
             }
             if managed.len() >= MOST {
-                return Err(limit_exceeded_exception(format!("Cannot exceed quota for PoliciesPer{}: {MOST}", E::KIND)));
+                return Err(limit_exceeded_exception(format!(
+                    "Cannot exceed quota for PoliciesPer{}: {MOST}",
+                    E::KIND
+                )));
             }
             managed.push(arn.to_owned());
             self.count(tx, account, arn, |uses| uses.attachments += 1)
@@ -94,12 +117,23 @@ impl Iam {
         let entity: E = self.find(&ctx.account, of)?;
         let prefix = prefix.unwrap_or_else(|| "/".into());
         let mut all = shown(&entity.policies().managed);
-        all.retain(|p| p.policy_arn.as_deref().is_some_and(|arn| managed::path_in(arn).starts_with(&prefix)));
+        all.retain(|p| {
+            p.policy_arn
+                .as_deref()
+                .is_some_and(|arn| managed::path_in(arn).starts_with(&prefix))
+        });
         all.sort_by(|a, b| a.policy_arn.cmp(&b.policy_arn));
-        page("ListAttachedPolicies", all, marker, max_items, |p| p.policy_arn.clone().unwrap_or_default())
+        page("ListAttachedPolicies", all, marker, max_items, |p| {
+            p.policy_arn.clone().unwrap_or_default()
+        })
     }
 
-    async fn set_boundary<E: Entity>(&self, ctx: &Context, of: &str, arn: Option<String>) -> Result<(), Fault> {
+    async fn set_boundary<E: Entity>(
+        &self,
+        ctx: &Context,
+        of: &str,
+        arn: Option<String>,
+    ) -> Result<(), Fault> {
         let account = ctx.account.as_str();
         self.change(account, of, |tx, entity: &mut E| {
             if let Some(arn) = &arn {
@@ -119,7 +153,8 @@ impl Iam {
         ctx: &Context,
         input: PutRolePermissionsBoundaryInput,
     ) -> Result<PutRolePermissionsBoundaryOutput, Fault> {
-        self.set_boundary::<Role>(ctx, &input.role_name, Some(input.permissions_boundary)).await?;
+        self.set_boundary::<Role>(ctx, &input.role_name, Some(input.permissions_boundary))
+            .await?;
         Ok(PutRolePermissionsBoundaryOutput {})
     }
 
@@ -128,7 +163,8 @@ impl Iam {
         ctx: &Context,
         input: DeleteRolePermissionsBoundaryInput,
     ) -> Result<DeleteRolePermissionsBoundaryOutput, Fault> {
-        self.set_boundary::<Role>(ctx, &input.role_name, None).await?;
+        self.set_boundary::<Role>(ctx, &input.role_name, None)
+            .await?;
         Ok(DeleteRolePermissionsBoundaryOutput {})
     }
 
@@ -137,7 +173,8 @@ impl Iam {
         ctx: &Context,
         input: PutUserPermissionsBoundaryInput,
     ) -> Result<PutUserPermissionsBoundaryOutput, Fault> {
-        self.set_boundary::<User>(ctx, &input.user_name, Some(input.permissions_boundary)).await?;
+        self.set_boundary::<User>(ctx, &input.user_name, Some(input.permissions_boundary))
+            .await?;
         Ok(PutUserPermissionsBoundaryOutput {})
     }
 
@@ -146,7 +183,8 @@ impl Iam {
         ctx: &Context,
         input: DeleteUserPermissionsBoundaryInput,
     ) -> Result<DeleteUserPermissionsBoundaryOutput, Fault> {
-        self.set_boundary::<User>(ctx, &input.user_name, None).await?;
+        self.set_boundary::<User>(ctx, &input.user_name, None)
+            .await?;
         Ok(DeleteUserPermissionsBoundaryOutput {})
     }
 }
@@ -172,15 +210,29 @@ macro_rules! attachments {
     ($entity:ident, $name:ident, $attach:ident: $attach_in:ident => $attach_out:ident,
      $detach:ident: $detach_in:ident => $detach_out:ident, $list:ident: $list_in:ident => $list_out:ident) => {
         impl Iam {
-            pub(crate) async fn $attach(&self, ctx: &Context, input: $attach_in) -> Result<$attach_out, Fault> {
-                self.attach::<$entity>(ctx, &input.$name, &input.policy_arn).await?;
+            pub(crate) async fn $attach(
+                &self,
+                ctx: &Context,
+                input: $attach_in,
+            ) -> Result<$attach_out, Fault> {
+                self.attach::<$entity>(ctx, &input.$name, &input.policy_arn)
+                    .await?;
                 Ok($attach_out {})
             }
-            pub(crate) async fn $detach(&self, ctx: &Context, input: $detach_in) -> Result<$detach_out, Fault> {
-                self.detach::<$entity>(ctx, &input.$name, &input.policy_arn).await?;
+            pub(crate) async fn $detach(
+                &self,
+                ctx: &Context,
+                input: $detach_in,
+            ) -> Result<$detach_out, Fault> {
+                self.detach::<$entity>(ctx, &input.$name, &input.policy_arn)
+                    .await?;
                 Ok($detach_out {})
             }
-            pub(crate) async fn $list(&self, ctx: &Context, input: $list_in) -> Result<$list_out, Fault> {
+            pub(crate) async fn $list(
+                &self,
+                ctx: &Context,
+                input: $list_in,
+            ) -> Result<$list_out, Fault> {
                 let page = self.attached::<$entity>(
                     ctx,
                     &input.$name,

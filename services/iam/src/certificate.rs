@@ -72,7 +72,9 @@ impl ServerCertificateRow {
 }
 
 fn no_certificate(name: &str) -> Fault {
-    no_such_entity_exception(format!("The Server Certificate with name {name} cannot be found."))
+    no_such_entity_exception(format!(
+        "The Server Certificate with name {name} cannot be found."
+    ))
 }
 
 /// The bytes of a certificate in PEM.
@@ -89,15 +91,30 @@ fn expiry(der: &[u8]) -> Option<Timestamp> {
     let mut at = 0;
     while let Some([tag, len, ..]) = der.get(at..) {
         let (tag, len) = (*tag, usize::from(*len));
-        let text = der.get(at + 2..at + 2 + len).and_then(|t| std::str::from_utf8(t).ok());
+        let text = der
+            .get(at + 2..at + 2 + len)
+            .and_then(|t| std::str::from_utf8(t).ok());
         let full = match (tag, len, text) {
-            (0x17, 13, Some(t)) => Some(format!("{}{t}", if t.as_bytes()[0] < b'5' { "20" } else { "19" })),
+            (0x17, 13, Some(t)) => Some(format!(
+                "{}{t}",
+                if t.as_bytes()[0] < b'5' { "20" } else { "19" }
+            )),
             (0x18, 15, Some(t)) => Some(t.to_owned()),
             _ => None,
         };
-        let time = full.filter(|t| t.is_ascii() && t.ends_with('Z')).and_then(|t| {
-            Timestamp::parse(&format!("{}-{}-{}T{}:{}:{}Z", &t[..4], &t[4..6], &t[6..8], &t[8..10], &t[10..12], &t[12..14]))
-        });
+        let time = full
+            .filter(|t| t.is_ascii() && t.ends_with('Z'))
+            .and_then(|t| {
+                Timestamp::parse(&format!(
+                    "{}-{}-{}T{}:{}:{}Z",
+                    &t[..4],
+                    &t[4..6],
+                    &t[6..8],
+                    &t[8..10],
+                    &t[10..12],
+                    &t[12..14]
+                ))
+            });
         match time {
             Some(time) => {
                 times.push(time);
@@ -111,7 +128,11 @@ fn expiry(der: &[u8]) -> Option<Timestamp> {
 
 impl Iam {
     fn certificate(&self, account: &str, name: &str) -> Result<ServerCertificateRow, Fault> {
-        let found = self.cloud.store.read().get(&self.server_certificates, &(account, &key(name)))?;
+        let found = self
+            .cloud
+            .store
+            .read()
+            .get(&self.server_certificates, &(account, &key(name)))?;
         found.ok_or_else(|| no_certificate(name))
     }
 
@@ -123,8 +144,9 @@ impl Iam {
     ) -> Result<(), Fault> {
         let account = ctx.account.as_str();
         self.transact(account, |tx| {
-            let mut row: ServerCertificateRow =
-                tx.get(&self.server_certificates, &(account, &key(name)))?.ok_or_else(|| no_certificate(name))?;
+            let mut row: ServerCertificateRow = tx
+                .get(&self.server_certificates, &(account, &key(name)))?
+                .ok_or_else(|| no_certificate(name))?;
             f(&mut row)?;
             if key(&row.name) != key(name) {
                 if tx.contains(&self.server_certificates, &(account, &key(&row.name)))? {
@@ -146,7 +168,13 @@ impl Iam {
         let path = path_of(input.path)?;
         let name = input.server_certificate_name;
         let row = ServerCertificateRow {
-            arn: Arn::new("iam", "", &ctx.account, format!("server-certificate{path}{name}")).to_string(),
+            arn: Arn::new(
+                "iam",
+                "",
+                &ctx.account,
+                format!("server-certificate{path}{name}"),
+            )
+            .to_string(),
             id: new_id(IdKind::ServerCertificate, &ctx.account),
             name,
             path,
@@ -194,7 +222,9 @@ impl Iam {
     ) -> Result<UpdateServerCertificateOutput, Fault> {
         let path = input.new_path.map(|p| path_of(Some(p))).transpose()?;
         self.change_certificate(ctx, &input.server_certificate_name, |row| {
-            row.name = input.new_server_certificate_name.unwrap_or(std::mem::take(&mut row.name));
+            row.name = input
+                .new_server_certificate_name
+                .unwrap_or(std::mem::take(&mut row.name));
             row.path = path.unwrap_or(std::mem::take(&mut row.path));
             let resource = format!("server-certificate{}{}", row.path, row.name);
             row.arn = Arn::new("iam", "", &ctx.account, resource).to_string();
@@ -230,9 +260,19 @@ impl Iam {
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
         let rows = self.all(self.server_certificates, &ctx.account)?;
         let rows = rows.into_iter().filter(|r| r.path.starts_with(&prefix));
-        let page = page("ListServerCertificates", rows, input.marker.as_deref(), input.max_items, |r| key(&r.name))?;
+        let page = page(
+            "ListServerCertificates",
+            rows,
+            input.marker.as_deref(),
+            input.max_items,
+            |r| key(&r.name),
+        )?;
         Ok(ListServerCertificatesOutput {
-            server_certificate_metadata_list: page.items.iter().map(ServerCertificateRow::metadata).collect(),
+            server_certificate_metadata_list: page
+                .items
+                .iter()
+                .map(ServerCertificateRow::metadata)
+                .collect(),
             is_truncated: page.is_truncated,
             marker: page.marker,
         })
@@ -271,13 +311,24 @@ impl Iam {
     ) -> Result<ListServerCertificateTagsOutput, Fault> {
         let row = self.certificate(&ctx.account, &input.server_certificate_name)?;
         let page = paged(&row.tags, input.marker.as_deref(), input.max_items)?;
-        Ok(ListServerCertificateTagsOutput { tags: page.items, is_truncated: page.is_truncated, marker: page.marker })
+        Ok(ListServerCertificateTagsOutput {
+            tags: page.items,
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 
-    pub(crate) fn uploads_of(&self, account: &str, user: &User, kind: UploadKind) -> Result<Vec<Upload>, Fault> {
+    pub(crate) fn uploads_of(
+        &self,
+        account: &str,
+        user: &User,
+        kind: UploadKind,
+    ) -> Result<Vec<Upload>, Fault> {
         let view = self.cloud.store.read();
         let rows = view.range(&self.uploads, Range::prefix(&(account, &user.id)));
-        let all = rows.map(|row| row.map(|(_, upload)| upload)).collect::<Result<Vec<_>, _>>()?;
+        let all = rows
+            .map(|row| row.map(|(_, upload)| upload))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(all.into_iter().filter(|u| u.kind == kind).collect())
     }
 
@@ -302,7 +353,10 @@ impl Iam {
     }
 
     async fn add_upload(&self, account: &str, user: &User, upload: &Upload) -> Result<(), Fault> {
-        self.transact(account, |tx| Ok(tx.put(&self.uploads, &(account, &user.id, &upload.id), upload)?)).await
+        self.transact(account, |tx| {
+            Ok(tx.put(&self.uploads, &(account, &user.id, &upload.id), upload)?)
+        })
+        .await
     }
 
     pub(crate) async fn upload_signing_certificate(
@@ -312,7 +366,9 @@ impl Iam {
     ) -> Result<UploadSigningCertificateOutput, Fault> {
         let user: User = self.find(&ctx.account, &self.user_or_caller(ctx, input.user_name)?)?;
         let body = input.certificate_body;
-        let bytes = der(&body).ok_or_else(|| malformed_certificate_exception(format!("Certificate {body} is malformed")))?;
+        let bytes = der(&body).ok_or_else(|| {
+            malformed_certificate_exception(format!("Certificate {body} is malformed"))
+        })?;
         let id = cloud::ids::upper(32);
         let upload = Upload {
             kind: UploadKind::Signing,
@@ -324,7 +380,9 @@ impl Iam {
             fingerprint: fingerprint(&bytes),
         };
         self.add_upload(&ctx.account, &user, &upload).await?;
-        Ok(UploadSigningCertificateOutput { certificate: upload.signing() })
+        Ok(UploadSigningCertificateOutput {
+            certificate: upload.signing(),
+        })
     }
 
     pub(crate) async fn update_signing_certificate(
@@ -347,7 +405,8 @@ impl Iam {
         input: DeleteSigningCertificateInput,
     ) -> Result<DeleteSigningCertificateOutput, Fault> {
         let user: User = self.find(&ctx.account, &self.user_or_caller(ctx, input.user_name)?)?;
-        self.change_upload(&ctx.account, &user, &input.certificate_id, |_| false).await?;
+        self.change_upload(&ctx.account, &user, &input.certificate_id, |_| false)
+            .await?;
         Ok(DeleteSigningCertificateOutput {})
     }
 
@@ -358,7 +417,13 @@ impl Iam {
     ) -> Result<ListSigningCertificatesOutput, Fault> {
         let user: User = self.find(&ctx.account, &self.user_or_caller(ctx, input.user_name)?)?;
         let uploads = self.uploads_of(&ctx.account, &user, UploadKind::Signing)?;
-        let page = page("ListSigningCertificates", uploads, input.marker.as_deref(), input.max_items, |u| u.id.clone())?;
+        let page = page(
+            "ListSigningCertificates",
+            uploads,
+            input.marker.as_deref(),
+            input.max_items,
+            |u| u.id.clone(),
+        )?;
         Ok(ListSigningCertificatesOutput {
             certificates: page.items.iter().map(Upload::signing).collect(),
             is_truncated: page.is_truncated,
@@ -373,7 +438,8 @@ impl Iam {
     ) -> Result<UploadSSHPublicKeyOutput, Fault> {
         let user: User = self.find(&ctx.account, &input.user_name)?;
         let body = input.ssh_public_key_body;
-        let bytes = ssh_bytes(&body).ok_or_else(|| invalid_public_key_exception("The public key is not valid."))?;
+        let bytes = ssh_bytes(&body)
+            .ok_or_else(|| invalid_public_key_exception("The public key is not valid."))?;
         let upload = Upload {
             kind: UploadKind::Ssh,
             id: new_id(IdKind::PublicKey, &ctx.account),
@@ -384,7 +450,9 @@ impl Iam {
             fingerprint: fingerprint(&bytes),
         };
         self.add_upload(&ctx.account, &user, &upload).await?;
-        Ok(UploadSSHPublicKeyOutput { ssh_public_key: Some(upload.ssh()) })
+        Ok(UploadSSHPublicKeyOutput {
+            ssh_public_key: Some(upload.ssh()),
+        })
     }
 
     pub(crate) async fn get_ssh_public_key(
@@ -396,7 +464,9 @@ impl Iam {
         let at = (&ctx.account, &user.id, &input.ssh_public_key_id);
         let found: Option<Upload> = self.cloud.store.read().get(&self.uploads, &at)?;
         let upload = found.ok_or_else(|| no_upload(&input.ssh_public_key_id))?;
-        Ok(GetSSHPublicKeyOutput { ssh_public_key: Some(upload.ssh()) })
+        Ok(GetSSHPublicKeyOutput {
+            ssh_public_key: Some(upload.ssh()),
+        })
     }
 
     pub(crate) async fn update_ssh_public_key(
@@ -419,7 +489,8 @@ impl Iam {
         input: DeleteSSHPublicKeyInput,
     ) -> Result<DeleteSSHPublicKeyOutput, Fault> {
         let user: User = self.find(&ctx.account, &input.user_name)?;
-        self.change_upload(&ctx.account, &user, &input.ssh_public_key_id, |_| false).await?;
+        self.change_upload(&ctx.account, &user, &input.ssh_public_key_id, |_| false)
+            .await?;
         Ok(DeleteSSHPublicKeyOutput {})
     }
 
@@ -430,7 +501,13 @@ impl Iam {
     ) -> Result<ListSSHPublicKeysOutput, Fault> {
         let user: User = self.find(&ctx.account, &self.user_or_caller(ctx, input.user_name)?)?;
         let uploads = self.uploads_of(&ctx.account, &user, UploadKind::Ssh)?;
-        let page = page("ListSSHPublicKeys", uploads, input.marker.as_deref(), input.max_items, |u| u.id.clone())?;
+        let page = page(
+            "ListSSHPublicKeys",
+            uploads,
+            input.marker.as_deref(),
+            input.max_items,
+            |u| u.id.clone(),
+        )?;
         let shown = page.items.into_iter().map(|u| SSHPublicKeyMetadata {
             user_name: u.user,
             ssh_public_key_id: u.id,
@@ -470,7 +547,11 @@ impl Upload {
 /// The bytes of a public key in SSH's form or PEM.
 fn ssh_bytes(body: &str) -> Option<Vec<u8>> {
     let text: String = match body.trim().strip_prefix("-----BEGIN ") {
-        Some(_) => body.lines().filter(|l| !l.starts_with("-----")).map(str::trim).collect(),
+        Some(_) => body
+            .lines()
+            .filter(|l| !l.starts_with("-----"))
+            .map(str::trim)
+            .collect(),
         None => body.split_whitespace().nth(1)?.to_owned(),
     };
     base64::engine::general_purpose::STANDARD.decode(text).ok()
@@ -478,7 +559,11 @@ fn ssh_bytes(body: &str) -> Option<Vec<u8>> {
 
 fn fingerprint(bytes: &[u8]) -> String {
     let digest = Md5::digest(bytes);
-    digest.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
+    digest
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 fn no_upload(id: &str) -> Fault {
@@ -486,9 +571,13 @@ fn no_upload(id: &str) -> Fault {
 }
 
 fn certificate_exists(name: &str) -> Fault {
-    entity_already_exists_exception(format!("The Server Certificate with name {name} already exists."))
+    entity_already_exists_exception(format!(
+        "The Server Certificate with name {name} already exists."
+    ))
 }
 
 fn malformed() -> Fault {
-    malformed_certificate_exception("Unable to parse certificate. Please ensure the certificate is in PEM format.")
+    malformed_certificate_exception(
+        "Unable to parse certificate. Please ensure the certificate is in PEM format.",
+    )
 }

@@ -52,12 +52,18 @@ pub(crate) fn key(name: &str) -> String {
 
 /// A fresh unique id.
 pub(crate) fn new_id(kind: IdKind, account: &str) -> String {
-    mint_id(kind, account, &mut |buffer: &mut [u8]| cloud::ids::random(buffer))
+    mint_id(kind, account, &mut |buffer: &mut [u8]| {
+        cloud::ids::random(buffer)
+    })
 }
 
 /// As documents are answered.
 pub(crate) fn encoded(document: &str) -> String {
-    const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
     utf8_percent_encode(document, UNRESERVED).to_string()
 }
 
@@ -94,8 +100,14 @@ impl Iam {
     }
 
     /// The entity of that name, within a transaction.
-    pub(crate) fn find_in<E: Entity>(&self, tx: &Tx<'_>, account: &str, name: &str) -> Result<E, Fault> {
-        tx.get(&E::table(self), &(account, &key(name)))?.ok_or_else(|| missing(E::NOUN, name))
+    pub(crate) fn find_in<E: Entity>(
+        &self,
+        tx: &Tx<'_>,
+        account: &str,
+        name: &str,
+    ) -> Result<E, Fault> {
+        tx.get(&E::table(self), &(account, &key(name)))?
+            .ok_or_else(|| missing(E::NOUN, name))
     }
 
     /// Changes an entity.
@@ -118,16 +130,23 @@ impl Iam {
     /// All rows of an account, by name.
     pub(crate) fn all<V: Record>(&self, table: ByName<V>, account: &str) -> Result<Vec<V>, Fault> {
         let view = self.cloud.store.read();
-        Ok(view.range(&table, Range::prefix(&(account,))).map(|row| row.map(|(_, v)| v)).collect::<Result<_, _>>()?)
+        Ok(view
+            .range(&table, Range::prefix(&(account,)))
+            .map(|row| row.map(|(_, v)| v))
+            .collect::<Result<_, _>>()?)
     }
 
     /// Refuses to delete what still has policies.
     pub(crate) fn check_bare<E: Entity>(entity: &E) -> Result<(), Fault> {
         if !entity.policies().managed.is_empty() {
-            return Err(delete_conflict_exception("Cannot delete entity, must detach all policies first."));
+            return Err(delete_conflict_exception(
+                "Cannot delete entity, must detach all policies first.",
+            ));
         }
         if !entity.policies().inline.is_empty() {
-            return Err(delete_conflict_exception("Cannot delete entity, must delete policies first."));
+            return Err(delete_conflict_exception(
+                "Cannot delete entity, must delete policies first.",
+            ));
         }
         Ok(())
     }
@@ -135,8 +154,11 @@ impl Iam {
 
 /// A boundary as answers have it.
 pub(crate) fn boundary(policies: &Policies) -> Option<api::AttachedPermissionsBoundary> {
-    policies.boundary.as_ref().map(|arn| api::AttachedPermissionsBoundary {
-        permissions_boundary_type: Some("Policy".into()),
-        permissions_boundary_arn: Some(arn.clone()),
-    })
+    policies
+        .boundary
+        .as_ref()
+        .map(|arn| api::AttachedPermissionsBoundary {
+            permissions_boundary_type: Some("Policy".into()),
+            permissions_boundary_arn: Some(arn.clone()),
+        })
 }

@@ -60,11 +60,21 @@ impl Iam {
         Ok(users)
     }
 
-    pub(crate) async fn create_group(&self, ctx: &Context, input: CreateGroupInput) -> Result<CreateGroupOutput, Fault> {
+    pub(crate) async fn create_group(
+        &self,
+        ctx: &Context,
+        input: CreateGroupInput,
+    ) -> Result<CreateGroupOutput, Fault> {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let group = Group {
-            arn: Arn::new("iam", "", account, format!("group{path}{}", input.group_name)).to_string(),
+            arn: Arn::new(
+                "iam",
+                "",
+                account,
+                format!("group{path}{}", input.group_name),
+            )
+            .to_string(),
             id: new_id(IdKind::Group, account),
             name: input.group_name,
             path,
@@ -74,18 +84,33 @@ impl Iam {
         self.transact(account, |tx| {
             let at = (account, &key(&group.name));
             if tx.contains(&self.groups, &at)? {
-                return Err(entity_already_exists_exception(format!("Group with name {} already exists.", group.name)));
+                return Err(entity_already_exists_exception(format!(
+                    "Group with name {} already exists.",
+                    group.name
+                )));
             }
             Ok(tx.put(&self.groups, &at, &group)?)
         })
         .await?;
-        Ok(CreateGroupOutput { group: group.shown() })
+        Ok(CreateGroupOutput {
+            group: group.shown(),
+        })
     }
 
-    pub(crate) async fn get_group(&self, ctx: &Context, input: GetGroupInput) -> Result<GetGroupOutput, Fault> {
+    pub(crate) async fn get_group(
+        &self,
+        ctx: &Context,
+        input: GetGroupInput,
+    ) -> Result<GetGroupOutput, Fault> {
         let group: Group = self.find(&ctx.account, &input.group_name)?;
         let users = self.members(&ctx.account, &group.name)?;
-        let page = page("GetGroup", users, input.marker.as_deref(), input.max_items, |u| key(&u.name))?;
+        let page = page(
+            "GetGroup",
+            users,
+            input.marker.as_deref(),
+            input.max_items,
+            |u| key(&u.name),
+        )?;
         Ok(GetGroupOutput {
             group: group.shown(),
             users: page.items.iter().map(User::listed).collect(),
@@ -94,11 +119,17 @@ impl Iam {
         })
     }
 
-    pub(crate) async fn delete_group(&self, ctx: &Context, input: DeleteGroupInput) -> Result<DeleteGroupOutput, Fault> {
+    pub(crate) async fn delete_group(
+        &self,
+        ctx: &Context,
+        input: DeleteGroupInput,
+    ) -> Result<DeleteGroupOutput, Fault> {
         self.transact(&ctx.account, |tx| {
             let group: Group = self.find_in(tx, &ctx.account, &input.group_name)?;
             if !self.members(&ctx.account, &group.name)?.is_empty() {
-                return Err(delete_conflict_exception("Cannot delete entity, must remove users from group first."));
+                return Err(delete_conflict_exception(
+                    "Cannot delete entity, must remove users from group first.",
+                ));
             }
             Iam::check_bare(&group)?;
             tx.delete(&self.groups, &(&ctx.account, &key(&group.name)));
@@ -108,10 +139,23 @@ impl Iam {
         Ok(DeleteGroupOutput {})
     }
 
-    pub(crate) async fn list_groups(&self, ctx: &Context, input: ListGroupsInput) -> Result<ListGroupsOutput, Fault> {
+    pub(crate) async fn list_groups(
+        &self,
+        ctx: &Context,
+        input: ListGroupsInput,
+    ) -> Result<ListGroupsOutput, Fault> {
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-        let groups = self.all(self.groups, &ctx.account)?.into_iter().filter(|g| g.path.starts_with(&prefix));
-        let page = page("ListGroups", groups, input.marker.as_deref(), input.max_items, |g| key(&g.name))?;
+        let groups = self
+            .all(self.groups, &ctx.account)?
+            .into_iter()
+            .filter(|g| g.path.starts_with(&prefix));
+        let page = page(
+            "ListGroups",
+            groups,
+            input.marker.as_deref(),
+            input.max_items,
+            |g| key(&g.name),
+        )?;
         Ok(ListGroupsOutput {
             groups: page.items.iter().map(Group::shown).collect(),
             is_truncated: page.is_truncated,
@@ -125,8 +169,17 @@ impl Iam {
         input: ListGroupsForUserInput,
     ) -> Result<ListGroupsForUserOutput, Fault> {
         let user: User = self.find(&ctx.account, &input.user_name)?;
-        let groups = self.all(self.groups, &ctx.account)?.into_iter().filter(|g| user.groups.contains(&key(&g.name)));
-        let page = page("ListGroupsForUser", groups, input.marker.as_deref(), input.max_items, |g| key(&g.name))?;
+        let groups = self
+            .all(self.groups, &ctx.account)?
+            .into_iter()
+            .filter(|g| user.groups.contains(&key(&g.name)));
+        let page = page(
+            "ListGroupsForUser",
+            groups,
+            input.marker.as_deref(),
+            input.max_items,
+            |g| key(&g.name),
+        )?;
         Ok(ListGroupsForUserOutput {
             groups: page.items.iter().map(Group::shown).collect(),
             is_truncated: page.is_truncated,
@@ -134,7 +187,11 @@ impl Iam {
         })
     }
 
-    pub(crate) async fn update_group(&self, ctx: &Context, input: UpdateGroupInput) -> Result<UpdateGroupOutput, Fault> {
+    pub(crate) async fn update_group(
+        &self,
+        ctx: &Context,
+        input: UpdateGroupInput,
+    ) -> Result<UpdateGroupOutput, Fault> {
         let account = ctx.account.as_str();
         let path = input.new_path.map(|p| path_of(Some(p))).transpose()?;
         self.transact(account, |tx| {
@@ -142,12 +199,20 @@ impl Iam {
             let old = key(&group.name);
             if let Some(name) = input.new_group_name {
                 if key(&name) != old && tx.contains(&self.groups, &(account, &key(&name)))? {
-                    return Err(entity_already_exists_exception(format!("Group with name {name} already exists.")));
+                    return Err(entity_already_exists_exception(format!(
+                        "Group with name {name} already exists."
+                    )));
                 }
                 group.name = name;
             }
             group.path = path.unwrap_or(group.path);
-            group.arn = Arn::new("iam", "", account, format!("group{}{}", group.path, group.name)).to_string();
+            group.arn = Arn::new(
+                "iam",
+                "",
+                account,
+                format!("group{}{}", group.path, group.name),
+            )
+            .to_string();
             let new = key(&group.name);
             if new != old {
                 for mut user in self.members(account, &old)? {

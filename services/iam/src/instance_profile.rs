@@ -32,7 +32,11 @@ impl Record for InstanceProfile {}
 
 impl Iam {
     /// As answers have it, with its role.
-    pub(crate) fn profile_shown(&self, account: &str, profile: &InstanceProfile) -> Result<api::InstanceProfile, Fault> {
+    pub(crate) fn profile_shown(
+        &self,
+        account: &str,
+        profile: &InstanceProfile,
+    ) -> Result<api::InstanceProfile, Fault> {
         let roles = match &profile.role {
             Some(role) => vec![self.find::<Role>(account, role)?.listed()],
             None => Vec::new(),
@@ -49,9 +53,16 @@ impl Iam {
     }
 
     /// The profiles with a role.
-    pub(crate) fn profiles_of(&self, account: &str, role: &str) -> Result<impl Iterator<Item = InstanceProfile> + use<>, Fault> {
+    pub(crate) fn profiles_of(
+        &self,
+        account: &str,
+        role: &str,
+    ) -> Result<impl Iterator<Item = InstanceProfile> + use<>, Fault> {
         let role = role.to_owned();
-        Ok(self.all(self.profiles, account)?.into_iter().filter(move |p| p.role.as_ref() == Some(&role)))
+        Ok(self
+            .all(self.profiles, account)?
+            .into_iter()
+            .filter(move |p| p.role.as_ref() == Some(&role)))
     }
 
     async fn change_profile<R>(
@@ -62,7 +73,9 @@ impl Iam {
     ) -> Result<R, Fault> {
         self.transact(account, |tx| {
             let at = (account, &key(name));
-            let mut profile: InstanceProfile = tx.get(&self.profiles, &at)?.ok_or_else(|| no_profile(name))?;
+            let mut profile: InstanceProfile = tx
+                .get(&self.profiles, &at)?
+                .ok_or_else(|| no_profile(name))?;
             let result = f(tx, &mut profile)?;
             tx.put(&self.profiles, &at, &profile)?;
             Ok(result)
@@ -71,7 +84,11 @@ impl Iam {
     }
 
     fn profile(&self, account: &str, name: &str) -> Result<InstanceProfile, Fault> {
-        self.cloud.store.read().get(&self.profiles, &(account, &key(name)))?.ok_or_else(|| no_profile(name))
+        self.cloud
+            .store
+            .read()
+            .get(&self.profiles, &(account, &key(name)))?
+            .ok_or_else(|| no_profile(name))
     }
 
     pub(crate) async fn create_instance_profile(
@@ -94,12 +111,17 @@ impl Iam {
         self.transact(account, |tx| {
             let at = (account, &key(&profile.name));
             if tx.contains(&self.profiles, &at)? {
-                return Err(entity_already_exists_exception(format!("Instance Profile {} already exists.", profile.name)));
+                return Err(entity_already_exists_exception(format!(
+                    "Instance Profile {} already exists.",
+                    profile.name
+                )));
             }
             Ok(tx.put(&self.profiles, &at, &profile)?)
         })
         .await?;
-        Ok(CreateInstanceProfileOutput { instance_profile: self.profile_shown(account, &profile)? })
+        Ok(CreateInstanceProfileOutput {
+            instance_profile: self.profile_shown(account, &profile)?,
+        })
     }
 
     pub(crate) async fn get_instance_profile(
@@ -108,7 +130,9 @@ impl Iam {
         input: GetInstanceProfileInput,
     ) -> Result<GetInstanceProfileOutput, Fault> {
         let profile = self.profile(&ctx.account, &input.instance_profile_name)?;
-        Ok(GetInstanceProfileOutput { instance_profile: self.profile_shown(&ctx.account, &profile)? })
+        Ok(GetInstanceProfileOutput {
+            instance_profile: self.profile_shown(&ctx.account, &profile)?,
+        })
     }
 
     pub(crate) async fn delete_instance_profile(
@@ -119,7 +143,9 @@ impl Iam {
         let name = input.instance_profile_name;
         self.transact(&ctx.account, |tx| {
             let at = (&ctx.account, &key(&name));
-            let profile: InstanceProfile = tx.get(&self.profiles, &at)?.ok_or_else(|| no_profile(&name))?;
+            let profile: InstanceProfile = tx
+                .get(&self.profiles, &at)?
+                .ok_or_else(|| no_profile(&name))?;
             if profile.role.is_some() {
                 return Err(delete_conflict_exception(
                     "Cannot delete entity, must remove roles from instance profile first.",
@@ -138,9 +164,21 @@ impl Iam {
         input: ListInstanceProfilesInput,
     ) -> Result<ListInstanceProfilesOutput, Fault> {
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-        let profiles = self.all(self.profiles, &ctx.account)?.into_iter().filter(|p| p.path.starts_with(&prefix));
-        let page = page("ListInstanceProfiles", profiles, input.marker.as_deref(), input.max_items, |p| key(&p.name))?;
-        let shown = page.items.iter().map(|p| self.profile_shown(&ctx.account, p));
+        let profiles = self
+            .all(self.profiles, &ctx.account)?
+            .into_iter()
+            .filter(|p| p.path.starts_with(&prefix));
+        let page = page(
+            "ListInstanceProfiles",
+            profiles,
+            input.marker.as_deref(),
+            input.max_items,
+            |p| key(&p.name),
+        )?;
+        let shown = page
+            .items
+            .iter()
+            .map(|p| self.profile_shown(&ctx.account, p));
         Ok(ListInstanceProfilesOutput {
             instance_profiles: shown.collect::<Result<_, _>>()?,
             is_truncated: page.is_truncated,
@@ -155,8 +193,17 @@ impl Iam {
     ) -> Result<ListInstanceProfilesForRoleOutput, Fault> {
         let role: Role = self.find(&ctx.account, &input.role_name)?;
         let profiles = self.profiles_of(&ctx.account, &role.name)?;
-        let page = page("ListInstanceProfiles", profiles, input.marker.as_deref(), input.max_items, |p| key(&p.name))?;
-        let shown = page.items.iter().map(|p| self.profile_shown(&ctx.account, p));
+        let page = page(
+            "ListInstanceProfiles",
+            profiles,
+            input.marker.as_deref(),
+            input.max_items,
+            |p| key(&p.name),
+        )?;
+        let shown = page
+            .items
+            .iter()
+            .map(|p| self.profile_shown(&ctx.account, p));
         Ok(ListInstanceProfilesForRoleOutput {
             instance_profiles: shown.collect::<Result<_, _>>()?,
             is_truncated: page.is_truncated,
@@ -172,7 +219,9 @@ impl Iam {
         self.change_profile(&ctx.account, &input.instance_profile_name, |tx, profile| {
             let role: Role = self.find_in(tx, &ctx.account, &input.role_name)?;
             if profile.role.is_some() {
-                return Err(limit_exceeded_exception("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1"));
+                return Err(limit_exceeded_exception(
+                    "Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1",
+                ));
             }
             profile.role = Some(role.name);
             Ok(())
@@ -230,7 +279,11 @@ impl Iam {
     ) -> Result<ListInstanceProfileTagsOutput, Fault> {
         let profile = self.profile(&ctx.account, &input.instance_profile_name)?;
         let page = paged(&profile.tags, input.marker.as_deref(), input.max_items)?;
-        Ok(ListInstanceProfileTagsOutput { tags: page.items, is_truncated: page.is_truncated, marker: page.marker })
+        Ok(ListInstanceProfileTagsOutput {
+            tags: page.items,
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 }
 

@@ -22,26 +22,78 @@ use crate::tag::Tags;
 const KNOWN: [(&str, &str, &str); 22] = [
     ("autoscaling", "AutoScaling", "AutoScalingServiceRolePolicy"),
     ("batch", "Batch", "BatchServiceRolePolicy"),
-    ("cloudfront.logger", "CloudFrontLogger", "AWSCloudFrontLogger"),
+    (
+        "cloudfront.logger",
+        "CloudFrontLogger",
+        "AWSCloudFrontLogger",
+    ),
     ("ecs", "ECS", "AmazonECSServiceRolePolicy"),
-    ("ecs.application-autoscaling", "ApplicationAutoScaling_ECSService", "AWSApplicationAutoscalingECSServicePolicy"),
-    ("dynamodb.application-autoscaling", "ApplicationAutoScaling_DynamoDBTable", "AWSApplicationAutoscalingDynamoDBTablePolicy"),
-    ("rds.application-autoscaling", "ApplicationAutoScaling_RDSCluster", "AWSApplicationAutoscalingRDSClusterPolicy"),
+    (
+        "ecs.application-autoscaling",
+        "ApplicationAutoScaling_ECSService",
+        "AWSApplicationAutoscalingECSServicePolicy",
+    ),
+    (
+        "dynamodb.application-autoscaling",
+        "ApplicationAutoScaling_DynamoDBTable",
+        "AWSApplicationAutoscalingDynamoDBTablePolicy",
+    ),
+    (
+        "rds.application-autoscaling",
+        "ApplicationAutoScaling_RDSCluster",
+        "AWSApplicationAutoscalingRDSClusterPolicy",
+    ),
     ("eks", "AmazonEKS", "AmazonEKSServiceRolePolicy"),
-    ("eks-nodegroup", "AmazonEKSNodegroup", "AWSServiceRoleForAmazonEKSNodegroup"),
-    ("eks-fargate", "AmazonEKSForFargate", "AmazonEKSForFargateServiceRolePolicy"),
+    (
+        "eks-nodegroup",
+        "AmazonEKSNodegroup",
+        "AWSServiceRoleForAmazonEKSNodegroup",
+    ),
+    (
+        "eks-fargate",
+        "AmazonEKSForFargate",
+        "AmazonEKSForFargateServiceRolePolicy",
+    ),
     ("elasticache", "ElastiCache", "ElastiCacheServiceRolePolicy"),
-    ("elasticbeanstalk", "ElasticBeanstalk", "AWSElasticBeanstalkServiceRolePolicy"),
-    ("elasticloadbalancing", "ElasticLoadBalancing", "AWSElasticLoadBalancingServiceRolePolicy"),
+    (
+        "elasticbeanstalk",
+        "ElasticBeanstalk",
+        "AWSElasticBeanstalkServiceRolePolicy",
+    ),
+    (
+        "elasticloadbalancing",
+        "ElasticLoadBalancing",
+        "AWSElasticLoadBalancingServiceRolePolicy",
+    ),
     ("elasticmapreduce", "EMRCleanup", "AmazonEMRCleanupPolicy"),
-    ("es", "AmazonElasticsearchService", "AmazonElasticsearchServiceRolePolicy"),
-    ("opensearchservice", "AmazonOpenSearchService", "AmazonOpenSearchServiceRolePolicy"),
-    ("guardduty", "AmazonGuardDuty", "AmazonGuardDutyServiceRolePolicy"),
+    (
+        "es",
+        "AmazonElasticsearchService",
+        "AmazonElasticsearchServiceRolePolicy",
+    ),
+    (
+        "opensearchservice",
+        "AmazonOpenSearchService",
+        "AmazonOpenSearchServiceRolePolicy",
+    ),
+    (
+        "guardduty",
+        "AmazonGuardDuty",
+        "AmazonGuardDutyServiceRolePolicy",
+    ),
     ("kafka", "Kafka", "KafkaServiceRolePolicy"),
-    ("organizations", "Organizations", "AWSOrganizationsServiceTrustPolicy"),
+    (
+        "organizations",
+        "Organizations",
+        "AWSOrganizationsServiceTrustPolicy",
+    ),
     ("rds", "RDS", "AmazonRDSServiceRolePolicy"),
     ("spot", "EC2Spot", "AWSEC2SpotServiceRolePolicy"),
-    ("transitgateway", "VPCTransitGateway", "AWSVPCTransitGatewayServiceRolePolicy"),
+    (
+        "transitgateway",
+        "VPCTransitGateway",
+        "AWSVPCTransitGatewayServiceRolePolicy",
+    ),
 ];
 
 impl Iam {
@@ -51,15 +103,24 @@ impl Iam {
         input: CreateServiceLinkedRoleInput,
     ) -> Result<CreateServiceLinkedRoleOutput, Fault> {
         let service = input.aws_service_name;
-        let Some(short) = service.strip_suffix(".amazonaws.com").filter(|s| !s.is_empty()) else {
-            return Err(invalid_input_exception(format!("Service principal {service} is not valid.")));
+        let Some(short) = service
+            .strip_suffix(".amazonaws.com")
+            .filter(|s| !s.is_empty())
+        else {
+            return Err(invalid_input_exception(format!(
+                "Service principal {service} is not valid."
+            )));
         };
         let known = KNOWN.iter().find(|(name, _, _)| *name == short);
         let stem = known.map_or_else(|| capitalised(short), |(_, stem, _)| (*stem).to_owned());
-        let suffix = input.custom_suffix.map(|s| format!("_{s}")).unwrap_or_default();
+        let suffix = input
+            .custom_suffix
+            .map(|s| format!("_{s}"))
+            .unwrap_or_default();
         let name = format!("AWSServiceRoleFor{stem}{suffix}");
         let path = format!("/aws-service-role/{service}/");
-        let policy = known.map(|(_, _, policy)| format!("arn:aws:iam::aws:policy/aws-service-role/{policy}"));
+        let policy = known
+            .map(|(_, _, policy)| format!("arn:aws:iam::aws:policy/aws-service-role/{policy}"));
         let role = Role {
             arn: Arn::new("iam", "", &ctx.account, format!("role{path}{name}")).to_string(),
             id: new_id(IdKind::Role, &ctx.account),
@@ -70,7 +131,10 @@ impl Iam {
             description: input.description,
             max_session: 3600,
             policies: Policies {
-                managed: policy.into_iter().filter(|arn| managed::exists(arn)).collect(),
+                managed: policy
+                    .into_iter()
+                    .filter(|arn| managed::exists(arn))
+                    .collect(),
                 ..Policies::default()
             },
             tags: Tags::new(),
@@ -83,7 +147,12 @@ impl Iam {
             )),
             false => fault,
         })?;
-        Ok(CreateServiceLinkedRoleOutput { role: Some(crate::api::Role { role_last_used: None, ..role.whole() }) })
+        Ok(CreateServiceLinkedRoleOutput {
+            role: Some(crate::api::Role {
+                role_last_used: None,
+                ..role.whole()
+            }),
+        })
     }
 
     pub(crate) async fn delete_service_linked_role(
@@ -94,14 +163,23 @@ impl Iam {
         let account = ctx.account.as_str();
         let deletion_task_id = self.transact(account, |tx| {
             let role: Role = self.find_in(tx, account, &input.role_name)?;
-            let service = role.linked_to.as_ref().ok_or_else(|| missing("role", &input.role_name))?;
+            let service = role
+                .linked_to
+                .as_ref()
+                .ok_or_else(|| missing("role", &input.role_name))?;
             for arn in &role.policies.managed {
                 self.count(tx, account, arn, |uses| uses.attachments -= 1)?;
             }
             tx.delete(&self.roles, &(account, &key(&role.name)));
-            Ok(format!("task/aws-service-role/{service}/{}/{}", role.name, cloud::ids::uuid()))
+            Ok(format!(
+                "task/aws-service-role/{service}/{}/{}",
+                role.name,
+                cloud::ids::uuid()
+            ))
         });
-        Ok(DeleteServiceLinkedRoleOutput { deletion_task_id: deletion_task_id.await? })
+        Ok(DeleteServiceLinkedRoleOutput {
+            deletion_task_id: deletion_task_id.await?,
+        })
     }
 
     pub(crate) async fn get_service_linked_role_deletion_status(
@@ -112,21 +190,40 @@ impl Iam {
         let id = &input.deletion_task_id;
         let parts: Vec<&str> = id.split('/').collect();
         let ["task", "aws-service-role", _, role, _] = parts.as_slice() else {
-            return Err(no_such_entity_exception(format!("Deletion task id: {id} not found.")));
+            return Err(no_such_entity_exception(format!(
+                "Deletion task id: {id} not found."
+            )));
         };
         // The task names its role, and was over when its id was answered.
         let status = match self.exists::<Role>(&ctx.account, role)? {
             true => "NOT_STARTED",
             false => "SUCCEEDED",
         };
-        Ok(GetServiceLinkedRoleDeletionStatusOutput { status: status.into(), reason: None })
+        Ok(GetServiceLinkedRoleDeletionStatusOutput {
+            status: status.into(),
+            reason: None,
+        })
     }
 
     fn role_of_arn(&self, arn: &str) -> Result<Option<(String, Role)>, Fault> {
-        let Ok(arn) = arn.parse::<Arn>() else { return Ok(None) };
-        let Some(name) = arn.resource.strip_prefix("role/").and_then(|r| r.rsplit('/').next()) else { return Ok(None) };
-        let role: Option<Role> = self.cloud.store.read().get(&self.roles, &(&arn.account, &key(name)))?;
-        Ok(role.filter(|role| role.arn == arn.to_string()).map(|role| (arn.account, role)))
+        let Ok(arn) = arn.parse::<Arn>() else {
+            return Ok(None);
+        };
+        let Some(name) = arn
+            .resource
+            .strip_prefix("role/")
+            .and_then(|r| r.rsplit('/').next())
+        else {
+            return Ok(None);
+        };
+        let role: Option<Role> = self
+            .cloud
+            .store
+            .read()
+            .get(&self.roles, &(&arn.account, &key(name)))?;
+        Ok(role
+            .filter(|role| role.arn == arn.to_string())
+            .map(|role| (arn.account, role)))
     }
 
     fn role_at(&self, arn: &str) -> Option<(String, Role)> {
@@ -146,7 +243,13 @@ fn trust_in(service: &str) -> String {
 }
 
 fn capitalised(service: &str) -> String {
-    let word = |w: &str| w.chars().take(1).flat_map(char::to_uppercase).chain(w.chars().skip(1)).collect::<String>();
+    let word = |w: &str| {
+        w.chars()
+            .take(1)
+            .flat_map(char::to_uppercase)
+            .chain(w.chars().skip(1))
+            .collect::<String>()
+    };
     service.split(['.', '-']).map(word).collect()
 }
 
@@ -167,15 +270,26 @@ impl cloud::ports::Roles for Iam {
     fn provider(&self, arn: &str) -> Option<IdentityProvider> {
         let account = arn.parse::<Arn>().ok()?.account;
         let provider = Iam::provider(self, &account, arn).ok()?;
-        Some(IdentityProvider { arn: provider.arn, clients: provider.clients })
+        Some(IdentityProvider {
+            arn: provider.arn,
+            clients: provider.clients,
+        })
     }
 
     fn check(&self, role_arn: &str, service: &str) -> Result<(), RoleProblem> {
         let (account, role) = self.role_at(role_arn).ok_or(RoleProblem::Missing)?;
-        let policy = Policy::parse(&role.trust, PolicyKind::Trust).map_err(|_| RoleProblem::Untrusted)?;
+        let policy =
+            Policy::parse(&role.trust, PolicyKind::Trust).map_err(|_| RoleProblem::Untrusted)?;
         let caller = Caller::Service(service.to_owned());
         let context = auth::pattern::Context::new();
-        match evaluate_trust(&policy, &caller, "sts:AssumeRole", &role.arn, &account, &context) {
+        match evaluate_trust(
+            &policy,
+            &caller,
+            "sts:AssumeRole",
+            &role.arn,
+            &account,
+            &context,
+        ) {
             Trust::Refused => Err(RoleProblem::Untrusted),
             Trust::Granted | Trust::Delegated => Ok(()),
         }
@@ -193,11 +307,18 @@ impl cloud::ports::Roles for Iam {
                 missing("role", name)
             })?;
             let opener = self.cloud.ports.opener().ok_or_else(|| {
-                Fault::receiver(501, "NotImplemented", "sts does not run here, so no role can be assumed.")
+                Fault::receiver(
+                    501,
+                    "NotImplemented",
+                    "sts does not run here, so no role can be assumed.",
+                )
             })?;
             let principal = Principal {
                 kind: PrincipalKind::AssumedRole,
-                arn: format!("arn:aws:sts::{account}:assumed-role/{}/{session}", role.name),
+                arn: format!(
+                    "arn:aws:sts::{account}:assumed-role/{}/{session}",
+                    role.name
+                ),
                 id: format!("{}:{session}", role.id),
                 access_key: None,
             };

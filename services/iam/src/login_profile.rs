@@ -29,8 +29,10 @@ impl Iam {
     ) -> Result<CreateLoginProfileOutput, Fault> {
         let name = self.user_or_caller(ctx, input.user_name)?;
         self.check_password(ctx, input.password.as_deref())?;
-        let login =
-            Login { created: whole_second(ctx.time), must_reset: input.password_reset_required.unwrap_or(false) };
+        let login = Login {
+            created: whole_second(ctx.time),
+            must_reset: input.password_reset_required.unwrap_or(false),
+        };
         let login_profile = self.change(&ctx.account, &name, |_, user: &mut User| {
             if user.login.is_some() {
                 let message = format!("Login Profile for user {} already exists.", user.name);
@@ -39,7 +41,9 @@ impl Iam {
             user.login = Some(login.clone());
             Ok(shown(user, &login))
         });
-        Ok(CreateLoginProfileOutput { login_profile: login_profile.await? })
+        Ok(CreateLoginProfileOutput {
+            login_profile: login_profile.await?,
+        })
     }
 
     pub(crate) async fn get_login_profile(
@@ -50,7 +54,9 @@ impl Iam {
         let name = self.user_or_caller(ctx, input.user_name)?;
         let user: User = self.find(&ctx.account, &name)?;
         let login = user.login.as_ref().ok_or_else(|| no_profile(&name))?;
-        Ok(GetLoginProfileOutput { login_profile: shown(&user, login) })
+        Ok(GetLoginProfileOutput {
+            login_profile: shown(&user, login),
+        })
     }
 
     pub(crate) async fn update_login_profile(
@@ -76,7 +82,10 @@ impl Iam {
     ) -> Result<DeleteLoginProfileOutput, Fault> {
         let name = self.user_or_caller(ctx, input.user_name)?;
         self.change(&ctx.account, &name, |_, user: &mut User| {
-            user.login.take().map(|_| ()).ok_or_else(|| no_profile(&name))
+            user.login
+                .take()
+                .map(|_| ())
+                .ok_or_else(|| no_profile(&name))
         })
         .await?;
         Ok(DeleteLoginProfileOutput {})
@@ -97,11 +106,17 @@ impl Iam {
 
     /// Holds a password against the account's policy, or AWS's default.
     fn check_password(&self, ctx: &Context, password: Option<&str>) -> Result<(), Fault> {
-        let Some(password) = password else { return Ok(()) };
-        let policy = self.account(&ctx.account)?.password_policy.unwrap_or_default();
+        let Some(password) = password else {
+            return Ok(());
+        };
+        let policy = self
+            .account(&ctx.account)?
+            .password_policy
+            .unwrap_or_default();
         let length = usize::try_from(policy.minimum_length).unwrap_or(8);
         let refuse = |what: &str| {
-            let message = format!("Password does not conform to the account password policy: {what}");
+            let message =
+                format!("Password does not conform to the account password policy: {what}");
             Err(password_policy_violation_exception(message))
         };
         if password.chars().count() < length {

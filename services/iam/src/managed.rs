@@ -34,7 +34,8 @@ impl Managed<'_> {
         const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         for byte in self.arn.bytes() {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+            hash =
+                (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
         }
         let letters = (0..17).map(|i| char::from(LETTERS[(hash >> (5 * i)) as usize & 31]));
         "ANPA".chars().chain(letters).collect()
@@ -47,7 +48,9 @@ fn read(line: &'static str) -> Option<Managed<'static>> {
 
 /// All of them, by name.
 pub(crate) fn all() -> impl Iterator<Item = Managed<'static>> {
-    ALL.lines().filter(|line| line.starts_with('{')).filter_map(read)
+    ALL.lines()
+        .filter(|line| line.starts_with('{'))
+        .filter_map(read)
 }
 
 /// The one of that ARN.
@@ -68,7 +71,9 @@ pub(crate) fn exists(arn: &str) -> bool {
 
 /// The path in a policy's ARN: `/` or `/service-role/`.
 pub(crate) fn path_in(arn: &str) -> &str {
-    let Some((_, rest)) = arn.split_once(":policy") else { return "/" };
+    let Some((_, rest)) = arn.split_once(":policy") else {
+        return "/";
+    };
     &rest[..rest.rfind('/').map_or(0, |at| at + 1)]
 }
 

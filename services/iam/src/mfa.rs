@@ -30,7 +30,9 @@ pub(crate) struct MfaDevice {
 impl Record for MfaDevice {}
 
 fn no_device(serial: &str) -> Fault {
-    no_such_entity_exception(format!("VirtualMFADevice with serial number {serial} doesn't exist."))
+    no_such_entity_exception(format!(
+        "VirtualMFADevice with serial number {serial} doesn't exist."
+    ))
 }
 
 impl Iam {
@@ -42,7 +44,9 @@ impl Iam {
     ) -> Result<R, Fault> {
         self.transact(&ctx.account, |tx| {
             let at = (&ctx.account, &key(serial));
-            let mut device: MfaDevice = tx.get(&self.mfa_devices, &at)?.ok_or_else(|| no_device(serial))?;
+            let mut device: MfaDevice = tx
+                .get(&self.mfa_devices, &at)?
+                .ok_or_else(|| no_device(serial))?;
             let result = f(tx, &mut device)?;
             tx.put(&self.mfa_devices, &at, &device)?;
             Ok(result)
@@ -71,14 +75,21 @@ impl Iam {
         self.transact(&ctx.account, |tx| {
             let at = (&ctx.account, &key(&device.serial));
             if tx.contains(&self.mfa_devices, &at)? {
-                return Err(entity_already_exists_exception("MFADevice entity at the same path and name already exists."));
+                return Err(entity_already_exists_exception(
+                    "MFADevice entity at the same path and name already exists.",
+                ));
             }
             Ok(tx.put(&self.mfa_devices, &at, &device)?)
         })
         .await?;
         // The seed is told once; codes are not verified, so nobody keeps it.
         let seed = mint_secret(&mut |buffer: &mut [u8]| cloud::ids::random(buffer));
-        let seed: String = seed.to_uppercase().chars().filter(|c| ('A'..='Z').contains(c)).take(32).collect();
+        let seed: String = seed
+            .to_uppercase()
+            .chars()
+            .filter(|c| c.is_ascii_uppercase())
+            .take(32)
+            .collect();
         let virtual_mfa_device = VirtualMFADevice {
             serial_number: device.serial,
             base32_string_seed: Some(Bytes::from(seed)),
@@ -96,9 +107,13 @@ impl Iam {
         let serial = input.serial_number;
         self.transact(&ctx.account, |tx| {
             let at = (&ctx.account, &key(&serial));
-            let device: MfaDevice = tx.get(&self.mfa_devices, &at)?.ok_or_else(|| no_device(&serial))?;
+            let device: MfaDevice = tx
+                .get(&self.mfa_devices, &at)?
+                .ok_or_else(|| no_device(&serial))?;
             if device.user.is_some() {
-                return Err(delete_conflict_exception("MFA VirtualDevice is in use. Must deactivate it first."));
+                return Err(delete_conflict_exception(
+                    "MFA VirtualDevice is in use. Must deactivate it first.",
+                ));
             }
             tx.delete(&self.mfa_devices, &at);
             Ok(())
@@ -115,7 +130,9 @@ impl Iam {
         self.change_device(ctx, &input.serial_number, |tx, device| {
             let user: User = self.find_in(tx, &ctx.account, &input.user_name)?;
             if device.user.is_some() {
-                return Err(entity_already_exists_exception("MFA Device is already in use."));
+                return Err(entity_already_exists_exception(
+                    "MFA Device is already in use.",
+                ));
             }
             device.user = Some(user.name);
             device.enabled = Some(whole_second(ctx.time));
@@ -133,7 +150,10 @@ impl Iam {
         let name = self.user_or_caller(ctx, input.user_name)?;
         self.change_device(ctx, &input.serial_number, |_, device| {
             if device.user.as_deref().map(key) != Some(key(&name)) {
-                let message = format!("Device with serial number {} cannot be found for user {name}.", device.serial);
+                let message = format!(
+                    "Device with serial number {} cannot be found for user {name}.",
+                    device.serial
+                );
                 return Err(no_such_entity_exception(message));
             }
             device.user = None;
@@ -149,13 +169,22 @@ impl Iam {
         ctx: &Context,
         input: ResyncMFADeviceInput,
     ) -> Result<ResyncMFADeviceOutput, Fault> {
-        self.change_device(ctx, &input.serial_number, |_, _| Ok(())).await?;
+        self.change_device(ctx, &input.serial_number, |_, _| Ok(()))
+            .await?;
         Ok(ResyncMFADeviceOutput {})
     }
 
-    pub(crate) async fn get_mfa_device(&self, ctx: &Context, input: GetMFADeviceInput) -> Result<GetMFADeviceOutput, Fault> {
+    pub(crate) async fn get_mfa_device(
+        &self,
+        ctx: &Context,
+        input: GetMFADeviceInput,
+    ) -> Result<GetMFADeviceOutput, Fault> {
         let serial = input.serial_number;
-        let found = self.cloud.store.read().get(&self.mfa_devices, &(&ctx.account, &key(&serial)))?;
+        let found = self
+            .cloud
+            .store
+            .read()
+            .get(&self.mfa_devices, &(&ctx.account, &key(&serial)))?;
         let device = found.ok_or_else(|| no_device(&serial))?;
         Ok(GetMFADeviceOutput {
             user_name: device.user,
@@ -175,15 +204,29 @@ impl Iam {
                 let user: User = self.find(&ctx.account, &name)?;
                 self.devices_of(&ctx.account, &user.name)?
             }
-            None => self.all(self.mfa_devices, &ctx.account)?.into_iter().filter(|d| d.user.is_some()).collect(),
+            None => self
+                .all(self.mfa_devices, &ctx.account)?
+                .into_iter()
+                .filter(|d| d.user.is_some())
+                .collect(),
         };
-        let page = page("ListMFADevices", devices, input.marker.as_deref(), input.max_items, |d| key(&d.serial))?;
+        let page = page(
+            "ListMFADevices",
+            devices,
+            input.marker.as_deref(),
+            input.max_items,
+            |d| key(&d.serial),
+        )?;
         let shown = page.items.into_iter().map(|d| MFADevice {
             user_name: d.user.unwrap_or_default(),
             serial_number: d.serial,
             enable_date: Timestamp(d.enabled.unwrap_or_default()),
         });
-        Ok(ListMFADevicesOutput { mfa_devices: shown.collect(), is_truncated: page.is_truncated, marker: page.marker })
+        Ok(ListMFADevicesOutput {
+            mfa_devices: shown.collect(),
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 
     pub(crate) async fn list_virtual_mfa_devices(
@@ -198,9 +241,19 @@ impl Iam {
             "Unassigned" => d.user.is_none(),
             _ => true,
         });
-        let page = page("ListVirtualMFADevices", all, input.marker.as_deref(), input.max_items, |d| key(&d.serial))?;
+        let page = page(
+            "ListVirtualMFADevices",
+            all,
+            input.marker.as_deref(),
+            input.max_items,
+            |d| key(&d.serial),
+        )?;
         let shown = page.items.into_iter().map(|d| {
-            let user = d.user.as_ref().map(|name| self.find::<User>(&ctx.account, name)).transpose()?;
+            let user = d
+                .user
+                .as_ref()
+                .map(|name| self.find::<User>(&ctx.account, name))
+                .transpose()?;
             Ok(VirtualMFADevice {
                 serial_number: d.serial,
                 user: user.map(|u| u.listed()),
@@ -215,7 +268,11 @@ impl Iam {
         })
     }
 
-    pub(crate) async fn tag_mfa_device(&self, ctx: &Context, input: TagMFADeviceInput) -> Result<TagMFADeviceOutput, Fault> {
+    pub(crate) async fn tag_mfa_device(
+        &self,
+        ctx: &Context,
+        input: TagMFADeviceInput,
+    ) -> Result<TagMFADeviceOutput, Fault> {
         self.change_device(ctx, &input.serial_number, |_, device| {
             device.tags = merged(&device.tags, input.tags)?;
             Ok(())
@@ -243,9 +300,17 @@ impl Iam {
         input: ListMFADeviceTagsInput,
     ) -> Result<ListMFADeviceTagsOutput, Fault> {
         let serial = input.serial_number;
-        let found = self.cloud.store.read().get(&self.mfa_devices, &(&ctx.account, &key(&serial)))?;
+        let found = self
+            .cloud
+            .store
+            .read()
+            .get(&self.mfa_devices, &(&ctx.account, &key(&serial)))?;
         let device = found.ok_or_else(|| no_device(&serial))?;
         let page = paged(&device.tags, input.marker.as_deref(), input.max_items)?;
-        Ok(ListMFADeviceTagsOutput { tags: page.items, is_truncated: page.is_truncated, marker: page.marker })
+        Ok(ListMFADeviceTagsOutput {
+            tags: page.items,
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 }

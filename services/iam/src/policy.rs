@@ -62,12 +62,17 @@ pub(crate) fn no_policy(arn: &str) -> Fault {
 }
 
 fn no_version(arn: &str, version: &str) -> Fault {
-    no_such_entity_exception(format!("Policy {arn} version {version} does not exist or is not attachable."))
+    no_such_entity_exception(format!(
+        "Policy {arn} version {version} does not exist or is not attachable."
+    ))
 }
 
 impl Policy {
     pub(crate) fn document(&self) -> Option<&str> {
-        self.versions.iter().find(|v| v.number == self.default).map(|v| v.document.as_str())
+        self.versions
+            .iter()
+            .find(|v| v.number == self.default)
+            .map(|v| v.document.as_str())
     }
 
     fn listed(&self, uses: Uses) -> api::Policy {
@@ -87,7 +92,11 @@ impl Policy {
     }
 
     fn whole(&self, uses: Uses) -> api::Policy {
-        api::Policy { description: self.description.clone(), tags: shown(&self.tags), ..self.listed(uses) }
+        api::Policy {
+            description: self.description.clone(),
+            tags: shown(&self.tags),
+            ..self.listed(uses)
+        }
     }
 
     /// With all its versions.
@@ -104,7 +113,13 @@ impl Policy {
             description: self.description.clone(),
             create_date: Some(Timestamp(self.created)),
             update_date: Some(Timestamp(self.updated)),
-            policy_version_list: Some(self.versions.iter().rev().map(|v| self.version(v, true)).collect()),
+            policy_version_list: Some(
+                self.versions
+                    .iter()
+                    .rev()
+                    .map(|v| self.version(v, true))
+                    .collect(),
+            ),
         }
     }
 
@@ -163,11 +178,20 @@ fn aws_version(policy: &Managed<'_>, with_document: bool) -> PolicyVersion {
 
 impl Iam {
     pub(crate) fn policy(&self, account: &str, arn: &str) -> Result<Policy, Fault> {
-        self.cloud.store.read().get(&self.policies, &(account, &key(arn)))?.ok_or_else(|| no_policy(arn))
+        self.cloud
+            .store
+            .read()
+            .get(&self.policies, &(account, &key(arn)))?
+            .ok_or_else(|| no_policy(arn))
     }
 
     pub(crate) fn uses(&self, account: &str, arn: &str) -> Result<Uses, Fault> {
-        Ok(self.cloud.store.read().get(&self.uses, &(account, &key(arn)))?.unwrap_or_default())
+        Ok(self
+            .cloud
+            .store
+            .read()
+            .get(&self.uses, &(account, &key(arn)))?
+            .unwrap_or_default())
     }
 
     /// The document in force of a policy, of the account or of AWS.
@@ -176,7 +200,10 @@ impl Iam {
             return Ok(policy.document.get().to_owned());
         }
         let policy = self.policy(account, arn)?;
-        policy.document().map(str::to_owned).ok_or_else(|| no_policy(arn))
+        policy
+            .document()
+            .map(str::to_owned)
+            .ok_or_else(|| no_policy(arn))
     }
 
     async fn change_policy<R>(
@@ -198,26 +225,43 @@ impl Iam {
         .await
     }
 
-    pub(crate) async fn create_policy(&self, ctx: &Context, input: CreatePolicyInput) -> Result<CreatePolicyOutput, Fault> {
+    pub(crate) async fn create_policy(
+        &self,
+        ctx: &Context,
+        input: CreatePolicyInput,
+    ) -> Result<CreatePolicyOutput, Fault> {
         check_document(&input.policy_document, PolicyKind::Identity)?;
         check_size(&input.policy_document)?;
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let now = whole_second(ctx.time);
         let policy = Policy {
-            arn: Arn::new("iam", "", account, format!("policy{path}{}", input.policy_name)).to_string(),
+            arn: Arn::new(
+                "iam",
+                "",
+                account,
+                format!("policy{path}{}", input.policy_name),
+            )
+            .to_string(),
             id: new_id(IdKind::ManagedPolicy, account),
             name: input.policy_name,
             path,
             description: input.description,
             created: now,
             updated: now,
-            versions: vec![Version { number: 1, document: input.policy_document, created: now }],
+            versions: vec![Version {
+                number: 1,
+                document: input.policy_document,
+                created: now,
+            }],
             default: 1,
             last: 1,
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
         };
-        let same_name = self.all(self.policies, account)?.iter().any(|p| key(&p.name) == key(&policy.name));
+        let same_name = self
+            .all(self.policies, account)?
+            .iter()
+            .any(|p| key(&p.name) == key(&policy.name));
         self.transact(account, |tx| {
             let at = (account, &key(&policy.arn));
             if same_name || tx.contains(&self.policies, &at)? {
@@ -229,18 +273,32 @@ impl Iam {
             Ok(tx.put(&self.policies, &at, &policy)?)
         })
         .await?;
-        Ok(CreatePolicyOutput { policy: Some(policy.whole(Uses::default())) })
+        Ok(CreatePolicyOutput {
+            policy: Some(policy.whole(Uses::default())),
+        })
     }
 
-    pub(crate) async fn get_policy(&self, ctx: &Context, input: GetPolicyInput) -> Result<GetPolicyOutput, Fault> {
+    pub(crate) async fn get_policy(
+        &self,
+        ctx: &Context,
+        input: GetPolicyInput,
+    ) -> Result<GetPolicyOutput, Fault> {
         let uses = self.uses(&ctx.account, &input.policy_arn)?;
         if let Some(policy) = managed::find(&input.policy_arn) {
-            return Ok(GetPolicyOutput { policy: Some(aws_listed(&policy, uses)) });
+            return Ok(GetPolicyOutput {
+                policy: Some(aws_listed(&policy, uses)),
+            });
         }
-        Ok(GetPolicyOutput { policy: Some(self.policy(&ctx.account, &input.policy_arn)?.whole(uses)) })
+        Ok(GetPolicyOutput {
+            policy: Some(self.policy(&ctx.account, &input.policy_arn)?.whole(uses)),
+        })
     }
 
-    pub(crate) async fn delete_policy(&self, ctx: &Context, input: DeletePolicyInput) -> Result<DeletePolicyOutput, Fault> {
+    pub(crate) async fn delete_policy(
+        &self,
+        ctx: &Context,
+        input: DeletePolicyInput,
+    ) -> Result<DeletePolicyOutput, Fault> {
         let (account, arn) = (ctx.account.as_str(), input.policy_arn.as_str());
         if managed::exists(arn) {
             return Err(aws_managed(arn));
@@ -265,7 +323,11 @@ impl Iam {
         Ok(DeletePolicyOutput {})
     }
 
-    pub(crate) async fn list_policies(&self, ctx: &Context, input: ListPoliciesInput) -> Result<ListPoliciesOutput, Fault> {
+    pub(crate) async fn list_policies(
+        &self,
+        ctx: &Context,
+        input: ListPoliciesInput,
+    ) -> Result<ListPoliciesOutput, Fault> {
         let account = ctx.account.as_str();
         let scope = input.scope.as_deref().unwrap_or("All");
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
@@ -283,9 +345,13 @@ impl Iam {
         let usage = input.policy_usage_filter.as_deref();
         let attached_only = input.only_attached.unwrap_or(false);
         all.retain(|p| {
-            let (attachments, boundaries) =
-                (p.attachment_count.unwrap_or(0), p.permissions_boundary_usage_count.unwrap_or(0));
-            p.path.as_ref().is_some_and(|path| path.starts_with(&prefix))
+            let (attachments, boundaries) = (
+                p.attachment_count.unwrap_or(0),
+                p.permissions_boundary_usage_count.unwrap_or(0),
+            );
+            p.path
+                .as_ref()
+                .is_some_and(|path| path.starts_with(&prefix))
                 && (!attached_only || attachments > 0)
                 && match usage {
                     Some("PermissionsBoundary") => boundaries > 0,
@@ -294,8 +360,18 @@ impl Iam {
                 }
         });
         all.sort_by(|a, b| a.arn.cmp(&b.arn));
-        let page = page("ListPolicies", all, input.marker.as_deref(), input.max_items, |p| p.arn.clone().unwrap_or_default())?;
-        Ok(ListPoliciesOutput { policies: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
+        let page = page(
+            "ListPolicies",
+            all,
+            input.marker.as_deref(),
+            input.max_items,
+            |p| p.arn.clone().unwrap_or_default(),
+        )?;
+        Ok(ListPoliciesOutput {
+            policies: Some(page.items),
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 
     pub(crate) async fn create_policy_version(
@@ -323,7 +399,9 @@ impl Iam {
             policy.versions.push(version);
             Ok(shown)
         });
-        Ok(CreatePolicyVersionOutput { policy_version: Some(version.await?) })
+        Ok(CreatePolicyVersionOutput {
+            policy_version: Some(version.await?),
+        })
     }
 
     pub(crate) async fn get_policy_version(
@@ -336,11 +414,19 @@ impl Iam {
             if policy.default_version_id != id {
                 return Err(no_version(arn, id));
             }
-            return Ok(GetPolicyVersionOutput { policy_version: Some(aws_version(&policy, true)) });
+            return Ok(GetPolicyVersionOutput {
+                policy_version: Some(aws_version(&policy, true)),
+            });
         }
         let policy = self.policy(&ctx.account, arn)?;
-        let version = policy.versions.iter().find(|v| format!("v{}", v.number) == *id).ok_or_else(|| no_version(arn, id))?;
-        Ok(GetPolicyVersionOutput { policy_version: Some(policy.version(version, true)) })
+        let version = policy
+            .versions
+            .iter()
+            .find(|v| format!("v{}", v.number) == *id)
+            .ok_or_else(|| no_version(arn, id))?;
+        Ok(GetPolicyVersionOutput {
+            policy_version: Some(policy.version(version, true)),
+        })
     }
 
     pub(crate) async fn delete_policy_version(
@@ -350,9 +436,15 @@ impl Iam {
     ) -> Result<DeletePolicyVersionOutput, Fault> {
         let (arn, id) = (&input.policy_arn, &input.version_id);
         self.change_policy(&ctx.account, arn, |_, policy| {
-            let at = policy.versions.iter().position(|v| format!("v{}", v.number) == *id).ok_or_else(|| no_version(arn, id))?;
+            let at = policy
+                .versions
+                .iter()
+                .position(|v| format!("v{}", v.number) == *id)
+                .ok_or_else(|| no_version(arn, id))?;
             if policy.versions[at].number == policy.default {
-                return Err(delete_conflict_exception("Cannot delete the default version of a policy."));
+                return Err(delete_conflict_exception(
+                    "Cannot delete the default version of a policy.",
+                ));
             }
             policy.versions.remove(at);
             Ok(())
@@ -371,10 +463,19 @@ impl Iam {
             None => {
                 let policy = self.policy(&ctx.account, &input.policy_arn)?;
                 // The newest comes first.
-                policy.versions.iter().rev().map(|v| policy.version(v, false)).collect()
+                policy
+                    .versions
+                    .iter()
+                    .rev()
+                    .map(|v| policy.version(v, false))
+                    .collect()
             }
         };
-        Ok(ListPolicyVersionsOutput { versions: Some(versions), is_truncated: Some(false), marker: None })
+        Ok(ListPolicyVersionsOutput {
+            versions: Some(versions),
+            is_truncated: Some(false),
+            marker: None,
+        })
     }
 
     pub(crate) async fn set_default_policy_version(
@@ -384,7 +485,10 @@ impl Iam {
     ) -> Result<SetDefaultPolicyVersionOutput, Fault> {
         let (arn, id) = (&input.policy_arn, &input.version_id);
         self.change_policy(&ctx.account, arn, |_, policy| {
-            let found = policy.versions.iter().find(|v| format!("v{}", v.number) == *id);
+            let found = policy
+                .versions
+                .iter()
+                .find(|v| format!("v{}", v.number) == *id);
             policy.default = found.ok_or_else(|| no_version(arn, id))?.number;
             Ok(())
         })
@@ -404,29 +508,56 @@ impl Iam {
         let as_boundary = input.policy_usage_filter.as_deref() != Some("PermissionsPolicy");
         let as_policy = input.policy_usage_filter.as_deref() != Some("PermissionsBoundary");
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-        let wants = |kind: &str| input.entity_filter.as_deref().is_none_or(|filter| filter == kind);
+        let wants = |kind: &str| {
+            input
+                .entity_filter
+                .as_deref()
+                .is_none_or(|filter| filter == kind)
+        };
         fn uses<E: Entity>(entity: &E, arn: &str, as_policy: bool, as_boundary: bool) -> bool {
             let policies = entity.policies();
             (as_policy && policies.managed.iter().any(|a| a == arn))
                 || (as_boundary && policies.boundary.as_deref() == Some(arn))
         }
-        let mut output = ListEntitiesForPolicyOutput { is_truncated: Some(false), ..Default::default() };
+        let mut output = ListEntitiesForPolicyOutput {
+            is_truncated: Some(false),
+            ..Default::default()
+        };
         let roles = self.all(self.roles, account)?.into_iter();
-        let roles = roles.filter(|r: &Role| r.path.starts_with(&prefix) && wants("Role") && uses(r, arn, as_policy, as_boundary));
-        let role = |r: Role| PolicyRole { role_name: Some(r.name), role_id: Some(r.id) };
+        let roles = roles.filter(|r: &Role| {
+            r.path.starts_with(&prefix) && wants("Role") && uses(r, arn, as_policy, as_boundary)
+        });
+        let role = |r: Role| PolicyRole {
+            role_name: Some(r.name),
+            role_id: Some(r.id),
+        };
         output.policy_roles = Some(roles.map(role).collect());
         let users = self.all(self.users, account)?.into_iter();
-        let users = users.filter(|u: &User| u.path.starts_with(&prefix) && wants("User") && uses(u, arn, as_policy, as_boundary));
-        let user = |u: User| PolicyUser { user_name: Some(u.name), user_id: Some(u.id) };
+        let users = users.filter(|u: &User| {
+            u.path.starts_with(&prefix) && wants("User") && uses(u, arn, as_policy, as_boundary)
+        });
+        let user = |u: User| PolicyUser {
+            user_name: Some(u.name),
+            user_id: Some(u.id),
+        };
         output.policy_users = Some(users.map(user).collect());
         let groups = self.all(self.groups, account)?.into_iter();
-        let groups = groups.filter(|g: &Group| g.path.starts_with(&prefix) && wants("Group") && uses(g, arn, as_policy, as_boundary));
-        let group = |g: Group| PolicyGroup { group_name: Some(g.name), group_id: Some(g.id) };
+        let groups = groups.filter(|g: &Group| {
+            g.path.starts_with(&prefix) && wants("Group") && uses(g, arn, as_policy, as_boundary)
+        });
+        let group = |g: Group| PolicyGroup {
+            group_name: Some(g.name),
+            group_id: Some(g.id),
+        };
         output.policy_groups = Some(groups.map(group).collect());
         Ok(output)
     }
 
-    pub(crate) async fn tag_policy(&self, ctx: &Context, input: TagPolicyInput) -> Result<TagPolicyOutput, Fault> {
+    pub(crate) async fn tag_policy(
+        &self,
+        ctx: &Context,
+        input: TagPolicyInput,
+    ) -> Result<TagPolicyOutput, Fault> {
         self.change_policy(&ctx.account, &input.policy_arn, |_, policy| {
             policy.tags = merged(&policy.tags, input.tags)?;
             Ok(())
@@ -435,7 +566,11 @@ impl Iam {
         Ok(TagPolicyOutput {})
     }
 
-    pub(crate) async fn untag_policy(&self, ctx: &Context, input: UntagPolicyInput) -> Result<UntagPolicyOutput, Fault> {
+    pub(crate) async fn untag_policy(
+        &self,
+        ctx: &Context,
+        input: UntagPolicyInput,
+    ) -> Result<UntagPolicyOutput, Fault> {
         self.change_policy(&ctx.account, &input.policy_arn, |_, policy| {
             without(&mut policy.tags, &input.tag_keys);
             Ok(())
@@ -444,24 +579,38 @@ impl Iam {
         Ok(UntagPolicyOutput {})
     }
 
-    pub(crate) async fn list_policy_tags(&self, ctx: &Context, input: ListPolicyTagsInput) -> Result<ListPolicyTagsOutput, Fault> {
+    pub(crate) async fn list_policy_tags(
+        &self,
+        ctx: &Context,
+        input: ListPolicyTagsInput,
+    ) -> Result<ListPolicyTagsOutput, Fault> {
         let tags = match managed::exists(&input.policy_arn) {
             true => Tags::new(),
             false => self.policy(&ctx.account, &input.policy_arn)?.tags,
         };
         let page = paged(&tags, input.marker.as_deref(), input.max_items)?;
-        Ok(ListPolicyTagsOutput { tags: page.items, is_truncated: page.is_truncated, marker: page.marker })
+        Ok(ListPolicyTagsOutput {
+            tags: page.items,
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 }
 
 fn aws_managed(arn: &str) -> Fault {
-    Fault::sender(403, "AccessDenied", format!("Policy {arn} is managed by AWS and cannot be changed."))
+    Fault::sender(
+        403,
+        "AccessDenied",
+        format!("Policy {arn} is managed by AWS and cannot be changed."),
+    )
 }
 
 /// AWS does not count white space.
 fn check_size(document: &str) -> Result<(), Fault> {
     if document.chars().filter(|c| !c.is_whitespace()).count() > 6144 {
-        return Err(limit_exceeded_exception("Cannot exceed quota for PolicySize: 6144"));
+        return Err(limit_exceeded_exception(
+            "Cannot exceed quota for PolicySize: 6144",
+        ));
     }
     Ok(())
 }

@@ -44,10 +44,19 @@ fn missing(arn: &str) -> Fault {
 
 impl Iam {
     pub(crate) fn provider(&self, account: &str, arn: &str) -> Result<Provider, Fault> {
-        self.cloud.store.read().get(&self.providers, &(account, &key(arn)))?.ok_or_else(|| missing(arn))
+        self.cloud
+            .store
+            .read()
+            .get(&self.providers, &(account, &key(arn)))?
+            .ok_or_else(|| missing(arn))
     }
 
-    async fn add_provider(&self, account: &str, provider: &Provider, exists: String) -> Result<(), Fault> {
+    async fn add_provider(
+        &self,
+        account: &str,
+        provider: &Provider,
+        exists: String,
+    ) -> Result<(), Fault> {
         self.transact(account, |tx| {
             let at = (account, &key(&provider.arn));
             if tx.contains(&self.providers, &at)? {
@@ -66,7 +75,8 @@ impl Iam {
     ) -> Result<R, Fault> {
         self.transact(&ctx.account, |tx| {
             let at = (&ctx.account, &key(arn));
-            let mut provider: Provider = tx.get(&self.providers, &at)?.ok_or_else(|| missing(arn))?;
+            let mut provider: Provider =
+                tx.get(&self.providers, &at)?.ok_or_else(|| missing(arn))?;
             let result = f(&mut provider)?;
             tx.put(&self.providers, &at, &provider)?;
             Ok(result)
@@ -74,7 +84,12 @@ impl Iam {
         .await
     }
 
-    async fn remove_provider(&self, ctx: &Context, arn: &str, must_exist: bool) -> Result<(), Fault> {
+    async fn remove_provider(
+        &self,
+        ctx: &Context,
+        arn: &str,
+        must_exist: bool,
+    ) -> Result<(), Fault> {
         self.transact(&ctx.account, |tx| {
             let at = (&ctx.account, &key(arn));
             if must_exist && !tx.contains(&self.providers, &at)? {
@@ -98,7 +113,11 @@ impl Iam {
         input: CreateOpenIDConnectProviderInput,
     ) -> Result<CreateOpenIDConnectProviderOutput, Fault> {
         let Some(host) = input.url.strip_prefix("https://").filter(|h| !h.is_empty()) else {
-            return Err(Fault::sender(400, "ValidationError", "Invalid Open ID Connect Provider URL"));
+            return Err(Fault::sender(
+                400,
+                "ValidationError",
+                "Invalid Open ID Connect Provider URL",
+            ));
         };
         let clients = input.client_id_list.unwrap_or_default();
         if clients.len() > 100 {
@@ -108,7 +127,9 @@ impl Iam {
         }
         let thumbprints = input.thumbprint_list.unwrap_or_default();
         if thumbprints.len() > 5 {
-            return Err(invalid_input_exception("Thumbprint list must contain fewer than 5 entries."));
+            return Err(invalid_input_exception(
+                "Thumbprint list must contain fewer than 5 entries.",
+            ));
         }
         let provider = Provider {
             arn: Arn::new("iam", "", &ctx.account, format!("oidc-provider/{host}")).to_string(),
@@ -148,7 +169,8 @@ impl Iam {
         input: DeleteOpenIDConnectProviderInput,
     ) -> Result<DeleteOpenIDConnectProviderOutput, Fault> {
         // AWS answers the deletion of one that is not there as a success.
-        self.remove_provider(ctx, &input.open_id_connect_provider_arn, false).await?;
+        self.remove_provider(ctx, &input.open_id_connect_provider_arn, false)
+            .await?;
         Ok(DeleteOpenIDConnectProviderOutput {})
     }
 
@@ -158,8 +180,13 @@ impl Iam {
         _: ListOpenIDConnectProvidersInput,
     ) -> Result<ListOpenIDConnectProvidersOutput, Fault> {
         let all = self.providers_of(ctx, ":oidc-provider/")?;
-        let list = all.into_iter().map(|p| OpenIDConnectProviderListEntry { arn: Some(p.arn) }).collect();
-        Ok(ListOpenIDConnectProvidersOutput { open_id_connect_provider_list: Some(list) })
+        let list = all
+            .into_iter()
+            .map(|p| OpenIDConnectProviderListEntry { arn: Some(p.arn) })
+            .collect();
+        Ok(ListOpenIDConnectProvidersOutput {
+            open_id_connect_provider_list: Some(list),
+        })
     }
 
     pub(crate) async fn update_open_id_connect_provider_thumbprint(
@@ -208,7 +235,13 @@ impl Iam {
         ctx: &Context,
         input: CreateSAMLProviderInput,
     ) -> Result<CreateSAMLProviderOutput, Fault> {
-        let arn = Arn::new("iam", "", &ctx.account, format!("saml-provider/{}", input.name)).to_string();
+        let arn = Arn::new(
+            "iam",
+            "",
+            &ctx.account,
+            format!("saml-provider/{}", input.name),
+        )
+        .to_string();
         let provider = Provider {
             arn,
             created: whole_second(ctx.time),
@@ -218,7 +251,10 @@ impl Iam {
         };
         let exists = format!("SAML provider with name {} already exists.", input.name);
         self.add_provider(&ctx.account, &provider, exists).await?;
-        Ok(CreateSAMLProviderOutput { saml_provider_arn: Some(provider.arn), tags: shown(&provider.tags) })
+        Ok(CreateSAMLProviderOutput {
+            saml_provider_arn: Some(provider.arn),
+            tags: shown(&provider.tags),
+        })
     }
 
     pub(crate) async fn get_saml_provider(
@@ -246,7 +282,9 @@ impl Iam {
             Ok(())
         })
         .await?;
-        Ok(UpdateSAMLProviderOutput { saml_provider_arn: Some(input.saml_provider_arn) })
+        Ok(UpdateSAMLProviderOutput {
+            saml_provider_arn: Some(input.saml_provider_arn),
+        })
     }
 
     pub(crate) async fn delete_saml_provider(
@@ -254,7 +292,8 @@ impl Iam {
         ctx: &Context,
         input: DeleteSAMLProviderInput,
     ) -> Result<DeleteSAMLProviderOutput, Fault> {
-        self.remove_provider(ctx, &input.saml_provider_arn, true).await?;
+        self.remove_provider(ctx, &input.saml_provider_arn, true)
+            .await?;
         Ok(DeleteSAMLProviderOutput {})
     }
 
@@ -269,7 +308,9 @@ impl Iam {
             valid_until: Some(Timestamp(p.created + VALID)),
             create_date: Some(Timestamp(p.created)),
         };
-        Ok(ListSAMLProvidersOutput { saml_provider_list: Some(all.into_iter().map(entry).collect()) })
+        Ok(ListSAMLProvidersOutput {
+            saml_provider_list: Some(all.into_iter().map(entry).collect()),
+        })
     }
 }
 
@@ -277,7 +318,11 @@ macro_rules! provider_tags {
     ($arn:ident, $tag:ident: $tag_in:ident => $tag_out:ident, $untag:ident: $untag_in:ident => $untag_out:ident,
      $list:ident: $list_in:ident => $list_out:ident) => {
         impl Iam {
-            pub(crate) async fn $tag(&self, ctx: &Context, input: $tag_in) -> Result<$tag_out, Fault> {
+            pub(crate) async fn $tag(
+                &self,
+                ctx: &Context,
+                input: $tag_in,
+            ) -> Result<$tag_out, Fault> {
                 self.change_provider(ctx, &input.$arn, |provider| {
                     provider.tags = merged(&provider.tags, input.tags)?;
                     Ok(())
@@ -285,7 +330,11 @@ macro_rules! provider_tags {
                 .await?;
                 Ok($tag_out {})
             }
-            pub(crate) async fn $untag(&self, ctx: &Context, input: $untag_in) -> Result<$untag_out, Fault> {
+            pub(crate) async fn $untag(
+                &self,
+                ctx: &Context,
+                input: $untag_in,
+            ) -> Result<$untag_out, Fault> {
                 self.change_provider(ctx, &input.$arn, |provider| {
                     without(&mut provider.tags, &input.tag_keys);
                     Ok(())
@@ -293,10 +342,18 @@ macro_rules! provider_tags {
                 .await?;
                 Ok($untag_out {})
             }
-            pub(crate) async fn $list(&self, ctx: &Context, input: $list_in) -> Result<$list_out, Fault> {
+            pub(crate) async fn $list(
+                &self,
+                ctx: &Context,
+                input: $list_in,
+            ) -> Result<$list_out, Fault> {
                 let provider = self.provider(&ctx.account, &input.$arn)?;
                 let page = paged(&provider.tags, input.marker.as_deref(), input.max_items)?;
-                Ok($list_out { tags: page.items, is_truncated: page.is_truncated, marker: page.marker })
+                Ok($list_out {
+                    tags: page.items,
+                    is_truncated: page.is_truncated,
+                    marker: page.marker,
+                })
             }
         }
     };

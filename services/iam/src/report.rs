@@ -39,11 +39,19 @@ impl Iam {
         input: GetAccountAuthorizationDetailsInput,
     ) -> Result<GetAccountAuthorizationDetailsOutput, Fault> {
         let account = ctx.account.as_str();
-        let wants = |kind: &str| input.filter.as_ref().is_none_or(|f| f.is_empty() || f.iter().any(|k| k == kind));
+        let wants = |kind: &str| {
+            input
+                .filter
+                .as_ref()
+                .is_none_or(|f| f.is_empty() || f.iter().any(|k| k == kind))
+        };
         let mut all: Vec<(String, Detail)> = Vec::new();
         if wants("User") {
             for user in self.all(self.users, account)? {
-                all.push((format!("1/{}", key(&user.name)), Detail::User(self.user_detail(account, &user)?)));
+                all.push((
+                    format!("1/{}", key(&user.name)),
+                    Detail::User(self.user_detail(account, &user)?),
+                ));
             }
         }
         if wants("Group") {
@@ -68,7 +76,10 @@ impl Iam {
         }
         if wants("LocalManagedPolicy") {
             for policy in self.all(self.policies, account)? {
-                all.push((format!("4/{}", key(&policy.arn)), Detail::Policy(policy.detail(self.uses(account, &policy.arn)?))));
+                all.push((
+                    format!("4/{}", key(&policy.arn)),
+                    Detail::Policy(policy.detail(self.uses(account, &policy.arn)?)),
+                ));
             }
         }
         if wants("AWSManagedPolicy") {
@@ -76,11 +87,20 @@ impl Iam {
                 let uses = self.uses(account, policy.arn)?;
                 // Of AWS's own policies only those in use are told.
                 if uses.attachments > 0 || uses.boundaries > 0 {
-                    all.push((format!("5/{}", key(policy.arn)), Detail::Policy(crate::policy::aws_detail(&policy, uses))));
+                    all.push((
+                        format!("5/{}", key(policy.arn)),
+                        Detail::Policy(crate::policy::aws_detail(&policy, uses)),
+                    ));
                 }
             }
         }
-        let page = page("GetAccountAuthorizationDetails", all, input.marker.as_deref(), input.max_items, |(k, _)| k.clone())?;
+        let page = page(
+            "GetAccountAuthorizationDetails",
+            all,
+            input.marker.as_deref(),
+            input.max_items,
+            |(k, _)| k.clone(),
+        )?;
         let mut output = GetAccountAuthorizationDetailsOutput {
             user_detail_list: Some(Vec::new()),
             group_detail_list: Some(Vec::new()),
@@ -118,7 +138,9 @@ impl Iam {
     }
 
     fn role_detail(&self, account: &str, role: Role) -> Result<RoleDetail, Fault> {
-        let profiles = self.profiles_of(account, &role.name)?.map(|p| self.profile_shown(account, &p));
+        let profiles = self
+            .profiles_of(account, &role.name)?
+            .map(|p| self.profile_shown(account, &p));
         Ok(RoleDetail {
             instance_profile_list: Some(profiles.collect::<Result<_, _>>()?),
             path: Some(role.path),
@@ -153,7 +175,10 @@ impl Iam {
                 state: Some("STARTED".into()),
                 description: Some("No report exists. Starting a new report generation task".into()),
             },
-            false => GenerateCredentialReportOutput { state: Some("COMPLETE".into()), description: None },
+            false => GenerateCredentialReportOutput {
+                state: Some("COMPLETE".into()),
+                description: None,
+            },
         })
     }
 
@@ -163,7 +188,9 @@ impl Iam {
         _: GetCredentialReportInput,
     ) -> Result<GetCredentialReportOutput, Fault> {
         let made = self.account(&ctx.account)?.report.ok_or_else(|| {
-            credential_report_not_present_exception("No report present. Please generate one using GenerateCredentialReport.")
+            credential_report_not_present_exception(
+                "No report present. Please generate one using GenerateCredentialReport.",
+            )
         })?;
         if ctx.time.0 - made > STALE {
             return Err(credential_report_expired_exception(
@@ -190,7 +217,9 @@ impl Iam {
         for user in self.all(self.users, account)? {
             let mut fields = vec![user.name.clone(), user.arn.clone(), date(user.created)];
             match &user.login {
-                Some(login) => fields.extend(["true", "no_information", &date(login.created), "N/A"].map(str::to_owned)),
+                Some(login) => fields.extend(
+                    ["true", "no_information", &date(login.created), "N/A"].map(str::to_owned),
+                ),
                 None => fields.extend(["false", "N/A", "N/A", "N/A"].map(str::to_owned)),
             }
             fields.push((!self.devices_of(account, &user.name)?.is_empty()).to_string());

@@ -89,7 +89,11 @@ impl Role {
 }
 
 impl Iam {
-    pub(crate) async fn create_role(&self, ctx: &Context, input: CreateRoleInput) -> Result<CreateRoleOutput, Fault> {
+    pub(crate) async fn create_role(
+        &self,
+        ctx: &Context,
+        input: CreateRoleInput,
+    ) -> Result<CreateRoleOutput, Fault> {
         check_document(&input.assume_role_policy_document, PolicyKind::Trust)?;
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
@@ -102,20 +106,31 @@ impl Iam {
             trust: input.assume_role_policy_document,
             description: input.description,
             max_session: input.max_session_duration.unwrap_or(3600),
-            policies: Policies { boundary: input.permissions_boundary, ..Policies::default() },
+            policies: Policies {
+                boundary: input.permissions_boundary,
+                ..Policies::default()
+            },
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             linked_to: None,
         };
         self.insert_role(account, &role).await?;
         // The answer to a creation has no time of the last use.
-        Ok(CreateRoleOutput { role: api::Role { role_last_used: None, ..role.whole() } })
+        Ok(CreateRoleOutput {
+            role: api::Role {
+                role_last_used: None,
+                ..role.whole()
+            },
+        })
     }
 
     pub(crate) async fn insert_role(&self, account: &str, role: &Role) -> Result<(), Fault> {
         self.transact(account, |tx| {
             let at = (account, &key(&role.name));
             if tx.contains(&self.roles, &at)? {
-                return Err(entity_already_exists_exception(format!("Role with name {} already exists.", role.name)));
+                return Err(entity_already_exists_exception(format!(
+                    "Role with name {} already exists.",
+                    role.name
+                )));
             }
             if let Some(arn) = &role.policies.boundary {
                 self.check_boundary(tx, account, arn)?;
@@ -129,11 +144,21 @@ impl Iam {
         .await
     }
 
-    pub(crate) async fn get_role(&self, ctx: &Context, input: GetRoleInput) -> Result<GetRoleOutput, Fault> {
-        Ok(GetRoleOutput { role: self.find::<Role>(&ctx.account, &input.role_name)?.whole() })
+    pub(crate) async fn get_role(
+        &self,
+        ctx: &Context,
+        input: GetRoleInput,
+    ) -> Result<GetRoleOutput, Fault> {
+        Ok(GetRoleOutput {
+            role: self.find::<Role>(&ctx.account, &input.role_name)?.whole(),
+        })
     }
 
-    pub(crate) async fn delete_role(&self, ctx: &Context, input: DeleteRoleInput) -> Result<DeleteRoleOutput, Fault> {
+    pub(crate) async fn delete_role(
+        &self,
+        ctx: &Context,
+        input: DeleteRoleInput,
+    ) -> Result<DeleteRoleOutput, Fault> {
         self.transact(&ctx.account, |tx| {
             let role: Role = self.find_in(tx, &ctx.account, &input.role_name)?;
             role.check_modifiable()?;
@@ -153,10 +178,23 @@ impl Iam {
         Ok(DeleteRoleOutput {})
     }
 
-    pub(crate) async fn list_roles(&self, ctx: &Context, input: ListRolesInput) -> Result<ListRolesOutput, Fault> {
+    pub(crate) async fn list_roles(
+        &self,
+        ctx: &Context,
+        input: ListRolesInput,
+    ) -> Result<ListRolesOutput, Fault> {
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-        let roles = self.all(self.roles, &ctx.account)?.into_iter().filter(|r| r.path.starts_with(&prefix));
-        let page = page("ListRoles", roles, input.marker.as_deref(), input.max_items, |r| key(&r.name))?;
+        let roles = self
+            .all(self.roles, &ctx.account)?
+            .into_iter()
+            .filter(|r| r.path.starts_with(&prefix));
+        let page = page(
+            "ListRoles",
+            roles,
+            input.marker.as_deref(),
+            input.max_items,
+            |r| key(&r.name),
+        )?;
         Ok(ListRolesOutput {
             roles: page.items.iter().map(Role::listed).collect(),
             is_truncated: page.is_truncated,
@@ -164,7 +202,11 @@ impl Iam {
         })
     }
 
-    pub(crate) async fn update_role(&self, ctx: &Context, input: UpdateRoleInput) -> Result<UpdateRoleOutput, Fault> {
+    pub(crate) async fn update_role(
+        &self,
+        ctx: &Context,
+        input: UpdateRoleInput,
+    ) -> Result<UpdateRoleOutput, Fault> {
         self.change(&ctx.account, &input.role_name, |_, role: &mut Role| {
             // What is left out is emptied, as AWS does.
             role.description = input.description;
@@ -184,7 +226,9 @@ impl Iam {
             role.description = Some(input.description);
             Ok(role.whole())
         });
-        Ok(UpdateRoleDescriptionOutput { role: Some(role.await?) })
+        Ok(UpdateRoleDescriptionOutput {
+            role: Some(role.await?),
+        })
     }
 
     pub(crate) async fn update_assume_role_policy(

@@ -11,7 +11,7 @@ use crate::api::*;
 use crate::entity::{Entity, key, missing};
 use crate::errors::*;
 use crate::group::Group;
-use crate::page::page;
+use crate::page::{Page, page};
 use crate::role::Role;
 use crate::service::Iam;
 use crate::user::User;
@@ -23,17 +23,25 @@ struct Named {
 }
 
 fn parse(id: String, document: &str, kind: PolicyKind) -> Result<Named, Fault> {
-    let policy = Policy::parse(document, kind).map_err(|e| invalid_input_exception(format!("{id}: {e}")))?;
+    let policy =
+        Policy::parse(document, kind).map_err(|e| invalid_input_exception(format!("{id}: {e}")))?;
     Ok(Named { id, policy })
 }
 
 fn parse_list(name: &str, list: Option<Vec<String>>) -> Result<Vec<Named>, Fault> {
     let numbered = list.unwrap_or_default().into_iter().enumerate();
-    numbered.map(|(i, document)| parse(format!("{name}.{}", i + 1), &document, PolicyKind::Identity)).collect()
+    numbered
+        .map(|(i, document)| parse(format!("{name}.{}", i + 1), &document, PolicyKind::Identity))
+        .collect()
 }
 
 fn sources(list: &[Named]) -> Vec<Source<'_>> {
-    list.iter().map(|n| Source { id: &n.id, policy: &n.policy }).collect()
+    list.iter()
+        .map(|n| Source {
+            id: &n.id,
+            policy: &n.policy,
+        })
+        .collect()
 }
 
 /// What both simulations ask.
@@ -53,18 +61,28 @@ struct Question {
 
 /// The account in an account id or an ARN.
 fn account_in(text: &str) -> String {
-    text.parse::<Arn>().map_or_else(|_| text.to_owned(), |arn| arn.account)
+    text.parse::<Arn>()
+        .map_or_else(|_| text.to_owned(), |arn| arn.account)
 }
 
 fn caller_of(arn: &str) -> Caller {
-    let Ok(parsed) = arn.parse::<Arn>() else { return Caller::Anonymous };
+    let Ok(parsed) = arn.parse::<Arn>() else {
+        return Caller::Anonymous;
+    };
     let account = parsed.account.clone();
     match parsed.typed() {
-        Some(("user", _)) => Caller::User { account, arn: arn.to_owned() },
+        Some(("user", _)) => Caller::User {
+            account,
+            arn: arn.to_owned(),
+        },
         Some(("role", name)) => {
             let name = name.rsplit('/').next().unwrap_or(name);
             let session_arn = format!("arn:aws:sts::{account}:assumed-role/{name}/simulation");
-            Caller::RoleSession { account, role_arn: arn.to_owned(), session_arn }
+            Caller::RoleSession {
+                account,
+                role_arn: arn.to_owned(),
+                session_arn,
+            }
         }
         _ => Caller::Root { account },
     }
@@ -104,10 +122,12 @@ fn matched(decision: &Decision) -> Vec<Statement> {
 }
 
 impl Question {
-    fn answer(self) -> Result<(Vec<EvaluationResult>, Option<bool>, Option<String>), Fault> {
+    fn answer(self) -> Result<Page<EvaluationResult>, Fault> {
         for action in &self.actions {
             if !action.contains(':') {
-                return Err(invalid_input_exception(format!("Invalid action name: {action}")));
+                return Err(invalid_input_exception(format!(
+                    "Invalid action name: {action}"
+                )));
             }
         }
         let identity = sources(&self.identity);
@@ -118,10 +138,17 @@ impl Question {
             identity: &identity,
             boundary: boundary.first().copied(),
             service_control: &levels,
-            resource: self.resource.as_ref().map(|n| Source { id: &n.id, policy: &n.policy }),
+            resource: self.resource.as_ref().map(|n| Source {
+                id: &n.id,
+                policy: &n.policy,
+            }),
             ..Policies::default()
         };
-        let resources = if self.resources.is_empty() { vec!["*".to_owned()] } else { self.resources };
+        let resources = if self.resources.is_empty() {
+            vec!["*".to_owned()]
+        } else {
+            self.resources
+        };
         let mut results = Vec::new();
         for action in &self.actions {
             for resource in &resources {
@@ -133,9 +160,12 @@ impl Question {
                     context: &self.context,
                 };
                 let decision = evaluate(&request, &policies);
-                let boundary = decision.allowed_by_boundary.map(|allowed| PermissionsBoundaryDecisionDetail {
-                    allowed_by_permissions_boundary: Some(allowed),
-                });
+                let boundary =
+                    decision
+                        .allowed_by_boundary
+                        .map(|allowed| PermissionsBoundaryDecisionDetail {
+                            allowed_by_permissions_boundary: Some(allowed),
+                        });
                 let organizations = (!levels.is_empty()).then_some(OrganizationsDecisionDetail {
                     allowed_by_organizations: Some(decision.allowed_by_organizations),
                 });
@@ -153,8 +183,18 @@ impl Question {
         }
         let numbered = results.into_iter().enumerate();
         let at = |(i, _): &(usize, EvaluationResult)| format!("{i:08}");
-        let page = page("SimulatePolicy", numbered, self.marker.as_deref(), self.max_items, at)?;
-        Ok((page.items.into_iter().map(|(_, result)| result).collect(), page.is_truncated, page.marker))
+        let page = page(
+            "SimulatePolicy",
+            numbered,
+            self.marker.as_deref(),
+            self.max_items,
+            at,
+        )?;
+        Ok(Page {
+            items: page.items.into_iter().map(|(_, result)| result).collect(),
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 }
 
@@ -164,16 +204,29 @@ impl Iam {
         ctx: &Context,
         input: SimulateCustomPolicyInput,
     ) -> Result<SimulateCustomPolicyOutput, Fault> {
-        let levels = input.ordered_organization_policy_input_list.unwrap_or_default();
-        let levels = levels.into_iter().map(|l| parse_list("OrganizationsPolicyInputList", l.service_control_policy_input_list));
+        let levels = input
+            .ordered_organization_policy_input_list
+            .unwrap_or_default();
+        let levels = levels.into_iter().map(|l| {
+            parse_list(
+                "OrganizationsPolicyInputList",
+                l.service_control_policy_input_list,
+            )
+        });
         let caller = match &input.caller_arn {
             Some(arn) => caller_of(arn),
             // The account's user whom nobody named: its policies are those given.
-            None => Caller::User { account: ctx.account.clone(), arn: format!("arn:aws:iam::{}:user/simulated", ctx.account) },
+            None => Caller::User {
+                account: ctx.account.clone(),
+                arn: format!("arn:aws:iam::{}:user/simulated", ctx.account),
+            },
         };
         let question = Question {
             identity: parse_list("PolicyInputList", Some(input.policy_input_list))?,
-            boundary: parse_list("PermissionsBoundaryPolicyInputList", input.permissions_boundary_policy_input_list)?,
+            boundary: parse_list(
+                "PermissionsBoundaryPolicyInputList",
+                input.permissions_boundary_policy_input_list,
+            )?,
             levels: levels.collect::<Result<_, _>>()?,
             resource: resource_policy(input.resource_policy)?,
             caller,
@@ -184,8 +237,12 @@ impl Iam {
             marker: input.marker,
             max_items: input.max_items,
         };
-        let (results, is_truncated, marker) = question.answer()?;
-        Ok(SimulateCustomPolicyOutput { evaluation_results: Some(results), is_truncated, marker })
+        let page = question.answer()?;
+        Ok(SimulateCustomPolicyOutput {
+            evaluation_results: Some(page.items),
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 
     pub(crate) async fn simulate_principal_policy(
@@ -196,17 +253,28 @@ impl Iam {
         let account = ctx.account.as_str();
         let (mut identity, boundary_arn) = self.policies_of(account, &input.policy_source_arn)?;
         identity.extend(parse_list("PolicyInputList", input.policy_input_list)?);
-        let mut boundary =
-            parse_list("PermissionsBoundaryPolicyInputList", input.permissions_boundary_policy_input_list)?;
+        let mut boundary = parse_list(
+            "PermissionsBoundaryPolicyInputList",
+            input.permissions_boundary_policy_input_list,
+        )?;
         if let (true, Some(arn)) = (boundary.is_empty(), boundary_arn) {
-            boundary.push(parse(arn.clone(), &self.document_of(account, &arn)?, PolicyKind::Identity)?);
+            boundary.push(parse(
+                arn.clone(),
+                &self.document_of(account, &arn)?,
+                PolicyKind::Identity,
+            )?);
         }
         let question = Question {
             identity,
             boundary,
             levels: Vec::new(),
             resource: resource_policy(input.resource_policy)?,
-            caller: caller_of(input.caller_arn.as_ref().unwrap_or(&input.policy_source_arn)),
+            caller: caller_of(
+                input
+                    .caller_arn
+                    .as_ref()
+                    .unwrap_or(&input.policy_source_arn),
+            ),
             owner: input.resource_owner.as_deref().map(account_in),
             actions: input.action_names,
             resources: input.resource_arns.unwrap_or_default(),
@@ -214,8 +282,12 @@ impl Iam {
             marker: input.marker,
             max_items: input.max_items,
         };
-        let (results, is_truncated, marker) = question.answer()?;
-        Ok(SimulatePrincipalPolicyOutput { evaluation_results: Some(results), is_truncated, marker })
+        let page = question.answer()?;
+        Ok(SimulatePrincipalPolicyOutput {
+            evaluation_results: Some(page.items),
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+        })
     }
 
     pub(crate) async fn get_context_keys_for_custom_policy(
@@ -224,7 +296,9 @@ impl Iam {
         input: GetContextKeysForCustomPolicyInput,
     ) -> Result<GetContextKeysForCustomPolicyOutput, Fault> {
         let policies = parse_list("PolicyInputList", Some(input.policy_input_list))?;
-        Ok(GetContextKeysForCustomPolicyOutput { context_key_names: Some(context_keys(&policies)) })
+        Ok(GetContextKeysForCustomPolicyOutput {
+            context_key_names: Some(context_keys(&policies)),
+        })
     }
 
     pub(crate) async fn get_context_keys_for_principal_policy(
@@ -234,12 +308,18 @@ impl Iam {
     ) -> Result<GetContextKeysForPrincipalPolicyOutput, Fault> {
         let (mut policies, _) = self.policies_of(&ctx.account, &input.policy_source_arn)?;
         policies.extend(parse_list("PolicyInputList", input.policy_input_list)?);
-        Ok(GetContextKeysForPrincipalPolicyOutput { context_key_names: Some(context_keys(&policies)) })
+        Ok(GetContextKeysForPrincipalPolicyOutput {
+            context_key_names: Some(context_keys(&policies)),
+        })
     }
 
     /// The policies of a user with its groups, of a group, or of a role; and the boundary's ARN.
     fn policies_of(&self, account: &str, arn: &str) -> Result<(Vec<Named>, Option<String>), Fault> {
-        let invalid = || invalid_input_exception(format!("Invalid Entity Arn: {arn} does not clearly define entity type and name."));
+        let invalid = || {
+            invalid_input_exception(format!(
+                "Invalid Entity Arn: {arn} does not clearly define entity type and name."
+            ))
+        };
         let parsed: Arn = arn.parse().map_err(|_| invalid())?;
         let (kind, name) = parsed.typed().ok_or_else(invalid)?;
         let name = name.rsplit('/').next().unwrap_or(name);
@@ -270,20 +350,36 @@ impl Iam {
         Ok((found, boundary))
     }
 
-    fn gather<E: Entity>(&self, account: &str, entity: &E, name: &str, out: &mut Vec<Named>) -> Result<(), Fault> {
+    fn gather<E: Entity>(
+        &self,
+        account: &str,
+        entity: &E,
+        name: &str,
+        out: &mut Vec<Named>,
+    ) -> Result<(), Fault> {
         for (policy, document) in &entity.policies().inline {
-            out.push(parse(format!("{}_{name}_{policy}", E::NOUN), document, PolicyKind::Identity)?);
+            out.push(parse(
+                format!("{}_{name}_{policy}", E::NOUN),
+                document,
+                PolicyKind::Identity,
+            )?);
         }
         for arn in &entity.policies().managed {
             let id = arn.rsplit('/').next().unwrap_or(arn).to_owned();
-            out.push(parse(id, &self.document_of(account, arn)?, PolicyKind::Identity)?);
+            out.push(parse(
+                id,
+                &self.document_of(account, arn)?,
+                PolicyKind::Identity,
+            )?);
         }
         Ok(())
     }
 }
 
 fn resource_policy(document: Option<String>) -> Result<Option<Named>, Fault> {
-    document.map(|d| parse("ResourcePolicy".into(), &d, PolicyKind::Resource)).transpose()
+    document
+        .map(|d| parse("ResourcePolicy".into(), &d, PolicyKind::Resource))
+        .transpose()
 }
 
 /// Keys of conditions, and of variables in resources and conditions.
@@ -301,7 +397,9 @@ fn context_keys(policies: &[Named]) -> Vec<String> {
         for pattern in resources.chain(values) {
             let mut rest = pattern.as_str();
             while let Some((_, after)) = rest.split_once("${") {
-                let Some((name, tail)) = after.split_once('}') else { break };
+                let Some((name, tail)) = after.split_once('}') else {
+                    break;
+                };
                 let name = name.split(',').next().unwrap_or(name).trim();
                 if name.contains(':') {
                     add(name);

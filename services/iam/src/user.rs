@@ -75,23 +75,43 @@ impl User {
     }
     /// As it is shown alone.
     pub(crate) fn whole(&self) -> api::User {
-        api::User { permissions_boundary: boundary(&self.policies), tags: shown(&self.tags), ..self.listed() }
+        api::User {
+            permissions_boundary: boundary(&self.policies),
+            tags: shown(&self.tags),
+            ..self.listed()
+        }
     }
 }
 
 impl Iam {
     /// The user that an operation means which takes a name or none: then it is the caller.
-    pub(crate) fn user_or_caller(&self, ctx: &Context, name: Option<String>) -> Result<String, Fault> {
+    pub(crate) fn user_or_caller(
+        &self,
+        ctx: &Context,
+        name: Option<String>,
+    ) -> Result<String, Fault> {
         match name {
             Some(name) => Ok(name),
-            None if ctx.principal.kind == PrincipalKind::User => {
-                Ok(ctx.principal.arn.rsplit('/').next().unwrap_or_default().to_owned())
-            }
-            None => Err(Fault::sender(400, "ValidationError", "Must specify userName when calling with non-User credentials")),
+            None if ctx.principal.kind == PrincipalKind::User => Ok(ctx
+                .principal
+                .arn
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()),
+            None => Err(Fault::sender(
+                400,
+                "ValidationError",
+                "Must specify userName when calling with non-User credentials",
+            )),
         }
     }
 
-    pub(crate) async fn create_user(&self, ctx: &Context, input: CreateUserInput) -> Result<CreateUserOutput, Fault> {
+    pub(crate) async fn create_user(
+        &self,
+        ctx: &Context,
+        input: CreateUserInput,
+    ) -> Result<CreateUserOutput, Fault> {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let user = User {
@@ -100,14 +120,20 @@ impl Iam {
             name: input.user_name,
             path,
             created: whole_second(ctx.time),
-            policies: Policies { boundary: input.permissions_boundary, ..Policies::default() },
+            policies: Policies {
+                boundary: input.permissions_boundary,
+                ..Policies::default()
+            },
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             ..User::default()
         };
         self.transact(account, |tx| {
             let at = (account, &key(&user.name));
             if tx.contains(&self.users, &at)? {
-                return Err(entity_already_exists_exception(format!("User with name {} already exists.", user.name)));
+                return Err(entity_already_exists_exception(format!(
+                    "User with name {} already exists.",
+                    user.name
+                )));
             }
             if let Some(arn) = &user.policies.boundary {
                 self.check_boundary(tx, account, arn)?;
@@ -116,10 +142,16 @@ impl Iam {
             Ok(tx.put(&self.users, &at, &user)?)
         })
         .await?;
-        Ok(CreateUserOutput { user: Some(user.whole()) })
+        Ok(CreateUserOutput {
+            user: Some(user.whole()),
+        })
     }
 
-    pub(crate) async fn get_user(&self, ctx: &Context, input: GetUserInput) -> Result<GetUserOutput, Fault> {
+    pub(crate) async fn get_user(
+        &self,
+        ctx: &Context,
+        input: GetUserInput,
+    ) -> Result<GetUserOutput, Fault> {
         if input.user_name.is_none() && ctx.principal.kind == PrincipalKind::Root {
             let user = api::User {
                 path: "/".into(),
@@ -131,13 +163,23 @@ impl Iam {
             return Ok(GetUserOutput { user });
         }
         let name = self.user_or_caller(ctx, input.user_name)?;
-        Ok(GetUserOutput { user: self.find::<User>(&ctx.account, &name)?.whole() })
+        Ok(GetUserOutput {
+            user: self.find::<User>(&ctx.account, &name)?.whole(),
+        })
     }
 
-    pub(crate) async fn delete_user(&self, ctx: &Context, input: DeleteUserInput) -> Result<DeleteUserOutput, Fault> {
+    pub(crate) async fn delete_user(
+        &self,
+        ctx: &Context,
+        input: DeleteUserInput,
+    ) -> Result<DeleteUserOutput, Fault> {
         self.transact(&ctx.account, |tx| {
             let user: User = self.find_in(tx, &ctx.account, &input.user_name)?;
-            let conflict = |what: &str| Err(delete_conflict_exception(format!("Cannot delete entity, must {what} first.")));
+            let conflict = |what: &str| {
+                Err(delete_conflict_exception(format!(
+                    "Cannot delete entity, must {what} first."
+                )))
+            };
             if !user.groups.is_empty() {
                 return conflict("remove users from group");
             }
@@ -147,7 +189,10 @@ impl Iam {
             if !user.access_keys.is_empty() {
                 return conflict("delete access keys");
             }
-            for (kind, what) in [(UploadKind::Signing, "delete signing certificates"), (UploadKind::Ssh, "delete SSH public keys")] {
+            for (kind, what) in [
+                (UploadKind::Signing, "delete signing certificates"),
+                (UploadKind::Ssh, "delete SSH public keys"),
+            ] {
                 if !self.uploads_of(&ctx.account, &user, kind)?.is_empty() {
                     return conflict(what);
                 }
@@ -166,10 +211,23 @@ impl Iam {
         Ok(DeleteUserOutput {})
     }
 
-    pub(crate) async fn list_users(&self, ctx: &Context, input: ListUsersInput) -> Result<ListUsersOutput, Fault> {
+    pub(crate) async fn list_users(
+        &self,
+        ctx: &Context,
+        input: ListUsersInput,
+    ) -> Result<ListUsersOutput, Fault> {
         let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-        let users = self.all(self.users, &ctx.account)?.into_iter().filter(|u| u.path.starts_with(&prefix));
-        let page = page("ListUsers", users, input.marker.as_deref(), input.max_items, |u| key(&u.name))?;
+        let users = self
+            .all(self.users, &ctx.account)?
+            .into_iter()
+            .filter(|u| u.path.starts_with(&prefix));
+        let page = page(
+            "ListUsers",
+            users,
+            input.marker.as_deref(),
+            input.max_items,
+            |u| key(&u.name),
+        )?;
         Ok(ListUsersOutput {
             users: page.items.iter().map(User::listed).collect(),
             is_truncated: page.is_truncated,
@@ -177,7 +235,11 @@ impl Iam {
         })
     }
 
-    pub(crate) async fn update_user(&self, ctx: &Context, input: UpdateUserInput) -> Result<UpdateUserOutput, Fault> {
+    pub(crate) async fn update_user(
+        &self,
+        ctx: &Context,
+        input: UpdateUserInput,
+    ) -> Result<UpdateUserOutput, Fault> {
         let account = ctx.account.as_str();
         let path = input.new_path.map(|p| path_of(Some(p))).transpose()?;
         self.transact(account, |tx| {
@@ -185,12 +247,20 @@ impl Iam {
             let old = key(&user.name);
             if let Some(name) = input.new_user_name {
                 if key(&name) != old && tx.contains(&self.users, &(account, &key(&name)))? {
-                    return Err(entity_already_exists_exception(format!("User with name {name} already exists.")));
+                    return Err(entity_already_exists_exception(format!(
+                        "User with name {name} already exists."
+                    )));
                 }
                 user.name = name;
             }
             user.path = path.unwrap_or(user.path);
-            user.arn = Arn::new("iam", "", account, format!("user{}{}", user.path, user.name)).to_string();
+            user.arn = Arn::new(
+                "iam",
+                "",
+                account,
+                format!("user{}{}", user.path, user.name),
+            )
+            .to_string();
             tx.delete(&self.users, &(account, &old));
             self.rename_keys(tx, account, &user)?;
             for mut device in self.devices_of(account, &old)? {
@@ -214,7 +284,9 @@ impl Iam {
             }
             user.groups.insert(key(&input.group_name));
             if user.groups.len() > 10 {
-                return Err(limit_exceeded_exception("Cannot exceed quota for GroupsPerUser: 10"));
+                return Err(limit_exceeded_exception(
+                    "Cannot exceed quota for GroupsPerUser: 10",
+                ));
             }
             Ok(())
         })
@@ -232,7 +304,10 @@ impl Iam {
                 return Err(missing("group", &input.group_name));
             }
             if !user.groups.remove(&key(&input.group_name)) {
-                return Err(no_such_entity_exception(format!("User {} not in group {}", user.name, input.group_name)));
+                return Err(no_such_entity_exception(format!(
+                    "User {} not in group {}",
+                    user.name, input.group_name
+                )));
             }
             Ok(())
         })

@@ -23,28 +23,51 @@ impl Assertion {
     /// Reads a response in base64.
     pub(crate) fn read(encoded: &str) -> Option<Assertion> {
         let compact: String = encoded.chars().filter(|c| !c.is_whitespace()).collect();
-        let bytes = base64::engine::general_purpose::STANDARD.decode(compact).ok()?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(compact)
+            .ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let document = Document::parse(&text).ok()?;
-        let assertion = document.descendants().find(|n| n.tag_name().name() == "Assertion")?;
-        let find = |name: &'static str| assertion.descendants().find(move |n| n.tag_name().name() == name);
-        let text = |node: Option<Node<'_, '_>>| node.and_then(|n| n.text()).map(|t| t.trim().to_owned());
+        let assertion = document
+            .descendants()
+            .find(|n| n.tag_name().name() == "Assertion")?;
+        let find = |name: &'static str| {
+            assertion
+                .descendants()
+                .find(move |n| n.tag_name().name() == name)
+        };
+        let text =
+            |node: Option<Node<'_, '_>>| node.and_then(|n| n.text()).map(|t| t.trim().to_owned());
         let confirmation = find("SubjectConfirmationData");
-        let ends = confirmation.or_else(|| find("Conditions")).and_then(|n| n.attribute("NotOnOrAfter"));
+        let ends = confirmation
+            .or_else(|| find("Conditions"))
+            .and_then(|n| n.attribute("NotOnOrAfter"));
         let mut read = Assertion {
             issuer: text(find("Issuer")),
             subject: text(find("NameID")),
-            subject_type: find("NameID")
-                .and_then(|n| n.attribute("Format"))
-                .map(|f| f.trim_start_matches("urn:oasis:names:tc:SAML:2.0:nameid-format:").to_owned()),
-            recipient: confirmation.and_then(|n| n.attribute("Recipient")).map(str::to_owned),
+            subject_type: find("NameID").and_then(|n| n.attribute("Format")).map(|f| {
+                f.trim_start_matches("urn:oasis:names:tc:SAML:2.0:nameid-format:")
+                    .to_owned()
+            }),
+            recipient: confirmation
+                .and_then(|n| n.attribute("Recipient"))
+                .map(str::to_owned),
             ends: ends.and_then(Timestamp::parse),
             attributes: Vec::new(),
         };
-        for attribute in assertion.descendants().filter(|n| n.tag_name().name() == "Attribute") {
+        for attribute in assertion
+            .descendants()
+            .filter(|n| n.tag_name().name() == "Attribute")
+        {
             let name = attribute.attribute("Name").unwrap_or_default();
-            for value in attribute.children().filter(|n| n.tag_name().name() == "AttributeValue") {
-                read.attributes.push((name.to_owned(), value.text().unwrap_or_default().trim().to_owned()));
+            for value in attribute
+                .children()
+                .filter(|n| n.tag_name().name() == "AttributeValue")
+            {
+                read.attributes.push((
+                    name.to_owned(),
+                    value.text().unwrap_or_default().trim().to_owned(),
+                ));
             }
         }
         Some(read)
@@ -52,7 +75,10 @@ impl Assertion {
 
     /// An attribute's values.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a String> {
-        self.attributes.iter().filter(move |(n, _)| n == name).map(|(_, value)| value)
+        self.attributes
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value)
     }
 }
 

@@ -20,8 +20,12 @@ const PACKED: usize = 2048;
 /// A session opened from another role's session lasts an hour at most.
 const CHAINED: i64 = 3600;
 /// Providers that trust policies name by themselves, without an ARN.
-const WELL_KNOWN: [&str; 4] =
-    ["accounts.google.com", "www.amazon.com", "graph.facebook.com", "cognito-identity.amazonaws.com"];
+const WELL_KNOWN: [&str; 4] = [
+    "accounts.google.com",
+    "www.amazon.com",
+    "graph.facebook.com",
+    "cognito-identity.amazonaws.com",
+];
 
 /// What a caller asks for beside the role.
 struct Wish {
@@ -39,26 +43,38 @@ impl Sts {
         self.cloud.ports.roles().and_then(|roles| roles.role(arn))
     }
 
-    pub(crate) async fn assume_role(&self, ctx: &Context, input: AssumeRoleInput) -> Result<AssumeRoleOutput, Fault> {
+    pub(crate) async fn assume_role(
+        &self,
+        ctx: &Context,
+        input: AssumeRoleInput,
+    ) -> Result<AssumeRoleOutput, Fault> {
         if ctx.principal.kind == PrincipalKind::Anonymous {
             return Err(missing_token());
         }
         let arn = input.role_arn;
         let denied = |action: &str| {
-            let message =
-                format!("User: {} is not authorized to perform: {action} on resource: {arn}", ctx.principal.arn);
+            let message = format!(
+                "User: {} is not authorized to perform: {action} on resource: {arn}",
+                ctx.principal.arn
+            );
             Fault::sender(403, "AccessDenied", message)
         };
         let own = self.own_session(ctx)?;
         let is_chained = ctx.principal.kind == PrincipalKind::AssumedRole;
         let role = self.role(&arn).ok_or_else(|| denied("sts:AssumeRole"))?;
-        let mut tags: Vec<(String, String)> =
-            input.tags.unwrap_or_default().into_iter().map(|t| (t.key, t.value)).collect();
+        let mut tags: Vec<(String, String)> = input
+            .tags
+            .unwrap_or_default()
+            .into_iter()
+            .map(|t| (t.key, t.value))
+            .collect();
         let mut transitive = input.transitive_tag_keys.unwrap_or_default();
         // What a chain hands on cannot be changed on the way.
         for key in own.iter().flat_map(|s| &s.transitive) {
             if tags.iter().any(|(k, _)| k == key) {
-                return Err(invalid("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."));
+                return Err(invalid(
+                    "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.",
+                ));
             }
         }
         let mut context = conditions(ctx, &input.role_session_name, &tags);
@@ -84,17 +100,27 @@ impl Sts {
         if input.source_identity.is_some() {
             check_trust(&role, &caller, "sts:SetSourceIdentity", &context, &denied)?;
         }
-        if is_chained && input.duration_seconds.is_some_and(|s| i64::from(s) > CHAINED) {
+        if is_chained
+            && input
+                .duration_seconds
+                .is_some_and(|s| i64::from(s) > CHAINED)
+        {
             return Err(invalid(
                 "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
             ));
         }
-        let source_identity = match (own.as_ref().and_then(|s| s.source_identity.clone()), input.source_identity) {
+        let source_identity = match (
+            own.as_ref().and_then(|s| s.source_identity.clone()),
+            input.source_identity,
+        ) {
             (Some(old), Some(new)) if old != new => return Err(denied("sts:SetSourceIdentity")),
             (old, new) => old.or(new),
         };
         if let Some(own) = &own {
-            let handed_on = own.tags.iter().filter(|(key, _)| own.transitive.contains(key));
+            let handed_on = own
+                .tags
+                .iter()
+                .filter(|(key, _)| own.transitive.contains(key));
             tags.extend(handed_on.cloned());
             transitive.extend(own.transitive.iter().cloned());
         }
@@ -130,20 +156,34 @@ impl Sts {
         let issuer = claims.required("iss").map_err(token)?;
         let subject = claims.required("sub").map_err(token)?;
         claims.check_expiry(ctx.time.date_time()).map_err(token)?;
-        let denied = |action: &str| Fault::sender(403, "AccessDenied", format!("Not authorized to perform {action}"));
+        let denied = |action: &str| {
+            Fault::sender(
+                403,
+                "AccessDenied",
+                format!("Not authorized to perform {action}"),
+            )
+        };
         let action = "sts:AssumeRoleWithWebIdentity";
         let role = self.role(&input.role_arn).ok_or_else(|| denied(action))?;
-        let host = issuer.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+        let host = issuer
+            .trim_start_matches("https://")
+            .trim_start_matches("http://")
+            .trim_end_matches('/');
         let audiences = claims.values("aud");
         let federated = match WELL_KNOWN.contains(&host) {
             true => host.to_owned(),
             false => {
                 let arn = format!("arn:aws:iam::{}:oidc-provider/{host}", role.account);
-                let provider = self.cloud.ports.roles().and_then(|roles| roles.provider(&arn)).ok_or_else(|| {
-                    invalid_identity_token_exception(format!(
-                        "No OpenIDConnect provider found in your account for {issuer}"
-                    ))
-                })?;
+                let provider = self
+                    .cloud
+                    .ports
+                    .roles()
+                    .and_then(|roles| roles.provider(&arn))
+                    .ok_or_else(|| {
+                        invalid_identity_token_exception(format!(
+                            "No OpenIDConnect provider found in your account for {issuer}"
+                        ))
+                    })?;
                 if !audiences.iter().any(|a| provider.clients.contains(a)) {
                     return Err(invalid_identity_token_exception("Incorrect token audience"));
                 }
@@ -154,7 +194,13 @@ impl Sts {
         for name in claims.all().keys() {
             context.set_all(&format!("{host}:{name}"), claims.values(name));
         }
-        check_trust(&role, &Caller::Federated(federated.clone()), action, &context, &denied)?;
+        check_trust(
+            &role,
+            &Caller::Federated(federated.clone()),
+            action,
+            &context,
+            &denied,
+        )?;
         let wish = Wish {
             session_name: input.role_session_name,
             seconds: input.duration_seconds,
@@ -187,21 +233,39 @@ impl Sts {
             return Err(expired_token_exception("SAML Assertion has expired"));
         }
         let action = "sts:AssumeRoleWithSAML";
-        let denied = |action: &str| Fault::sender(403, "AccessDenied", format!("Not authorized to perform {action}"));
+        let denied = |action: &str| {
+            Fault::sender(
+                403,
+                "AccessDenied",
+                format!("Not authorized to perform {action}"),
+            )
+        };
         let role = self.role(&input.role_arn).ok_or_else(|| denied(action))?;
-        let provider = self.cloud.ports.roles().and_then(|roles| roles.provider(&input.principal_arn));
+        let provider = self
+            .cloud
+            .ports
+            .roles()
+            .and_then(|roles| roles.provider(&input.principal_arn));
         if provider.is_none() {
-            return Err(invalid_identity_token_exception("Specified provider doesn't exist"));
+            return Err(invalid_identity_token_exception(
+                "Specified provider doesn't exist",
+            ));
         }
-        let names_both = |pair: &String| pair.contains(&input.role_arn) && pair.contains(&input.principal_arn);
-        if !assertion.values("https://aws.amazon.com/SAML/Attributes/Role").any(names_both) {
+        let names_both =
+            |pair: &String| pair.contains(&input.role_arn) && pair.contains(&input.principal_arn);
+        if !assertion
+            .values("https://aws.amazon.com/SAML/Attributes/Role")
+            .any(names_both)
+        {
             return Err(denied(action));
         }
         let session_name = assertion
             .values("https://aws.amazon.com/SAML/Attributes/RoleSessionName")
             .next()
             .cloned()
-            .ok_or_else(|| invalid_identity_token_exception("RoleSessionName is required in the SAML response"))?;
+            .ok_or_else(|| {
+                invalid_identity_token_exception("RoleSessionName is required in the SAML response")
+            })?;
         let mut context = conditions(ctx, &session_name, &[]);
         for (key, value) in [
             ("SAML:aud", &assertion.recipient),
@@ -213,11 +277,21 @@ impl Sts {
                 context.set(key, value.as_str());
             }
         }
-        check_trust(&role, &Caller::Federated(input.principal_arn.clone()), action, &context, &denied)?;
-        let asked = assertion.values("https://aws.amazon.com/SAML/Attributes/SessionDuration").next();
+        check_trust(
+            &role,
+            &Caller::Federated(input.principal_arn.clone()),
+            action,
+            &context,
+            &denied,
+        )?;
+        let asked = assertion
+            .values("https://aws.amazon.com/SAML/Attributes/SessionDuration")
+            .next();
         let wish = Wish {
             session_name,
-            seconds: input.duration_seconds.or_else(|| asked.and_then(|s| s.parse().ok())),
+            seconds: input
+                .duration_seconds
+                .or_else(|| asked.and_then(|s| s.parse().ok())),
             policy: input.policy,
             policy_arns: arns(input.policy_arns),
             tags: Vec::new(),
@@ -240,10 +314,15 @@ impl Sts {
     async fn open_role(&self, role: &Role, wish: Wish) -> Result<Opened, Fault> {
         let seconds = i64::from(wish.seconds.unwrap_or(3600));
         if seconds > role.max_session {
-            return Err(invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
+            return Err(invalid(
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            ));
         }
         let packed = packed_size(wish.policy.as_deref(), &wish.policy_arns, &wish.tags)?;
-        let arn = format!("arn:aws:sts::{}:assumed-role/{}/{}", role.account, role.name, wish.session_name);
+        let arn = format!(
+            "arn:aws:sts::{}:assumed-role/{}/{}",
+            role.account, role.name, wish.session_name
+        );
         let id = format!("{}:{}", role.id, wish.session_name);
         let session = NewSession {
             account: role.account.clone(),
@@ -262,7 +341,14 @@ impl Sts {
             source_identity: wish.source_identity,
         };
         let credentials = shown(cloud::ports::Sessions::open(self, session).await?);
-        Ok(Opened { credentials, user: AssumedRoleUser { assumed_role_id: id, arn }, packed })
+        Ok(Opened {
+            credentials,
+            user: AssumedRoleUser {
+                assumed_role_id: id,
+                arn,
+            },
+            packed,
+        })
     }
 }
 
@@ -277,7 +363,10 @@ fn invalid(message: &'static str) -> Fault {
 }
 
 fn arns(list: Option<Vec<PolicyDescriptorType>>) -> Vec<String> {
-    list.unwrap_or_default().into_iter().filter_map(|p| p.arn).collect()
+    list.unwrap_or_default()
+        .into_iter()
+        .filter_map(|p| p.arn)
+        .collect()
 }
 
 /// The condition keys that every call has.
@@ -299,7 +388,10 @@ fn conditions(ctx: &Context, session_name: &str, tags: &[(String, String)]) -> p
         context.set(&format!("aws:RequestTag/{key}"), value.as_str());
     }
     if !tags.is_empty() {
-        context.set_all("aws:TagKeys", tags.iter().map(|(key, _)| key.clone()).collect());
+        context.set_all(
+            "aws:TagKeys",
+            tags.iter().map(|(key, _)| key.clone()).collect(),
+        );
     }
     context
 }
@@ -312,7 +404,9 @@ fn check_trust(
     denied: &impl Fn(&str) -> Fault,
 ) -> Result<(), Fault> {
     // What is stored was once read as a trust policy; should it not be any more, nobody is trusted.
-    let Ok(policy) = Policy::parse(&role.trust, PolicyKind::Trust) else { return Err(denied(action)) };
+    let Ok(policy) = Policy::parse(&role.trust, PolicyKind::Trust) else {
+        return Err(denied(action));
+    };
     match evaluate_trust(&policy, caller, action, &role.arn, &role.account, context) {
         Trust::Refused => Err(denied(action)),
         Trust::Granted | Trust::Delegated => Ok(()),
@@ -320,15 +414,23 @@ fn check_trust(
 }
 
 /// The share of the room for session policies and tags that is used, in percent; `None` where there are none.
-pub(crate) fn packed_size(policy: Option<&str>, arns: &Vec<String>, tags: &[(String, String)]) -> Result<Option<i32>, Fault> {
+pub(crate) fn packed_size(
+    policy: Option<&str>,
+    arns: &Vec<String>,
+    tags: &[(String, String)],
+) -> Result<Option<i32>, Fault> {
     if let Some(policy) = policy {
         Policy::parse(policy, PolicyKind::Identity).map_err(|e| malformed(e.to_string()))?;
     }
     if policy.is_none() && arns.is_empty() && tags.is_empty() {
         return Ok(None);
     }
-    let tags: usize = tags.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
-    let size = policy.map_or(0, str::len) / 2 + arns.iter().map(String::len).sum::<usize>() / 2 + tags;
+    let tags: usize = tags
+        .iter()
+        .map(|(key, value)| key.len() + value.len() + 2)
+        .sum();
+    let size =
+        policy.map_or(0, str::len) / 2 + arns.iter().map(String::len).sum::<usize>() / 2 + tags;
     let percent = (size * 100).div_ceil(PACKED);
     if percent > 100 {
         return Err(packed_policy_too_large_exception(format!(

@@ -13,7 +13,10 @@ use crate::session::Session;
 
 /// The service.
 pub fn service(cloud: &Cloud) -> Service {
-    let sts = Arc::new(Sts { cloud: cloud.clone(), sessions: cloud.store.table("sts.sessions") });
+    let sts = Arc::new(Sts {
+        cloud: cloud.clone(),
+        sessions: cloud.store.table("sts.sessions"),
+    });
     sts.register_sweep();
     cloud.ports.set_sessions(sts.clone());
     cloud.ports.set_opener(sts.clone());
@@ -52,11 +55,15 @@ impl Sts {
         let account = match self.cloud.ports.identity(key) {
             Some(identity) => identity.account,
             None => match account_of_access_key(key) {
-                account if is_account_id(key) || account != auth::account::DEFAULT_ACCOUNT => account,
+                account if is_account_id(key) || account != auth::account::DEFAULT_ACCOUNT => {
+                    account
+                }
                 _ => self.cloud.config.account.clone(),
             },
         };
-        Ok(GetAccessKeyInfoOutput { account: Some(account) })
+        Ok(GetAccessKeyInfoOutput {
+            account: Some(account),
+        })
     }
 
     /// Messages are encoded where a call is refused by its policies; nothing here does so yet, so none is valid.
@@ -65,12 +72,18 @@ impl Sts {
         _: &Context,
         _: DecodeAuthorizationMessageInput,
     ) -> Result<DecodeAuthorizationMessageOutput, Fault> {
-        Err(invalid_authorization_message_exception("Message is not valid"))
+        Err(invalid_authorization_message_exception(
+            "Message is not valid",
+        ))
     }
 }
 
 pub(crate) fn missing_token() -> Fault {
-    Fault::sender(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
+    Fault::sender(
+        403,
+        "MissingAuthenticationToken",
+        "Request is missing Authentication Token",
+    )
 }
 
 macro_rules! operations {

@@ -89,7 +89,11 @@ impl Sts {
             return Ok(None);
         }
         let account = account_of_access_key(access_key);
-        Ok(self.cloud.store.read().get(&self.sessions, &(account, access_key))?)
+        Ok(self
+            .cloud
+            .store
+            .read()
+            .get(&self.sessions, &(account, access_key))?)
     }
 
     /// The session that a call is made in.
@@ -105,13 +109,24 @@ impl Sts {
         let account = ctx.account.clone();
         let arn = ctx.principal.arn.clone();
         let entity = || -> Result<String, Fault> {
-            Ok(self.own_session(ctx)?.map(|s| s.entity_arn).unwrap_or_default())
+            Ok(self
+                .own_session(ctx)?
+                .map(|s| s.entity_arn)
+                .unwrap_or_default())
         };
         Ok(match ctx.principal.kind {
             PrincipalKind::Root => Caller::Root { account },
             PrincipalKind::User => Caller::User { account, arn },
-            PrincipalKind::AssumedRole => Caller::RoleSession { account, role_arn: entity()?, session_arn: arn },
-            PrincipalKind::FederatedUser => Caller::FederatedUser { account, user_arn: entity()?, session_arn: arn },
+            PrincipalKind::AssumedRole => Caller::RoleSession {
+                account,
+                role_arn: entity()?,
+                session_arn: arn,
+            },
+            PrincipalKind::FederatedUser => Caller::FederatedUser {
+                account,
+                user_arn: entity()?,
+                session_arn: arn,
+            },
             PrincipalKind::Service => Caller::Service(arn),
             PrincipalKind::Anonymous => Caller::Anonymous,
         })
@@ -148,10 +163,17 @@ impl Sts {
             .transact(Scope::new(&scope), |tx| {
                 tx.put(&self.sessions, &(&account, &access_key), &session)?;
                 let when = expiration.plus_millis(REMEMBERED);
-                self.cloud.scheduler.at(tx, when, SWEEP, &access_key, serde_json::Value::Null)
+                self.cloud
+                    .scheduler
+                    .at(tx, when, SWEEP, &access_key, serde_json::Value::Null)
             })
             .await?;
-        Ok(Credentials { access_key, secret_key: session.secret, session_token: session.token, expiration })
+        Ok(Credentials {
+            access_key,
+            secret_key: session.secret,
+            session_token: session.token,
+            expiration,
+        })
     }
 
     pub(crate) async fn get_session_token(
@@ -163,7 +185,11 @@ impl Sts {
         let is_root = ctx.principal.kind == PrincipalKind::Root;
         let asked = input.duration_seconds.map(i64::from);
         // Root's sessions end after an hour at most.
-        let seconds = if is_root { asked.unwrap_or(3600).min(3600) } else { asked.unwrap_or(43_200) };
+        let seconds = if is_root {
+            asked.unwrap_or(3600).min(3600)
+        } else {
+            asked.unwrap_or(43_200)
+        };
         let session = NewSession {
             account: ctx.account.clone(),
             principal: ctx.principal.clone(),
@@ -176,7 +202,10 @@ impl Sts {
             source_identity: None,
         };
         let credentials = shown(self.open_session(session).await?);
-        Ok(GetSessionTokenOutput { credentials: Some(credentials), ..Default::default() })
+        Ok(GetSessionTokenOutput {
+            credentials: Some(credentials),
+            ..Default::default()
+        })
     }
 
     pub(crate) async fn get_federation_token(
@@ -185,8 +214,18 @@ impl Sts {
         input: GetFederationTokenInput,
     ) -> Result<GetFederationTokenOutput, Fault> {
         self.check_long_lived(ctx, "GetFederationToken")?;
-        let tags: Vec<_> = input.tags.unwrap_or_default().into_iter().map(|t| (t.key, t.value)).collect();
-        let policy_arns = input.policy_arns.unwrap_or_default().into_iter().filter_map(|p| p.arn).collect();
+        let tags: Vec<_> = input
+            .tags
+            .unwrap_or_default()
+            .into_iter()
+            .map(|t| (t.key, t.value))
+            .collect();
+        let policy_arns = input
+            .policy_arns
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|p| p.arn)
+            .collect();
         let packed_policy_size = packed_size(input.policy.as_deref(), &policy_arns, &tags)?;
         let arn = format!("arn:aws:sts::{}:federated-user/{}", ctx.account, input.name);
         let id = format!("{}:{}", ctx.account, input.name);
@@ -209,7 +248,10 @@ impl Sts {
         let credentials = shown(self.open_session(session).await?);
         Ok(GetFederationTokenOutput {
             credentials: Some(credentials),
-            federated_user: Some(FederatedUser { federated_user_id: id, arn }),
+            federated_user: Some(FederatedUser {
+                federated_user_id: id,
+                arn,
+            }),
             packed_policy_size,
             ..Default::default()
         })
@@ -232,7 +274,10 @@ fn token() -> String {
     use base64::Engine;
     let mut bytes = [0; 240];
     cloud::ids::random(&mut bytes);
-    format!("IQoJb3JpZ2luX2Vj{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+    format!(
+        "IQoJb3JpZ2luX2Vj{}",
+        base64::engine::general_purpose::STANDARD.encode(bytes)
+    )
 }
 
 pub(crate) fn shown(credentials: Credentials) -> api::Credentials {
