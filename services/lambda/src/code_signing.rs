@@ -63,7 +63,7 @@ fn find(state: &State, ctx: &Context, text: &str) -> Result<CodeSigning, Fault> 
         .store
         .read()
         .get(&state.code_signing, &(&ctx.account, &ctx.region, id(text)))?;
-    found.ok_or_else(|| errors::resource_not_found_exception(none(text).message))
+    found.ok_or_else(|| errors::resource_not_found_exception(none(text).message.clone()))
 }
 
 async fn store(
