@@ -80,6 +80,15 @@ impl Encryption {
             _ => None,
         }
     }
+    /// The ETag of encrypted bytes: the same for the same bytes and key, and not their MD5, which is nobody's to learn
+    /// without the key.
+    pub fn etag(&self, md5: &[u8; 16]) -> String {
+        let key = self
+            .customer_key_md5()
+            .or(self.kms_key())
+            .unwrap_or_default();
+        hex::encode(Md5::new().chain_update(key).chain_update(md5).finalize())
+    }
     /// Whether the ETag is the MD5 of the bytes.
     pub fn has_md5_etag(&self) -> bool {
         matches!(self, Encryption::S3)

@@ -150,6 +150,10 @@ impl cloud::Front for Front {
         if response.status == 200 && request.method == http::Method::POST && asks("restore") {
             response.status = 202;
         }
+        let is_range = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-range");
+        if response.status == 200 && response.headers.iter().any(is_range) {
+            response.status = 206;
+        }
         if response.status == 304 {
             response.body = Body::Empty;
             response

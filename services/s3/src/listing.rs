@@ -377,7 +377,11 @@ impl crate::S3 {
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let max = limit(input.max_keys, "max-keys")?;
         let encoding = Encoding::read(input.encoding_type.as_deref())?;
-        let token = match input.continuation_token.as_deref().filter(|t| !t.is_empty()) {
+        let token = match input
+            .continuation_token
+            .as_deref()
+            .filter(|t| !t.is_empty())
+        {
             None => None,
             Some(token) => {
                 match paging::place("ListObjectsV2", token).and_then(|mut place| place.pop()) {

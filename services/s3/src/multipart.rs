@@ -182,7 +182,10 @@ impl crate::S3 {
         action: &str,
     ) -> Result<(), Fault> {
         // Who began an upload may look at it and give it up.
-        let upload = self.uploads.get(&self.objects.store.read(), bucket, key, id).ok();
+        let upload = self
+            .uploads
+            .get(&self.objects.store.read(), bucket, key, id)
+            .ok();
         let initiator = upload.as_ref().map(|u| u.initiator.as_str());
         let owner = initiator.filter(|i| crate::access::account(ctx) == Some(i));
         let question = Question {
@@ -338,7 +341,7 @@ impl crate::S3 {
         let etag = if upload.encryption.has_md5_etag() {
             hex::encode(taken.md5)
         } else {
-            cloud::ids::hex(32)
+            upload.encryption.etag(&taken.md5)
         };
         let part = UploadedPart {
             modified: self.cloud.clock.now().0,
@@ -425,7 +428,13 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_part(ctx, &bucket, &input.key, &input.upload_id, "s3:AbortMultipartUpload")?;
+        self.permit_part(
+            ctx,
+            &bucket,
+            &input.key,
+            &input.upload_id,
+            "s3:AbortMultipartUpload",
+        )?;
         self.abort_upload(ctx, &bucket, &input.key, &input.upload_id)
             .await?;
         Ok(api::AbortMultipartUploadOutput::default())
@@ -458,7 +467,13 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_part(ctx, &bucket, &input.key, &input.upload_id, "s3:ListMultipartUploadParts")?;
+        self.permit_part(
+            ctx,
+            &bucket,
+            &input.key,
+            &input.upload_id,
+            "s3:ListMultipartUploadParts",
+        )?;
         let max = listing::limit(input.max_parts, "max-parts")?;
         let marker = input.part_number_marker.unwrap_or(0);
         let view = self.objects.store.read();
@@ -531,7 +546,12 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_acl(ctx, &bucket, "s3:ListBucketMultipartUploads", Permission::Read)?;
+        self.permit_acl(
+            ctx,
+            &bucket,
+            "s3:ListBucketMultipartUploads",
+            Permission::Read,
+        )?;
         let max = listing::limit(input.max_uploads, "max-uploads")?;
         let encoding = Encoding::read(input.encoding_type.as_deref())?;
         let prefix = input.prefix.as_deref().unwrap_or_default();

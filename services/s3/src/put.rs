@@ -48,8 +48,7 @@ impl Version {
         self.etag = if self.encryption.has_md5_etag() {
             hex::encode(taken.md5)
         } else {
-            // Not the MD5 of the bytes, which nobody without the key should learn.
-            cloud::ids::hex(32)
+            self.encryption.etag(&taken.md5)
         };
         if let (Encryption::Customer { nonce, .. }, Some(first)) =
             (&mut self.encryption, taken.nonce)
