@@ -156,7 +156,7 @@ pub async fn update(
             if input.revision_id.as_ref().is_some_and(|asked| *asked != alias.revision) {
                 let text = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the \
                             latest Revision Id";
-                return Err(Fault::sender(412, "PreconditionFailedException", text).message_key("Message"));
+                return Err(Fault::sender(412, "PreconditionFailedException", text));
             }
             alias.version = input.function_version.unwrap_or(alias.version);
             alias.description = input.description.unwrap_or(alias.description);

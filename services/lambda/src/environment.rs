@@ -25,6 +25,8 @@ const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Bytes of a streamed answer that a caller who wants it whole can get, and one more.
 const MOST_GATHERED: usize = crate::invocation::SYNC_LIMIT + 1;
 const MIB: u64 = 1 << 20;
+/// Memory in MiB that has one whole processor.
+const MIB_PER_CPU: f64 = 1769.0;
 
 /// Everything that an environment of a function version is made from.
 pub struct Blueprint {
@@ -83,6 +85,7 @@ impl Environment {
                 if boto3 {
                     self.remember_boto3(state);
                 }
+                self.give_share().await;
                 return Ok(());
             }
             Heard::Said(_, payload) => {
@@ -104,6 +107,14 @@ impl Environment {
                     "metrics": { "durationMs": round(millis) } }),
         );
         Err(error)
+    }
+
+    /// Gives it the processor time of its memory.
+    async fn give_share(&self) {
+        let cpu = f64::from(self.blueprint.configuration.memory) / MIB_PER_CPU;
+        if let Err(error) = self.sandbox.limit_cpu(cpu).await {
+            tracing::debug!(%error, "a function has no limit of processor time");
+        }
     }
 
     /// The next environments of this code are forked from a server that has boto3 loaded.

@@ -92,6 +92,19 @@ fn check_role(state: &State, role: &str) -> Result<(), Fault> {
     }
 }
 
+/// The bounds that AWS's model does not tell.
+fn at_most(member: &str, value: Option<i32>, most: i32) -> Result<(), Fault> {
+    match value {
+        Some(value) if value > most => {
+            let text = format!(
+                "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must have value less than or equal to {most}"
+            );
+            Err(Fault::sender(400, "ValidationException", text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Names that AWS sets itself.
 const RESERVED: [&str; 14] = [
     "_HANDLER",
@@ -157,6 +170,8 @@ pub struct Settings {
 impl Settings {
     /// Checks the settings and lays them over a configuration.
     pub fn apply(self, state: &State, name: &Name, to: &mut Configuration) -> Result<(), Fault> {
+        at_most("timeout", self.timeout, 900)?;
+        at_most("memorySize", self.memory, 10_240)?;
         if let Some(runtime) = self.runtime {
             interpreter::check(&runtime)?;
             to.runtime = Some(runtime);
@@ -248,14 +263,19 @@ fn read_logging(
     })
 }
 
-/// Begins to warm what a runtime needs, so that the first invocation does not wait for it.
-pub fn warm(state: &Arc<State>, runtime: Option<&str>) {
-    let language = interpreter::language(runtime.unwrap_or_default());
+/// Begins to warm what a function needs, so that its first invocation does not wait for it.
+pub fn warm(state: &Arc<State>, configuration: &Configuration) {
+    let language = interpreter::language(configuration.runtime.as_deref().unwrap_or_default());
     if let Language::Python(_) = language {
-        let state = state.clone();
+        let (state, code) = (state.clone(), configuration.code.clone());
         tokio::spawn(async move {
+            let Ok(task) = code::directory(&state, &code).await else {
+                return;
+            };
             if let Ok(found) = state.interpreters.find(language).await {
-                let _ = found.zygote(&state, false).await;
+                let boto3 = found.has_boto3 && state.pools.wants_boto3(&task);
+                // Without one, functions start without one.
+                let _ = found.zygote(&state, boto3).await;
             }
         });
     }
@@ -272,7 +292,6 @@ pub async fn create(
     };
     let conflict = || {
         errors::resource_conflict_exception(format!("Function already exist: {}", name.function))
-            .message_key("Message")
     };
     if state
         .cloud
@@ -293,7 +312,6 @@ pub async fn create(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         ));
     }
-    let runtime = input.runtime.clone();
     let mut latest = Configuration {
         timeout: 3,
         memory: 128,
@@ -361,7 +379,7 @@ pub async fn create(
         })
         .await?;
     drop(taken);
-    warm(state, runtime.as_deref());
+    warm(state, &function.latest);
     let arn = if publish {
         name.arn_of(&shown_version)
     } else {

@@ -376,11 +376,6 @@ impl Interpreter {
         };
         cell.get_or_init(start).await.as_ref()
     }
-
-    /// The fork server that has boto3 loaded, if it is ready.
-    pub fn ready_with_boto3(&self) -> Option<&runtime::Zygote> {
-        self.with_boto3.get()?.as_ref()
-    }
 }
 
 #[cfg(test)]

@@ -138,7 +138,6 @@ pub fn check_json(payload: &[u8]) -> Result<(), Fault> {
             errors::invalid_request_content_exception(format!(
                 "Could not parse request body into json: {e}"
             ))
-            .message_key("Message")
         })
 }
 

@@ -24,8 +24,6 @@ pub const INVALID_ENTRYPOINT: &str = "Runtime.InvalidEntrypoint";
 /// Output lines that wait to be read.
 const LINES: usize = 1024;
 const MIB: u64 = 1 << 20;
-/// Memory in MiB that has one whole processor.
-const MIB_PER_CPU: f64 = 1769.0;
 /// Seconds of a role's session in an environment.
 const SESSION: i64 = 12 * 3600;
 
@@ -109,7 +107,8 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         limits: Limits {
             // What lies in /tmp is memory too, as far as the kernel is concerned.
             memory_bytes: Some(memory + storage),
-            cpu: Some(f64::from(configuration.memory) / MIB_PER_CPU),
+            // AWS initializes functions with all it has; their share begins with the first invocation.
+            cpu: None,
             pids: Some(1024),
         },
         hostname: Some("169.254.10.1".into()),
@@ -244,12 +243,10 @@ async fn zygote<'a>(
     let own = brings(task)
         || opt.is_some_and(|opt| brings(&opt.join("python")) || opt.join("python/lib").is_dir());
     if found.has_boto3 && !own && state.pools.wants_boto3(task) {
-        if let Some(zygote) = found.ready_with_boto3() {
+        // Waiting for a fork server that starts is quicker than importing within the function's share of a processor.
+        if let Some(zygote) = found.zygote(state, true).await {
             return Some(zygote);
         }
-        // It takes longer to start than what is saved once; the next ones have it.
-        let (state, found) = (state.clone(), found.clone());
-        tokio::spawn(async move { found.zygote(&state, true).await.is_some() });
     }
     found.zygote(state, false).await
 }

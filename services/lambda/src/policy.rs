@@ -110,7 +110,7 @@ pub async fn add(
         || (input.principal.len() == 12 && input.principal.bytes().all(|b| b.is_ascii_digit()));
     if !is_known {
         let text = "The provided principal was invalid. Please check the principal and try again.";
-        return Err(errors::invalid_parameter_value_exception(text).message_key("Message"));
+        return Err(errors::invalid_parameter_value_exception(text));
     }
     if name.qualifier.as_deref() == Some(crate::name::LATEST) {
         let text = "We currently do not support adding policies for $LATEST.";

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use cloud::{Cloud, Context, Service};
-use wire::Fault;
+use cloud::{Call, Cloud, Context, Handler, Service};
+use wire::fault::Blame;
+use wire::{Audit, DecodeError, Fault, Reader, ServiceModel};
 
 use crate::api::*;
 use crate::front::Urls;
@@ -26,10 +27,37 @@ pub fn service(cloud: &Cloud) -> Service {
     let stopping = state.clone();
     cloud.before_stop(move || Box::pin(async move { stopping.stop().await }));
     let front = Arc::new(Urls(state.clone()));
-    Service::new(Api(Arc::new(Operations(state)))).with_front(front)
+    Service::new(Typed(Api(Arc::new(Operations(state))))).with_front(front)
 }
 
 struct Operations(Arc<State>);
+
+/// Lambda's errors say whose they are in a member `Type`.
+struct Typed(Api<Operations>);
+
+impl Handler for Typed {
+    fn model(&self) -> &'static ServiceModel {
+        self.0.model()
+    }
+    fn call<'a>(
+        &'a self,
+        operation: usize,
+        ctx: &'a Context,
+        input: &mut dyn Reader,
+        audit: &mut Audit,
+    ) -> Result<Call<'a>, DecodeError> {
+        let call = self.0.call(operation, ctx, input, audit)?;
+        Ok(Box::pin(async move {
+            call.await.map_err(|fault| {
+                let blame = match fault.blame {
+                    Blame::Sender => "User",
+                    Blame::Receiver => "Service",
+                };
+                fault.field("Type", blame)
+            })
+        }))
+    }
+}
 
 impl Lambda for Operations {
     async fn add_layer_version_permission(

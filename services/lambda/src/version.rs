@@ -8,7 +8,7 @@ use wire::Fault;
 
 use crate::api::{self, FunctionConfiguration};
 use crate::configuration::Configuration;
-use crate::function::{self, Function, Published, Settings};
+use crate::function::{Function, Published, Settings};
 use crate::name::{LATEST, Name};
 use crate::state::State;
 use crate::{code, errors, layer};
@@ -18,7 +18,7 @@ fn check_revision(latest: &Configuration, asked: Option<&str>) -> Result<(), Fau
         Some(asked) if asked != latest.revision => {
             let text = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the \
                         latest Revision Id";
-            Err(Fault::sender(412, "PreconditionFailedException", text).message_key("Message"))
+            Err(Fault::sender(412, "PreconditionFailedException", text))
         }
         _ => Ok(()),
     }
@@ -277,7 +277,6 @@ pub async fn update_configuration(
         qualifier: None,
         ..Name::read(ctx, &input.function_name, None)?
     };
-    let runtime = input.runtime.clone();
     let layers = match &input.layers {
         Some(arns) => Some(layer::resolve(state, arns)?),
         None => None,
@@ -314,6 +313,5 @@ pub async fn update_configuration(
         })
         .await?;
     state.pools.retire(&name, Some(LATEST));
-    function::warm(state, runtime.as_deref());
     Ok(shown)
 }

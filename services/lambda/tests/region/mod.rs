@@ -264,3 +264,24 @@ pub fn zip(files: &[(&str, &str)]) -> Vec<u8> {
     }
     writer.finish().unwrap().into_inner()
 }
+
+/// State in a directory.
+pub fn kept(place: &std::path::Path) -> store::Options {
+    store::Options {
+        dir: Some(place.to_owned()),
+        ..Default::default()
+    }
+}
+
+/// What a server that is killed now would leave of its directory.
+pub fn as_killed(place: &std::path::Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(place.join("."))
+        .arg(copy.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    copy
+}
