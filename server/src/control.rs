@@ -17,6 +17,8 @@ pub struct Routes {
     pub cloud: Cloud,
     /// Names of the services that run.
     pub services: Vec<&'static str>,
+    /// When the region started, by its clock.
+    pub started: Timestamp,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The authority's certificate, PEM.
@@ -85,7 +87,7 @@ impl Routes {
             "system": std::env::consts::OS,
             "is_docker": false,
             "server_time_utc": self.cloud.clock.now().iso8601_secs(),
-            "uptime": 0,
+            "uptime": (self.cloud.clock.now().0 - self.started.0) / 1000,
         })
     }
 

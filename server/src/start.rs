@@ -56,6 +56,7 @@ async fn serve(options: Start) -> Outcome {
     let metrics = Arc::new(Metrics::default());
     let routes = Routes {
         cloud: cloud.clone(),
+        started: cloud.clock.now(),
         services: services.iter().map(cloud::Service::name).collect(),
         metrics: metrics.clone(),
         certificate: Some(authority.certificate().to_owned()),

@@ -195,6 +195,10 @@ impl Ports {
 
     /// Who an access key is, asked of every owner.
     pub fn identity(&self, access_key: &str) -> Option<Identity> {
+        // Keys made here are as long as AWS's; made-up ones such as `test` need no look-up on each request.
+        if access_key.len() < 16 {
+            return None;
+        }
         let owners = [self.sessions(), self.users()];
         owners.into_iter().flatten().find_map(|o| o.identity(access_key))
     }
