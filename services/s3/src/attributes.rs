@@ -67,16 +67,11 @@ impl crate::S3 {
         if wants("Checksum")
             && let Some(sum) = &version.checksum
         {
-            // A composite value stands here without its number of parts.
-            let bare = Checksum {
-                value: sum.value.split('-').next().unwrap_or_default().to_owned(),
-                ..sum.clone()
-            };
             let mut shown = api::Checksum {
                 checksum_type: Some(sum.kind().to_owned()),
                 ..Default::default()
             };
-            set_checksum!(shown, Some(&bare));
+            set_checksum!(shown, Some(sum));
             output.checksum = Some(shown);
         }
         if wants("ObjectParts") && !version.parts.is_empty() {
@@ -101,15 +96,13 @@ impl crate::S3 {
                 set_checksum!(shown, &sum);
                 shown
             });
-            // Parts are only told apart where they have checksums of their own.
-            let has_sums = version.parts.iter().any(|p| p.checksum.is_some());
             output.object_parts = Some(api::GetObjectAttributesParts {
                 total_parts_count: i32::try_from(version.parts.len()).ok(),
-                part_number_marker: has_sums.then_some(marker),
-                next_part_number_marker: page.last().map(|p| p.number).filter(|_| has_sums),
-                max_parts: has_sums.then_some(max),
-                is_truncated: has_sums.then_some(is_truncated),
-                parts: has_sums.then(|| shown.collect()),
+                part_number_marker: Some(marker),
+                next_part_number_marker: page.last().map(|p| p.number),
+                max_parts: Some(max),
+                is_truncated: Some(is_truncated),
+                parts: Some(shown.collect()),
             });
         }
         Ok(output)

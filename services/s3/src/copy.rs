@@ -200,7 +200,7 @@ impl crate::S3 {
             || input.server_side_encryption.is_some()
             || input.sse_customer_algorithm.is_some()
             || input.copy_source_sse_customer_algorithm.is_some();
-        if is_itself && !changes && !bucket.encryption.is_some() {
+        if is_itself && !changes && bucket.encryption.is_none() {
             return Err(fault::invalid_request(
                 "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
             ));
@@ -412,6 +412,10 @@ impl crate::S3 {
     }
 
     /// Copies a version into another bucket as replication does. `None`: it is gone meanwhile.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a version with where it comes from and goes to"
+    )]
     pub(crate) async fn copy_replica(
         &self,
         ctx: &Context,

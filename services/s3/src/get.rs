@@ -7,6 +7,7 @@ use wire::{Body, Fault, Timestamp};
 use crate::access::{Grant, Question};
 use crate::acl::Permission;
 use crate::bucket::Bucket;
+use crate::checksum::Checksum;
 use crate::condition::Conditions;
 use crate::encryption::{CustomerKey, Encryption};
 use crate::object::{Content, Version};
@@ -238,7 +239,7 @@ impl crate::S3 {
             && (!is_partial || parts_count.is_some())
         {
             output.checksum_type = version.checksum.as_ref().map(|c| c.kind().to_owned());
-            set_checksum!(output, &version.checksum);
+            set_checksum!(output, checksum_of(&version, input.part_number));
         }
         common(&mut output, &bucket, &input.key, &version);
         Ok(output)
@@ -302,7 +303,7 @@ impl crate::S3 {
             && (!is_partial || parts_count.is_some())
         {
             output.checksum_type = version.checksum.as_ref().map(|c| c.kind().to_owned());
-            set_checksum!(output, &version.checksum);
+            set_checksum!(output, checksum_of(&version, input.part_number));
         }
         common_head(&mut output, &bucket, &input.key, &version);
         Ok(output)
@@ -345,6 +346,17 @@ impl crate::S3 {
             }
         }
     }
+}
+
+/// The checksum of a version, or of the part that is asked for where it has one of its own.
+fn checksum_of(version: &Version, part: Option<i32>) -> Option<Checksum> {
+    let whole = version.checksum.as_ref()?;
+    let part = part.and_then(|number| version.parts.iter().find(|p| p.number == number));
+    let value = part.and_then(|p| p.checksum.clone());
+    Some(Checksum {
+        value: value.unwrap_or_else(|| whole.value.clone()),
+        ..whole.clone()
+    })
 }
 
 fn default_content_type() -> Option<String> {

@@ -26,6 +26,13 @@ pub(crate) fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     parts.headers.get(name)?.to_str().ok()
 }
 
+fn header_text<'a>(request: &'a http::Request<Body>, name: &str) -> &'a str {
+    let value = request.headers().get(name);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
 /// An error as S3 answers it.
 pub(crate) fn answer(fault: &Fault, ctx: &Context) -> Response {
     if let Some(cause) = &fault.cause {
@@ -91,6 +98,18 @@ impl Front {
             cors::dress(&self.0, &parts, &mut response);
             return Ok(Before::Answer(response));
         }
+        let reads = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
+        if reads
+            && request
+                .headers()
+                .contains_key("x-amz-server-side-encryption")
+        {
+            return Err(fault::invalid_argument(
+                "x-amz-server-side-encryption header is not supported for this operation.",
+                "x-amz-server-side-encryption",
+                header_text(&request, "x-amz-server-side-encryption"),
+            ));
+        }
         let verified = signature::verify(
             &self.0.cloud,
             ctx,
@@ -149,6 +168,9 @@ impl cloud::Front for Front {
         }
         if response.status == 200 && request.method == http::Method::POST && asks("restore") {
             response.status = 202;
+        }
+        if response.status == 200 && request.method == http::Method::PUT && asks("policy") {
+            response.status = 204;
         }
         let is_range = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-range");
         if response.status == 200 && response.headers.iter().any(is_range) {

@@ -115,6 +115,12 @@ impl crate::S3 {
         if policy.statements.iter().any(|s| s.resources.is_none()) {
             return Err(malformed("Missing required field Resource"));
         }
+        let excludes = |s: &auth::policy::Statement| {
+            s.effect == Effect::Allow && s.principals.as_ref().is_some_and(|p| p.is_negated)
+        };
+        if policy.statements.iter().any(excludes) {
+            return Err(malformed("Allow with NotPrincipal is not allowed."));
+        }
         check_resources(&policy, &bucket)?;
         if bucket.public_access_block().block_public_policy && is_public(&policy) {
             return Err(fault::access_denied());

@@ -52,7 +52,7 @@ pub fn bucket(host: &str) -> Option<&str> {
             let is_tail =
                 |label: &&str| is_region(label) || **label == *"dualstack" || **label == *"fips";
             let tail = labels.get(at + 1..)?;
-            if at == 0 || !tail.iter().all(|l| is_tail(l)) {
+            if at == 0 || !tail.iter().all(is_tail) {
                 return None;
             }
             let length: usize = labels.iter().take(at).map(|l| l.len() + 1).sum::<usize>() - 1;

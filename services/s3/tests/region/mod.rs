@@ -1,4 +1,5 @@
 //! A region in process, asked over the wire.
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 use std::sync::Arc;
 
