@@ -280,7 +280,9 @@ async fn variables(
             inside("/var/task")
         ),
     );
-    set("HOME", "/tmp".into());
+    // Where there is no private root, /tmp is another directory.
+    set("HOME", inside("/tmp"));
+    set("TMPDIR", inside("/tmp"));
     if runtime.starts_with("nodejs") {
         set(
             "NODE_PATH",
