@@ -134,7 +134,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
             "/opt".into()
         },
     ));
-    let workdir = Some(PathBuf::from(inside("/var/task")));
+    let workdir = Some(PathBuf::from("/var/task"));
     let mut command = runtime::Command {
         env,
         workdir,
