@@ -134,7 +134,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
             "/opt".into()
         },
     ));
-    let workdir = Some(PathBuf::from(inside("/var/task")));
+    let workdir = Some(PathBuf::from("/var/task"));
     let mut command = runtime::Command {
         env,
         workdir,
@@ -280,7 +280,9 @@ async fn variables(
             inside("/var/task")
         ),
     );
-    set("HOME", "/tmp".into());
+    // Where there is no private root, /tmp is another directory.
+    set("HOME", inside("/tmp"));
+    set("TMPDIR", inside("/tmp"));
     if runtime.starts_with("nodejs") {
         set(
             "NODE_PATH",

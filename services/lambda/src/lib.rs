@@ -22,6 +22,7 @@ mod launch;
 mod layer;
 mod log;
 mod name;
+mod payload;
 mod policy;
 mod pool;
 mod queue;

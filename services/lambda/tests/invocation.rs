@@ -368,3 +368,20 @@ def handler(event, context):
         assert!(body["pids"].as_i64().unwrap() <= 3, "{body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_run_where_there_are_no_sandboxes_too() {
+    let scratch = tempfile::tempdir().unwrap();
+    let region = Region::with(store::Options::default(), scratch, "process").await;
+    let code = "import tempfile\ndef handler(e, c):\n    with tempfile.TemporaryFile() as f:\n        f.write(b'x')\n    return e\n";
+    region.python("f", code, Value::Null).await;
+    for n in 0..2 {
+        let answer = region.invoke("f", json!({ "n": n })).await;
+        assert_eq!(answer.json(), json!({ "n": n }), "{}", region.log_of("f"));
+    }
+    let code = "import sys\ndef handler(e, c):\n    sys.exit(4)\n";
+    region.python("exits", code, Value::Null).await;
+    let body = region.invoke("exits", json!({})).await.json();
+    let text = body["errorMessage"].as_str().unwrap();
+    assert!(text.ends_with("exit status 4"), "{text}");
+}

@@ -115,6 +115,13 @@ impl Region {
         } else {
             "auto"
         };
+        Region::with(options, scratch, sandbox).await
+    }
+    pub async fn with(
+        options: store::Options,
+        scratch: tempfile::TempDir,
+        sandbox: &str,
+    ) -> Region {
         let config = Config {
             scratch: scratch.path().to_owned(),
             sandbox: sandbox.into(),
