@@ -19,6 +19,54 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `AccountPolicy`
+#[derive(Clone, Debug, Default)]
+pub struct AccountPolicy {
+    pub policy_name: Option<String>,
+    pub policy_document: Option<String>,
+    pub last_updated_time: Option<i64>,
+    pub policy_type: Option<String>,
+    pub scope: Option<String>,
+    pub selection_criteria: Option<String>,
+    pub account_id: Option<String>,
+}
+impl Encode for AccountPolicy {
+    fn schema(&self) -> &'static Schema {
+        &S_ACCOUNT_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACCOUNT_POLICY);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_ACCOUNT_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_document {
+            w.member(&S_ACCOUNT_POLICY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_updated_time {
+            w.member(&S_ACCOUNT_POLICY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_type {
+            w.member(&S_ACCOUNT_POLICY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.scope {
+            w.member(&S_ACCOUNT_POLICY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.selection_criteria {
+            w.member(&S_ACCOUNT_POLICY.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.account_id {
+            w.member(&S_ACCOUNT_POLICY.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `AssociateKmsKeyRequest`
 #[derive(Clone, Debug, Default)]
 pub struct AssociateKmsKeyInput {
@@ -53,6 +101,113 @@ impl Decode for AssociateKmsKeyInput {
             kms_key_id,
             resource_identifier,
         })
+    }
+}
+/// `CancelExportTaskRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CancelExportTaskInput {
+    pub task_id: String,
+}
+impl Decode for CancelExportTaskInput {
+    const SCHEMA: &'static Schema = &S_CANCEL_EXPORT_TASK_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CANCEL_EXPORT_TASK_REQUEST.members;
+        let mut task_id = None;
+        r.structure(&S_CANCEL_EXPORT_TASK_REQUEST, &mut |r, i| {
+            match i {
+                0 => task_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if task_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(task_id),) = (task_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CancelExportTaskInput { task_id })
+    }
+}
+/// `CreateExportTaskRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateExportTaskInput {
+    pub task_name: Option<String>,
+    pub log_group_name: String,
+    pub log_stream_name_prefix: Option<String>,
+    pub from: i64,
+    pub to: i64,
+    pub destination: String,
+    pub destination_prefix: Option<String>,
+}
+impl Decode for CreateExportTaskInput {
+    const SCHEMA: &'static Schema = &S_CREATE_EXPORT_TASK_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_EXPORT_TASK_REQUEST.members;
+        let mut task_name = None;
+        let mut log_group_name = None;
+        let mut log_stream_name_prefix = None;
+        let mut from = None;
+        let mut to = None;
+        let mut destination = None;
+        let mut destination_prefix = None;
+        r.structure(&S_CREATE_EXPORT_TASK_REQUEST, &mut |r, i| {
+            match i {
+                0 => task_name = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_name = Some(Read::read(r, a, &m[1])?),
+                2 => log_stream_name_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => from = Some(Read::read(r, a, &m[3])?),
+                4 => to = Some(Read::read(r, a, &m[4])?),
+                5 => destination = Some(Read::read(r, a, &m[5])?),
+                6 => destination_prefix = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if from.is_none() {
+            a.missing(&m[3]);
+        }
+        if to.is_none() {
+            a.missing(&m[4]);
+        }
+        if destination.is_none() {
+            a.missing(&m[5]);
+        }
+        let (Some(log_group_name), Some(from), Some(to), Some(destination)) =
+            (log_group_name, from, to, destination)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateExportTaskInput {
+            task_name,
+            log_group_name,
+            log_stream_name_prefix,
+            from,
+            to,
+            destination,
+            destination_prefix,
+        })
+    }
+}
+/// `CreateExportTaskResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateExportTaskOutput {
+    pub task_id: Option<String>,
+}
+impl Encode for CreateExportTaskOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_EXPORT_TASK_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_EXPORT_TASK_RESPONSE);
+        if let Some(v) = &self.task_id {
+            w.member(&S_CREATE_EXPORT_TASK_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `CreateLogGroupRequest`
@@ -182,6 +337,157 @@ impl Decode for DataSourceFilter {
         Ok(DataSourceFilter { name, r#type })
     }
 }
+/// `DeleteAccountPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccountPolicyInput {
+    pub policy_name: String,
+    pub policy_type: String,
+    pub dry_run: Option<bool>,
+}
+impl Decode for DeleteAccountPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ACCOUNT_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ACCOUNT_POLICY_REQUEST.members;
+        let mut policy_name = None;
+        let mut policy_type = None;
+        let mut dry_run = None;
+        r.structure(&S_DELETE_ACCOUNT_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_type = Some(Read::read(r, a, &m[1])?),
+                2 => dry_run = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_type.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(policy_name), Some(policy_type)) = (policy_name, policy_type) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteAccountPolicyInput {
+            policy_name,
+            policy_type,
+            dry_run,
+        })
+    }
+}
+/// `DeleteAccountPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteAccountPolicyOutput {
+    pub dry_run_result: Option<DryRunResult>,
+}
+impl Encode for DeleteAccountPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_ACCOUNT_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_ACCOUNT_POLICY_RESPONSE);
+        if let Some(v) = &self.dry_run_result {
+            w.member(&S_DELETE_ACCOUNT_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteDataProtectionPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDataProtectionPolicyInput {
+    pub log_group_identifier: String,
+}
+impl Decode for DeleteDataProtectionPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_DATA_PROTECTION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_DATA_PROTECTION_POLICY_REQUEST.members;
+        let mut log_group_identifier = None;
+        r.structure(&S_DELETE_DATA_PROTECTION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_identifier = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifier.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_identifier),) = (log_group_identifier,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteDataProtectionPolicyInput {
+            log_group_identifier,
+        })
+    }
+}
+/// `DeleteDestinationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDestinationInput {
+    pub destination_name: String,
+}
+impl Decode for DeleteDestinationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_DESTINATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_DESTINATION_REQUEST.members;
+        let mut destination_name = None;
+        r.structure(&S_DELETE_DESTINATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => destination_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if destination_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(destination_name),) = (destination_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteDestinationInput { destination_name })
+    }
+}
+/// `DeleteIndexPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteIndexPolicyInput {
+    pub log_group_identifier: String,
+}
+impl Decode for DeleteIndexPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_INDEX_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_INDEX_POLICY_REQUEST.members;
+        let mut log_group_identifier = None;
+        r.structure(&S_DELETE_INDEX_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_identifier = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifier.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_identifier),) = (log_group_identifier,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteIndexPolicyInput {
+            log_group_identifier,
+        })
+    }
+}
+/// `DeleteIndexPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteIndexPolicyOutput {}
+impl Encode for DeleteIndexPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_INDEX_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_INDEX_POLICY_RESPONSE);
+        w.end_structure();
+    }
+}
 /// `DeleteLogGroupRequest`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteLogGroupInput {
@@ -244,6 +550,117 @@ impl Decode for DeleteLogStreamInput {
         })
     }
 }
+/// `DeleteMetricFilterRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteMetricFilterInput {
+    pub log_group_name: String,
+    pub filter_name: String,
+}
+impl Decode for DeleteMetricFilterInput {
+    const SCHEMA: &'static Schema = &S_DELETE_METRIC_FILTER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_METRIC_FILTER_REQUEST.members;
+        let mut log_group_name = None;
+        let mut filter_name = None;
+        r.structure(&S_DELETE_METRIC_FILTER_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => filter_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if filter_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(filter_name)) = (log_group_name, filter_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteMetricFilterInput {
+            log_group_name,
+            filter_name,
+        })
+    }
+}
+/// `DeleteQueryDefinitionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteQueryDefinitionInput {
+    pub query_definition_id: String,
+}
+impl Decode for DeleteQueryDefinitionInput {
+    const SCHEMA: &'static Schema = &S_DELETE_QUERY_DEFINITION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_QUERY_DEFINITION_REQUEST.members;
+        let mut query_definition_id = None;
+        r.structure(&S_DELETE_QUERY_DEFINITION_REQUEST, &mut |r, i| {
+            match i {
+                0 => query_definition_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if query_definition_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(query_definition_id),) = (query_definition_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteQueryDefinitionInput {
+            query_definition_id,
+        })
+    }
+}
+/// `DeleteQueryDefinitionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteQueryDefinitionOutput {
+    pub success: Option<bool>,
+}
+impl Encode for DeleteQueryDefinitionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_QUERY_DEFINITION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_QUERY_DEFINITION_RESPONSE);
+        if let Some(v) = &self.success {
+            w.member(&S_DELETE_QUERY_DEFINITION_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteResourcePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteResourcePolicyInput {
+    pub policy_name: Option<String>,
+    pub resource_arn: Option<String>,
+    pub expected_revision_id: Option<String>,
+}
+impl Decode for DeleteResourcePolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_RESOURCE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_RESOURCE_POLICY_REQUEST.members;
+        let mut policy_name = None;
+        let mut resource_arn = None;
+        let mut expected_revision_id = None;
+        r.structure(&S_DELETE_RESOURCE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => resource_arn = Some(Read::read(r, a, &m[1])?),
+                2 => expected_revision_id = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DeleteResourcePolicyInput {
+            policy_name,
+            resource_arn,
+            expected_revision_id,
+        })
+    }
+}
 /// `DeleteRetentionPolicyRequest`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteRetentionPolicyInput {
@@ -268,6 +685,309 @@ impl Decode for DeleteRetentionPolicyInput {
             return Err(DecodeError::Rejected);
         };
         Ok(DeleteRetentionPolicyInput { log_group_name })
+    }
+}
+/// `DeleteSubscriptionFilterRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSubscriptionFilterInput {
+    pub log_group_name: String,
+    pub filter_name: String,
+}
+impl Decode for DeleteSubscriptionFilterInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SUBSCRIPTION_FILTER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SUBSCRIPTION_FILTER_REQUEST.members;
+        let mut log_group_name = None;
+        let mut filter_name = None;
+        r.structure(&S_DELETE_SUBSCRIPTION_FILTER_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => filter_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if filter_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_name), Some(filter_name)) = (log_group_name, filter_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteSubscriptionFilterInput {
+            log_group_name,
+            filter_name,
+        })
+    }
+}
+/// `DescribeAccountPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeAccountPoliciesInput {
+    pub policy_type: String,
+    pub policy_name: Option<String>,
+    pub account_identifiers: Option<Vec<String>>,
+    pub next_token: Option<String>,
+}
+impl Decode for DescribeAccountPoliciesInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_ACCOUNT_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_ACCOUNT_POLICIES_REQUEST.members;
+        let mut policy_type = None;
+        let mut policy_name = None;
+        let mut account_identifiers = None;
+        let mut next_token = None;
+        r.structure(&S_DESCRIBE_ACCOUNT_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_type = Some(Read::read(r, a, &m[0])?),
+                1 => policy_name = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut account_identifiers,
+                    <String as Read>::read,
+                )?,
+                3 => next_token = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_type.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(policy_type),) = (policy_type,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeAccountPoliciesInput {
+            policy_type,
+            policy_name,
+            account_identifiers,
+            next_token,
+        })
+    }
+}
+/// `DescribeAccountPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeAccountPoliciesOutput {
+    pub account_policies: Option<Vec<AccountPolicy>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeAccountPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE);
+        if let Some(v) = &self.account_policies {
+            w.member(&S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeDestinationsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDestinationsInput {
+    pub destination_name_prefix: Option<String>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for DescribeDestinationsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_DESTINATIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_DESTINATIONS_REQUEST.members;
+        let mut destination_name_prefix = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(&S_DESCRIBE_DESTINATIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => destination_name_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                2 => limit = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeDestinationsInput {
+            destination_name_prefix,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `DescribeDestinationsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDestinationsOutput {
+    pub destinations: Option<Vec<Destination>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeDestinationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_DESTINATIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_DESTINATIONS_RESPONSE);
+        if let Some(v) = &self.destinations {
+            w.member(&S_DESCRIBE_DESTINATIONS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_DESTINATIONS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_DESTINATIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeExportTasksRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeExportTasksInput {
+    pub task_id: Option<String>,
+    pub status_code: Option<String>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for DescribeExportTasksInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_EXPORT_TASKS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_EXPORT_TASKS_REQUEST.members;
+        let mut task_id = None;
+        let mut status_code = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(&S_DESCRIBE_EXPORT_TASKS_REQUEST, &mut |r, i| {
+            match i {
+                0 => task_id = Some(Read::read(r, a, &m[0])?),
+                1 => status_code = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                3 => limit = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeExportTasksInput {
+            task_id,
+            status_code,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `DescribeExportTasksResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeExportTasksOutput {
+    pub export_tasks: Option<Vec<ExportTask>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeExportTasksOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_EXPORT_TASKS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_EXPORT_TASKS_RESPONSE);
+        if let Some(v) = &self.export_tasks {
+            w.member(&S_DESCRIBE_EXPORT_TASKS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_EXPORT_TASKS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_EXPORT_TASKS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeIndexPoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeIndexPoliciesInput {
+    pub log_group_identifiers: Vec<String>,
+    pub next_token: Option<String>,
+}
+impl Decode for DescribeIndexPoliciesInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_INDEX_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_INDEX_POLICIES_REQUEST.members;
+        let mut log_group_identifiers = None;
+        let mut next_token = None;
+        r.structure(&S_DESCRIBE_INDEX_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut log_group_identifiers,
+                    <String as Read>::read,
+                )?,
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifiers.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_identifiers),) = (log_group_identifiers,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeIndexPoliciesInput {
+            log_group_identifiers,
+            next_token,
+        })
+    }
+}
+/// `DescribeIndexPoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeIndexPoliciesOutput {
+    pub index_policies: Option<Vec<IndexPolicy>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeIndexPoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_INDEX_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_INDEX_POLICIES_RESPONSE);
+        if let Some(v) = &self.index_policies {
+            w.member(&S_DESCRIBE_INDEX_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_INDEX_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_INDEX_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `DescribeLogGroupsRequest`
@@ -438,6 +1158,387 @@ impl Encode for DescribeLogStreamsOutput {
         w.end_structure();
     }
 }
+/// `DescribeMetricFiltersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeMetricFiltersInput {
+    pub log_group_name: Option<String>,
+    pub filter_name_prefix: Option<String>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub metric_name: Option<String>,
+    pub metric_namespace: Option<String>,
+}
+impl Decode for DescribeMetricFiltersInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_METRIC_FILTERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_METRIC_FILTERS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut filter_name_prefix = None;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut metric_name = None;
+        let mut metric_namespace = None;
+        r.structure(&S_DESCRIBE_METRIC_FILTERS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => filter_name_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                3 => limit = Some(Read::read(r, a, &m[3])?),
+                4 => metric_name = Some(Read::read(r, a, &m[4])?),
+                5 => metric_namespace = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeMetricFiltersInput {
+            log_group_name,
+            filter_name_prefix,
+            next_token,
+            limit,
+            metric_name,
+            metric_namespace,
+        })
+    }
+}
+/// `DescribeMetricFiltersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeMetricFiltersOutput {
+    pub metric_filters: Option<Vec<MetricFilter>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeMetricFiltersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_METRIC_FILTERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_METRIC_FILTERS_RESPONSE);
+        if let Some(v) = &self.metric_filters {
+            w.member(&S_DESCRIBE_METRIC_FILTERS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_METRIC_FILTERS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_METRIC_FILTERS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeQueriesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeQueriesInput {
+    pub log_group_name: Option<String>,
+    pub status: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub query_language: Option<String>,
+}
+impl Decode for DescribeQueriesInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_QUERIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_QUERIES_REQUEST.members;
+        let mut log_group_name = None;
+        let mut status = None;
+        let mut max_results = None;
+        let mut next_token = None;
+        let mut query_language = None;
+        r.structure(&S_DESCRIBE_QUERIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => status = Some(Read::read(r, a, &m[1])?),
+                2 => max_results = Some(Read::read(r, a, &m[2])?),
+                3 => next_token = Some(Read::read(r, a, &m[3])?),
+                4 => query_language = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeQueriesInput {
+            log_group_name,
+            status,
+            max_results,
+            next_token,
+            query_language,
+        })
+    }
+}
+/// `DescribeQueriesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeQueriesOutput {
+    pub queries: Option<Vec<QueryInfo>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeQueriesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_QUERIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_QUERIES_RESPONSE);
+        if let Some(v) = &self.queries {
+            w.member(&S_DESCRIBE_QUERIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_QUERIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_QUERIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeQueryDefinitionsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeQueryDefinitionsInput {
+    pub query_language: Option<String>,
+    pub query_definition_name_prefix: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl Decode for DescribeQueryDefinitionsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_QUERY_DEFINITIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_QUERY_DEFINITIONS_REQUEST.members;
+        let mut query_language = None;
+        let mut query_definition_name_prefix = None;
+        let mut max_results = None;
+        let mut next_token = None;
+        r.structure(&S_DESCRIBE_QUERY_DEFINITIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => query_language = Some(Read::read(r, a, &m[0])?),
+                1 => query_definition_name_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => max_results = Some(Read::read(r, a, &m[2])?),
+                3 => next_token = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeQueryDefinitionsInput {
+            query_language,
+            query_definition_name_prefix,
+            max_results,
+            next_token,
+        })
+    }
+}
+/// `DescribeQueryDefinitionsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeQueryDefinitionsOutput {
+    pub query_definitions: Option<Vec<QueryDefinition>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeQueryDefinitionsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE);
+        if let Some(v) = &self.query_definitions {
+            w.member(&S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeResourcePoliciesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeResourcePoliciesInput {
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub resource_arn: Option<String>,
+    pub policy_scope: Option<String>,
+}
+impl Decode for DescribeResourcePoliciesInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_RESOURCE_POLICIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_RESOURCE_POLICIES_REQUEST.members;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut resource_arn = None;
+        let mut policy_scope = None;
+        r.structure(&S_DESCRIBE_RESOURCE_POLICIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => resource_arn = Some(Read::read(r, a, &m[2])?),
+                3 => policy_scope = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeResourcePoliciesInput {
+            next_token,
+            limit,
+            resource_arn,
+            policy_scope,
+        })
+    }
+}
+/// `DescribeResourcePoliciesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeResourcePoliciesOutput {
+    pub resource_policies: Option<Vec<ResourcePolicy>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeResourcePoliciesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_RESOURCE_POLICIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_RESOURCE_POLICIES_RESPONSE);
+        if let Some(v) = &self.resource_policies {
+            w.member(&S_DESCRIBE_RESOURCE_POLICIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_RESOURCE_POLICIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_RESOURCE_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeSubscriptionFiltersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeSubscriptionFiltersInput {
+    pub log_group_name: String,
+    pub filter_name_prefix: Option<String>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for DescribeSubscriptionFiltersInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut filter_name_prefix = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(&S_DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => filter_name_prefix = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                3 => limit = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_name),) = (log_group_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeSubscriptionFiltersInput {
+            log_group_name,
+            filter_name_prefix,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `DescribeSubscriptionFiltersResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeSubscriptionFiltersOutput {
+    pub subscription_filters: Option<Vec<SubscriptionFilter>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeSubscriptionFiltersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE);
+        if let Some(v) = &self.subscription_filters {
+            w.member(&S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Destination`
+#[derive(Clone, Debug, Default)]
+pub struct Destination {
+    pub destination_name: Option<String>,
+    pub target_arn: Option<String>,
+    pub role_arn: Option<String>,
+    pub access_policy: Option<String>,
+    pub arn: Option<String>,
+    pub creation_time: Option<i64>,
+}
+impl Encode for Destination {
+    fn schema(&self) -> &'static Schema {
+        &S_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESTINATION);
+        if let Some(v) = &self.destination_name {
+            w.member(&S_DESTINATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.target_arn {
+            w.member(&S_DESTINATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_DESTINATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.access_policy {
+            w.member(&S_DESTINATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_DESTINATION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_DESTINATION.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DisassociateKmsKeyRequest`
 #[derive(Clone, Debug, Default)]
 pub struct DisassociateKmsKeyInput {
@@ -464,6 +1565,51 @@ impl Decode for DisassociateKmsKeyInput {
         })
     }
 }
+/// `DryRunResult`
+#[derive(Clone, Debug, Default)]
+pub struct DryRunResult {
+    pub total_matched_log_groups: Option<i32>,
+    pub increased_retention_log_group_count: Option<i32>,
+    pub decreased_retention_log_group_count: Option<i32>,
+    pub unchanged_retention_log_group_count: Option<i32>,
+    pub failed_analysis_count: Option<i32>,
+    pub top_log_groups_impacted: Option<Vec<LogGroupImpact>>,
+}
+impl Encode for DryRunResult {
+    fn schema(&self) -> &'static Schema {
+        &S_DRY_RUN_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DRY_RUN_RESULT);
+        if let Some(v) = &self.total_matched_log_groups {
+            w.member(&S_DRY_RUN_RESULT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.increased_retention_log_group_count {
+            w.member(&S_DRY_RUN_RESULT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.decreased_retention_log_group_count {
+            w.member(&S_DRY_RUN_RESULT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.unchanged_retention_log_group_count {
+            w.member(&S_DRY_RUN_RESULT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failed_analysis_count {
+            w.member(&S_DRY_RUN_RESULT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.top_log_groups_impacted {
+            w.member(&S_DRY_RUN_RESULT.members[5]);
+            encode::list(w, S_DRY_RUN_RESULT.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
 /// `Entity`
 #[derive(Clone, Debug, Default)]
 pub struct Entity {
@@ -488,6 +1634,110 @@ impl Decode for Entity {
             key_attributes,
             attributes,
         })
+    }
+}
+/// `ExportTask`
+#[derive(Clone, Debug, Default)]
+pub struct ExportTask {
+    pub task_id: Option<String>,
+    pub task_name: Option<String>,
+    pub log_group_name: Option<String>,
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    pub destination: Option<String>,
+    pub destination_prefix: Option<String>,
+    pub status: Option<ExportTaskStatus>,
+    pub execution_info: Option<ExportTaskExecutionInfo>,
+}
+impl Encode for ExportTask {
+    fn schema(&self) -> &'static Schema {
+        &S_EXPORT_TASK
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXPORT_TASK);
+        if let Some(v) = &self.task_id {
+            w.member(&S_EXPORT_TASK.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.task_name {
+            w.member(&S_EXPORT_TASK.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_EXPORT_TASK.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.from {
+            w.member(&S_EXPORT_TASK.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.to {
+            w.member(&S_EXPORT_TASK.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination {
+            w.member(&S_EXPORT_TASK.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_prefix {
+            w.member(&S_EXPORT_TASK.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_EXPORT_TASK.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.execution_info {
+            w.member(&S_EXPORT_TASK.members[8]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ExportTaskExecutionInfo`
+#[derive(Clone, Debug, Default)]
+pub struct ExportTaskExecutionInfo {
+    pub creation_time: Option<i64>,
+    pub completion_time: Option<i64>,
+}
+impl Encode for ExportTaskExecutionInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_EXPORT_TASK_EXECUTION_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXPORT_TASK_EXECUTION_INFO);
+        if let Some(v) = &self.creation_time {
+            w.member(&S_EXPORT_TASK_EXECUTION_INFO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.completion_time {
+            w.member(&S_EXPORT_TASK_EXECUTION_INFO.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ExportTaskStatus`
+#[derive(Clone, Debug, Default)]
+pub struct ExportTaskStatus {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl Encode for ExportTaskStatus {
+    fn schema(&self) -> &'static Schema {
+        &S_EXPORT_TASK_STATUS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXPORT_TASK_STATUS);
+        if let Some(v) = &self.code {
+            w.member(&S_EXPORT_TASK_STATUS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_EXPORT_TASK_STATUS.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `FilterLogEventsRequest`
@@ -636,6 +1886,62 @@ impl Encode for FilteredLogEvent {
         w.end_structure();
     }
 }
+/// `GetDataProtectionPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetDataProtectionPolicyInput {
+    pub log_group_identifier: String,
+}
+impl Decode for GetDataProtectionPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_DATA_PROTECTION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_DATA_PROTECTION_POLICY_REQUEST.members;
+        let mut log_group_identifier = None;
+        r.structure(&S_GET_DATA_PROTECTION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_identifier = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifier.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_identifier),) = (log_group_identifier,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetDataProtectionPolicyInput {
+            log_group_identifier,
+        })
+    }
+}
+/// `GetDataProtectionPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetDataProtectionPolicyOutput {
+    pub log_group_identifier: Option<String>,
+    pub policy_document: Option<String>,
+    pub last_updated_time: Option<i64>,
+}
+impl Encode for GetDataProtectionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_DATA_PROTECTION_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_DATA_PROTECTION_POLICY_RESPONSE);
+        if let Some(v) = &self.log_group_identifier {
+            w.member(&S_GET_DATA_PROTECTION_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_document {
+            w.member(&S_GET_DATA_PROTECTION_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_updated_time {
+            w.member(&S_GET_DATA_PROTECTION_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetLogEventsRequest`
 #[derive(Clone, Debug, Default)]
 pub struct GetLogEventsInput {
@@ -721,6 +2027,244 @@ impl Encode for GetLogEventsOutput {
         }
         if let Some(v) = &self.next_backward_token {
             w.member(&S_GET_LOG_EVENTS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetLogGroupFieldsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLogGroupFieldsInput {
+    pub log_group_name: Option<String>,
+    pub time: Option<i64>,
+    pub log_group_identifier: Option<String>,
+}
+impl Decode for GetLogGroupFieldsInput {
+    const SCHEMA: &'static Schema = &S_GET_LOG_GROUP_FIELDS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LOG_GROUP_FIELDS_REQUEST.members;
+        let mut log_group_name = None;
+        let mut time = None;
+        let mut log_group_identifier = None;
+        r.structure(&S_GET_LOG_GROUP_FIELDS_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => time = Some(Read::read(r, a, &m[1])?),
+                2 => log_group_identifier = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetLogGroupFieldsInput {
+            log_group_name,
+            time,
+            log_group_identifier,
+        })
+    }
+}
+/// `GetLogGroupFieldsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetLogGroupFieldsOutput {
+    pub log_group_fields: Option<Vec<LogGroupField>>,
+}
+impl Encode for GetLogGroupFieldsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_LOG_GROUP_FIELDS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_LOG_GROUP_FIELDS_RESPONSE);
+        if let Some(v) = &self.log_group_fields {
+            w.member(&S_GET_LOG_GROUP_FIELDS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_GET_LOG_GROUP_FIELDS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetLogRecordRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetLogRecordInput {
+    pub log_record_pointer: String,
+    pub unmask: Option<bool>,
+}
+impl Decode for GetLogRecordInput {
+    const SCHEMA: &'static Schema = &S_GET_LOG_RECORD_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_LOG_RECORD_REQUEST.members;
+        let mut log_record_pointer = None;
+        let mut unmask = None;
+        r.structure(&S_GET_LOG_RECORD_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_record_pointer = Some(Read::read(r, a, &m[0])?),
+                1 => unmask = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_record_pointer.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_record_pointer),) = (log_record_pointer,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetLogRecordInput {
+            log_record_pointer,
+            unmask,
+        })
+    }
+}
+/// `GetLogRecordResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetLogRecordOutput {
+    pub log_record: Option<BTreeMap<String, String>>,
+}
+impl Encode for GetLogRecordOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_LOG_RECORD_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_LOG_RECORD_RESPONSE);
+        if let Some(v) = &self.log_record {
+            w.member(&S_GET_LOG_RECORD_RESPONSE.members[0]);
+            encode::map(w, S_GET_LOG_RECORD_RESPONSE.members[0].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `GetQueryResultsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetQueryResultsInput {
+    pub query_id: String,
+    pub next_token: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for GetQueryResultsInput {
+    const SCHEMA: &'static Schema = &S_GET_QUERY_RESULTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_QUERY_RESULTS_REQUEST.members;
+        let mut query_id = None;
+        let mut next_token = None;
+        let mut max_items = None;
+        r.structure(&S_GET_QUERY_RESULTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => query_id = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                2 => max_items = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if query_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(query_id),) = (query_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetQueryResultsInput {
+            query_id,
+            next_token,
+            max_items,
+        })
+    }
+}
+/// `GetQueryResultsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetQueryResultsOutput {
+    pub query_language: Option<String>,
+    pub results: Option<Vec<Vec<ResultField>>>,
+    pub statistics: Option<QueryStatistics>,
+    pub status: Option<String>,
+    pub encryption_key: Option<String>,
+    pub next_token: Option<String>,
+}
+impl Encode for GetQueryResultsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_QUERY_RESULTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_QUERY_RESULTS_RESPONSE);
+        if let Some(v) = &self.query_language {
+            w.member(&S_GET_QUERY_RESULTS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.results {
+            w.member(&S_GET_QUERY_RESULTS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_GET_QUERY_RESULTS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    encode::list(
+                        w,
+                        S_GET_QUERY_RESULTS_RESPONSE.members[1].target.members[0].target,
+                        v,
+                        |w, v| {
+                            v.encode(w);
+                        },
+                    );
+                },
+            );
+        }
+        if let Some(v) = &self.statistics {
+            w.member(&S_GET_QUERY_RESULTS_RESPONSE.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_GET_QUERY_RESULTS_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.encryption_key {
+            w.member(&S_GET_QUERY_RESULTS_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_GET_QUERY_RESULTS_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `IndexPolicy`
+#[derive(Clone, Debug, Default)]
+pub struct IndexPolicy {
+    pub log_group_identifier: Option<String>,
+    pub last_update_time: Option<i64>,
+    pub policy_document: Option<String>,
+    pub policy_name: Option<String>,
+    pub source: Option<String>,
+}
+impl Encode for IndexPolicy {
+    fn schema(&self) -> &'static Schema {
+        &S_INDEX_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INDEX_POLICY);
+        if let Some(v) = &self.log_group_identifier {
+            w.member(&S_INDEX_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_update_time {
+            w.member(&S_INDEX_POLICY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_document {
+            w.member(&S_INDEX_POLICY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_name {
+            w.member(&S_INDEX_POLICY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.source {
+            w.member(&S_INDEX_POLICY.members[4]);
             v.write(w);
         }
         w.end_structure();
@@ -980,6 +2524,141 @@ impl Encode for ListTagsLogGroupOutput {
         w.end_structure();
     }
 }
+/// `LiveTailSessionLogEvent`
+#[derive(Clone, Debug, Default)]
+pub struct LiveTailSessionLogEvent {
+    pub log_stream_name: Option<String>,
+    pub log_group_identifier: Option<String>,
+    pub message: Option<String>,
+    pub timestamp: Option<i64>,
+    pub ingestion_time: Option<i64>,
+}
+impl Encode for LiveTailSessionLogEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_LIVE_TAIL_SESSION_LOG_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIVE_TAIL_SESSION_LOG_EVENT);
+        if let Some(v) = &self.log_stream_name {
+            w.member(&S_LIVE_TAIL_SESSION_LOG_EVENT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_identifier {
+            w.member(&S_LIVE_TAIL_SESSION_LOG_EVENT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_LIVE_TAIL_SESSION_LOG_EVENT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.timestamp {
+            w.member(&S_LIVE_TAIL_SESSION_LOG_EVENT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.ingestion_time {
+            w.member(&S_LIVE_TAIL_SESSION_LOG_EVENT.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LiveTailSessionMetadata`
+#[derive(Clone, Debug, Default)]
+pub struct LiveTailSessionMetadata {
+    pub sampled: Option<bool>,
+}
+impl Encode for LiveTailSessionMetadata {
+    fn schema(&self) -> &'static Schema {
+        &S_LIVE_TAIL_SESSION_METADATA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIVE_TAIL_SESSION_METADATA);
+        if let Some(v) = &self.sampled {
+            w.member(&S_LIVE_TAIL_SESSION_METADATA.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LiveTailSessionStart`
+#[derive(Clone, Debug, Default)]
+pub struct LiveTailSessionStart {
+    pub request_id: Option<String>,
+    pub session_id: Option<String>,
+    pub log_group_identifiers: Option<Vec<String>>,
+    pub log_stream_names: Option<Vec<String>>,
+    pub log_stream_name_prefixes: Option<Vec<String>>,
+    pub log_event_filter_pattern: Option<String>,
+}
+impl Encode for LiveTailSessionStart {
+    fn schema(&self) -> &'static Schema {
+        &S_LIVE_TAIL_SESSION_START
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIVE_TAIL_SESSION_START);
+        if let Some(v) = &self.request_id {
+            w.member(&S_LIVE_TAIL_SESSION_START.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.session_id {
+            w.member(&S_LIVE_TAIL_SESSION_START.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_identifiers {
+            w.member(&S_LIVE_TAIL_SESSION_START.members[2]);
+            encode::list(w, S_LIVE_TAIL_SESSION_START.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.log_stream_names {
+            w.member(&S_LIVE_TAIL_SESSION_START.members[3]);
+            encode::list(w, S_LIVE_TAIL_SESSION_START.members[3].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.log_stream_name_prefixes {
+            w.member(&S_LIVE_TAIL_SESSION_START.members[4]);
+            encode::list(w, S_LIVE_TAIL_SESSION_START.members[4].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.log_event_filter_pattern {
+            w.member(&S_LIVE_TAIL_SESSION_START.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LiveTailSessionUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct LiveTailSessionUpdate {
+    pub session_metadata: Option<LiveTailSessionMetadata>,
+    pub session_results: Option<Vec<LiveTailSessionLogEvent>>,
+}
+impl Encode for LiveTailSessionUpdate {
+    fn schema(&self) -> &'static Schema {
+        &S_LIVE_TAIL_SESSION_UPDATE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIVE_TAIL_SESSION_UPDATE);
+        if let Some(v) = &self.session_metadata {
+            w.member(&S_LIVE_TAIL_SESSION_UPDATE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.session_results {
+            w.member(&S_LIVE_TAIL_SESSION_UPDATE.members[1]);
+            encode::list(
+                w,
+                S_LIVE_TAIL_SESSION_UPDATE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `LogGroup`
 #[derive(Clone, Debug, Default)]
 pub struct LogGroup {
@@ -1060,6 +2739,62 @@ impl Encode for LogGroup {
         }
         if let Some(v) = &self.retention_policy_name {
             w.member(&S_LOG_GROUP.members[13]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LogGroupField`
+#[derive(Clone, Debug, Default)]
+pub struct LogGroupField {
+    pub name: Option<String>,
+    pub percent: Option<i32>,
+}
+impl Encode for LogGroupField {
+    fn schema(&self) -> &'static Schema {
+        &S_LOG_GROUP_FIELD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOG_GROUP_FIELD);
+        if let Some(v) = &self.name {
+            w.member(&S_LOG_GROUP_FIELD.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.percent {
+            w.member(&S_LOG_GROUP_FIELD.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `LogGroupImpact`
+#[derive(Clone, Debug, Default)]
+pub struct LogGroupImpact {
+    pub log_group_name: Option<String>,
+    pub current_retention: Option<String>,
+    pub proposed_retention: Option<String>,
+    pub stored_bytes: Option<i64>,
+}
+impl Encode for LogGroupImpact {
+    fn schema(&self) -> &'static Schema {
+        &S_LOG_GROUP_IMPACT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOG_GROUP_IMPACT);
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_LOG_GROUP_IMPACT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.current_retention {
+            w.member(&S_LOG_GROUP_IMPACT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.proposed_retention {
+            w.member(&S_LOG_GROUP_IMPACT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.stored_bytes {
+            w.member(&S_LOG_GROUP_IMPACT.members[3]);
             v.write(w);
         }
         w.end_structure();
@@ -1146,6 +2881,210 @@ impl Encode for LogStream {
         w.end_structure();
     }
 }
+/// `MalformedQueryException`
+#[derive(Clone, Debug, Default)]
+pub struct MalformedQueryException {
+    pub query_compile_error: Option<QueryCompileError>,
+}
+impl Encode for MalformedQueryException {
+    fn schema(&self) -> &'static Schema {
+        &S_MALFORMED_QUERY_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_MALFORMED_QUERY_EXCEPTION);
+        if let Some(v) = &self.query_compile_error {
+            w.member(&S_MALFORMED_QUERY_EXCEPTION.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `MetricFilter`
+#[derive(Clone, Debug, Default)]
+pub struct MetricFilter {
+    pub filter_name: Option<String>,
+    pub filter_pattern: Option<String>,
+    pub metric_transformations: Option<Vec<MetricTransformation>>,
+    pub creation_time: Option<i64>,
+    pub log_group_name: Option<String>,
+    pub apply_on_transformed_logs: Option<bool>,
+    pub field_selection_criteria: Option<String>,
+    pub emit_system_field_dimensions: Option<Vec<String>>,
+}
+impl Encode for MetricFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_METRIC_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRIC_FILTER);
+        if let Some(v) = &self.filter_name {
+            w.member(&S_METRIC_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter_pattern {
+            w.member(&S_METRIC_FILTER.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.metric_transformations {
+            w.member(&S_METRIC_FILTER.members[2]);
+            encode::list(w, S_METRIC_FILTER.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_METRIC_FILTER.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_METRIC_FILTER.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.apply_on_transformed_logs {
+            w.member(&S_METRIC_FILTER.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.field_selection_criteria {
+            w.member(&S_METRIC_FILTER.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.emit_system_field_dimensions {
+            w.member(&S_METRIC_FILTER.members[7]);
+            encode::list(w, S_METRIC_FILTER.members[7].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `MetricFilterMatchRecord`
+#[derive(Clone, Debug, Default)]
+pub struct MetricFilterMatchRecord {
+    pub event_number: Option<i64>,
+    pub event_message: Option<String>,
+    pub extracted_values: Option<BTreeMap<String, String>>,
+}
+impl Encode for MetricFilterMatchRecord {
+    fn schema(&self) -> &'static Schema {
+        &S_METRIC_FILTER_MATCH_RECORD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRIC_FILTER_MATCH_RECORD);
+        if let Some(v) = &self.event_number {
+            w.member(&S_METRIC_FILTER_MATCH_RECORD.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_message {
+            w.member(&S_METRIC_FILTER_MATCH_RECORD.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.extracted_values {
+            w.member(&S_METRIC_FILTER_MATCH_RECORD.members[2]);
+            encode::map(
+                w,
+                S_METRIC_FILTER_MATCH_RECORD.members[2].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `MetricTransformation`
+#[derive(Clone, Debug, Default)]
+pub struct MetricTransformation {
+    pub metric_name: String,
+    pub metric_namespace: String,
+    pub metric_value: String,
+    pub default_value: Option<f64>,
+    pub dimensions: Option<BTreeMap<String, String>>,
+    pub unit: Option<String>,
+}
+impl Decode for MetricTransformation {
+    const SCHEMA: &'static Schema = &S_METRIC_TRANSFORMATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_METRIC_TRANSFORMATION.members;
+        let mut metric_name = None;
+        let mut metric_namespace = None;
+        let mut metric_value = None;
+        let mut default_value = None;
+        let mut dimensions = None;
+        let mut unit = None;
+        r.structure(&S_METRIC_TRANSFORMATION, &mut |r, i| {
+            match i {
+                0 => metric_name = Some(Read::read(r, a, &m[0])?),
+                1 => metric_namespace = Some(Read::read(r, a, &m[1])?),
+                2 => metric_value = Some(Read::read(r, a, &m[2])?),
+                3 => default_value = Some(Read::read(r, a, &m[3])?),
+                4 => decode::map(r, a, &m[4], &mut dimensions, <String as Read>::read)?,
+                5 => unit = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if metric_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if metric_namespace.is_none() {
+            a.missing(&m[1]);
+        }
+        if metric_value.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(metric_name), Some(metric_namespace), Some(metric_value)) =
+            (metric_name, metric_namespace, metric_value)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(MetricTransformation {
+            metric_name,
+            metric_namespace,
+            metric_value,
+            default_value,
+            dimensions,
+            unit,
+        })
+    }
+}
+impl Encode for MetricTransformation {
+    fn schema(&self) -> &'static Schema {
+        &S_METRIC_TRANSFORMATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_METRIC_TRANSFORMATION);
+        {
+            let v = &self.metric_name;
+            w.member(&S_METRIC_TRANSFORMATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.metric_namespace;
+            w.member(&S_METRIC_TRANSFORMATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.metric_value;
+            w.member(&S_METRIC_TRANSFORMATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.default_value {
+            w.member(&S_METRIC_TRANSFORMATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.dimensions {
+            w.member(&S_METRIC_TRANSFORMATION.members[4]);
+            encode::map(w, S_METRIC_TRANSFORMATION.members[4].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.unit {
+            w.member(&S_METRIC_TRANSFORMATION.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `OutputLogEvent`
 #[derive(Clone, Debug, Default)]
 pub struct OutputLogEvent {
@@ -1170,6 +3109,311 @@ impl Encode for OutputLogEvent {
         if let Some(v) = &self.ingestion_time {
             w.member(&S_OUTPUT_LOG_EVENT.members[2]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutAccountPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutAccountPolicyInput {
+    pub policy_name: String,
+    pub policy_document: String,
+    pub policy_type: String,
+    pub scope: Option<String>,
+    pub selection_criteria: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl Decode for PutAccountPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_ACCOUNT_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_ACCOUNT_POLICY_REQUEST.members;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        let mut policy_type = None;
+        let mut scope = None;
+        let mut selection_criteria = None;
+        let mut dry_run = None;
+        r.structure(&S_PUT_ACCOUNT_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                2 => policy_type = Some(Read::read(r, a, &m[2])?),
+                3 => scope = Some(Read::read(r, a, &m[3])?),
+                4 => selection_criteria = Some(Read::read(r, a, &m[4])?),
+                5 => dry_run = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if policy_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        if policy_type.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(policy_name), Some(policy_document), Some(policy_type)) =
+            (policy_name, policy_document, policy_type)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutAccountPolicyInput {
+            policy_name,
+            policy_document,
+            policy_type,
+            scope,
+            selection_criteria,
+            dry_run,
+        })
+    }
+}
+/// `PutAccountPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutAccountPolicyOutput {
+    pub account_policy: Option<AccountPolicy>,
+    pub dry_run_result: Option<DryRunResult>,
+}
+impl Encode for PutAccountPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_ACCOUNT_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_ACCOUNT_POLICY_RESPONSE);
+        if let Some(v) = &self.account_policy {
+            w.member(&S_PUT_ACCOUNT_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.dry_run_result {
+            w.member(&S_PUT_ACCOUNT_POLICY_RESPONSE.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutDataProtectionPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutDataProtectionPolicyInput {
+    pub log_group_identifier: String,
+    pub policy_document: String,
+}
+impl Decode for PutDataProtectionPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_DATA_PROTECTION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_DATA_PROTECTION_POLICY_REQUEST.members;
+        let mut log_group_identifier = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_DATA_PROTECTION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_identifier = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifier.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_identifier), Some(policy_document)) =
+            (log_group_identifier, policy_document)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutDataProtectionPolicyInput {
+            log_group_identifier,
+            policy_document,
+        })
+    }
+}
+/// `PutDataProtectionPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutDataProtectionPolicyOutput {
+    pub log_group_identifier: Option<String>,
+    pub policy_document: Option<String>,
+    pub last_updated_time: Option<i64>,
+}
+impl Encode for PutDataProtectionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_DATA_PROTECTION_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_DATA_PROTECTION_POLICY_RESPONSE);
+        if let Some(v) = &self.log_group_identifier {
+            w.member(&S_PUT_DATA_PROTECTION_POLICY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_document {
+            w.member(&S_PUT_DATA_PROTECTION_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_updated_time {
+            w.member(&S_PUT_DATA_PROTECTION_POLICY_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutDestinationPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutDestinationPolicyInput {
+    pub destination_name: String,
+    pub access_policy: String,
+    pub force_update: Option<bool>,
+}
+impl Decode for PutDestinationPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_DESTINATION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_DESTINATION_POLICY_REQUEST.members;
+        let mut destination_name = None;
+        let mut access_policy = None;
+        let mut force_update = None;
+        r.structure(&S_PUT_DESTINATION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => destination_name = Some(Read::read(r, a, &m[0])?),
+                1 => access_policy = Some(Read::read(r, a, &m[1])?),
+                2 => force_update = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if destination_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if access_policy.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(destination_name), Some(access_policy)) = (destination_name, access_policy)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutDestinationPolicyInput {
+            destination_name,
+            access_policy,
+            force_update,
+        })
+    }
+}
+/// `PutDestinationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutDestinationInput {
+    pub destination_name: String,
+    pub target_arn: String,
+    pub role_arn: String,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Decode for PutDestinationInput {
+    const SCHEMA: &'static Schema = &S_PUT_DESTINATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_DESTINATION_REQUEST.members;
+        let mut destination_name = None;
+        let mut target_arn = None;
+        let mut role_arn = None;
+        let mut tags = None;
+        r.structure(&S_PUT_DESTINATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => destination_name = Some(Read::read(r, a, &m[0])?),
+                1 => target_arn = Some(Read::read(r, a, &m[1])?),
+                2 => role_arn = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(r, a, &m[3], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if destination_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if target_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if role_arn.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(destination_name), Some(target_arn), Some(role_arn)) =
+            (destination_name, target_arn, role_arn)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutDestinationInput {
+            destination_name,
+            target_arn,
+            role_arn,
+            tags,
+        })
+    }
+}
+/// `PutDestinationResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutDestinationOutput {
+    pub destination: Option<Destination>,
+}
+impl Encode for PutDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_DESTINATION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_DESTINATION_RESPONSE);
+        if let Some(v) = &self.destination {
+            w.member(&S_PUT_DESTINATION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutIndexPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutIndexPolicyInput {
+    pub log_group_identifier: String,
+    pub policy_document: String,
+}
+impl Decode for PutIndexPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_INDEX_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_INDEX_POLICY_REQUEST.members;
+        let mut log_group_identifier = None;
+        let mut policy_document = None;
+        r.structure(&S_PUT_INDEX_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_identifier = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifier.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy_document.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(log_group_identifier), Some(policy_document)) =
+            (log_group_identifier, policy_document)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutIndexPolicyInput {
+            log_group_identifier,
+            policy_document,
+        })
+    }
+}
+/// `PutIndexPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutIndexPolicyOutput {
+    pub index_policy: Option<IndexPolicy>,
+}
+impl Encode for PutIndexPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_INDEX_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_INDEX_POLICY_RESPONSE);
+        if let Some(v) = &self.index_policy {
+            w.member(&S_PUT_INDEX_POLICY_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -1297,6 +3541,226 @@ impl Decode for PutLogGroupDeletionProtectionInput {
         })
     }
 }
+/// `PutMetricFilterRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutMetricFilterInput {
+    pub log_group_name: String,
+    pub filter_name: String,
+    pub filter_pattern: String,
+    pub metric_transformations: Vec<MetricTransformation>,
+    pub apply_on_transformed_logs: Option<bool>,
+    pub field_selection_criteria: Option<String>,
+    pub emit_system_field_dimensions: Option<Vec<String>>,
+}
+impl Decode for PutMetricFilterInput {
+    const SCHEMA: &'static Schema = &S_PUT_METRIC_FILTER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_METRIC_FILTER_REQUEST.members;
+        let mut log_group_name = None;
+        let mut filter_name = None;
+        let mut filter_pattern = None;
+        let mut metric_transformations = None;
+        let mut apply_on_transformed_logs = None;
+        let mut field_selection_criteria = None;
+        let mut emit_system_field_dimensions = None;
+        r.structure(&S_PUT_METRIC_FILTER_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => filter_name = Some(Read::read(r, a, &m[1])?),
+                2 => filter_pattern = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut metric_transformations,
+                    decode::nested::<MetricTransformation>,
+                )?,
+                4 => apply_on_transformed_logs = Some(Read::read(r, a, &m[4])?),
+                5 => field_selection_criteria = Some(Read::read(r, a, &m[5])?),
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut emit_system_field_dimensions,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if filter_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if filter_pattern.is_none() {
+            a.missing(&m[2]);
+        }
+        if metric_transformations.is_none() {
+            a.missing(&m[3]);
+        }
+        let (
+            Some(log_group_name),
+            Some(filter_name),
+            Some(filter_pattern),
+            Some(metric_transformations),
+        ) = (
+            log_group_name,
+            filter_name,
+            filter_pattern,
+            metric_transformations,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutMetricFilterInput {
+            log_group_name,
+            filter_name,
+            filter_pattern,
+            metric_transformations,
+            apply_on_transformed_logs,
+            field_selection_criteria,
+            emit_system_field_dimensions,
+        })
+    }
+}
+/// `PutQueryDefinitionRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutQueryDefinitionInput {
+    pub query_language: Option<String>,
+    pub name: String,
+    pub query_definition_id: Option<String>,
+    pub log_group_names: Option<Vec<String>>,
+    pub query_string: String,
+    pub client_token: Option<String>,
+    pub parameters: Option<Vec<QueryParameter>>,
+}
+impl Decode for PutQueryDefinitionInput {
+    const SCHEMA: &'static Schema = &S_PUT_QUERY_DEFINITION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_QUERY_DEFINITION_REQUEST.members;
+        let mut query_language = None;
+        let mut name = None;
+        let mut query_definition_id = None;
+        let mut log_group_names = None;
+        let mut query_string = None;
+        let mut client_token = None;
+        let mut parameters = None;
+        r.structure(&S_PUT_QUERY_DEFINITION_REQUEST, &mut |r, i| {
+            match i {
+                0 => query_language = Some(Read::read(r, a, &m[0])?),
+                1 => name = Some(Read::read(r, a, &m[1])?),
+                2 => query_definition_id = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(r, a, &m[3], &mut log_group_names, <String as Read>::read)?,
+                4 => query_string = Some(Read::read(r, a, &m[4])?),
+                5 => client_token = Some(Read::read(r, a, &m[5])?),
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut parameters,
+                    decode::nested::<QueryParameter>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[1]);
+        }
+        if query_string.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(name), Some(query_string)) = (name, query_string) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutQueryDefinitionInput {
+            query_language,
+            name,
+            query_definition_id,
+            log_group_names,
+            query_string,
+            client_token,
+            parameters,
+        })
+    }
+}
+/// `PutQueryDefinitionResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutQueryDefinitionOutput {
+    pub query_definition_id: Option<String>,
+}
+impl Encode for PutQueryDefinitionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_QUERY_DEFINITION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_QUERY_DEFINITION_RESPONSE);
+        if let Some(v) = &self.query_definition_id {
+            w.member(&S_PUT_QUERY_DEFINITION_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutResourcePolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutResourcePolicyInput {
+    pub policy_name: Option<String>,
+    pub policy_document: Option<String>,
+    pub resource_arn: Option<String>,
+    pub expected_revision_id: Option<String>,
+}
+impl Decode for PutResourcePolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_RESOURCE_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_RESOURCE_POLICY_REQUEST.members;
+        let mut policy_name = None;
+        let mut policy_document = None;
+        let mut resource_arn = None;
+        let mut expected_revision_id = None;
+        r.structure(&S_PUT_RESOURCE_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => policy_document = Some(Read::read(r, a, &m[1])?),
+                2 => resource_arn = Some(Read::read(r, a, &m[2])?),
+                3 => expected_revision_id = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(PutResourcePolicyInput {
+            policy_name,
+            policy_document,
+            resource_arn,
+            expected_revision_id,
+        })
+    }
+}
+/// `PutResourcePolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutResourcePolicyOutput {
+    pub resource_policy: Option<ResourcePolicy>,
+    pub revision_id: Option<String>,
+}
+impl Encode for PutResourcePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_RESOURCE_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_RESOURCE_POLICY_RESPONSE);
+        if let Some(v) = &self.resource_policy {
+            w.member(&S_PUT_RESOURCE_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_PUT_RESOURCE_POLICY_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `PutRetentionPolicyRequest`
 #[derive(Clone, Debug, Default)]
 pub struct PutRetentionPolicyInput {
@@ -1331,6 +3795,339 @@ impl Decode for PutRetentionPolicyInput {
             log_group_name,
             retention_in_days,
         })
+    }
+}
+/// `PutSubscriptionFilterRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutSubscriptionFilterInput {
+    pub log_group_name: String,
+    pub filter_name: String,
+    pub filter_pattern: String,
+    pub destination_arn: String,
+    pub role_arn: Option<String>,
+    pub distribution: Option<String>,
+    pub apply_on_transformed_logs: Option<bool>,
+    pub field_selection_criteria: Option<String>,
+    pub emit_system_fields: Option<Vec<String>>,
+}
+impl Decode for PutSubscriptionFilterInput {
+    const SCHEMA: &'static Schema = &S_PUT_SUBSCRIPTION_FILTER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_SUBSCRIPTION_FILTER_REQUEST.members;
+        let mut log_group_name = None;
+        let mut filter_name = None;
+        let mut filter_pattern = None;
+        let mut destination_arn = None;
+        let mut role_arn = None;
+        let mut distribution = None;
+        let mut apply_on_transformed_logs = None;
+        let mut field_selection_criteria = None;
+        let mut emit_system_fields = None;
+        r.structure(&S_PUT_SUBSCRIPTION_FILTER_REQUEST, &mut |r, i| {
+            match i {
+                0 => log_group_name = Some(Read::read(r, a, &m[0])?),
+                1 => filter_name = Some(Read::read(r, a, &m[1])?),
+                2 => filter_pattern = Some(Read::read(r, a, &m[2])?),
+                3 => destination_arn = Some(Read::read(r, a, &m[3])?),
+                4 => role_arn = Some(Read::read(r, a, &m[4])?),
+                5 => distribution = Some(Read::read(r, a, &m[5])?),
+                6 => apply_on_transformed_logs = Some(Read::read(r, a, &m[6])?),
+                7 => field_selection_criteria = Some(Read::read(r, a, &m[7])?),
+                8 => decode::list(r, a, &m[8], &mut emit_system_fields, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if filter_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if filter_pattern.is_none() {
+            a.missing(&m[2]);
+        }
+        if destination_arn.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(log_group_name), Some(filter_name), Some(filter_pattern), Some(destination_arn)) =
+            (log_group_name, filter_name, filter_pattern, destination_arn)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutSubscriptionFilterInput {
+            log_group_name,
+            filter_name,
+            filter_pattern,
+            destination_arn,
+            role_arn,
+            distribution,
+            apply_on_transformed_logs,
+            field_selection_criteria,
+            emit_system_fields,
+        })
+    }
+}
+/// `QueryCompileError`
+#[derive(Clone, Debug, Default)]
+pub struct QueryCompileError {
+    pub location: Option<QueryCompileErrorLocation>,
+    pub message: Option<String>,
+}
+impl Encode for QueryCompileError {
+    fn schema(&self) -> &'static Schema {
+        &S_QUERY_COMPILE_ERROR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUERY_COMPILE_ERROR);
+        if let Some(v) = &self.location {
+            w.member(&S_QUERY_COMPILE_ERROR.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_QUERY_COMPILE_ERROR.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueryCompileErrorLocation`
+#[derive(Clone, Debug, Default)]
+pub struct QueryCompileErrorLocation {
+    pub start_char_offset: Option<i32>,
+    pub end_char_offset: Option<i32>,
+}
+impl Encode for QueryCompileErrorLocation {
+    fn schema(&self) -> &'static Schema {
+        &S_QUERY_COMPILE_ERROR_LOCATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUERY_COMPILE_ERROR_LOCATION);
+        if let Some(v) = &self.start_char_offset {
+            w.member(&S_QUERY_COMPILE_ERROR_LOCATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.end_char_offset {
+            w.member(&S_QUERY_COMPILE_ERROR_LOCATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueryDefinition`
+#[derive(Clone, Debug, Default)]
+pub struct QueryDefinition {
+    pub query_language: Option<String>,
+    pub query_definition_id: Option<String>,
+    pub name: Option<String>,
+    pub query_string: Option<String>,
+    pub last_modified: Option<i64>,
+    pub log_group_names: Option<Vec<String>>,
+    pub parameters: Option<Vec<QueryParameter>>,
+}
+impl Encode for QueryDefinition {
+    fn schema(&self) -> &'static Schema {
+        &S_QUERY_DEFINITION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUERY_DEFINITION);
+        if let Some(v) = &self.query_language {
+            w.member(&S_QUERY_DEFINITION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.query_definition_id {
+            w.member(&S_QUERY_DEFINITION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_QUERY_DEFINITION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.query_string {
+            w.member(&S_QUERY_DEFINITION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_QUERY_DEFINITION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_names {
+            w.member(&S_QUERY_DEFINITION.members[5]);
+            encode::list(w, S_QUERY_DEFINITION.members[5].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.parameters {
+            w.member(&S_QUERY_DEFINITION.members[6]);
+            encode::list(w, S_QUERY_DEFINITION.members[6].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `QueryInfo`
+#[derive(Clone, Debug, Default)]
+pub struct QueryInfo {
+    pub query_language: Option<String>,
+    pub query_id: Option<String>,
+    pub query_string: Option<String>,
+    pub status: Option<String>,
+    pub create_time: Option<i64>,
+    pub log_group_name: Option<String>,
+    pub query_duration: Option<i64>,
+    pub bytes_scanned: Option<f64>,
+    pub user_identity: Option<String>,
+}
+impl Encode for QueryInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_QUERY_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUERY_INFO);
+        if let Some(v) = &self.query_language {
+            w.member(&S_QUERY_INFO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.query_id {
+            w.member(&S_QUERY_INFO.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.query_string {
+            w.member(&S_QUERY_INFO.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_QUERY_INFO.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.create_time {
+            w.member(&S_QUERY_INFO.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_QUERY_INFO.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.query_duration {
+            w.member(&S_QUERY_INFO.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bytes_scanned {
+            w.member(&S_QUERY_INFO.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.user_identity {
+            w.member(&S_QUERY_INFO.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueryParameter`
+#[derive(Clone, Debug, Default)]
+pub struct QueryParameter {
+    pub name: String,
+    pub default_value: Option<String>,
+    pub description: Option<String>,
+}
+impl Decode for QueryParameter {
+    const SCHEMA: &'static Schema = &S_QUERY_PARAMETER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_QUERY_PARAMETER.members;
+        let mut name = None;
+        let mut default_value = None;
+        let mut description = None;
+        r.structure(&S_QUERY_PARAMETER, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => default_value = Some(Read::read(r, a, &m[1])?),
+                2 => description = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(QueryParameter {
+            name,
+            default_value,
+            description,
+        })
+    }
+}
+impl Encode for QueryParameter {
+    fn schema(&self) -> &'static Schema {
+        &S_QUERY_PARAMETER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUERY_PARAMETER);
+        {
+            let v = &self.name;
+            w.member(&S_QUERY_PARAMETER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.default_value {
+            w.member(&S_QUERY_PARAMETER.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_QUERY_PARAMETER.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueryStatistics`
+#[derive(Clone, Debug, Default)]
+pub struct QueryStatistics {
+    pub records_matched: Option<f64>,
+    pub records_scanned: Option<f64>,
+    pub estimated_records_skipped: Option<f64>,
+    pub bytes_scanned: Option<f64>,
+    pub estimated_bytes_skipped: Option<f64>,
+    pub log_groups_scanned: Option<f64>,
+    pub result_count: Option<f64>,
+}
+impl Encode for QueryStatistics {
+    fn schema(&self) -> &'static Schema {
+        &S_QUERY_STATISTICS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUERY_STATISTICS);
+        if let Some(v) = &self.records_matched {
+            w.member(&S_QUERY_STATISTICS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.records_scanned {
+            w.member(&S_QUERY_STATISTICS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.estimated_records_skipped {
+            w.member(&S_QUERY_STATISTICS.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bytes_scanned {
+            w.member(&S_QUERY_STATISTICS.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.estimated_bytes_skipped {
+            w.member(&S_QUERY_STATISTICS.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_groups_scanned {
+            w.member(&S_QUERY_STATISTICS.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.result_count {
+            w.member(&S_QUERY_STATISTICS.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `RejectedEntityInfo`
@@ -1380,6 +4177,72 @@ impl Encode for RejectedLogEventsInfo {
         w.end_structure();
     }
 }
+/// `ResourcePolicy`
+#[derive(Clone, Debug, Default)]
+pub struct ResourcePolicy {
+    pub policy_name: Option<String>,
+    pub policy_document: Option<String>,
+    pub last_updated_time: Option<i64>,
+    pub policy_scope: Option<String>,
+    pub resource_arn: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Encode for ResourcePolicy {
+    fn schema(&self) -> &'static Schema {
+        &S_RESOURCE_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESOURCE_POLICY);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_RESOURCE_POLICY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_document {
+            w.member(&S_RESOURCE_POLICY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_updated_time {
+            w.member(&S_RESOURCE_POLICY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.policy_scope {
+            w.member(&S_RESOURCE_POLICY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resource_arn {
+            w.member(&S_RESOURCE_POLICY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_RESOURCE_POLICY.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ResultField`
+#[derive(Clone, Debug, Default)]
+pub struct ResultField {
+    pub field: Option<String>,
+    pub value: Option<String>,
+}
+impl Encode for ResultField {
+    fn schema(&self) -> &'static Schema {
+        &S_RESULT_FIELD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESULT_FIELD);
+        if let Some(v) = &self.field {
+            w.member(&S_RESULT_FIELD.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.value {
+            w.member(&S_RESULT_FIELD.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SearchedLogStream`
 #[derive(Clone, Debug, Default)]
 pub struct SearchedLogStream {
@@ -1399,6 +4262,324 @@ impl Encode for SearchedLogStream {
         if let Some(v) = &self.searched_completely {
             w.member(&S_SEARCHED_LOG_STREAM.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SessionStreamingException`
+#[derive(Clone, Debug, Default)]
+pub struct SessionStreamingException {
+    pub message: Option<String>,
+}
+impl Encode for SessionStreamingException {
+    fn schema(&self) -> &'static Schema {
+        &S_SESSION_STREAMING_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SESSION_STREAMING_EXCEPTION);
+        if let Some(v) = &self.message {
+            w.member(&S_SESSION_STREAMING_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SessionTimeoutException`
+#[derive(Clone, Debug, Default)]
+pub struct SessionTimeoutException {
+    pub message: Option<String>,
+}
+impl Encode for SessionTimeoutException {
+    fn schema(&self) -> &'static Schema {
+        &S_SESSION_TIMEOUT_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SESSION_TIMEOUT_EXCEPTION);
+        if let Some(v) = &self.message {
+            w.member(&S_SESSION_TIMEOUT_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `StartLiveTailRequest`
+#[derive(Clone, Debug, Default)]
+pub struct StartLiveTailInput {
+    pub log_group_identifiers: Vec<String>,
+    pub log_stream_names: Option<Vec<String>>,
+    pub log_stream_name_prefixes: Option<Vec<String>>,
+    pub log_event_filter_pattern: Option<String>,
+}
+impl Decode for StartLiveTailInput {
+    const SCHEMA: &'static Schema = &S_START_LIVE_TAIL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_START_LIVE_TAIL_REQUEST.members;
+        let mut log_group_identifiers = None;
+        let mut log_stream_names = None;
+        let mut log_stream_name_prefixes = None;
+        let mut log_event_filter_pattern = None;
+        r.structure(&S_START_LIVE_TAIL_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut log_group_identifiers,
+                    <String as Read>::read,
+                )?,
+                1 => decode::list(r, a, &m[1], &mut log_stream_names, <String as Read>::read)?,
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut log_stream_name_prefixes,
+                    <String as Read>::read,
+                )?,
+                3 => log_event_filter_pattern = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if log_group_identifiers.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(log_group_identifiers),) = (log_group_identifiers,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(StartLiveTailInput {
+            log_group_identifiers,
+            log_stream_names,
+            log_stream_name_prefixes,
+            log_event_filter_pattern,
+        })
+    }
+}
+/// `StartLiveTailResponse`
+#[derive(Default)]
+pub struct StartLiveTailOutput {
+    pub response_stream: Option<EventStream>,
+}
+impl Encode for StartLiveTailOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_START_LIVE_TAIL_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_START_LIVE_TAIL_RESPONSE);
+        w.end_structure();
+    }
+    fn take_events(&mut self) -> Option<EventStream> {
+        self.response_stream.take()
+    }
+}
+/// Events of `StartLiveTailResponseStream`
+pub mod start_live_tail_response_stream {
+    use super::*;
+    pub fn session_start(value: LiveTailSessionStart) -> Event {
+        Event {
+            member: &S_START_LIVE_TAIL_RESPONSE_STREAM.members[0],
+            value: Box::new(value),
+        }
+    }
+    pub fn session_update(value: LiveTailSessionUpdate) -> Event {
+        Event {
+            member: &S_START_LIVE_TAIL_RESPONSE_STREAM.members[1],
+            value: Box::new(value),
+        }
+    }
+}
+/// `StartQueryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct StartQueryInput {
+    pub query_language: Option<String>,
+    pub log_group_name: Option<String>,
+    pub log_group_names: Option<Vec<String>>,
+    pub log_group_identifiers: Option<Vec<String>>,
+    pub start_time: i64,
+    pub end_time: i64,
+    pub query_string: String,
+    pub limit: Option<i32>,
+}
+impl Decode for StartQueryInput {
+    const SCHEMA: &'static Schema = &S_START_QUERY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_START_QUERY_REQUEST.members;
+        let mut query_language = None;
+        let mut log_group_name = None;
+        let mut log_group_names = None;
+        let mut log_group_identifiers = None;
+        let mut start_time = None;
+        let mut end_time = None;
+        let mut query_string = None;
+        let mut limit = None;
+        r.structure(&S_START_QUERY_REQUEST, &mut |r, i| {
+            match i {
+                0 => query_language = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_name = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut log_group_names, <String as Read>::read)?,
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut log_group_identifiers,
+                    <String as Read>::read,
+                )?,
+                4 => start_time = Some(Read::read(r, a, &m[4])?),
+                5 => end_time = Some(Read::read(r, a, &m[5])?),
+                6 => query_string = Some(Read::read(r, a, &m[6])?),
+                7 => limit = Some(Read::read(r, a, &m[7])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if start_time.is_none() {
+            a.missing(&m[4]);
+        }
+        if end_time.is_none() {
+            a.missing(&m[5]);
+        }
+        if query_string.is_none() {
+            a.missing(&m[6]);
+        }
+        let (Some(start_time), Some(end_time), Some(query_string)) =
+            (start_time, end_time, query_string)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(StartQueryInput {
+            query_language,
+            log_group_name,
+            log_group_names,
+            log_group_identifiers,
+            start_time,
+            end_time,
+            query_string,
+            limit,
+        })
+    }
+}
+/// `StartQueryResponse`
+#[derive(Clone, Debug, Default)]
+pub struct StartQueryOutput {
+    pub query_id: Option<String>,
+}
+impl Encode for StartQueryOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_START_QUERY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_START_QUERY_RESPONSE);
+        if let Some(v) = &self.query_id {
+            w.member(&S_START_QUERY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `StopQueryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct StopQueryInput {
+    pub query_id: String,
+}
+impl Decode for StopQueryInput {
+    const SCHEMA: &'static Schema = &S_STOP_QUERY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_STOP_QUERY_REQUEST.members;
+        let mut query_id = None;
+        r.structure(&S_STOP_QUERY_REQUEST, &mut |r, i| {
+            match i {
+                0 => query_id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if query_id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(query_id),) = (query_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(StopQueryInput { query_id })
+    }
+}
+/// `StopQueryResponse`
+#[derive(Clone, Debug, Default)]
+pub struct StopQueryOutput {
+    pub success: Option<bool>,
+}
+impl Encode for StopQueryOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_STOP_QUERY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_STOP_QUERY_RESPONSE);
+        if let Some(v) = &self.success {
+            w.member(&S_STOP_QUERY_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SubscriptionFilter`
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionFilter {
+    pub filter_name: Option<String>,
+    pub log_group_name: Option<String>,
+    pub filter_pattern: Option<String>,
+    pub destination_arn: Option<String>,
+    pub role_arn: Option<String>,
+    pub distribution: Option<String>,
+    pub apply_on_transformed_logs: Option<bool>,
+    pub creation_time: Option<i64>,
+    pub field_selection_criteria: Option<String>,
+    pub emit_system_fields: Option<Vec<String>>,
+}
+impl Encode for SubscriptionFilter {
+    fn schema(&self) -> &'static Schema {
+        &S_SUBSCRIPTION_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SUBSCRIPTION_FILTER);
+        if let Some(v) = &self.filter_name {
+            w.member(&S_SUBSCRIPTION_FILTER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_SUBSCRIPTION_FILTER.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter_pattern {
+            w.member(&S_SUBSCRIPTION_FILTER.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_arn {
+            w.member(&S_SUBSCRIPTION_FILTER.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_SUBSCRIPTION_FILTER.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.distribution {
+            w.member(&S_SUBSCRIPTION_FILTER.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.apply_on_transformed_logs {
+            w.member(&S_SUBSCRIPTION_FILTER.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_SUBSCRIPTION_FILTER.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.field_selection_criteria {
+            w.member(&S_SUBSCRIPTION_FILTER.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.emit_system_fields {
+            w.member(&S_SUBSCRIPTION_FILTER.members[9]);
+            encode::list(w, S_SUBSCRIPTION_FILTER.members[9].target, v, |w, v| {
+                v.write(w);
+            });
         }
         w.end_structure();
     }
@@ -1497,6 +4678,67 @@ impl Decode for TagResourceInput {
             return Err(DecodeError::Rejected);
         };
         Ok(TagResourceInput { resource_arn, tags })
+    }
+}
+/// `TestMetricFilterRequest`
+#[derive(Clone, Debug, Default)]
+pub struct TestMetricFilterInput {
+    pub filter_pattern: String,
+    pub log_event_messages: Vec<String>,
+}
+impl Decode for TestMetricFilterInput {
+    const SCHEMA: &'static Schema = &S_TEST_METRIC_FILTER_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TEST_METRIC_FILTER_REQUEST.members;
+        let mut filter_pattern = None;
+        let mut log_event_messages = None;
+        r.structure(&S_TEST_METRIC_FILTER_REQUEST, &mut |r, i| {
+            match i {
+                0 => filter_pattern = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut log_event_messages, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if filter_pattern.is_none() {
+            a.missing(&m[0]);
+        }
+        if log_event_messages.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(filter_pattern), Some(log_event_messages)) = (filter_pattern, log_event_messages)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TestMetricFilterInput {
+            filter_pattern,
+            log_event_messages,
+        })
+    }
+}
+/// `TestMetricFilterResponse`
+#[derive(Clone, Debug, Default)]
+pub struct TestMetricFilterOutput {
+    pub matches: Option<Vec<MetricFilterMatchRecord>>,
+}
+impl Encode for TestMetricFilterOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_TEST_METRIC_FILTER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TEST_METRIC_FILTER_RESPONSE);
+        if let Some(v) = &self.matches {
+            w.member(&S_TEST_METRIC_FILTER_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_TEST_METRIC_FILTER_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
     }
 }
 /// `TooManyTagsException`
@@ -1606,6 +4848,18 @@ impl Encode for AssociateKmsKeyOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct CancelExportTaskOutput {}
+impl Encode for CancelExportTaskOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct CreateLogGroupOutput {}
 impl Encode for CreateLogGroupOutput {
     fn schema(&self) -> &'static Schema {
@@ -1620,6 +4874,30 @@ impl Encode for CreateLogGroupOutput {
 #[derive(Clone, Debug, Default)]
 pub struct CreateLogStreamOutput {}
 impl Encode for CreateLogStreamOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDataProtectionPolicyOutput {}
+impl Encode for DeleteDataProtectionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDestinationOutput {}
+impl Encode for DeleteDestinationOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -1654,8 +4932,44 @@ impl Encode for DeleteLogStreamOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct DeleteMetricFilterOutput {}
+impl Encode for DeleteMetricFilterOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteResourcePolicyOutput {}
+impl Encode for DeleteResourcePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct DeleteRetentionPolicyOutput {}
 impl Encode for DeleteRetentionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSubscriptionFilterOutput {}
+impl Encode for DeleteSubscriptionFilterOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -1678,6 +4992,18 @@ impl Encode for DisassociateKmsKeyOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct PutDestinationPolicyOutput {}
+impl Encode for PutDestinationPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct PutLogGroupDeletionProtectionOutput {}
 impl Encode for PutLogGroupDeletionProtectionOutput {
     fn schema(&self) -> &'static Schema {
@@ -1690,8 +5016,32 @@ impl Encode for PutLogGroupDeletionProtectionOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct PutMetricFilterOutput {}
+impl Encode for PutMetricFilterOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct PutRetentionPolicyOutput {}
 impl Encode for PutRetentionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct PutSubscriptionFilterOutput {}
+impl Encode for PutSubscriptionFilterOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -1748,6 +5098,7 @@ impl Encode for UntagResourceOutput {
         w.end_structure();
     }
 }
+static S_ACCESS_POLICY: Schema = Schema::new("AccessPolicy", Kind::String).min(1);
 static S_ACCOUNT_ID: Schema = Schema::new("AccountId", Kind::String)
     .min(12)
     .max(12)
@@ -1756,6 +5107,17 @@ static S_ACCOUNT_IDS: Schema = Schema::new("AccountIds", Kind::List)
     .members(&[Member::new("member", &S_ACCOUNT_ID)])
     .min(0)
     .max(20);
+static S_ACCOUNT_POLICIES: Schema =
+    Schema::new("AccountPolicies", Kind::List).members(&[Member::new("member", &S_ACCOUNT_POLICY)]);
+static S_ACCOUNT_POLICY: Schema = Schema::new("AccountPolicy", Kind::Structure).members(&[
+    Member::new("policyName", &wire::schema::STRING),
+    Member::new("policyDocument", &wire::schema::STRING),
+    Member::new("lastUpdatedTime", &S_TIMESTAMP),
+    Member::new("policyType", &S_POLICY_TYPE),
+    Member::new("scope", &S_SCOPE),
+    Member::new("selectionCriteria", &wire::schema::STRING),
+    Member::new("accountId", &S_ACCOUNT_ID),
+]);
 static S_AMAZON_RESOURCE_NAME: Schema = Schema::new("AmazonResourceName", Kind::String)
     .min(1)
     .max(1011)
@@ -1766,6 +5128,28 @@ static S_ASSOCIATE_KMS_KEY_REQUEST: Schema = Schema::new("AssociateKmsKeyRequest
         Member::new("kmsKeyId", &S_KMS_KEY_ID).required(),
         Member::new("resourceIdentifier", &S_RESOURCE_IDENTIFIER),
     ]);
+static S_CANCEL_EXPORT_TASK_REQUEST: Schema = Schema::new(
+    "CancelExportTaskRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("taskId", &S_EXPORT_TASK_ID).required()]);
+static S_CLIENT_TOKEN: Schema = Schema::new("ClientToken", Kind::String)
+    .min(36)
+    .max(128)
+    .pattern(r#"\S{36,128}"#);
+static S_CREATE_EXPORT_TASK_REQUEST: Schema =
+    Schema::new("CreateExportTaskRequest", Kind::Structure).members(&[
+        Member::new("taskName", &S_EXPORT_TASK_NAME),
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("logStreamNamePrefix", &S_LOG_STREAM_NAME),
+        Member::new("from", &S_TIMESTAMP).required(),
+        Member::new("to", &S_TIMESTAMP).required(),
+        Member::new("destination", &S_EXPORT_DESTINATION_BUCKET).required(),
+        Member::new("destinationPrefix", &wire::schema::STRING),
+    ]);
+static S_CREATE_EXPORT_TASK_RESPONSE: Schema =
+    Schema::new("CreateExportTaskResponse", Kind::Structure)
+        .members(&[Member::new("taskId", &S_EXPORT_TASK_ID)]);
 static S_CREATE_LOG_GROUP_REQUEST: Schema = Schema::new("CreateLogGroupRequest", Kind::Structure)
     .members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
@@ -1792,6 +5176,32 @@ static S_DATA_SOURCE_FILTERS: Schema = Schema::new("DataSourceFilters", Kind::Li
     .members(&[Member::new("member", &S_DATA_SOURCE_FILTER)])
     .min(1)
     .max(5);
+static S_DELETE_ACCOUNT_POLICY_REQUEST: Schema =
+    Schema::new("DeleteAccountPolicyRequest", Kind::Structure).members(&[
+        Member::new("policyName", &wire::schema::STRING).required(),
+        Member::new("policyType", &S_POLICY_TYPE).required(),
+        Member::new("dryRun", &wire::schema::BOOLEAN),
+    ]);
+static S_DELETE_ACCOUNT_POLICY_RESPONSE: Schema =
+    Schema::new("DeleteAccountPolicyResponse", Kind::Structure)
+        .members(&[Member::new("dryRunResult", &S_DRY_RUN_RESULT)]);
+static S_DELETE_DATA_PROTECTION_POLICY_REQUEST: Schema = Schema::new(
+    "DeleteDataProtectionPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required()]);
+static S_DELETE_DESTINATION_REQUEST: Schema = Schema::new(
+    "DeleteDestinationRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("destinationName", &S_DESTINATION_NAME).required()]);
+static S_DELETE_INDEX_POLICY_REQUEST: Schema = Schema::new(
+    "DeleteIndexPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required()]);
+static S_DELETE_INDEX_POLICY_RESPONSE: Schema =
+    Schema::new("DeleteIndexPolicyResponse", Kind::Structure);
 static S_DELETE_LOG_GROUP_REQUEST: Schema = Schema::new("DeleteLogGroupRequest", Kind::Structure)
     .members(&[Member::new("logGroupName", &S_LOG_GROUP_NAME).required()]);
 static S_DELETE_LOG_STREAM_REQUEST: Schema = Schema::new("DeleteLogStreamRequest", Kind::Structure)
@@ -1799,11 +5209,89 @@ static S_DELETE_LOG_STREAM_REQUEST: Schema = Schema::new("DeleteLogStreamRequest
         Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
         Member::new("logStreamName", &S_LOG_STREAM_NAME).required(),
     ]);
+static S_DELETE_METRIC_FILTER_REQUEST: Schema =
+    Schema::new("DeleteMetricFilterRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("filterName", &S_FILTER_NAME).required(),
+    ]);
+static S_DELETE_QUERY_DEFINITION_REQUEST: Schema = Schema::new(
+    "DeleteQueryDefinitionRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("queryDefinitionId", &S_QUERY_ID).required()]);
+static S_DELETE_QUERY_DEFINITION_RESPONSE: Schema =
+    Schema::new("DeleteQueryDefinitionResponse", Kind::Structure)
+        .members(&[Member::new("success", &wire::schema::BOOLEAN)]);
+static S_DELETE_RESOURCE_POLICY_REQUEST: Schema =
+    Schema::new("DeleteResourcePolicyRequest", Kind::Structure).members(&[
+        Member::new("policyName", &wire::schema::STRING),
+        Member::new("resourceArn", &wire::schema::STRING),
+        Member::new("expectedRevisionId", &S_EXPECTED_REVISION_ID),
+    ]);
 static S_DELETE_RETENTION_POLICY_REQUEST: Schema = Schema::new(
     "DeleteRetentionPolicyRequest",
     Kind::Structure,
 )
 .members(&[Member::new("logGroupName", &S_LOG_GROUP_NAME).required()]);
+static S_DELETE_SUBSCRIPTION_FILTER_REQUEST: Schema =
+    Schema::new("DeleteSubscriptionFilterRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("filterName", &S_FILTER_NAME).required(),
+    ]);
+static S_DESCRIBE_ACCOUNT_POLICIES_REQUEST: Schema =
+    Schema::new("DescribeAccountPoliciesRequest", Kind::Structure).members(&[
+        Member::new("policyType", &S_POLICY_TYPE).required(),
+        Member::new("policyName", &wire::schema::STRING),
+        Member::new("accountIdentifiers", &S_ACCOUNT_IDS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE: Schema =
+    Schema::new("DescribeAccountPoliciesResponse", Kind::Structure).members(&[
+        Member::new("accountPolicies", &S_ACCOUNT_POLICIES),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_DESTINATIONS_REQUEST: Schema =
+    Schema::new("DescribeDestinationsRequest", Kind::Structure).members(&[
+        Member::new("DestinationNamePrefix", &S_DESTINATION_NAME),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+    ]);
+static S_DESCRIBE_DESTINATIONS_RESPONSE: Schema =
+    Schema::new("DescribeDestinationsResponse", Kind::Structure).members(&[
+        Member::new("destinations", &S_DESTINATIONS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_EXPORT_TASKS_REQUEST: Schema =
+    Schema::new("DescribeExportTasksRequest", Kind::Structure).members(&[
+        Member::new("taskId", &S_EXPORT_TASK_ID),
+        Member::new("statusCode", &S_EXPORT_TASK_STATUS_CODE),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+    ]);
+static S_DESCRIBE_EXPORT_TASKS_RESPONSE: Schema =
+    Schema::new("DescribeExportTasksResponse", Kind::Structure).members(&[
+        Member::new("exportTasks", &S_EXPORT_TASKS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_INDEX_POLICIES_LOG_GROUP_IDENTIFIERS: Schema =
+    Schema::new("DescribeIndexPoliciesLogGroupIdentifiers", Kind::List)
+        .members(&[Member::new("member", &S_LOG_GROUP_IDENTIFIER)])
+        .min(1)
+        .max(1);
+static S_DESCRIBE_INDEX_POLICIES_REQUEST: Schema =
+    Schema::new("DescribeIndexPoliciesRequest", Kind::Structure).members(&[
+        Member::new(
+            "logGroupIdentifiers",
+            &S_DESCRIBE_INDEX_POLICIES_LOG_GROUP_IDENTIFIERS,
+        )
+        .required(),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_INDEX_POLICIES_RESPONSE: Schema =
+    Schema::new("DescribeIndexPoliciesResponse", Kind::Structure).members(&[
+        Member::new("indexPolicies", &S_INDEX_POLICIES),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
 static S_DESCRIBE_LIMIT: Schema = Schema::new("DescribeLimit", Kind::Integer).min(1).max(50);
 static S_DESCRIBE_LOG_GROUPS_LOG_GROUP_IDENTIFIERS: Schema =
     Schema::new("DescribeLogGroupsLogGroupIdentifiers", Kind::List)
@@ -1844,11 +5332,113 @@ static S_DESCRIBE_LOG_STREAMS_RESPONSE: Schema =
         Member::new("logStreams", &S_LOG_STREAMS),
         Member::new("nextToken", &S_NEXT_TOKEN),
     ]);
+static S_DESCRIBE_METRIC_FILTERS_REQUEST: Schema =
+    Schema::new("DescribeMetricFiltersRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("filterNamePrefix", &S_FILTER_NAME),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+        Member::new("metricName", &S_METRIC_NAME),
+        Member::new("metricNamespace", &S_METRIC_NAMESPACE),
+    ]);
+static S_DESCRIBE_METRIC_FILTERS_RESPONSE: Schema =
+    Schema::new("DescribeMetricFiltersResponse", Kind::Structure).members(&[
+        Member::new("metricFilters", &S_METRIC_FILTERS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_QUERIES_MAX_RESULTS: Schema =
+    Schema::new("DescribeQueriesMaxResults", Kind::Integer)
+        .min(1)
+        .max(1000);
+static S_DESCRIBE_QUERIES_REQUEST: Schema = Schema::new("DescribeQueriesRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("status", &S_QUERY_STATUS),
+        Member::new("maxResults", &S_DESCRIBE_QUERIES_MAX_RESULTS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+    ]);
+static S_DESCRIBE_QUERIES_RESPONSE: Schema =
+    Schema::new("DescribeQueriesResponse", Kind::Structure).members(&[
+        Member::new("queries", &S_QUERY_INFO_LIST),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_QUERY_DEFINITIONS_REQUEST: Schema =
+    Schema::new("DescribeQueryDefinitionsRequest", Kind::Structure).members(&[
+        Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+        Member::new("queryDefinitionNamePrefix", &S_QUERY_DEFINITION_NAME),
+        Member::new("maxResults", &S_QUERY_LIST_MAX_RESULTS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE: Schema =
+    Schema::new("DescribeQueryDefinitionsResponse", Kind::Structure).members(&[
+        Member::new("queryDefinitions", &S_QUERY_DEFINITION_LIST),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_RESOURCE_POLICIES_REQUEST: Schema =
+    Schema::new("DescribeResourcePoliciesRequest", Kind::Structure).members(&[
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+        Member::new("resourceArn", &wire::schema::STRING),
+        Member::new("policyScope", &S_POLICY_SCOPE),
+    ]);
+static S_DESCRIBE_RESOURCE_POLICIES_RESPONSE: Schema =
+    Schema::new("DescribeResourcePoliciesResponse", Kind::Structure).members(&[
+        Member::new("resourcePolicies", &S_RESOURCE_POLICIES),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST: Schema =
+    Schema::new("DescribeSubscriptionFiltersRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("filterNamePrefix", &S_FILTER_NAME),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+    ]);
+static S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE: Schema =
+    Schema::new("DescribeSubscriptionFiltersResponse", Kind::Structure).members(&[
+        Member::new("subscriptionFilters", &S_SUBSCRIPTION_FILTERS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESTINATION: Schema = Schema::new("Destination", Kind::Structure).members(&[
+    Member::new("destinationName", &S_DESTINATION_NAME),
+    Member::new("targetArn", &S_TARGET_ARN),
+    Member::new("roleArn", &S_ROLE_ARN),
+    Member::new("accessPolicy", &S_ACCESS_POLICY),
+    Member::new("arn", &wire::schema::STRING),
+    Member::new("creationTime", &S_TIMESTAMP),
+]);
+static S_DESTINATION_ARN: Schema = Schema::new("DestinationArn", Kind::String).min(1);
+static S_DESTINATION_NAME: Schema = Schema::new("DestinationName", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern("[^:*]*");
+static S_DESTINATIONS: Schema =
+    Schema::new("Destinations", Kind::List).members(&[Member::new("member", &S_DESTINATION)]);
+static S_DIMENSIONS: Schema = Schema::new("Dimensions", Kind::Map).members(&[
+    Member::new("key", &S_DIMENSIONS_KEY),
+    Member::new("value", &S_DIMENSIONS_VALUE),
+]);
+static S_DIMENSIONS_KEY: Schema = Schema::new("DimensionsKey", Kind::String).max(255);
+static S_DIMENSIONS_VALUE: Schema = Schema::new("DimensionsValue", Kind::String).max(255);
 static S_DISASSOCIATE_KMS_KEY_REQUEST: Schema =
     Schema::new("DisassociateKmsKeyRequest", Kind::Structure).members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME),
         Member::new("resourceIdentifier", &S_RESOURCE_IDENTIFIER),
     ]);
+static S_DISTRIBUTION: Schema =
+    Schema::new("Distribution", Kind::String).values(&["Random", "ByLogStream"]);
+static S_DRY_RUN_COUNT: Schema = Schema::new("DryRunCount", Kind::Integer).min(0);
+static S_DRY_RUN_RESULT: Schema = Schema::new("DryRunResult", Kind::Structure).members(&[
+    Member::new("totalMatchedLogGroups", &S_DRY_RUN_COUNT),
+    Member::new("increasedRetentionLogGroupCount", &S_DRY_RUN_COUNT),
+    Member::new("decreasedRetentionLogGroupCount", &S_DRY_RUN_COUNT),
+    Member::new("unchangedRetentionLogGroupCount", &S_DRY_RUN_COUNT),
+    Member::new("failedAnalysisCount", &S_DRY_RUN_COUNT),
+    Member::new("topLogGroupsImpacted", &S_LOG_GROUP_IMPACTS),
+]);
+static S_EMIT_SYSTEM_FIELDS: Schema = Schema::new("EmitSystemFields", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_ENCRYPTION_KEY: Schema = Schema::new("EncryptionKey", Kind::String).max(256);
 static S_ENTITY: Schema = Schema::new("Entity", Kind::Structure).members(&[
     Member::new("keyAttributes", &S_ENTITY_KEY_ATTRIBUTES),
     Member::new("attributes", &S_ENTITY_ATTRIBUTES),
@@ -1892,6 +5482,50 @@ static S_ENTITY_REJECTION_ERROR_TYPE: Schema =
     ]);
 static S_EVENT_MESSAGE: Schema = Schema::new("EventMessage", Kind::String).min(1);
 static S_EVENTS_LIMIT: Schema = Schema::new("EventsLimit", Kind::Integer).min(1).max(10000);
+static S_EVENTS_LIMIT_START_QUERY: Schema = Schema::new("EventsLimitStartQuery", Kind::Integer)
+    .min(1)
+    .max(100000);
+static S_EXPECTED_REVISION_ID: Schema = Schema::new("ExpectedRevisionId", Kind::String).min(1);
+static S_EXPORT_DESTINATION_BUCKET: Schema = Schema::new("ExportDestinationBucket", Kind::String)
+    .min(1)
+    .max(512);
+static S_EXPORT_TASK: Schema = Schema::new("ExportTask", Kind::Structure).members(&[
+    Member::new("taskId", &S_EXPORT_TASK_ID),
+    Member::new("taskName", &S_EXPORT_TASK_NAME),
+    Member::new("logGroupName", &S_LOG_GROUP_NAME),
+    Member::new("from", &S_TIMESTAMP),
+    Member::new("to", &S_TIMESTAMP),
+    Member::new("destination", &S_EXPORT_DESTINATION_BUCKET),
+    Member::new("destinationPrefix", &wire::schema::STRING),
+    Member::new("status", &S_EXPORT_TASK_STATUS),
+    Member::new("executionInfo", &S_EXPORT_TASK_EXECUTION_INFO),
+]);
+static S_EXPORT_TASK_EXECUTION_INFO: Schema =
+    Schema::new("ExportTaskExecutionInfo", Kind::Structure).members(&[
+        Member::new("creationTime", &S_TIMESTAMP),
+        Member::new("completionTime", &S_TIMESTAMP),
+    ]);
+static S_EXPORT_TASK_ID: Schema = Schema::new("ExportTaskId", Kind::String).min(1).max(512);
+static S_EXPORT_TASK_NAME: Schema = Schema::new("ExportTaskName", Kind::String).min(1).max(512);
+static S_EXPORT_TASK_STATUS: Schema = Schema::new("ExportTaskStatus", Kind::Structure).members(&[
+    Member::new("code", &S_EXPORT_TASK_STATUS_CODE),
+    Member::new("message", &wire::schema::STRING),
+]);
+static S_EXPORT_TASK_STATUS_CODE: Schema = Schema::new("ExportTaskStatusCode", Kind::String)
+    .values(&[
+        "CANCELLED",
+        "COMPLETED",
+        "FAILED",
+        "PENDING",
+        "PENDING_CANCEL",
+        "RUNNING",
+    ]);
+static S_EXPORT_TASKS: Schema =
+    Schema::new("ExportTasks", Kind::List).members(&[Member::new("member", &S_EXPORT_TASK)]);
+static S_EXTRACTED_VALUES: Schema = Schema::new("ExtractedValues", Kind::Map).members(&[
+    Member::new("key", &wire::schema::STRING),
+    Member::new("value", &wire::schema::STRING),
+]);
 static S_FIELD_INDEX_NAME: Schema = Schema::new("FieldIndexName", Kind::String)
     .min(1)
     .max(512)
@@ -1900,6 +5534,9 @@ static S_FIELD_INDEX_NAMES: Schema = Schema::new("FieldIndexNames", Kind::List)
     .members(&[Member::new("member", &S_FIELD_INDEX_NAME)])
     .min(1)
     .max(20);
+static S_FIELD_SELECTION_CRITERIA: Schema = Schema::new("FieldSelectionCriteria", Kind::String)
+    .min(0)
+    .max(2000);
 static S_FILTER_LOG_EVENTS_REQUEST: Schema = Schema::new("FilterLogEventsRequest", Kind::Structure)
     .members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME),
@@ -1921,6 +5558,10 @@ static S_FILTER_LOG_EVENTS_RESPONSE: Schema =
         Member::new("searchedLogStreams", &S_SEARCHED_LOG_STREAMS),
         Member::new("nextToken", &S_NEXT_TOKEN),
     ]);
+static S_FILTER_NAME: Schema = Schema::new("FilterName", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern("[^:*]*");
 static S_FILTER_PATTERN: Schema = Schema::new("FilterPattern", Kind::String).min(0).max(1024);
 static S_FILTERED_LOG_EVENT: Schema = Schema::new("FilteredLogEvent", Kind::Structure).members(&[
     Member::new("logStreamName", &S_LOG_STREAM_NAME),
@@ -1931,6 +5572,17 @@ static S_FILTERED_LOG_EVENT: Schema = Schema::new("FilteredLogEvent", Kind::Stru
 ]);
 static S_FILTERED_LOG_EVENTS: Schema = Schema::new("FilteredLogEvents", Kind::List)
     .members(&[Member::new("member", &S_FILTERED_LOG_EVENT)]);
+static S_GET_DATA_PROTECTION_POLICY_REQUEST: Schema = Schema::new(
+    "GetDataProtectionPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required()]);
+static S_GET_DATA_PROTECTION_POLICY_RESPONSE: Schema =
+    Schema::new("GetDataProtectionPolicyResponse", Kind::Structure).members(&[
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+        Member::new("policyDocument", &wire::schema::STRING),
+        Member::new("lastUpdatedTime", &S_TIMESTAMP),
+    ]);
 static S_GET_LOG_EVENTS_REQUEST: Schema = Schema::new("GetLogEventsRequest", Kind::Structure)
     .members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME),
@@ -1949,6 +5601,54 @@ static S_GET_LOG_EVENTS_RESPONSE: Schema = Schema::new("GetLogEventsResponse", K
         Member::new("nextForwardToken", &S_NEXT_TOKEN),
         Member::new("nextBackwardToken", &S_NEXT_TOKEN),
     ]);
+static S_GET_LOG_GROUP_FIELDS_REQUEST: Schema =
+    Schema::new("GetLogGroupFieldsRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("time", &S_TIMESTAMP),
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+    ]);
+static S_GET_LOG_GROUP_FIELDS_RESPONSE: Schema =
+    Schema::new("GetLogGroupFieldsResponse", Kind::Structure)
+        .members(&[Member::new("logGroupFields", &S_LOG_GROUP_FIELD_LIST)]);
+static S_GET_LOG_RECORD_REQUEST: Schema = Schema::new("GetLogRecordRequest", Kind::Structure)
+    .members(&[
+        Member::new("logRecordPointer", &wire::schema::STRING).required(),
+        Member::new("unmask", &wire::schema::BOOLEAN),
+    ]);
+static S_GET_LOG_RECORD_RESPONSE: Schema = Schema::new("GetLogRecordResponse", Kind::Structure)
+    .members(&[Member::new("logRecord", &S_LOG_RECORD)]);
+static S_GET_QUERY_RESULTS_MAX_ITEMS: Schema =
+    Schema::new("GetQueryResultsMaxItems", Kind::Integer)
+        .min(0)
+        .max(10000);
+static S_GET_QUERY_RESULTS_NEXT_TOKEN: Schema =
+    Schema::new("GetQueryResultsNextToken", Kind::String).max(1024);
+static S_GET_QUERY_RESULTS_REQUEST: Schema = Schema::new("GetQueryResultsRequest", Kind::Structure)
+    .members(&[
+        Member::new("queryId", &S_QUERY_ID).required(),
+        Member::new("nextToken", &S_GET_QUERY_RESULTS_NEXT_TOKEN),
+        Member::new("maxItems", &S_GET_QUERY_RESULTS_MAX_ITEMS),
+    ]);
+static S_GET_QUERY_RESULTS_RESPONSE: Schema =
+    Schema::new("GetQueryResultsResponse", Kind::Structure).members(&[
+        Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+        Member::new("results", &S_QUERY_RESULTS),
+        Member::new("statistics", &S_QUERY_STATISTICS),
+        Member::new("status", &S_QUERY_STATUS),
+        Member::new("encryptionKey", &S_ENCRYPTION_KEY),
+        Member::new("nextToken", &S_GET_QUERY_RESULTS_NEXT_TOKEN),
+    ]);
+static S_INDEX_POLICIES: Schema =
+    Schema::new("IndexPolicies", Kind::List).members(&[Member::new("member", &S_INDEX_POLICY)]);
+static S_INDEX_POLICY: Schema = Schema::new("IndexPolicy", Kind::Structure).members(&[
+    Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+    Member::new("lastUpdateTime", &S_TIMESTAMP),
+    Member::new("policyDocument", &S_POLICY_DOCUMENT),
+    Member::new("policyName", &wire::schema::STRING),
+    Member::new("source", &S_INDEX_SOURCE),
+]);
+static S_INDEX_SOURCE: Schema =
+    Schema::new("IndexSource", Kind::String).values(&["ACCOUNT", "LOG_GROUP"]);
 static S_INHERITED_PROPERTIES: Schema = Schema::new("InheritedProperties", Kind::List)
     .members(&[Member::new("member", &S_INHERITED_PROPERTY)]);
 static S_INHERITED_PROPERTY: Schema =
@@ -2003,6 +5703,36 @@ static S_LIST_TAGS_LOG_GROUP_REQUEST: Schema = Schema::new(
 static S_LIST_TAGS_LOG_GROUP_RESPONSE: Schema =
     Schema::new("ListTagsLogGroupResponse", Kind::Structure)
         .members(&[Member::new("tags", &S_TAGS)]);
+static S_LIVE_TAIL_SESSION_LOG_EVENT: Schema =
+    Schema::new("LiveTailSessionLogEvent", Kind::Structure).members(&[
+        Member::new("logStreamName", &S_LOG_STREAM_NAME),
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+        Member::new("message", &S_EVENT_MESSAGE),
+        Member::new("timestamp", &S_TIMESTAMP),
+        Member::new("ingestionTime", &S_TIMESTAMP),
+    ]);
+static S_LIVE_TAIL_SESSION_METADATA: Schema =
+    Schema::new("LiveTailSessionMetadata", Kind::Structure)
+        .members(&[Member::new("sampled", &wire::schema::BOOLEAN)]);
+static S_LIVE_TAIL_SESSION_RESULTS: Schema = Schema::new("LiveTailSessionResults", Kind::List)
+    .members(&[Member::new("member", &S_LIVE_TAIL_SESSION_LOG_EVENT)]);
+static S_LIVE_TAIL_SESSION_START: Schema = Schema::new("LiveTailSessionStart", Kind::Structure)
+    .members(&[
+        Member::new("requestId", &S_REQUEST_ID),
+        Member::new("sessionId", &S_SESSION_ID),
+        Member::new(
+            "logGroupIdentifiers",
+            &S_START_LIVE_TAIL_LOG_GROUP_IDENTIFIERS,
+        ),
+        Member::new("logStreamNames", &S_INPUT_LOG_STREAM_NAMES),
+        Member::new("logStreamNamePrefixes", &S_INPUT_LOG_STREAM_NAMES),
+        Member::new("logEventFilterPattern", &S_FILTER_PATTERN),
+    ]);
+static S_LIVE_TAIL_SESSION_UPDATE: Schema = Schema::new("LiveTailSessionUpdate", Kind::Structure)
+    .members(&[
+        Member::new("sessionMetadata", &S_LIVE_TAIL_SESSION_METADATA),
+        Member::new("sessionResults", &S_LIVE_TAIL_SESSION_RESULTS),
+    ]);
 static S_LOG_GROUP: Schema = Schema::new("LogGroup", Kind::Structure).members(&[
     Member::new("logGroupName", &S_LOG_GROUP_NAME),
     Member::new("creationTime", &S_TIMESTAMP),
@@ -2025,10 +5755,26 @@ static S_LOG_GROUP_CLASS: Schema = Schema::new("LogGroupClass", Kind::String).va
     "DELIVERY",
     "ESSENTIALS",
 ]);
+static S_LOG_GROUP_FIELD: Schema = Schema::new("LogGroupField", Kind::Structure).members(&[
+    Member::new("name", &wire::schema::STRING),
+    Member::new("percent", &S_PERCENTAGE),
+]);
+static S_LOG_GROUP_FIELD_LIST: Schema = Schema::new("LogGroupFieldList", Kind::List)
+    .members(&[Member::new("member", &S_LOG_GROUP_FIELD)]);
 static S_LOG_GROUP_IDENTIFIER: Schema = Schema::new("LogGroupIdentifier", Kind::String)
     .min(1)
     .max(2048)
     .pattern(r#"[\w#+=/:,.@-]*"#);
+static S_LOG_GROUP_IDENTIFIERS: Schema = Schema::new("LogGroupIdentifiers", Kind::List)
+    .members(&[Member::new("member", &S_LOG_GROUP_IDENTIFIER)]);
+static S_LOG_GROUP_IMPACT: Schema = Schema::new("LogGroupImpact", Kind::Structure).members(&[
+    Member::new("logGroupName", &S_LOG_GROUP_NAME),
+    Member::new("currentRetention", &S_RETENTION_VALUE),
+    Member::new("proposedRetention", &S_RETENTION_VALUE),
+    Member::new("storedBytes", &S_STORED_BYTES),
+]);
+static S_LOG_GROUP_IMPACTS: Schema = Schema::new("LogGroupImpacts", Kind::List)
+    .members(&[Member::new("member", &S_LOG_GROUP_IMPACT)]);
 static S_LOG_GROUP_NAME: Schema = Schema::new("LogGroupName", Kind::String)
     .min(1)
     .max(512)
@@ -2042,6 +5788,8 @@ static S_LOG_GROUP_NAME_REGEX_PATTERN: Schema =
         .min(3)
         .max(129)
         .pattern(r#"(\^?[\.\-_\/#A-Za-z0-9]{3,24})(\|\^?[\.\-_\/#A-Za-z0-9]{3,24}){0,4}"#);
+static S_LOG_GROUP_NAMES: Schema =
+    Schema::new("LogGroupNames", Kind::List).members(&[Member::new("member", &S_LOG_GROUP_NAME)]);
 static S_LOG_GROUP_SUMMARIES: Schema = Schema::new("LogGroupSummaries", Kind::List)
     .members(&[Member::new("member", &S_LOG_GROUP_SUMMARY)]);
 static S_LOG_GROUP_SUMMARY: Schema = Schema::new("LogGroupSummary", Kind::Structure).members(&[
@@ -2051,6 +5799,10 @@ static S_LOG_GROUP_SUMMARY: Schema = Schema::new("LogGroupSummary", Kind::Struct
 ]);
 static S_LOG_GROUPS: Schema =
     Schema::new("LogGroups", Kind::List).members(&[Member::new("member", &S_LOG_GROUP)]);
+static S_LOG_RECORD: Schema = Schema::new("LogRecord", Kind::Map).members(&[
+    Member::new("key", &wire::schema::STRING),
+    Member::new("value", &wire::schema::STRING),
+]);
 static S_LOG_STREAM: Schema = Schema::new("LogStream", Kind::Structure).members(&[
     Member::new("logStreamName", &S_LOG_STREAM_NAME),
     Member::new("creationTime", &S_TIMESTAMP),
@@ -2067,6 +5819,49 @@ static S_LOG_STREAM_NAME: Schema = Schema::new("LogStreamName", Kind::String)
     .pattern("[^:*]*");
 static S_LOG_STREAMS: Schema =
     Schema::new("LogStreams", Kind::List).members(&[Member::new("member", &S_LOG_STREAM)]);
+static S_MALFORMED_QUERY_EXCEPTION: Schema =
+    Schema::new("MalformedQueryException", Kind::Structure)
+        .members(&[Member::new("queryCompileError", &S_QUERY_COMPILE_ERROR)]);
+static S_METRIC_FILTER: Schema = Schema::new("MetricFilter", Kind::Structure).members(&[
+    Member::new("filterName", &S_FILTER_NAME),
+    Member::new("filterPattern", &S_FILTER_PATTERN),
+    Member::new("metricTransformations", &S_METRIC_TRANSFORMATIONS),
+    Member::new("creationTime", &S_TIMESTAMP),
+    Member::new("logGroupName", &S_LOG_GROUP_NAME),
+    Member::new("applyOnTransformedLogs", &wire::schema::BOOLEAN),
+    Member::new("fieldSelectionCriteria", &S_FIELD_SELECTION_CRITERIA),
+    Member::new("emitSystemFieldDimensions", &S_EMIT_SYSTEM_FIELDS),
+]);
+static S_METRIC_FILTER_MATCH_RECORD: Schema =
+    Schema::new("MetricFilterMatchRecord", Kind::Structure).members(&[
+        Member::new("eventNumber", &wire::schema::LONG),
+        Member::new("eventMessage", &S_EVENT_MESSAGE),
+        Member::new("extractedValues", &S_EXTRACTED_VALUES),
+    ]);
+static S_METRIC_FILTER_MATCHES: Schema = Schema::new("MetricFilterMatches", Kind::List)
+    .members(&[Member::new("member", &S_METRIC_FILTER_MATCH_RECORD)]);
+static S_METRIC_FILTERS: Schema =
+    Schema::new("MetricFilters", Kind::List).members(&[Member::new("member", &S_METRIC_FILTER)]);
+static S_METRIC_NAME: Schema = Schema::new("MetricName", Kind::String)
+    .max(255)
+    .pattern("[^:*$]*");
+static S_METRIC_NAMESPACE: Schema = Schema::new("MetricNamespace", Kind::String)
+    .max(255)
+    .pattern("[^:*$]*");
+static S_METRIC_TRANSFORMATION: Schema = Schema::new("MetricTransformation", Kind::Structure)
+    .members(&[
+        Member::new("metricName", &S_METRIC_NAME).required(),
+        Member::new("metricNamespace", &S_METRIC_NAMESPACE).required(),
+        Member::new("metricValue", &S_METRIC_VALUE).required(),
+        Member::new("defaultValue", &wire::schema::DOUBLE),
+        Member::new("dimensions", &S_DIMENSIONS),
+        Member::new("unit", &S_STANDARD_UNIT),
+    ]);
+static S_METRIC_TRANSFORMATIONS: Schema = Schema::new("MetricTransformations", Kind::List)
+    .members(&[Member::new("member", &S_METRIC_TRANSFORMATION)])
+    .min(1)
+    .max(1);
+static S_METRIC_VALUE: Schema = Schema::new("MetricValue", Kind::String).max(100);
 static S_NEXT_TOKEN: Schema = Schema::new("NextToken", Kind::String).min(1);
 static S_ORDER_BY: Schema =
     Schema::new("OrderBy", Kind::String).values(&["LogStreamName", "LastEventTime"]);
@@ -2077,6 +5872,67 @@ static S_OUTPUT_LOG_EVENT: Schema = Schema::new("OutputLogEvent", Kind::Structur
 ]);
 static S_OUTPUT_LOG_EVENTS: Schema = Schema::new("OutputLogEvents", Kind::List)
     .members(&[Member::new("member", &S_OUTPUT_LOG_EVENT)]);
+static S_PERCENTAGE: Schema = Schema::new("Percentage", Kind::Integer).min(0).max(100);
+static S_POLICY_DOCUMENT: Schema = Schema::new("PolicyDocument", Kind::String)
+    .min(1)
+    .max(51200);
+static S_POLICY_SCOPE: Schema =
+    Schema::new("PolicyScope", Kind::String).values(&["ACCOUNT", "RESOURCE"]);
+static S_POLICY_TYPE: Schema = Schema::new("PolicyType", Kind::String).values(&[
+    "DATA_PROTECTION_POLICY",
+    "SUBSCRIPTION_FILTER_POLICY",
+    "FIELD_INDEX_POLICY",
+    "TRANSFORMER_POLICY",
+    "METRIC_EXTRACTION_POLICY",
+    "RETENTION_POLICY",
+]);
+static S_PUT_ACCOUNT_POLICY_REQUEST: Schema =
+    Schema::new("PutAccountPolicyRequest", Kind::Structure).members(&[
+        Member::new("policyName", &wire::schema::STRING).required(),
+        Member::new("policyDocument", &wire::schema::STRING).required(),
+        Member::new("policyType", &S_POLICY_TYPE).required(),
+        Member::new("scope", &S_SCOPE),
+        Member::new("selectionCriteria", &wire::schema::STRING),
+        Member::new("dryRun", &wire::schema::BOOLEAN),
+    ]);
+static S_PUT_ACCOUNT_POLICY_RESPONSE: Schema =
+    Schema::new("PutAccountPolicyResponse", Kind::Structure).members(&[
+        Member::new("accountPolicy", &S_ACCOUNT_POLICY),
+        Member::new("dryRunResult", &S_DRY_RUN_RESULT),
+    ]);
+static S_PUT_DATA_PROTECTION_POLICY_REQUEST: Schema =
+    Schema::new("PutDataProtectionPolicyRequest", Kind::Structure).members(&[
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required(),
+        Member::new("policyDocument", &wire::schema::STRING).required(),
+    ]);
+static S_PUT_DATA_PROTECTION_POLICY_RESPONSE: Schema =
+    Schema::new("PutDataProtectionPolicyResponse", Kind::Structure).members(&[
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER),
+        Member::new("policyDocument", &wire::schema::STRING),
+        Member::new("lastUpdatedTime", &S_TIMESTAMP),
+    ]);
+static S_PUT_DESTINATION_POLICY_REQUEST: Schema =
+    Schema::new("PutDestinationPolicyRequest", Kind::Structure).members(&[
+        Member::new("destinationName", &S_DESTINATION_NAME).required(),
+        Member::new("accessPolicy", &S_ACCESS_POLICY).required(),
+        Member::new("forceUpdate", &wire::schema::BOOLEAN),
+    ]);
+static S_PUT_DESTINATION_REQUEST: Schema = Schema::new("PutDestinationRequest", Kind::Structure)
+    .members(&[
+        Member::new("destinationName", &S_DESTINATION_NAME).required(),
+        Member::new("targetArn", &S_TARGET_ARN).required(),
+        Member::new("roleArn", &S_ROLE_ARN).required(),
+        Member::new("tags", &S_TAGS),
+    ]);
+static S_PUT_DESTINATION_RESPONSE: Schema = Schema::new("PutDestinationResponse", Kind::Structure)
+    .members(&[Member::new("destination", &S_DESTINATION)]);
+static S_PUT_INDEX_POLICY_REQUEST: Schema = Schema::new("PutIndexPolicyRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required(),
+        Member::new("policyDocument", &S_POLICY_DOCUMENT).required(),
+    ]);
+static S_PUT_INDEX_POLICY_RESPONSE: Schema = Schema::new("PutIndexPolicyResponse", Kind::Structure)
+    .members(&[Member::new("indexPolicy", &S_INDEX_POLICY)]);
 static S_PUT_LOG_EVENTS_REQUEST: Schema = Schema::new("PutLogEventsRequest", Kind::Structure)
     .members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
@@ -2096,11 +5952,141 @@ static S_PUT_LOG_GROUP_DELETION_PROTECTION_REQUEST: Schema =
         Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required(),
         Member::new("deletionProtectionEnabled", &wire::schema::BOOLEAN).required(),
     ]);
+static S_PUT_METRIC_FILTER_REQUEST: Schema = Schema::new("PutMetricFilterRequest", Kind::Structure)
+    .members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("filterName", &S_FILTER_NAME).required(),
+        Member::new("filterPattern", &S_FILTER_PATTERN).required(),
+        Member::new("metricTransformations", &S_METRIC_TRANSFORMATIONS).required(),
+        Member::new("applyOnTransformedLogs", &wire::schema::BOOLEAN),
+        Member::new("fieldSelectionCriteria", &S_FIELD_SELECTION_CRITERIA),
+        Member::new("emitSystemFieldDimensions", &S_EMIT_SYSTEM_FIELDS),
+    ]);
+static S_PUT_QUERY_DEFINITION_REQUEST: Schema =
+    Schema::new("PutQueryDefinitionRequest", Kind::Structure).members(&[
+        Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+        Member::new("name", &S_QUERY_DEFINITION_NAME).required(),
+        Member::new("queryDefinitionId", &S_QUERY_ID),
+        Member::new("logGroupNames", &S_LOG_GROUP_NAMES),
+        Member::new("queryString", &S_QUERY_DEFINITION_STRING).required(),
+        Member::new("clientToken", &S_CLIENT_TOKEN),
+        Member::new("parameters", &S_QUERY_PARAMETER_LIST),
+    ]);
+static S_PUT_QUERY_DEFINITION_RESPONSE: Schema =
+    Schema::new("PutQueryDefinitionResponse", Kind::Structure)
+        .members(&[Member::new("queryDefinitionId", &S_QUERY_ID)]);
+static S_PUT_RESOURCE_POLICY_REQUEST: Schema =
+    Schema::new("PutResourcePolicyRequest", Kind::Structure).members(&[
+        Member::new("policyName", &wire::schema::STRING),
+        Member::new("policyDocument", &S_POLICY_DOCUMENT),
+        Member::new("resourceArn", &wire::schema::STRING),
+        Member::new("expectedRevisionId", &S_EXPECTED_REVISION_ID),
+    ]);
+static S_PUT_RESOURCE_POLICY_RESPONSE: Schema =
+    Schema::new("PutResourcePolicyResponse", Kind::Structure).members(&[
+        Member::new("resourcePolicy", &S_RESOURCE_POLICY),
+        Member::new("revisionId", &S_EXPECTED_REVISION_ID),
+    ]);
 static S_PUT_RETENTION_POLICY_REQUEST: Schema =
     Schema::new("PutRetentionPolicyRequest", Kind::Structure).members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
         Member::new("retentionInDays", &wire::schema::INTEGER).required(),
     ]);
+static S_PUT_SUBSCRIPTION_FILTER_REQUEST: Schema =
+    Schema::new("PutSubscriptionFilterRequest", Kind::Structure).members(&[
+        Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
+        Member::new("filterName", &S_FILTER_NAME).required(),
+        Member::new("filterPattern", &S_FILTER_PATTERN).required(),
+        Member::new("destinationArn", &S_DESTINATION_ARN).required(),
+        Member::new("roleArn", &S_ROLE_ARN),
+        Member::new("distribution", &S_DISTRIBUTION),
+        Member::new("applyOnTransformedLogs", &wire::schema::BOOLEAN),
+        Member::new("fieldSelectionCriteria", &S_FIELD_SELECTION_CRITERIA),
+        Member::new("emitSystemFields", &S_EMIT_SYSTEM_FIELDS),
+    ]);
+static S_QUERY_COMPILE_ERROR: Schema =
+    Schema::new("QueryCompileError", Kind::Structure).members(&[
+        Member::new("location", &S_QUERY_COMPILE_ERROR_LOCATION),
+        Member::new("message", &wire::schema::STRING),
+    ]);
+static S_QUERY_COMPILE_ERROR_LOCATION: Schema =
+    Schema::new("QueryCompileErrorLocation", Kind::Structure).members(&[
+        Member::new("startCharOffset", &wire::schema::INTEGER),
+        Member::new("endCharOffset", &wire::schema::INTEGER),
+    ]);
+static S_QUERY_DEFINITION: Schema = Schema::new("QueryDefinition", Kind::Structure).members(&[
+    Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+    Member::new("queryDefinitionId", &S_QUERY_ID),
+    Member::new("name", &S_QUERY_DEFINITION_NAME),
+    Member::new("queryString", &S_QUERY_DEFINITION_STRING),
+    Member::new("lastModified", &S_TIMESTAMP),
+    Member::new("logGroupNames", &S_LOG_GROUP_NAMES),
+    Member::new("parameters", &S_QUERY_PARAMETER_LIST),
+]);
+static S_QUERY_DEFINITION_LIST: Schema = Schema::new("QueryDefinitionList", Kind::List)
+    .members(&[Member::new("member", &S_QUERY_DEFINITION)]);
+static S_QUERY_DEFINITION_NAME: Schema = Schema::new("QueryDefinitionName", Kind::String)
+    .min(1)
+    .max(255);
+static S_QUERY_DEFINITION_STRING: Schema = Schema::new("QueryDefinitionString", Kind::String)
+    .min(1)
+    .max(10000);
+static S_QUERY_ID: Schema = Schema::new("QueryId", Kind::String).min(1).max(256);
+static S_QUERY_INFO: Schema = Schema::new("QueryInfo", Kind::Structure).members(&[
+    Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+    Member::new("queryId", &S_QUERY_ID),
+    Member::new("queryString", &S_QUERY_STRING),
+    Member::new("status", &S_QUERY_STATUS),
+    Member::new("createTime", &S_TIMESTAMP),
+    Member::new("logGroupName", &S_LOG_GROUP_NAME),
+    Member::new("queryDuration", &wire::schema::LONG),
+    Member::new("bytesScanned", &wire::schema::DOUBLE),
+    Member::new("userIdentity", &S_USER_IDENTITY),
+]);
+static S_QUERY_INFO_LIST: Schema =
+    Schema::new("QueryInfoList", Kind::List).members(&[Member::new("member", &S_QUERY_INFO)]);
+static S_QUERY_LANGUAGE: Schema =
+    Schema::new("QueryLanguage", Kind::String).values(&["CWLI", "SQL", "PPL"]);
+static S_QUERY_LIST_MAX_RESULTS: Schema = Schema::new("QueryListMaxResults", Kind::Integer)
+    .min(1)
+    .max(1000);
+static S_QUERY_PARAMETER: Schema = Schema::new("QueryParameter", Kind::Structure).members(&[
+    Member::new("name", &S_QUERY_PARAMETER_NAME).required(),
+    Member::new("defaultValue", &S_QUERY_PARAMETER_DEFAULT_VALUE),
+    Member::new("description", &S_QUERY_PARAMETER_DESCRIPTION),
+]);
+static S_QUERY_PARAMETER_DEFAULT_VALUE: Schema =
+    Schema::new("QueryParameterDefaultValue", Kind::String).max(1024);
+static S_QUERY_PARAMETER_DESCRIPTION: Schema =
+    Schema::new("QueryParameterDescription", Kind::String).max(512);
+static S_QUERY_PARAMETER_LIST: Schema = Schema::new("QueryParameterList", Kind::List)
+    .members(&[Member::new("member", &S_QUERY_PARAMETER)])
+    .max(20);
+static S_QUERY_PARAMETER_NAME: Schema = Schema::new("QueryParameterName", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern("^[a-zA-Z_][a-zA-Z0-9_]*");
+static S_QUERY_RESULTS: Schema =
+    Schema::new("QueryResults", Kind::List).members(&[Member::new("member", &S_RESULT_ROWS)]);
+static S_QUERY_STATISTICS: Schema = Schema::new("QueryStatistics", Kind::Structure).members(&[
+    Member::new("recordsMatched", &wire::schema::DOUBLE),
+    Member::new("recordsScanned", &wire::schema::DOUBLE),
+    Member::new("estimatedRecordsSkipped", &wire::schema::DOUBLE),
+    Member::new("bytesScanned", &wire::schema::DOUBLE),
+    Member::new("estimatedBytesSkipped", &wire::schema::DOUBLE),
+    Member::new("logGroupsScanned", &wire::schema::DOUBLE),
+    Member::new("resultCount", &wire::schema::DOUBLE),
+]);
+static S_QUERY_STATUS: Schema = Schema::new("QueryStatus", Kind::String).values(&[
+    "Scheduled",
+    "Running",
+    "Complete",
+    "Failed",
+    "Cancelled",
+    "Timeout",
+    "Unknown",
+]);
+static S_QUERY_STRING: Schema = Schema::new("QueryString", Kind::String).min(0).max(10000);
 static S_REJECTED_ENTITY_INFO: Schema = Schema::new("RejectedEntityInfo", Kind::Structure)
     .members(&[Member::new("errorType", &S_ENTITY_REJECTION_ERROR_TYPE).required()]);
 static S_REJECTED_LOG_EVENTS_INFO: Schema = Schema::new("RejectedLogEventsInfo", Kind::Structure)
@@ -2109,10 +6095,30 @@ static S_REJECTED_LOG_EVENTS_INFO: Schema = Schema::new("RejectedLogEventsInfo",
         Member::new("tooOldLogEventEndIndex", &wire::schema::INTEGER),
         Member::new("expiredLogEventEndIndex", &wire::schema::INTEGER),
     ]);
+static S_REQUEST_ID: Schema = Schema::new("RequestId", Kind::String).min(0).max(256);
 static S_RESOURCE_IDENTIFIER: Schema = Schema::new("ResourceIdentifier", Kind::String)
     .min(1)
     .max(2048)
     .pattern(r#"[\w+=/:,.@\-\*]*"#);
+static S_RESOURCE_POLICIES: Schema = Schema::new("ResourcePolicies", Kind::List)
+    .members(&[Member::new("member", &S_RESOURCE_POLICY)]);
+static S_RESOURCE_POLICY: Schema = Schema::new("ResourcePolicy", Kind::Structure).members(&[
+    Member::new("policyName", &wire::schema::STRING),
+    Member::new("policyDocument", &S_POLICY_DOCUMENT),
+    Member::new("lastUpdatedTime", &S_TIMESTAMP),
+    Member::new("policyScope", &S_POLICY_SCOPE),
+    Member::new("resourceArn", &wire::schema::STRING),
+    Member::new("revisionId", &S_EXPECTED_REVISION_ID),
+]);
+static S_RESULT_FIELD: Schema = Schema::new("ResultField", Kind::Structure).members(&[
+    Member::new("field", &wire::schema::STRING),
+    Member::new("value", &wire::schema::STRING),
+]);
+static S_RESULT_ROWS: Schema =
+    Schema::new("ResultRows", Kind::List).members(&[Member::new("member", &S_RESULT_FIELD)]);
+static S_RETENTION_VALUE: Schema = Schema::new("RetentionValue", Kind::String).min(1).max(12);
+static S_ROLE_ARN: Schema = Schema::new("RoleArn", Kind::String).min(1);
+static S_SCOPE: Schema = Schema::new("Scope", Kind::String).values(&["ALL"]);
 static S_SEARCHED_LOG_STREAM: Schema =
     Schema::new("SearchedLogStream", Kind::Structure).members(&[
         Member::new("logStreamName", &S_LOG_STREAM_NAME),
@@ -2121,7 +6127,103 @@ static S_SEARCHED_LOG_STREAM: Schema =
 static S_SEARCHED_LOG_STREAMS: Schema = Schema::new("SearchedLogStreams", Kind::List)
     .members(&[Member::new("member", &S_SEARCHED_LOG_STREAM)]);
 static S_SEQUENCE_TOKEN: Schema = Schema::new("SequenceToken", Kind::String).min(1);
+static S_SESSION_ID: Schema = Schema::new("SessionId", Kind::String).min(0).max(256);
+static S_SESSION_STREAMING_EXCEPTION: Schema =
+    Schema::new("SessionStreamingException", Kind::Structure)
+        .members(&[Member::new("message", &wire::schema::STRING)]);
+static S_SESSION_TIMEOUT_EXCEPTION: Schema =
+    Schema::new("SessionTimeoutException", Kind::Structure)
+        .members(&[Member::new("message", &wire::schema::STRING)]);
+static S_STANDARD_UNIT: Schema = Schema::new("StandardUnit", Kind::String).values(&[
+    "Seconds",
+    "Microseconds",
+    "Milliseconds",
+    "Bytes",
+    "Kilobytes",
+    "Megabytes",
+    "Gigabytes",
+    "Terabytes",
+    "Bits",
+    "Kilobits",
+    "Megabits",
+    "Gigabits",
+    "Terabits",
+    "Percent",
+    "Count",
+    "Bytes/Second",
+    "Kilobytes/Second",
+    "Megabytes/Second",
+    "Gigabytes/Second",
+    "Terabytes/Second",
+    "Bits/Second",
+    "Kilobits/Second",
+    "Megabits/Second",
+    "Gigabits/Second",
+    "Terabits/Second",
+    "Count/Second",
+    "None",
+]);
+static S_START_LIVE_TAIL_LOG_GROUP_IDENTIFIERS: Schema =
+    Schema::new("StartLiveTailLogGroupIdentifiers", Kind::List)
+        .members(&[Member::new("member", &S_LOG_GROUP_IDENTIFIER)])
+        .min(1)
+        .max(10);
+static S_START_LIVE_TAIL_REQUEST: Schema = Schema::new("StartLiveTailRequest", Kind::Structure)
+    .members(&[
+        Member::new(
+            "logGroupIdentifiers",
+            &S_START_LIVE_TAIL_LOG_GROUP_IDENTIFIERS,
+        )
+        .required(),
+        Member::new("logStreamNames", &S_INPUT_LOG_STREAM_NAMES),
+        Member::new("logStreamNamePrefixes", &S_INPUT_LOG_STREAM_NAMES),
+        Member::new("logEventFilterPattern", &S_FILTER_PATTERN),
+    ]);
+static S_START_LIVE_TAIL_RESPONSE: Schema = Schema::new("StartLiveTailResponse", Kind::Structure)
+    .members(&[Member::new(
+        "responseStream",
+        &S_START_LIVE_TAIL_RESPONSE_STREAM,
+    )]);
+static S_START_LIVE_TAIL_RESPONSE_STREAM: Schema =
+    Schema::new("StartLiveTailResponseStream", Kind::Events).members(&[
+        Member::new("sessionStart", &S_LIVE_TAIL_SESSION_START),
+        Member::new("sessionUpdate", &S_LIVE_TAIL_SESSION_UPDATE),
+        Member::new("SessionTimeoutException", &S_SESSION_TIMEOUT_EXCEPTION),
+        Member::new("SessionStreamingException", &S_SESSION_STREAMING_EXCEPTION),
+    ]);
+static S_START_QUERY_REQUEST: Schema =
+    Schema::new("StartQueryRequest", Kind::Structure).members(&[
+        Member::new("queryLanguage", &S_QUERY_LANGUAGE),
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("logGroupNames", &S_LOG_GROUP_NAMES),
+        Member::new("logGroupIdentifiers", &S_LOG_GROUP_IDENTIFIERS),
+        Member::new("startTime", &S_TIMESTAMP).required(),
+        Member::new("endTime", &S_TIMESTAMP).required(),
+        Member::new("queryString", &S_QUERY_STRING).required(),
+        Member::new("limit", &S_EVENTS_LIMIT_START_QUERY),
+    ]);
+static S_START_QUERY_RESPONSE: Schema = Schema::new("StartQueryResponse", Kind::Structure)
+    .members(&[Member::new("queryId", &S_QUERY_ID)]);
+static S_STOP_QUERY_REQUEST: Schema = Schema::new("StopQueryRequest", Kind::Structure)
+    .members(&[Member::new("queryId", &S_QUERY_ID).required()]);
+static S_STOP_QUERY_RESPONSE: Schema = Schema::new("StopQueryResponse", Kind::Structure)
+    .members(&[Member::new("success", &wire::schema::BOOLEAN)]);
 static S_STORED_BYTES: Schema = Schema::new("StoredBytes", Kind::Long).min(0);
+static S_SUBSCRIPTION_FILTER: Schema =
+    Schema::new("SubscriptionFilter", Kind::Structure).members(&[
+        Member::new("filterName", &S_FILTER_NAME),
+        Member::new("logGroupName", &S_LOG_GROUP_NAME),
+        Member::new("filterPattern", &S_FILTER_PATTERN),
+        Member::new("destinationArn", &S_DESTINATION_ARN),
+        Member::new("roleArn", &S_ROLE_ARN),
+        Member::new("distribution", &S_DISTRIBUTION),
+        Member::new("applyOnTransformedLogs", &wire::schema::BOOLEAN),
+        Member::new("creationTime", &S_TIMESTAMP),
+        Member::new("fieldSelectionCriteria", &S_FIELD_SELECTION_CRITERIA),
+        Member::new("emitSystemFields", &S_EMIT_SYSTEM_FIELDS),
+    ]);
+static S_SUBSCRIPTION_FILTERS: Schema = Schema::new("SubscriptionFilters", Kind::List)
+    .members(&[Member::new("member", &S_SUBSCRIPTION_FILTER)]);
 static S_TAG_FILTER: Schema = Schema::new("TagFilter", Kind::Structure).members(&[
     Member::new("key", &S_TAG_FILTER_KEY).required(),
     Member::new("values", &S_TAG_FILTER_VALUES),
@@ -2173,6 +6275,19 @@ static S_TAGS: Schema = Schema::new("Tags", Kind::Map)
     ])
     .min(1)
     .max(50);
+static S_TARGET_ARN: Schema = Schema::new("TargetArn", Kind::String).min(1);
+static S_TEST_EVENT_MESSAGES: Schema = Schema::new("TestEventMessages", Kind::List)
+    .members(&[Member::new("member", &S_EVENT_MESSAGE)])
+    .min(1)
+    .max(50);
+static S_TEST_METRIC_FILTER_REQUEST: Schema =
+    Schema::new("TestMetricFilterRequest", Kind::Structure).members(&[
+        Member::new("filterPattern", &S_FILTER_PATTERN).required(),
+        Member::new("logEventMessages", &S_TEST_EVENT_MESSAGES).required(),
+    ]);
+static S_TEST_METRIC_FILTER_RESPONSE: Schema =
+    Schema::new("TestMetricFilterResponse", Kind::Structure)
+        .members(&[Member::new("matches", &S_METRIC_FILTER_MATCHES)]);
 static S_TIMESTAMP: Schema = Schema::new("Timestamp", Kind::Long).min(0);
 static S_TOO_MANY_TAGS_EXCEPTION: Schema = Schema::new("TooManyTagsException", Kind::Structure)
     .members(&[
@@ -2189,12 +6304,18 @@ static S_UNTAG_RESOURCE_REQUEST: Schema = Schema::new("UntagResourceRequest", Ki
         Member::new("resourceArn", &S_AMAZON_RESOURCE_NAME).required(),
         Member::new("tagKeys", &S_TAG_KEY_LIST).required(),
     ]);
+static S_USER_IDENTITY: Schema = Schema::new("UserIdentity", Kind::String).min(1).max(2048);
 /// Values of `DataProtectionStatus`
 pub mod data_protection_status {
     pub const ACTIVATED: &str = "ACTIVATED";
     pub const DELETED: &str = "DELETED";
     pub const ARCHIVED: &str = "ARCHIVED";
     pub const DISABLED: &str = "DISABLED";
+}
+/// Values of `Distribution`
+pub mod distribution {
+    pub const RANDOM: &str = "Random";
+    pub const BYLOGSTREAM: &str = "ByLogStream";
 }
 /// Values of `EntityRejectionErrorType`
 pub mod entity_rejection_error_type {
@@ -2205,6 +6326,20 @@ pub mod entity_rejection_error_type {
     pub const ENTITYSIZETOOLARGE: &str = "EntitySizeTooLarge";
     pub const UNSUPPORTEDLOGGROUPTYPE: &str = "UnsupportedLogGroupType";
     pub const MISSINGREQUIREDFIELDS: &str = "MissingRequiredFields";
+}
+/// Values of `ExportTaskStatusCode`
+pub mod export_task_status_code {
+    pub const CANCELLED: &str = "CANCELLED";
+    pub const COMPLETED: &str = "COMPLETED";
+    pub const FAILED: &str = "FAILED";
+    pub const PENDING: &str = "PENDING";
+    pub const PENDING_CANCEL: &str = "PENDING_CANCEL";
+    pub const RUNNING: &str = "RUNNING";
+}
+/// Values of `IndexSource`
+pub mod index_source {
+    pub const ACCOUNT: &str = "ACCOUNT";
+    pub const LOG_GROUP: &str = "LOG_GROUP";
 }
 /// Values of `InheritedProperty`
 pub mod inherited_property {
@@ -2221,6 +6356,70 @@ pub mod log_group_class {
 pub mod order_by {
     pub const LOGSTREAMNAME: &str = "LogStreamName";
     pub const LASTEVENTTIME: &str = "LastEventTime";
+}
+/// Values of `PolicyScope`
+pub mod policy_scope {
+    pub const ACCOUNT: &str = "ACCOUNT";
+    pub const RESOURCE: &str = "RESOURCE";
+}
+/// Values of `PolicyType`
+pub mod policy_type {
+    pub const DATA_PROTECTION_POLICY: &str = "DATA_PROTECTION_POLICY";
+    pub const SUBSCRIPTION_FILTER_POLICY: &str = "SUBSCRIPTION_FILTER_POLICY";
+    pub const FIELD_INDEX_POLICY: &str = "FIELD_INDEX_POLICY";
+    pub const TRANSFORMER_POLICY: &str = "TRANSFORMER_POLICY";
+    pub const METRIC_EXTRACTION_POLICY: &str = "METRIC_EXTRACTION_POLICY";
+    pub const RETENTION_POLICY: &str = "RETENTION_POLICY";
+}
+/// Values of `QueryLanguage`
+pub mod query_language {
+    pub const CWLI: &str = "CWLI";
+    pub const SQL: &str = "SQL";
+    pub const PPL: &str = "PPL";
+}
+/// Values of `QueryStatus`
+pub mod query_status {
+    pub const SCHEDULED: &str = "Scheduled";
+    pub const RUNNING: &str = "Running";
+    pub const COMPLETE: &str = "Complete";
+    pub const FAILED: &str = "Failed";
+    pub const CANCELLED: &str = "Cancelled";
+    pub const TIMEOUT: &str = "Timeout";
+    pub const UNKNOWN: &str = "Unknown";
+}
+/// Values of `Scope`
+pub mod scope {
+    pub const ALL: &str = "ALL";
+}
+/// Values of `StandardUnit`
+pub mod standard_unit {
+    pub const SECONDS: &str = "Seconds";
+    pub const MICROSECONDS: &str = "Microseconds";
+    pub const MILLISECONDS: &str = "Milliseconds";
+    pub const BYTES: &str = "Bytes";
+    pub const KILOBYTES: &str = "Kilobytes";
+    pub const MEGABYTES: &str = "Megabytes";
+    pub const GIGABYTES: &str = "Gigabytes";
+    pub const TERABYTES: &str = "Terabytes";
+    pub const BITS: &str = "Bits";
+    pub const KILOBITS: &str = "Kilobits";
+    pub const MEGABITS: &str = "Megabits";
+    pub const GIGABITS: &str = "Gigabits";
+    pub const TERABITS: &str = "Terabits";
+    pub const PERCENT: &str = "Percent";
+    pub const COUNT: &str = "Count";
+    pub const BYTES_SECOND: &str = "Bytes/Second";
+    pub const KILOBYTES_SECOND: &str = "Kilobytes/Second";
+    pub const MEGABYTES_SECOND: &str = "Megabytes/Second";
+    pub const GIGABYTES_SECOND: &str = "Gigabytes/Second";
+    pub const TERABYTES_SECOND: &str = "Terabytes/Second";
+    pub const BITS_SECOND: &str = "Bits/Second";
+    pub const KILOBITS_SECOND: &str = "Kilobits/Second";
+    pub const MEGABITS_SECOND: &str = "Megabits/Second";
+    pub const GIGABITS_SECOND: &str = "Gigabits/Second";
+    pub const TERABITS_SECOND: &str = "Terabits/Second";
+    pub const COUNT_SECOND: &str = "Count/Second";
+    pub const NONE: &str = "None";
 }
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
@@ -2246,6 +6445,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "CancelExportTask",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CANCEL_EXPORT_TASK_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateExportTask",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_EXPORT_TASK_REQUEST,
+            output: &S_CREATE_EXPORT_TASK_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateLogGroup",
             method: "POST",
             uri: "/",
@@ -2264,6 +6483,46 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteAccountPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ACCOUNT_POLICY_REQUEST,
+            output: &S_DELETE_ACCOUNT_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteDataProtectionPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_DATA_PROTECTION_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_DESTINATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteIndexPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_INDEX_POLICY_REQUEST,
+            output: &S_DELETE_INDEX_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "DeleteLogGroup",
@@ -2286,6 +6545,36 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DeleteMetricFilter",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_METRIC_FILTER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteQueryDefinition",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_QUERY_DEFINITION_REQUEST,
+            output: &S_DELETE_QUERY_DEFINITION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteResourcePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_RESOURCE_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "DeleteRetentionPolicy",
             method: "POST",
             uri: "/",
@@ -2294,6 +6583,56 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteSubscriptionFilter",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SUBSCRIPTION_FILTER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeAccountPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_ACCOUNT_POLICIES_REQUEST,
+            output: &S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeDestinations",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_DESTINATIONS_REQUEST,
+            output: &S_DESCRIBE_DESTINATIONS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeExportTasks",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_EXPORT_TASKS_REQUEST,
+            output: &S_DESCRIBE_EXPORT_TASKS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeIndexPolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_INDEX_POLICIES_REQUEST,
+            output: &S_DESCRIBE_INDEX_POLICIES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "DescribeLogGroups",
@@ -2312,6 +6651,56 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_DESCRIBE_LOG_STREAMS_REQUEST,
             output: &S_DESCRIBE_LOG_STREAMS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeMetricFilters",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_METRIC_FILTERS_REQUEST,
+            output: &S_DESCRIBE_METRIC_FILTERS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeQueries",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_QUERIES_REQUEST,
+            output: &S_DESCRIBE_QUERIES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeQueryDefinitions",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_QUERY_DEFINITIONS_REQUEST,
+            output: &S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeResourcePolicies",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_RESOURCE_POLICIES_REQUEST,
+            output: &S_DESCRIBE_RESOURCE_POLICIES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeSubscriptionFilters",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST,
+            output: &S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -2336,12 +6725,52 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "GetDataProtectionPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_DATA_PROTECTION_POLICY_REQUEST,
+            output: &S_GET_DATA_PROTECTION_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "GetLogEvents",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_GET_LOG_EVENTS_REQUEST,
             output: &S_GET_LOG_EVENTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLogGroupFields",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_LOG_GROUP_FIELDS_REQUEST,
+            output: &S_GET_LOG_GROUP_FIELDS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetLogRecord",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_LOG_RECORD_REQUEST,
+            output: &S_GET_LOG_RECORD_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetQueryResults",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_QUERY_RESULTS_REQUEST,
+            output: &S_GET_QUERY_RESULTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -2376,6 +6805,56 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "PutAccountPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_ACCOUNT_POLICY_REQUEST,
+            output: &S_PUT_ACCOUNT_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutDataProtectionPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_DATA_PROTECTION_POLICY_REQUEST,
+            output: &S_PUT_DATA_PROTECTION_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_DESTINATION_REQUEST,
+            output: &S_PUT_DESTINATION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutDestinationPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_DESTINATION_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutIndexPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_INDEX_POLICY_REQUEST,
+            output: &S_PUT_INDEX_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "PutLogEvents",
             method: "POST",
             uri: "/",
@@ -2396,12 +6875,82 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "PutMetricFilter",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_METRIC_FILTER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutQueryDefinition",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_QUERY_DEFINITION_REQUEST,
+            output: &S_PUT_QUERY_DEFINITION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutResourcePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_RESOURCE_POLICY_REQUEST,
+            output: &S_PUT_RESOURCE_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "PutRetentionPolicy",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_PUT_RETENTION_POLICY_REQUEST,
             output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "PutSubscriptionFilter",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_SUBSCRIPTION_FILTER_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "StartLiveTail",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_START_LIVE_TAIL_REQUEST,
+            output: &S_START_LIVE_TAIL_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "StartQuery",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_START_QUERY_REQUEST,
+            output: &S_START_QUERY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "StopQuery",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_STOP_QUERY_REQUEST,
+            output: &S_STOP_QUERY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -2422,6 +6971,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_TAG_RESOURCE_REQUEST,
             output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TestMetricFilter",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TEST_METRIC_FILTER_REQUEST,
+            output: &S_TEST_METRIC_FILTER_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -2448,51 +7007,31 @@ pub static MODEL: ServiceModel = ServiceModel {
     ],
     absent: &[
         ("AssociateSourceToS3TableIntegration", "POST", "/"),
-        ("CancelExportTask", "POST", "/"),
         ("CancelImportTask", "POST", "/"),
         ("CreateDelivery", "POST", "/"),
-        ("CreateExportTask", "POST", "/"),
         ("CreateImportTask", "POST", "/"),
         ("CreateLogAnomalyDetector", "POST", "/"),
         ("CreateLookupTable", "POST", "/"),
         ("CreateScheduledQuery", "POST", "/"),
-        ("DeleteAccountPolicy", "POST", "/"),
-        ("DeleteDataProtectionPolicy", "POST", "/"),
         ("DeleteDelivery", "POST", "/"),
         ("DeleteDeliveryDestination", "POST", "/"),
         ("DeleteDeliveryDestinationPolicy", "POST", "/"),
         ("DeleteDeliverySource", "POST", "/"),
-        ("DeleteDestination", "POST", "/"),
-        ("DeleteIndexPolicy", "POST", "/"),
         ("DeleteIntegration", "POST", "/"),
         ("DeleteLogAnomalyDetector", "POST", "/"),
         ("DeleteLookupTable", "POST", "/"),
-        ("DeleteMetricFilter", "POST", "/"),
-        ("DeleteQueryDefinition", "POST", "/"),
-        ("DeleteResourcePolicy", "POST", "/"),
         ("DeleteScheduledQuery", "POST", "/"),
-        ("DeleteSubscriptionFilter", "POST", "/"),
         ("DeleteSyslogConfiguration", "POST", "/"),
         ("DeleteTransformer", "POST", "/"),
-        ("DescribeAccountPolicies", "POST", "/"),
         ("DescribeConfigurationTemplates", "POST", "/"),
         ("DescribeDeliveries", "POST", "/"),
         ("DescribeDeliveryDestinations", "POST", "/"),
         ("DescribeDeliverySources", "POST", "/"),
-        ("DescribeDestinations", "POST", "/"),
-        ("DescribeExportTasks", "POST", "/"),
         ("DescribeFieldIndexes", "POST", "/"),
         ("DescribeImportTaskBatches", "POST", "/"),
         ("DescribeImportTasks", "POST", "/"),
-        ("DescribeIndexPolicies", "POST", "/"),
         ("DescribeLookupTables", "POST", "/"),
-        ("DescribeMetricFilters", "POST", "/"),
-        ("DescribeQueries", "POST", "/"),
-        ("DescribeQueryDefinitions", "POST", "/"),
-        ("DescribeResourcePolicies", "POST", "/"),
-        ("DescribeSubscriptionFilters", "POST", "/"),
         ("DisassociateSourceFromS3TableIntegration", "POST", "/"),
-        ("GetDataProtectionPolicy", "POST", "/"),
         ("GetDelivery", "POST", "/"),
         ("GetDeliveryDestination", "POST", "/"),
         ("GetDeliveryDestinationPolicy", "POST", "/"),
@@ -2500,11 +7039,8 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("GetIntegration", "POST", "/"),
         ("GetLogAnomalyDetector", "POST", "/"),
         ("GetLogFields", "POST", "/"),
-        ("GetLogGroupFields", "POST", "/"),
         ("GetLogObject", "POST", "/"),
-        ("GetLogRecord", "POST", "/"),
         ("GetLookupTable", "POST", "/"),
-        ("GetQueryResults", "POST", "/"),
         ("GetScheduledQuery", "POST", "/"),
         ("GetScheduledQueryHistory", "POST", "/"),
         ("GetStorageTierPolicy", "POST", "/"),
@@ -2517,27 +7053,14 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("ListScheduledQueries", "POST", "/"),
         ("ListSourcesForS3TableIntegration", "POST", "/"),
         ("ListSyslogConfigurations", "POST", "/"),
-        ("PutAccountPolicy", "POST", "/"),
         ("PutBearerTokenAuthentication", "POST", "/"),
-        ("PutDataProtectionPolicy", "POST", "/"),
         ("PutDeliveryDestination", "POST", "/"),
         ("PutDeliveryDestinationPolicy", "POST", "/"),
         ("PutDeliverySource", "POST", "/"),
-        ("PutDestination", "POST", "/"),
-        ("PutDestinationPolicy", "POST", "/"),
-        ("PutIndexPolicy", "POST", "/"),
         ("PutIntegration", "POST", "/"),
-        ("PutMetricFilter", "POST", "/"),
-        ("PutQueryDefinition", "POST", "/"),
-        ("PutResourcePolicy", "POST", "/"),
         ("PutStorageTierPolicy", "POST", "/"),
-        ("PutSubscriptionFilter", "POST", "/"),
         ("PutSyslogConfiguration", "POST", "/"),
         ("PutTransformer", "POST", "/"),
-        ("StartLiveTail", "POST", "/"),
-        ("StartQuery", "POST", "/"),
-        ("StopQuery", "POST", "/"),
-        ("TestMetricFilter", "POST", "/"),
         ("TestTransformer", "POST", "/"),
         ("UpdateAnomaly", "POST", "/"),
         ("UpdateDeliveryConfiguration", "POST", "/"),
@@ -2554,6 +7077,18 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: AssociateKmsKeyInput,
     ) -> impl Future<Output = Result<AssociateKmsKeyOutput, Fault>> + Send;
+    /// `CancelExportTask`
+    fn cancel_export_task(
+        &self,
+        ctx: &Context,
+        input: CancelExportTaskInput,
+    ) -> impl Future<Output = Result<CancelExportTaskOutput, Fault>> + Send;
+    /// `CreateExportTask`
+    fn create_export_task(
+        &self,
+        ctx: &Context,
+        input: CreateExportTaskInput,
+    ) -> impl Future<Output = Result<CreateExportTaskOutput, Fault>> + Send;
     /// `CreateLogGroup`
     fn create_log_group(
         &self,
@@ -2566,6 +7101,30 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: CreateLogStreamInput,
     ) -> impl Future<Output = Result<CreateLogStreamOutput, Fault>> + Send;
+    /// `DeleteAccountPolicy`
+    fn delete_account_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteAccountPolicyInput,
+    ) -> impl Future<Output = Result<DeleteAccountPolicyOutput, Fault>> + Send;
+    /// `DeleteDataProtectionPolicy`
+    fn delete_data_protection_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteDataProtectionPolicyInput,
+    ) -> impl Future<Output = Result<DeleteDataProtectionPolicyOutput, Fault>> + Send;
+    /// `DeleteDestination`
+    fn delete_destination(
+        &self,
+        ctx: &Context,
+        input: DeleteDestinationInput,
+    ) -> impl Future<Output = Result<DeleteDestinationOutput, Fault>> + Send;
+    /// `DeleteIndexPolicy`
+    fn delete_index_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteIndexPolicyInput,
+    ) -> impl Future<Output = Result<DeleteIndexPolicyOutput, Fault>> + Send;
     /// `DeleteLogGroup`
     fn delete_log_group(
         &self,
@@ -2578,12 +7137,60 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: DeleteLogStreamInput,
     ) -> impl Future<Output = Result<DeleteLogStreamOutput, Fault>> + Send;
+    /// `DeleteMetricFilter`
+    fn delete_metric_filter(
+        &self,
+        ctx: &Context,
+        input: DeleteMetricFilterInput,
+    ) -> impl Future<Output = Result<DeleteMetricFilterOutput, Fault>> + Send;
+    /// `DeleteQueryDefinition`
+    fn delete_query_definition(
+        &self,
+        ctx: &Context,
+        input: DeleteQueryDefinitionInput,
+    ) -> impl Future<Output = Result<DeleteQueryDefinitionOutput, Fault>> + Send;
+    /// `DeleteResourcePolicy`
+    fn delete_resource_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteResourcePolicyInput,
+    ) -> impl Future<Output = Result<DeleteResourcePolicyOutput, Fault>> + Send;
     /// `DeleteRetentionPolicy`
     fn delete_retention_policy(
         &self,
         ctx: &Context,
         input: DeleteRetentionPolicyInput,
     ) -> impl Future<Output = Result<DeleteRetentionPolicyOutput, Fault>> + Send;
+    /// `DeleteSubscriptionFilter`
+    fn delete_subscription_filter(
+        &self,
+        ctx: &Context,
+        input: DeleteSubscriptionFilterInput,
+    ) -> impl Future<Output = Result<DeleteSubscriptionFilterOutput, Fault>> + Send;
+    /// `DescribeAccountPolicies`
+    fn describe_account_policies(
+        &self,
+        ctx: &Context,
+        input: DescribeAccountPoliciesInput,
+    ) -> impl Future<Output = Result<DescribeAccountPoliciesOutput, Fault>> + Send;
+    /// `DescribeDestinations`
+    fn describe_destinations(
+        &self,
+        ctx: &Context,
+        input: DescribeDestinationsInput,
+    ) -> impl Future<Output = Result<DescribeDestinationsOutput, Fault>> + Send;
+    /// `DescribeExportTasks`
+    fn describe_export_tasks(
+        &self,
+        ctx: &Context,
+        input: DescribeExportTasksInput,
+    ) -> impl Future<Output = Result<DescribeExportTasksOutput, Fault>> + Send;
+    /// `DescribeIndexPolicies`
+    fn describe_index_policies(
+        &self,
+        ctx: &Context,
+        input: DescribeIndexPoliciesInput,
+    ) -> impl Future<Output = Result<DescribeIndexPoliciesOutput, Fault>> + Send;
     /// `DescribeLogGroups`
     fn describe_log_groups(
         &self,
@@ -2596,6 +7203,36 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeLogStreamsInput,
     ) -> impl Future<Output = Result<DescribeLogStreamsOutput, Fault>> + Send;
+    /// `DescribeMetricFilters`
+    fn describe_metric_filters(
+        &self,
+        ctx: &Context,
+        input: DescribeMetricFiltersInput,
+    ) -> impl Future<Output = Result<DescribeMetricFiltersOutput, Fault>> + Send;
+    /// `DescribeQueries`
+    fn describe_queries(
+        &self,
+        ctx: &Context,
+        input: DescribeQueriesInput,
+    ) -> impl Future<Output = Result<DescribeQueriesOutput, Fault>> + Send;
+    /// `DescribeQueryDefinitions`
+    fn describe_query_definitions(
+        &self,
+        ctx: &Context,
+        input: DescribeQueryDefinitionsInput,
+    ) -> impl Future<Output = Result<DescribeQueryDefinitionsOutput, Fault>> + Send;
+    /// `DescribeResourcePolicies`
+    fn describe_resource_policies(
+        &self,
+        ctx: &Context,
+        input: DescribeResourcePoliciesInput,
+    ) -> impl Future<Output = Result<DescribeResourcePoliciesOutput, Fault>> + Send;
+    /// `DescribeSubscriptionFilters`
+    fn describe_subscription_filters(
+        &self,
+        ctx: &Context,
+        input: DescribeSubscriptionFiltersInput,
+    ) -> impl Future<Output = Result<DescribeSubscriptionFiltersOutput, Fault>> + Send;
     /// `DisassociateKmsKey`
     fn disassociate_kms_key(
         &self,
@@ -2608,12 +7245,36 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: FilterLogEventsInput,
     ) -> impl Future<Output = Result<FilterLogEventsOutput, Fault>> + Send;
+    /// `GetDataProtectionPolicy`
+    fn get_data_protection_policy(
+        &self,
+        ctx: &Context,
+        input: GetDataProtectionPolicyInput,
+    ) -> impl Future<Output = Result<GetDataProtectionPolicyOutput, Fault>> + Send;
     /// `GetLogEvents`
     fn get_log_events(
         &self,
         ctx: &Context,
         input: GetLogEventsInput,
     ) -> impl Future<Output = Result<GetLogEventsOutput, Fault>> + Send;
+    /// `GetLogGroupFields`
+    fn get_log_group_fields(
+        &self,
+        ctx: &Context,
+        input: GetLogGroupFieldsInput,
+    ) -> impl Future<Output = Result<GetLogGroupFieldsOutput, Fault>> + Send;
+    /// `GetLogRecord`
+    fn get_log_record(
+        &self,
+        ctx: &Context,
+        input: GetLogRecordInput,
+    ) -> impl Future<Output = Result<GetLogRecordOutput, Fault>> + Send;
+    /// `GetQueryResults`
+    fn get_query_results(
+        &self,
+        ctx: &Context,
+        input: GetQueryResultsInput,
+    ) -> impl Future<Output = Result<GetQueryResultsOutput, Fault>> + Send;
     /// `ListLogGroups`
     fn list_log_groups(
         &self,
@@ -2632,6 +7293,36 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: ListTagsLogGroupInput,
     ) -> impl Future<Output = Result<ListTagsLogGroupOutput, Fault>> + Send;
+    /// `PutAccountPolicy`
+    fn put_account_policy(
+        &self,
+        ctx: &Context,
+        input: PutAccountPolicyInput,
+    ) -> impl Future<Output = Result<PutAccountPolicyOutput, Fault>> + Send;
+    /// `PutDataProtectionPolicy`
+    fn put_data_protection_policy(
+        &self,
+        ctx: &Context,
+        input: PutDataProtectionPolicyInput,
+    ) -> impl Future<Output = Result<PutDataProtectionPolicyOutput, Fault>> + Send;
+    /// `PutDestination`
+    fn put_destination(
+        &self,
+        ctx: &Context,
+        input: PutDestinationInput,
+    ) -> impl Future<Output = Result<PutDestinationOutput, Fault>> + Send;
+    /// `PutDestinationPolicy`
+    fn put_destination_policy(
+        &self,
+        ctx: &Context,
+        input: PutDestinationPolicyInput,
+    ) -> impl Future<Output = Result<PutDestinationPolicyOutput, Fault>> + Send;
+    /// `PutIndexPolicy`
+    fn put_index_policy(
+        &self,
+        ctx: &Context,
+        input: PutIndexPolicyInput,
+    ) -> impl Future<Output = Result<PutIndexPolicyOutput, Fault>> + Send;
     /// `PutLogEvents`
     fn put_log_events(
         &self,
@@ -2644,12 +7335,54 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: PutLogGroupDeletionProtectionInput,
     ) -> impl Future<Output = Result<PutLogGroupDeletionProtectionOutput, Fault>> + Send;
+    /// `PutMetricFilter`
+    fn put_metric_filter(
+        &self,
+        ctx: &Context,
+        input: PutMetricFilterInput,
+    ) -> impl Future<Output = Result<PutMetricFilterOutput, Fault>> + Send;
+    /// `PutQueryDefinition`
+    fn put_query_definition(
+        &self,
+        ctx: &Context,
+        input: PutQueryDefinitionInput,
+    ) -> impl Future<Output = Result<PutQueryDefinitionOutput, Fault>> + Send;
+    /// `PutResourcePolicy`
+    fn put_resource_policy(
+        &self,
+        ctx: &Context,
+        input: PutResourcePolicyInput,
+    ) -> impl Future<Output = Result<PutResourcePolicyOutput, Fault>> + Send;
     /// `PutRetentionPolicy`
     fn put_retention_policy(
         &self,
         ctx: &Context,
         input: PutRetentionPolicyInput,
     ) -> impl Future<Output = Result<PutRetentionPolicyOutput, Fault>> + Send;
+    /// `PutSubscriptionFilter`
+    fn put_subscription_filter(
+        &self,
+        ctx: &Context,
+        input: PutSubscriptionFilterInput,
+    ) -> impl Future<Output = Result<PutSubscriptionFilterOutput, Fault>> + Send;
+    /// `StartLiveTail`
+    fn start_live_tail(
+        &self,
+        ctx: &Context,
+        input: StartLiveTailInput,
+    ) -> impl Future<Output = Result<StartLiveTailOutput, Fault>> + Send;
+    /// `StartQuery`
+    fn start_query(
+        &self,
+        ctx: &Context,
+        input: StartQueryInput,
+    ) -> impl Future<Output = Result<StartQueryOutput, Fault>> + Send;
+    /// `StopQuery`
+    fn stop_query(
+        &self,
+        ctx: &Context,
+        input: StopQueryInput,
+    ) -> impl Future<Output = Result<StopQueryOutput, Fault>> + Send;
     /// `TagLogGroup`
     fn tag_log_group(
         &self,
@@ -2662,6 +7395,12 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: TagResourceInput,
     ) -> impl Future<Output = Result<TagResourceOutput, Fault>> + Send;
+    /// `TestMetricFilter`
+    fn test_metric_filter(
+        &self,
+        ctx: &Context,
+        input: TestMetricFilterInput,
+    ) -> impl Future<Output = Result<TestMetricFilterOutput, Fault>> + Send;
     /// `UntagLogGroup`
     fn untag_log_group(
         &self,
@@ -2699,6 +7438,24 @@ impl<T: Logs> Handler for Api<T> {
                 }))
             }
             1 => {
+                let input = decode::input::<CancelExportTaskInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .cancel_export_task(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
+                let input = decode::input::<CreateExportTaskInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_export_task(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
                 let input = decode::input::<CreateLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2707,7 +7464,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            4 => {
                 let input = decode::input::<CreateLogStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2716,7 +7473,43 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            5 => {
+                let input = decode::input::<DeleteAccountPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_account_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<DeleteDataProtectionPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_data_protection_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
+                let input = decode::input::<DeleteDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<DeleteIndexPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_index_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
                 let input = decode::input::<DeleteLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2725,7 +7518,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            10 => {
                 let input = decode::input::<DeleteLogStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2734,7 +7527,34 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            11 => {
+                let input = decode::input::<DeleteMetricFilterInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_metric_filter(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<DeleteQueryDefinitionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_query_definition(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_resource_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
                 let input = decode::input::<DeleteRetentionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2743,7 +7563,52 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            15 => {
+                let input = decode::input::<DeleteSubscriptionFilterInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_subscription_filter(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<DescribeAccountPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_account_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
+                let input = decode::input::<DescribeDestinationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_destinations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
+                let input = decode::input::<DescribeExportTasksInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_export_tasks(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            19 => {
+                let input = decode::input::<DescribeIndexPoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_index_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
                 let input = decode::input::<DescribeLogGroupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2752,7 +7617,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            21 => {
                 let input = decode::input::<DescribeLogStreamsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2761,7 +7626,52 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            22 => {
+                let input = decode::input::<DescribeMetricFiltersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_metric_filters(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<DescribeQueriesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_queries(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<DescribeQueryDefinitionsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_query_definitions(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
+                let input = decode::input::<DescribeResourcePoliciesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_resource_policies(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
+                let input = decode::input::<DescribeSubscriptionFiltersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_subscription_filters(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
                 let input = decode::input::<DisassociateKmsKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2770,7 +7680,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            28 => {
                 let input = decode::input::<FilterLogEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2779,7 +7689,16 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            29 => {
+                let input = decode::input::<GetDataProtectionPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_data_protection_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            30 => {
                 let input = decode::input::<GetLogEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2788,7 +7707,34 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            31 => {
+                let input = decode::input::<GetLogGroupFieldsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_log_group_fields(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            32 => {
+                let input = decode::input::<GetLogRecordInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_log_record(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            33 => {
+                let input = decode::input::<GetQueryResultsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_query_results(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
                 let input = decode::input::<ListLogGroupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2797,7 +7743,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            35 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2806,7 +7752,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            36 => {
                 let input = decode::input::<ListTagsLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2815,7 +7761,52 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            37 => {
+                let input = decode::input::<PutAccountPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_account_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            38 => {
+                let input = decode::input::<PutDataProtectionPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_data_protection_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            39 => {
+                let input = decode::input::<PutDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
+                let input = decode::input::<PutDestinationPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_destination_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            41 => {
+                let input = decode::input::<PutIndexPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_index_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            42 => {
                 let input = decode::input::<PutLogEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2824,7 +7815,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            43 => {
                 let input = decode::input::<PutLogGroupDeletionProtectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2833,7 +7824,34 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            44 => {
+                let input = decode::input::<PutMetricFilterInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_metric_filter(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            45 => {
+                let input = decode::input::<PutQueryDefinitionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_query_definition(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            46 => {
+                let input = decode::input::<PutResourcePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_resource_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            47 => {
                 let input = decode::input::<PutRetentionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2842,7 +7860,43 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            48 => {
+                let input = decode::input::<PutSubscriptionFilterInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_subscription_filter(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
+                let input = decode::input::<StartLiveTailInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .start_live_tail(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            50 => {
+                let input = decode::input::<StartQueryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .start_query(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            51 => {
+                let input = decode::input::<StopQueryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .stop_query(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
                 let input = decode::input::<TagLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2851,7 +7905,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            53 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2860,7 +7914,16 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            54 => {
+                let input = decode::input::<TestMetricFilterInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .test_metric_filter(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            55 => {
                 let input = decode::input::<UntagLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2869,7 +7932,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            56 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -27,6 +27,10 @@ pub fn invalid_sequence_token_exception(message: impl Into<Cow<'static, str>>) -
 pub fn limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "LimitExceededException", message)
 }
+/// `MalformedQueryException`, HTTP 400.
+pub fn malformed_query_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "MalformedQueryException", message)
+}
 /// `OperationAbortedException`, HTTP 400.
 pub fn operation_aborted_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "OperationAbortedException", message)

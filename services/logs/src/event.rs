@@ -162,7 +162,7 @@ impl Logs {
             .await
     }
 
-    /// Hands new events to subscriptions and metric filters.
+    /// Hands new events to subscriptions, metric filters and listeners.
     fn pass_on(
         &self,
         tx: &mut Tx<'_>,
@@ -172,7 +172,15 @@ impl Logs {
         first: u64,
         events: &[(i64, Event)],
     ) -> Result<(), Fault> {
-        let _ = (tx, place, group, stream, first, events);
+        if group.subscriptions > 0 {
+            self.send_on(tx, place, group, stream, first, events)?;
+        }
+        if group.metric_filters > 0 {
+            self.measure(tx, place, group, events)?;
+        }
+        if let Some(tell) = self.tell(place, events) {
+            tx.after_commit(tell);
+        }
         Ok(())
     }
 

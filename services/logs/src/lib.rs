@@ -3,12 +3,19 @@
 pub mod api;
 pub mod errors;
 mod event;
+mod export;
 mod group;
+mod insights;
+mod metric_filter;
 mod pattern;
+mod policy;
+mod query;
 mod reading;
 mod retention;
 mod service;
 mod stream;
+mod subscription;
 mod tag;
+mod tail;
 
 pub use service::service;

@@ -416,7 +416,7 @@ fn check_trust(
 /// The share of the room for session policies and tags that is used, in percent; `None` where there are none.
 pub(crate) fn packed_size(
     policy: Option<&str>,
-    arns: &Vec<String>,
+    arns: &[String],
     tags: &[(String, String)],
 ) -> Result<Option<i32>, Fault> {
     if let Some(policy) = policy {
