@@ -12,7 +12,9 @@ use crate::Outcome;
 
 /// Serves on a free port, which it prints, until it is killed.
 pub fn serve() -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         println!("{}", listener.local_addr()?.port());
@@ -26,14 +28,21 @@ pub fn serve() -> Outcome {
                 let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
                     let zeros = zeros.clone();
                     async move {
-                        let len = request.uri().path().trim_start_matches('/').parse::<usize>().unwrap_or(0);
+                        let len = request
+                            .uri()
+                            .path()
+                            .trim_start_matches('/')
+                            .parse::<usize>()
+                            .unwrap_or(0);
                         let mut body = request.into_body();
                         while let Some(Ok(_)) = body.frame().await {}
                         let answer = Full::new(zeros.slice(..len.min(zeros.len())));
                         Ok::<_, Infallible>(http::Response::new(answer))
                     }
                 });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(socket), service)
+                    .await;
             });
         }
     })

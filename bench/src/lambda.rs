@@ -21,21 +21,35 @@ const COLD_STARTS: usize = 9;
 pub async fn run(bare: &Target, cumulo: &Target) -> Outcome {
     create(cumulo, "warm", TRIVIAL).await?;
     let invoke = |name: String| -> Plan {
-        Arc::new(move |_| (Method::POST, format!("/2015-03-31/functions/{name}/invocations"), Bytes::from_static(b"{}")))
+        Arc::new(move |_| {
+            (
+                Method::POST,
+                format!("/2015-03-31/functions/{name}/invocations"),
+                Bytes::from_static(b"{}"),
+            )
+        })
     };
     load::median_ms(cumulo, 20, "lambda", &invoke("warm".into())).await?;
     let warm = load::median_ms(cumulo, 500, "lambda", &invoke("warm".into())).await?;
     let none: Plan = Arc::new(|_| (Method::POST, "/2".into(), Bytes::from_static(b"{}")));
     let reference = load::median_ms(bare, 500, "lambda", &none).await?;
-    println!("lambda-warm            p50 {warm:.2} ms, bare {reference:.2} ms, difference {:.2} ms", warm - reference);
-    for (kind, code, script) in [("trivial", TRIVIAL, "pass"), ("boto3", BOTO3, "import boto3")] {
+    println!(
+        "lambda-warm            p50 {warm:.2} ms, bare {reference:.2} ms, difference {:.2} ms",
+        warm - reference
+    );
+    for (kind, code, script) in [
+        ("trivial", TRIVIAL, "pass"),
+        ("boto3", BOTO3, "import boto3"),
+    ] {
         let (mut cold, mut python) = (Vec::new(), Vec::new());
         for i in 0..=COLD_STARTS {
             let name = format!("cold-{kind}-{i}");
             create(cumulo, &name, code).await?;
             let took = load::median_ms(cumulo, 1, "lambda", &invoke(name)).await?;
             let started = Instant::now();
-            let status = std::process::Command::new(interpreter()).args(["-c", script]).status()?;
+            let status = std::process::Command::new(interpreter())
+                .args(["-c", script])
+                .status()?;
             // The first one warms the fork server and the page cache.
             if i > 0 && status.success() {
                 cold.push(took);
@@ -43,15 +57,23 @@ pub async fn run(bare: &Target, cumulo: &Target) -> Outcome {
             }
         }
         let (cold, python) = (load::median(cold), load::median(python));
-        println!("lambda-cold-{kind:<10} p50 {cold:.1} ms, python3 -c '{script}' {python:.1} ms, ratio {:.2}", cold / python);
+        println!(
+            "lambda-cold-{kind:<10} p50 {cold:.1} ms, python3 -c '{script}' {python:.1} ms, ratio {:.2}",
+            cold / python
+        );
     }
     Ok(())
 }
 
 /// The interpreter itself: a version manager's shim would flatter us.
 fn interpreter() -> String {
-    let asked = std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    asked.ok().and_then(|o| String::from_utf8(o.stdout).ok()).map_or_else(|| "python3".into(), |s| s.trim().to_owned())
+    let asked = std::process::Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output();
+    asked
+        .ok()
+        .and_then(|o| String::from_utf8(o.stdout).ok())
+        .map_or_else(|| "python3".into(), |s| s.trim().to_owned())
 }
 
 async fn create(cumulo: &Target, name: &str, code: &str) -> Outcome {
@@ -68,13 +90,21 @@ async fn create(cumulo: &Target, name: &str, code: &str) -> Outcome {
     });
     let mut connection = Connection::open(cumulo.port).await?;
     let body = Bytes::from(input.to_string());
-    let (status, text) = connection.send(Method::POST, "/2015-03-31/functions", "lambda", body).await?;
+    let (status, text) = connection
+        .send(Method::POST, "/2015-03-31/functions", "lambda", body)
+        .await?;
     if status != 201 {
-        return Err(format!("function {name}: {status} {}", String::from_utf8_lossy(&text)).into());
+        return Err(format!(
+            "function {name}: {status} {}",
+            String::from_utf8_lossy(&text)
+        )
+        .into());
     }
     loop {
         let path = format!("/2015-03-31/functions/{name}/configuration");
-        let (_, text) = connection.send(Method::GET, &path, "lambda", Bytes::new()).await?;
+        let (_, text) = connection
+            .send(Method::GET, &path, "lambda", Bytes::new())
+            .await?;
         let state: serde_json::Value = serde_json::from_slice(&text)?;
         if state["State"] != "Pending" {
             return Ok(());

@@ -22,12 +22,19 @@ impl Connection {
     pub async fn open(port: u16) -> Outcome<Connection> {
         let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Connection(sender))
     }
     /// One request; its status and body's length.
-    pub async fn send(&mut self, method: http::Method, path: &str, scope: &str, body: Bytes) -> Outcome<(u16, Bytes)> {
+    pub async fn send(
+        &mut self,
+        method: http::Method,
+        path: &str,
+        scope: &str,
+        body: Bytes,
+    ) -> Outcome<(u16, Bytes)> {
         self.0.ready().await?;
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{scope}/aws4_request, SignedHeaders=host, Signature=0"
@@ -55,7 +62,13 @@ impl Connection {
 }
 
 /// Requests per second over `connections` for `span`; any status but 2xx is an error.
-pub async fn rate(target: &Target, connections: usize, span: Duration, scope: &'static str, plan: &Plan) -> Outcome<f64> {
+pub async fn rate(
+    target: &Target,
+    connections: usize,
+    span: Duration,
+    scope: &'static str,
+    plan: &Plan,
+) -> Outcome<f64> {
     let mut open = Vec::new();
     for _ in 0..connections {
         open.push(Connection::open(target.port).await?);
@@ -72,7 +85,9 @@ pub async fn rate(target: &Target, connections: usize, span: Duration, scope: &'
                     let (method, path, body) = plan((n as u64) << 32 | done);
                     let (status, text) = connection.send(method, &path, scope, body).await?;
                     if !(200..300).contains(&status) {
-                        return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&text)).into());
+                        return Err(
+                            format!("{path}: {status} {}", String::from_utf8_lossy(&text)).into(),
+                        );
                     }
                     done += 1;
                 }
@@ -88,7 +103,12 @@ pub async fn rate(target: &Target, connections: usize, span: Duration, scope: &'
 }
 
 /// Median milliseconds of `n` requests one after the other.
-pub async fn median_ms(target: &Target, n: usize, scope: &'static str, plan: &Plan) -> Outcome<f64> {
+pub async fn median_ms(
+    target: &Target,
+    n: usize,
+    scope: &'static str,
+    plan: &Plan,
+) -> Outcome<f64> {
     let mut connection = Connection::open(target.port).await?;
     let mut times = Vec::new();
     for i in 0..n {
@@ -110,7 +130,12 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Both servers in turns; prints medians and their ratio.
-pub async fn compare(name: &str, connections: usize, bare: (&Target, Plan), cumulo: (&Target, Plan)) -> Outcome<f64> {
+pub async fn compare(
+    name: &str,
+    connections: usize,
+    bare: (&Target, Plan),
+    cumulo: (&Target, Plan),
+) -> Outcome<f64> {
     const ROUNDS: usize = 3;
     let span = Duration::from_secs(2);
     let (mut a, mut b) = (Vec::new(), Vec::new());

@@ -29,14 +29,29 @@ fn main() -> ExitCode {
 }
 
 fn run(wanted: &[String]) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let bare = target::Target::bare().await?;
         let cumulo = target::Target::cumulo().await?;
-        println!("load average {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
-        println!("ready after {:.1} ms, resident {:.1} MiB idle\n", cumulo.ready_ms, cumulo.resident_mib());
-        println!("{:<22}{:>6}{:>12}{:>12}{:>8}", "scenario", "conns", "bare/s", "cumulo/s", "ratio");
-        let on = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w.as_str()));
+        println!(
+            "load average {}",
+            std::fs::read_to_string("/proc/loadavg")
+                .unwrap_or_default()
+                .trim()
+        );
+        println!(
+            "ready after {:.1} ms, resident {:.1} MiB idle\n",
+            cumulo.ready_ms,
+            cumulo.resident_mib()
+        );
+        println!(
+            "{:<22}{:>6}{:>12}{:>12}{:>8}",
+            "scenario", "conns", "bare/s", "cumulo/s", "ratio"
+        );
+        let on =
+            |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w.as_str()));
         s3::run(&bare, &cumulo, &on).await?;
         if on("lambda") {
             lambda::run(&bare, &cumulo).await?;

@@ -20,10 +20,18 @@ pub struct Target {
 impl Target {
     /// The bare hyper server: this binary with another argument.
     pub async fn bare() -> Outcome<Target> {
-        let mut child = Command::new(std::env::current_exe()?).arg("bare").stdout(Stdio::piped()).spawn()?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("bare")
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
-        Ok(Target { port: line.trim().parse()?, ready_ms: 0.0, child, _data: None })
+        Ok(Target {
+            port: line.trim().parse()?,
+            ready_ms: 0.0,
+            child,
+            _data: None,
+        })
     }
 
     /// Cumulo with every service, durability `process`, on empty state.
@@ -32,13 +40,18 @@ impl Target {
             Some(path) => PathBuf::from(path),
             None => std::env::current_exe()?.with_file_name("cumulo"),
         };
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?
+            .local_addr()?
+            .port();
         let data = tempfile::tempdir()?;
         let started = Instant::now();
         let child = Command::new(binary)
             .args(["start", "--port", &port.to_string(), "--data-dir"])
             .arg(data.path())
-            .env("CUMULO_LOG", std::env::var("CUMULO_LOG").unwrap_or_else(|_| "warn".into()))
+            .env(
+                "CUMULO_LOG",
+                std::env::var("CUMULO_LOG").unwrap_or_else(|_| "warn".into()),
+            )
             .stdout(Stdio::null())
             .spawn()?;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -48,12 +61,18 @@ impl Target {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let ready_ms = started.elapsed().as_secs_f64() * 1e3;
-        Ok(Target { port, ready_ms, child, _data: Some(data) })
+        Ok(Target {
+            port,
+            ready_ms,
+            child,
+            _data: Some(data),
+        })
     }
 
     /// Resident memory now.
     pub fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
         let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
         let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
         kib.unwrap_or(0.0) / 1024.0

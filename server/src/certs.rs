@@ -6,7 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::cli::Outcome;
@@ -43,7 +46,9 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "Cumulo local authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Cumulo local authority");
         // A fixed span keeps the certificate the same for as long as its key is.
         params.not_before = rcgen::date_time_ymd(2024, 1, 1);
         params.not_after = rcgen::date_time_ymd(2044, 1, 1);
@@ -59,7 +64,9 @@ impl Authority {
                         fs::create_dir_all(dir)?;
                         let mut options = fs::OpenOptions::new();
                         options.write(true).create_new(true).mode(0o600);
-                        options.open(&file)?.write_all(key.serialize_pem().as_bytes())?;
+                        options
+                            .open(&file)?
+                            .write_all(key.serialize_pem().as_bytes())?;
                         key
                     }
                     Err(e) => return Err(e.into()),

@@ -13,7 +13,12 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("cloud", &["wire", "store"]),
     ("gateway", &["wire", "auth", "cloud"]),
     ("bench", &[]),
-    ("server", &["wire", "auth", "store", "runtime", "net", "cloud", "gateway", "*"]),
+    (
+        "server",
+        &[
+            "wire", "auth", "store", "runtime", "net", "cloud", "gateway", "*",
+        ],
+    ),
 ];
 /// What a service may know.
 const SERVICE: &[&str] = &["wire", "auth", "store", "cloud", "runtime", "net"];
@@ -23,13 +28,26 @@ const SERVICE_TESTS: &[&str] = &["gateway"];
 #[test]
 fn every_dependency_is_an_arrow_of_the_design() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).output();
-    let metadata: serde_json::Value = serde_json::from_slice(&output.expect("cargo runs").stdout).expect("JSON");
+    let output = Command::new(cargo)
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .output();
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.expect("cargo runs").stdout).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
     let services: BTreeSet<&str> = packages
         .iter()
-        .filter(|p| p["manifest_path"].as_str().is_some_and(|m| m.contains("/services/")))
+        .filter(|p| {
+            p["manifest_path"]
+                .as_str()
+                .is_some_and(|m| m.contains("/services/"))
+        })
         .filter_map(|p| p["name"].as_str())
         .collect();
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
@@ -37,7 +55,10 @@ fn every_dependency_is_an_arrow_of_the_design() {
     let mut arrows = 0;
     for package in packages {
         let from = package["name"].as_str().expect("a name");
-        let may = allowed.get(from).copied().or(services.contains(from).then_some(SERVICE));
+        let may = allowed
+            .get(from)
+            .copied()
+            .or(services.contains(from).then_some(SERVICE));
         let Some(may) = may else {
             forbidden.push(format!("{from} has no place in the design"));
             continue;
@@ -48,13 +69,18 @@ fn every_dependency_is_an_arrow_of_the_design() {
                 continue;
             }
             arrows += 1;
-            let in_tests = dependency["kind"] == "dev" && services.contains(from) && SERVICE_TESTS.contains(&to);
+            let in_tests = dependency["kind"] == "dev"
+                && services.contains(from)
+                && SERVICE_TESTS.contains(&to);
             let any_service = may.contains(&"*") && services.contains(to);
             if !may.contains(&to) && !any_service && !in_tests {
                 forbidden.push(format!("{from} -> {to}"));
             }
         }
     }
-    assert!(arrows > 10 && services.len() >= 5, "the workspace was not read");
+    assert!(
+        arrows > 10 && services.len() >= 5,
+        "the workspace was not read"
+    );
     assert!(forbidden.is_empty(), "forbidden arrows: {forbidden:?}");
 }

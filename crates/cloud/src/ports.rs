@@ -155,7 +155,13 @@ pub trait Objects: Send + Sync {
         limit: u64,
     ) -> BoxFuture<'a, Result<Bytes, Fault>>;
     /// Puts an object as that service would.
-    fn put<'a>(&'a self, account: &'a str, bucket: &'a str, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Fault>>;
+    fn put<'a>(
+        &'a self,
+        account: &'a str,
+        bucket: &'a str,
+        key: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
 /// The owners. Set once while the region is built; a question without an owner answers `None`.
@@ -200,6 +206,9 @@ impl Ports {
             return None;
         }
         let owners = [self.sessions(), self.users()];
-        owners.into_iter().flatten().find_map(|o| o.identity(access_key))
+        owners
+            .into_iter()
+            .flatten()
+            .find_map(|o| o.identity(access_key))
     }
 }

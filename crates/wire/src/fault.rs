@@ -47,7 +47,11 @@ pub struct Parts {
 
 impl Fault {
     /// An error that the caller made.
-    pub fn sender(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Fault {
+    pub fn sender(
+        status: u16,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Fault {
         Fault(Box::new(Parts {
             code: code.into(),
             message: message.into(),
@@ -62,7 +66,11 @@ impl Fault {
         }))
     }
     /// An error of the service.
-    pub fn receiver(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Fault {
+    pub fn receiver(
+        status: u16,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Fault {
         let mut fault = Fault::sender(status, code, message);
         fault.blame = Blame::Receiver;
         fault
@@ -86,7 +94,8 @@ impl Fault {
             ),
             BodyError::Rejected { code, message } => Fault::sender(400, *code, message.clone()),
             BodyError::Io(cause) => {
-                let mut fault = Fault::internal("We encountered an internal error. Please try again.");
+                let mut fault =
+                    Fault::internal("We encountered an internal error. Please try again.");
                 fault.cause = Some(cause.clone());
                 fault
             }
