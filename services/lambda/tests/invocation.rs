@@ -433,3 +433,14 @@ async fn a_function_may_log_json_into_a_group_of_its_own() {
         (&json!("loud"), &json!(1), &json!(id))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_running_function_prints_is_logged_before_it_ends() {
+    let region = Region::start().await;
+    let code = "import time\ndef handler(e, c):\n    print('early')\n    time.sleep(30)\n";
+    region.python("f", code, Value::Null).await;
+    let waits = region.invoke_with("f", &[("x-amz-invocation-type", "Event")], json!({}));
+    assert_eq!(waits.await.status, 202);
+    let log = region.logged("f", "early").await;
+    assert!(!log.contains("END RequestId"), "{log}");
+}
