@@ -20,6 +20,8 @@ use crate::stream::Piece;
 
 /// How long a function may take to initialize before the invocation's own time begins to count.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
+/// How long what a running function prints may wait.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 /// How long an ended process is listened to.
 const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Bytes of a streamed answer that a caller who wants it whole can get, and one more.
@@ -356,6 +358,10 @@ impl Environment {
                 }
                 exit = self.sandbox.wait() => exit,
                 () = tokio::time::sleep_until(deadline) => return Heard::Late,
+                () = tokio::time::sleep(LOG_EVERY) => {
+                    self.log.flush();
+                    continue;
+                }
             };
             // What it said last may still be on its way.
             let last = tokio::time::timeout(LAST_WORDS, self.channel.receive()).await;

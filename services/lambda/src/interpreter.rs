@@ -14,7 +14,7 @@ use crate::errors;
 use crate::state::State;
 
 /// Runtimes that functions may name, retired ones included: code that ran on them is brought here too.
-const RUNTIMES: [&str; 37] = [
+const RUNTIMES: [&str; 40] = [
     "nodejs12.x",
     "nodejs14.x",
     "nodejs16.x",
@@ -22,6 +22,7 @@ const RUNTIMES: [&str; 37] = [
     "nodejs20.x",
     "nodejs22.x",
     "nodejs24.x",
+    "nodejs26.x",
     "python3.6",
     "python3.7",
     "python3.8",
@@ -31,10 +32,14 @@ const RUNTIMES: [&str; 37] = [
     "python3.12",
     "python3.13",
     "python3.14",
+    "python3.15",
     "java8",
     "java8.al2",
+    "java8.al2023",
     "java11",
+    "java11.al2023",
     "java17",
+    "java17.al2023",
     "java21",
     "java25",
     "dotnetcore3.1",
@@ -50,8 +55,6 @@ const RUNTIMES: [&str; 37] = [
     "provided",
     "provided.al2",
     "provided.al2023",
-    "nodejs26.x",
-    "python3.15",
 ];
 
 /// What runs a function.

@@ -11,6 +11,8 @@ use crate::state::State;
 /// Events sent at once, in bytes, below the API's own bound.
 const BATCH_BYTES: usize = 900_000;
 const BATCH_EVENTS: usize = 5_000;
+/// Milliseconds after which events are not kept back for more.
+const LATE: i64 = 1000;
 /// Bytes that `LogType=Tail` gives back.
 const TAIL: usize = 4096;
 
@@ -21,6 +23,7 @@ pub struct Log {
     state: Arc<State>,
     sender: Option<mpsc::UnboundedSender<Events>>,
     pending: Events,
+    pending_bytes: usize,
     /// Whether platform lines are JSON.
     json: bool,
     /// The group's name.
@@ -53,6 +56,7 @@ impl Log {
             state: state.clone(),
             sender,
             pending: Vec::new(),
+            pending_bytes: 0,
             json,
             group: group.to_owned(),
             stream,
@@ -71,10 +75,15 @@ impl Log {
                 cut_front(tail);
             }
         }
-        self.pending.push((self.state.cloud.clock.now(), text));
-        if self.pending.len() >= BATCH_EVENTS
-            || self.pending.iter().map(|e| e.1.len()).sum::<usize>() >= BATCH_BYTES
-        {
+        let now = self.now();
+        let is_old = self
+            .pending
+            .first()
+            .is_some_and(|(first, _)| now.0 - first.0 > LATE);
+        let size = text.len();
+        self.pending.push((now, text));
+        self.pending_bytes += size;
+        if is_old || self.pending.len() >= BATCH_EVENTS || self.pending_bytes >= BATCH_BYTES {
             self.flush();
         }
     }
@@ -103,6 +112,7 @@ impl Log {
     /// Hands on what was written.
     pub fn flush(&mut self) {
         let events = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         if let Some(sender) = &self.sender
             && !events.is_empty()
         {

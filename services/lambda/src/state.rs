@@ -171,7 +171,8 @@ impl State {
     /// Ends all environments.
     pub async fn stop(&self) {
         self.pools.clear();
-        self.pools.gone().await;
+        // One that cannot be removed must not keep the server from ending; the next start sweeps it away.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.pools.gone()).await;
         self.interpreters.clear();
     }
 

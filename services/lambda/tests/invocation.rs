@@ -385,3 +385,62 @@ async fn functions_run_where_there_are_no_sandboxes_too() {
     let text = body["errorMessage"].as_str().unwrap();
     assert!(text.ends_with("exit status 4"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_may_log_json_into_a_group_of_its_own() {
+    let region = Region::start().await;
+    let code = "import logging\ndef handler(e, c):\n    logging.getLogger().info('quiet')\n    logging.getLogger().error('loud', extra={'n': 1})\n";
+    let logging = json!({ "LoggingConfig": { "LogFormat": "JSON", "LogGroup": "own", "ApplicationLogLevel": "ERROR" } });
+    let made = region.python("f", code, logging).await;
+    assert_eq!(
+        made.json()["LoggingConfig"]["SystemLogLevel"],
+        "INFO",
+        "{:?}",
+        made.body
+    );
+    let id = region.invoke("f", json!({})).await;
+    let id = id.header("x-amzn-requestid").unwrap();
+    let mut records: Vec<Value> = Vec::new();
+    for _ in 0..500 {
+        let all = region.logs.0.lock().clone();
+        records = all
+            .iter()
+            .filter(|(g, ..)| g == "own")
+            .filter_map(|(.., t)| serde_json::from_str(t).ok())
+            .collect();
+        if records.iter().any(|r| r["type"] == "platform.report") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let kinds: Vec<&str> = records.iter().filter_map(|r| r["type"].as_str()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "platform.initStart",
+            "platform.start",
+            "platform.runtimeDone",
+            "platform.report"
+        ]
+    );
+    let own: Vec<&Value> = records
+        .iter()
+        .filter(|r| r.get("level").is_some())
+        .collect();
+    assert_eq!(own.len(), 1, "{records:?}");
+    assert_eq!(
+        (&own[0]["message"], &own[0]["n"], &own[0]["requestId"]),
+        (&json!("loud"), &json!(1), &json!(id))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_running_function_prints_is_logged_before_it_ends() {
+    let region = Region::start().await;
+    let code = "import time\ndef handler(e, c):\n    print('early')\n    time.sleep(30)\n";
+    region.python("f", code, Value::Null).await;
+    let waits = region.invoke_with("f", &[("x-amz-invocation-type", "Event")], json!({}));
+    assert_eq!(waits.await.status, 202);
+    let log = region.logged("f", "early").await;
+    assert!(!log.contains("END RequestId"), "{log}");
+}
