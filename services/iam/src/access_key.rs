@@ -57,6 +57,24 @@ impl Iam {
         Ok(())
     }
 
+    /// Whose key is meant where no user is named: root means any of the account's, for its own are made up.
+    fn owner_or_caller(
+        &self,
+        ctx: &Context,
+        name: Option<String>,
+        id: &str,
+    ) -> Result<String, Fault> {
+        if name.is_some() || ctx.principal.kind != PrincipalKind::Root {
+            return self.user_or_caller(ctx, name);
+        }
+        let found: Option<AccessKey> = self
+            .cloud
+            .store
+            .read()
+            .get(&self.access_keys, &(&ctx.account, id))?;
+        found.map(|found| found.user).ok_or_else(|| no_key(id))
+    }
+
     pub(crate) async fn create_access_key(
         &self,
         ctx: &Context,
@@ -151,7 +169,7 @@ impl Iam {
         ctx: &Context,
         input: UpdateAccessKeyInput,
     ) -> Result<UpdateAccessKeyOutput, Fault> {
-        let name = self.user_or_caller(ctx, input.user_name)?;
+        let name = self.owner_or_caller(ctx, input.user_name, &input.access_key_id)?;
         let id = input.access_key_id;
         self.change(&ctx.account, &name, |tx, user: &mut User| {
             let at = (&ctx.account, &id);
@@ -171,7 +189,7 @@ impl Iam {
         ctx: &Context,
         input: DeleteAccessKeyInput,
     ) -> Result<DeleteAccessKeyOutput, Fault> {
-        let name = self.user_or_caller(ctx, input.user_name)?;
+        let name = self.owner_or_caller(ctx, input.user_name, &input.access_key_id)?;
         let id = input.access_key_id;
         self.change(&ctx.account, &name, |tx, user: &mut User| {
             let at = user

@@ -16,6 +16,7 @@ mod managed;
 mod mfa;
 mod page;
 mod policy;
+mod policy_version;
 mod provider;
 mod report;
 mod role;

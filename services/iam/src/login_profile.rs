@@ -3,6 +3,7 @@
 use cloud::{Context, PrincipalKind};
 use wire::{Fault, Timestamp};
 
+use crate::account::PasswordRules;
 use crate::api::*;
 use crate::errors::*;
 use crate::role::whole_second;
@@ -28,7 +29,10 @@ impl Iam {
         input: CreateLoginProfileInput,
     ) -> Result<CreateLoginProfileOutput, Fault> {
         let name = self.user_or_caller(ctx, input.user_name)?;
-        self.check_password(ctx, input.password.as_deref())?;
+        let rules = self
+            .account(&ctx.account)?
+            .password_policy
+            .unwrap_or_default();
         let login = Login {
             created: whole_second(ctx.time),
             must_reset: input.password_reset_required.unwrap_or(false),
@@ -38,6 +42,7 @@ impl Iam {
                 let message = format!("Login Profile for user {} already exists.", user.name);
                 return Err(entity_already_exists_exception(message));
             }
+            rules.check(input.password.as_deref())?;
             user.login = Some(login.clone());
             Ok(shown(user, &login))
         });
@@ -64,10 +69,14 @@ impl Iam {
         ctx: &Context,
         input: UpdateLoginProfileInput,
     ) -> Result<UpdateLoginProfileOutput, Fault> {
-        self.check_password(ctx, input.password.as_deref())?;
+        let rules = self
+            .account(&ctx.account)?
+            .password_policy
+            .unwrap_or_default();
         let name = input.user_name;
         self.change(&ctx.account, &name, |_, user: &mut User| {
             let login = user.login.as_mut().ok_or_else(|| no_profile(&name))?;
+            rules.check(input.password.as_deref())?;
             login.must_reset = input.password_reset_required.unwrap_or(login.must_reset);
             Ok(())
         })
@@ -100,20 +109,21 @@ impl Iam {
             let message = "Only IAM Users can change their own password";
             return Err(invalid_user_type_exception(message));
         }
-        self.check_password(ctx, Some(&input.new_password))?;
+        self.account(&ctx.account)?
+            .password_policy
+            .unwrap_or_default()
+            .check(Some(&input.new_password))?;
         Ok(ChangePasswordOutput {})
     }
+}
 
+impl PasswordRules {
     /// Holds a password against the account's policy, or AWS's default.
-    fn check_password(&self, ctx: &Context, password: Option<&str>) -> Result<(), Fault> {
+    fn check(&self, password: Option<&str>) -> Result<(), Fault> {
         let Some(password) = password else {
             return Ok(());
         };
-        let policy = self
-            .account(&ctx.account)?
-            .password_policy
-            .unwrap_or_default();
-        let length = usize::try_from(policy.minimum_length).unwrap_or(8);
+        let length = usize::try_from(self.minimum_length).unwrap_or(8);
         let refuse = |what: &str| {
             let message =
                 format!("Password does not conform to the account password policy: {what}");
@@ -123,16 +133,16 @@ impl Iam {
             return refuse(&format!("it must have at least {length} characters"));
         }
         let has = |wanted: fn(&char) -> bool| password.chars().any(|c| wanted(&c));
-        if policy.symbols && !has(|c| c.is_ascii_punctuation()) {
+        if self.symbols && !has(|c| c.is_ascii_punctuation()) {
             return refuse("it must contain a symbol");
         }
-        if policy.numbers && !has(char::is_ascii_digit) {
+        if self.numbers && !has(char::is_ascii_digit) {
             return refuse("it must contain a number");
         }
-        if policy.uppercase && !has(char::is_ascii_uppercase) {
+        if self.uppercase && !has(char::is_ascii_uppercase) {
             return refuse("it must contain an uppercase letter");
         }
-        if policy.lowercase && !has(char::is_ascii_lowercase) {
+        if self.lowercase && !has(char::is_ascii_lowercase) {
             return refuse("it must contain a lowercase letter");
         }
         Ok(())

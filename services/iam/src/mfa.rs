@@ -127,8 +127,19 @@ impl Iam {
         ctx: &Context,
         input: EnableMFADeviceInput,
     ) -> Result<EnableMFADeviceOutput, Fault> {
-        self.change_device(ctx, &input.serial_number, |tx, device| {
+        let serial = input.serial_number;
+        self.transact(&ctx.account, |tx| {
             let user: User = self.find_in(tx, &ctx.account, &input.user_name)?;
+            let at = (&ctx.account, &key(&serial));
+            let mut device = match tx.get(&self.mfa_devices, &at)? {
+                Some(device) => device,
+                // The serial number of a device that one can hold is its maker's.
+                None if !serial.starts_with("arn:") => MfaDevice {
+                    serial,
+                    ..MfaDevice::default()
+                },
+                None => return Err(no_device(&serial)),
+            };
             if device.user.is_some() {
                 return Err(entity_already_exists_exception(
                     "MFA Device is already in use.",
@@ -136,7 +147,7 @@ impl Iam {
             }
             device.user = Some(user.name);
             device.enabled = Some(whole_second(ctx.time));
-            Ok(())
+            Ok(tx.put(&self.mfa_devices, &at, &device)?)
         })
         .await?;
         Ok(EnableMFADeviceOutput {})

@@ -55,13 +55,11 @@ pub(crate) struct Uses {
 }
 impl Record for Uses {}
 
-const MOST_VERSIONS: usize = 5;
-
 pub(crate) fn no_policy(arn: &str) -> Fault {
     no_such_entity_exception(format!("Policy {arn} was not found."))
 }
 
-fn no_version(arn: &str, version: &str) -> Fault {
+pub(crate) fn no_version(arn: &str, version: &str) -> Fault {
     no_such_entity_exception(format!(
         "Policy {arn} version {version} does not exist or is not attachable."
     ))
@@ -123,7 +121,7 @@ impl Policy {
         }
     }
 
-    fn version(&self, version: &Version, with_document: bool) -> PolicyVersion {
+    pub(crate) fn version(&self, version: &Version, with_document: bool) -> PolicyVersion {
         PolicyVersion {
             document: with_document.then(|| encoded(&version.document)),
             version_id: Some(format!("v{}", version.number)),
@@ -167,7 +165,7 @@ pub(crate) fn aws_detail(policy: &Managed<'_>, uses: Uses) -> ManagedPolicyDetai
     }
 }
 
-fn aws_version(policy: &Managed<'_>, with_document: bool) -> PolicyVersion {
+pub(crate) fn aws_version(policy: &Managed<'_>, with_document: bool) -> PolicyVersion {
     PolicyVersion {
         document: with_document.then(|| encoded(policy.document.get())),
         version_id: Some(policy.default_version_id.to_owned()),
@@ -206,7 +204,7 @@ impl Iam {
             .ok_or_else(|| no_policy(arn))
     }
 
-    async fn change_policy<R>(
+    pub(crate) async fn change_policy<R>(
         &self,
         account: &str,
         arn: &str,
@@ -374,128 +372,6 @@ impl Iam {
         })
     }
 
-    pub(crate) async fn create_policy_version(
-        &self,
-        ctx: &Context,
-        input: CreatePolicyVersionInput,
-    ) -> Result<CreatePolicyVersionOutput, Fault> {
-        check_document(&input.policy_document, PolicyKind::Identity)?;
-        check_size(&input.policy_document)?;
-        let now = whole_second(ctx.time);
-        let version = self.change_policy(&ctx.account, &input.policy_arn, |_, policy| {
-            if policy.versions.len() >= MOST_VERSIONS {
-                return Err(limit_exceeded_exception(
-                    "A managed policy can have up to 5 versions. Before you create a new version, you must delete an \
-                     existing version.",
-                ));
-            }
-            policy.last += 1;
-            let version = Version { number: policy.last, document: input.policy_document, created: now };
-            if input.set_as_default.unwrap_or(false) {
-                policy.default = version.number;
-            }
-            policy.updated = now;
-            let shown = policy.version(&version, false);
-            policy.versions.push(version);
-            Ok(shown)
-        });
-        Ok(CreatePolicyVersionOutput {
-            policy_version: Some(version.await?),
-        })
-    }
-
-    pub(crate) async fn get_policy_version(
-        &self,
-        ctx: &Context,
-        input: GetPolicyVersionInput,
-    ) -> Result<GetPolicyVersionOutput, Fault> {
-        let (arn, id) = (&input.policy_arn, &input.version_id);
-        if let Some(policy) = managed::find(arn) {
-            if policy.default_version_id != id {
-                return Err(no_version(arn, id));
-            }
-            return Ok(GetPolicyVersionOutput {
-                policy_version: Some(aws_version(&policy, true)),
-            });
-        }
-        let policy = self.policy(&ctx.account, arn)?;
-        let version = policy
-            .versions
-            .iter()
-            .find(|v| format!("v{}", v.number) == *id)
-            .ok_or_else(|| no_version(arn, id))?;
-        Ok(GetPolicyVersionOutput {
-            policy_version: Some(policy.version(version, true)),
-        })
-    }
-
-    pub(crate) async fn delete_policy_version(
-        &self,
-        ctx: &Context,
-        input: DeletePolicyVersionInput,
-    ) -> Result<DeletePolicyVersionOutput, Fault> {
-        let (arn, id) = (&input.policy_arn, &input.version_id);
-        self.change_policy(&ctx.account, arn, |_, policy| {
-            let at = policy
-                .versions
-                .iter()
-                .position(|v| format!("v{}", v.number) == *id)
-                .ok_or_else(|| no_version(arn, id))?;
-            if policy.versions[at].number == policy.default {
-                return Err(delete_conflict_exception(
-                    "Cannot delete the default version of a policy.",
-                ));
-            }
-            policy.versions.remove(at);
-            Ok(())
-        })
-        .await?;
-        Ok(DeletePolicyVersionOutput {})
-    }
-
-    pub(crate) async fn list_policy_versions(
-        &self,
-        ctx: &Context,
-        input: ListPolicyVersionsInput,
-    ) -> Result<ListPolicyVersionsOutput, Fault> {
-        let versions = match managed::find(&input.policy_arn) {
-            Some(policy) => vec![aws_version(&policy, false)],
-            None => {
-                let policy = self.policy(&ctx.account, &input.policy_arn)?;
-                // The newest comes first.
-                policy
-                    .versions
-                    .iter()
-                    .rev()
-                    .map(|v| policy.version(v, false))
-                    .collect()
-            }
-        };
-        Ok(ListPolicyVersionsOutput {
-            versions: Some(versions),
-            is_truncated: Some(false),
-            marker: None,
-        })
-    }
-
-    pub(crate) async fn set_default_policy_version(
-        &self,
-        ctx: &Context,
-        input: SetDefaultPolicyVersionInput,
-    ) -> Result<SetDefaultPolicyVersionOutput, Fault> {
-        let (arn, id) = (&input.policy_arn, &input.version_id);
-        self.change_policy(&ctx.account, arn, |_, policy| {
-            let found = policy
-                .versions
-                .iter()
-                .find(|v| format!("v{}", v.number) == *id);
-            policy.default = found.ok_or_else(|| no_version(arn, id))?.number;
-            Ok(())
-        })
-        .await?;
-        Ok(SetDefaultPolicyVersionOutput {})
-    }
-
     pub(crate) async fn list_entities_for_policy(
         &self,
         ctx: &Context,
@@ -606,7 +482,7 @@ fn aws_managed(arn: &str) -> Fault {
 }
 
 /// AWS does not count white space.
-fn check_size(document: &str) -> Result<(), Fault> {
+pub(crate) fn check_size(document: &str) -> Result<(), Fault> {
     if document.chars().filter(|c| !c.is_whitespace()).count() > 6144 {
         return Err(limit_exceeded_exception(
             "Cannot exceed quota for PolicySize: 6144",

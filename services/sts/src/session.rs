@@ -220,7 +220,7 @@ impl Sts {
             .into_iter()
             .map(|t| (t.key, t.value))
             .collect();
-        let policy_arns = input
+        let policy_arns: Vec<String> = input
             .policy_arns
             .unwrap_or_default()
             .into_iter()
