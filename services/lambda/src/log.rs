@@ -1,6 +1,7 @@
 //! What an execution environment writes into its log stream.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use wire::Timestamp;
@@ -43,12 +44,15 @@ impl Log {
             let (sender, mut receiver) = mpsc::unbounded_channel::<Events>();
             let (account, region) = (name.account.clone(), name.region.clone());
             let (group, stream) = (group.to_owned(), stream.clone());
+            state.log_writers.fetch_add(1, Ordering::AcqRel);
+            let writers = state.clone();
             tokio::spawn(async move {
                 while let Some(events) = receiver.recv().await {
                     if let Err(fault) = sink.append(&account, &region, &group, &stream, events).await {
                         tracing::warn!(group, stream, %fault, cause = fault.cause, "log events are lost");
                     }
                 }
+                writers.log_writers.fetch_sub(1, Ordering::AcqRel);
             });
             sender
         });

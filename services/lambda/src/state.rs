@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use cloud::Cloud;
 use parking_lot::Mutex;
@@ -51,6 +53,8 @@ pub struct State {
     /// How many asynchronous invocations of a function run at once.
     pub turns: Turns,
     pub reservations: Reservations,
+    /// Log streams of which something may still have to be written.
+    pub log_writers: AtomicUsize,
     host: OnceCell<runtime::Host>,
 }
 
@@ -120,6 +124,7 @@ impl State {
             attempts: Mutex::default(),
             turns: Turns::default(),
             reservations: Reservations::default(),
+            log_writers: AtomicUsize::new(0),
             host: OnceCell::new(),
         })
     }
@@ -171,8 +176,14 @@ impl State {
     /// Ends all environments.
     pub async fn stop(&self) {
         self.pools.clear();
-        // One that cannot be removed must not keep the server from ending; the next start sweeps it away.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.pools.gone()).await;
+        // What cannot be ended must not keep the server from ending; the next start sweeps it away.
+        let ended = async {
+            self.pools.gone().await;
+            while self.log_writers.load(Ordering::Acquire) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), ended).await;
         self.interpreters.clear();
     }
 
