@@ -6,7 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::cli::Outcome;
@@ -32,6 +35,8 @@ const NAMES: [&str; 14] = [
 /// The authority: made once, kept in the data directory, its key readable by the owner only.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// Kept beside the key: each signing of the same certificate looks different.
+    pem: String,
 }
 
 impl Authority {
@@ -41,7 +46,9 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "Cumulo local authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Cumulo local authority");
         // A fixed span keeps the certificate the same for as long as its key is.
         params.not_before = rcgen::date_time_ymd(2024, 1, 1);
         params.not_after = rcgen::date_time_ymd(2044, 1, 1);
@@ -57,19 +64,30 @@ impl Authority {
                         fs::create_dir_all(dir)?;
                         let mut options = fs::OpenOptions::new();
                         options.write(true).create_new(true).mode(0o600);
-                        options.open(&file)?.write_all(key.serialize_pem().as_bytes())?;
+                        options
+                            .open(&file)?
+                            .write_all(key.serialize_pem().as_bytes())?;
                         key
                     }
                     Err(e) => return Err(e.into()),
                 }
             }
         };
-        Ok(Authority { issuer: CertifiedIssuer::self_signed(params, key)? })
+        let issuer = CertifiedIssuer::self_signed(params, key)?;
+        let pem = match dir.map(|d| d.join("ca.pem")) {
+            Some(file) if file.exists() => fs::read_to_string(file)?,
+            Some(file) => {
+                fs::write(file, issuer.pem())?;
+                issuer.pem()
+            }
+            None => issuer.pem(),
+        };
+        Ok(Authority { issuer, pem })
     }
 
     /// The authority's certificate, PEM.
-    pub fn certificate(&self) -> String {
-        self.issuer.pem()
+    pub fn certificate(&self) -> &str {
+        &self.pem
     }
 
     /// A server configuration with a fresh certificate for all local names.
@@ -79,7 +97,7 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "Cumulo");
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let chain = vec![CertificateDer::from(certificate), CertificateDer::from(self.issuer.der().to_vec())];
+        let chain = vec![CertificateDer::from(certificate)];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)

@@ -90,6 +90,11 @@ pub struct Start {
     /// How functions and containers are confined: auto, linux or process.
     #[arg(long, env = "CUMULO_SANDBOX", default_value = "auto", value_parser = ["auto", "linux", "process"])]
     pub sandbox: String,
+    /// The object ownership of new buckets that ask for none. With `none`, access control lists count everywhere,
+    /// as on AWS before April 2023.
+    #[arg(long, env = "CUMULO_S3_OBJECT_OWNERSHIP", default_value = "BucketOwnerEnforced",
+        value_parser = ["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter", "none"])]
+    pub object_ownership: String,
     /// The region of requests that name none.
     #[arg(long, env = "CUMULO_REGION", default_value = "us-east-1")]
     pub region: String,
@@ -107,7 +112,10 @@ impl DataDir {
     /// The directory, or `~/.cumulo`.
     pub fn path(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| {
-            std::env::var_os("HOME").map_or_else(|| PathBuf::from(".cumulo"), |home| PathBuf::from(home).join(".cumulo"))
+            std::env::var_os("HOME").map_or_else(
+                || PathBuf::from(".cumulo"),
+                |home| PathBuf::from(home).join(".cumulo"),
+            )
         })
     }
 }
@@ -116,7 +124,11 @@ impl DataDir {
 #[derive(Args)]
 pub struct Remote {
     /// Where it listens.
-    #[arg(long, env = "AWS_ENDPOINT_URL", default_value = "http://127.0.0.1:4566")]
+    #[arg(
+        long,
+        env = "AWS_ENDPOINT_URL",
+        default_value = "http://127.0.0.1:4566"
+    )]
     pub endpoint: String,
 }
 
@@ -166,10 +178,16 @@ pub fn run() -> Outcome {
         Command::Env(remote) => {
             println!("export AWS_ENDPOINT_URL={}", remote.endpoint);
             println!("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test");
-            println!("export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true");
+            println!(
+                "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true"
+            );
             Ok(())
         }
-        Command::Reset { remote, service, account } => {
+        Command::Reset {
+            remote,
+            service,
+            account,
+        } => {
             let body = serde_json::json!({ "service": service, "account": account });
             post(&remote, "/_cumulo/reset", &body)?;
             println!("reset");
@@ -188,7 +206,10 @@ pub fn run() -> Outcome {
         Command::Clock { command } => {
             let (remote, body) = match command {
                 Clock::Show(remote) => (remote, serde_json::json!({})),
-                Clock::Advance { duration, remote } => (remote, serde_json::json!({ "advance_ms": millis(&duration)? })),
+                Clock::Advance { duration, remote } => (
+                    remote,
+                    serde_json::json!({ "advance_ms": millis(&duration)? }),
+                ),
                 Clock::Set { time, remote } => (remote, serde_json::json!({ "set": time })),
             };
             let answer = post(&remote, "/_cumulo/clock", &body)?;
@@ -197,7 +218,10 @@ pub fn run() -> Outcome {
         }
         Command::Coverage { service, json } => region::print_coverage(service.as_deref(), json),
         Command::Certs(data) => {
-            print!("{}", certs::Authority::open(Some(&data.path()))?.certificate());
+            print!(
+                "{}",
+                certs::Authority::open(Some(&data.path()))?.certificate()
+            );
             Ok(())
         }
         Command::Version => {
@@ -213,7 +237,11 @@ pub fn run() -> Outcome {
 
 fn status(remote: &Remote) -> Outcome {
     let health = client::call(&remote.endpoint, "GET", "/_localstack/health", "")?;
-    println!("running at {} (version {})", remote.endpoint, health["version"].as_str().unwrap_or("?"));
+    println!(
+        "running at {} (version {})",
+        remote.endpoint,
+        health["version"].as_str().unwrap_or("?")
+    );
     for (name, state) in health["services"].as_object().into_iter().flatten() {
         println!("  {name}: {}", state.as_str().unwrap_or("?"));
     }
@@ -232,7 +260,9 @@ fn millis(text: &str) -> Outcome<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let n: i64 = rest[..digits].parse().map_err(|_| bad())?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |i| digits + i);
+        let unit_end = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |i| digits + i);
         let unit = match &rest[digits..unit_end] {
             "d" => 86_400_000,
             "h" => 3_600_000,
@@ -241,10 +271,17 @@ fn millis(text: &str) -> Outcome<i64> {
             "ms" => 1,
             _ => return Err(bad().into()),
         };
-        total = n.checked_mul(unit).and_then(|ms| total.checked_add(ms)).ok_or_else(bad)?;
+        total = n
+            .checked_mul(unit)
+            .and_then(|ms| total.checked_add(ms))
+            .ok_or_else(bad)?;
         rest = &rest[unit_end..];
     }
-    if text.is_empty() { Err(bad().into()) } else { Ok(total) }
+    if text.is_empty() {
+        Err(bad().into())
+    } else {
+        Ok(total)
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use crate::cli::Outcome;
 
 /// One request; the answer's JSON. A status of 400 or more is an error with the answer's text.
 pub fn call(endpoint: &str, method: &str, path: &str, body: &str) -> Outcome<serde_json::Value> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let uri: http::Uri = endpoint.parse()?;
         let host = uri.host().ok_or("the endpoint has no host")?;
@@ -17,7 +19,8 @@ pub fn call(endpoint: &str, method: &str, path: &str, body: &str) -> Outcome<ser
         let stream = tokio::net::TcpStream::connect((address, port))
             .await
             .map_err(|e| format!("no region answers at {endpoint}: {e}"))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = http::Request::builder()
             .method(method)

@@ -17,6 +17,8 @@ pub struct Routes {
     pub cloud: Cloud,
     /// Names of the services that run.
     pub services: Vec<&'static str>,
+    /// When the region started, by its clock.
+    pub started: Timestamp,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The authority's certificate, PEM.
@@ -27,7 +29,11 @@ pub struct Routes {
 const MAX_BODY: u64 = 64 * 1024;
 
 impl gateway::Control for Routes {
-    fn answer<'a>(&'a self, parts: &'a Parts, body: &'a mut Body) -> BoxFuture<'a, Option<Response>> {
+    fn answer<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a mut Body,
+    ) -> BoxFuture<'a, Option<Response>> {
         Box::pin(async move {
             let method = parts.method.as_str();
             let path = parts.uri.path();
@@ -39,13 +45,19 @@ impl gateway::Control for Routes {
                 })),
                 ("GET", "/_localstack/plugins") => Ok(json!({})),
                 ("GET", "/_cumulo/metrics") => {
-                    return Some(Response::new(200, "text/plain; version=0.0.4", self.metrics.text()));
+                    return Some(Response::new(
+                        200,
+                        "text/plain; version=0.0.4",
+                        self.metrics.text(),
+                    ));
                 }
                 ("GET", "/_cumulo/certs") => {
                     let certificate = self.certificate.clone().unwrap_or_default();
                     return Some(Response::new(200, "application/x-pem-file", certificate));
                 }
-                ("POST", _) if path.starts_with("/_cumulo/") || path.starts_with("/_localstack/state") => {
+                ("POST", _)
+                    if path.starts_with("/_cumulo/") || path.starts_with("/_localstack/state") =>
+                {
                     let bytes = match std::mem::take(body).collect(MAX_BODY).await {
                         Ok(bytes) => bytes,
                         Err(e) => return Some(problem(&Fault::from_body(&e))),
@@ -65,13 +77,20 @@ impl gateway::Control for Routes {
 
 fn problem(fault: &Fault) -> Response {
     let message = fault.cause.as_deref().unwrap_or(&fault.message);
-    Response::new(fault.status, "application/json", json!({ "error": message }).to_string())
+    Response::new(
+        fault.status,
+        "application/json",
+        json!({ "error": message }).to_string(),
+    )
 }
 
 impl Routes {
     fn health(&self) -> Value {
-        let services: serde_json::Map<String, Value> =
-            self.services.iter().map(|s| ((*s).to_owned(), "running".into())).collect();
+        let services: serde_json::Map<String, Value> = self
+            .services
+            .iter()
+            .map(|s| ((*s).to_owned(), "running".into()))
+            .collect();
         json!({ "services": services, "edition": "cumulo", "version": env!("CARGO_PKG_VERSION") })
     }
 
@@ -85,7 +104,7 @@ impl Routes {
             "system": std::env::consts::OS,
             "is_docker": false,
             "server_time_utc": self.cloud.clock.now().iso8601_secs(),
-            "uptime": 0,
+            "uptime": (self.cloud.clock.now().0 - self.started.0) / 1000,
         })
     }
 
@@ -106,15 +125,23 @@ impl Routes {
 
     async fn clock(&self, input: &Value) -> Result<Value, Fault> {
         if let Some(ms) = input["advance_ms"].as_i64() {
-            self.cloud.scheduler.advance_to(self.cloud.clock.now().plus_millis(ms)).await?;
+            self.cloud
+                .scheduler
+                .advance_to(self.cloud.clock.now().plus_millis(ms))
+                .await?;
         }
         match input["set"].as_str() {
             Some("system") => self.cloud.scheduler.reset_clock().await?,
             Some(text) => {
-                let when = Timestamp::parse(text)
-                    .ok_or_else(|| Fault::sender(400, "InvalidInput", format!("{text:?} is not a time")))?;
+                let when = Timestamp::parse(text).ok_or_else(|| {
+                    Fault::sender(400, "InvalidInput", format!("{text:?} is not a time"))
+                })?;
                 if when < self.cloud.clock.now() {
-                    return Err(Fault::sender(400, "InvalidInput", "the clock moves forward only"));
+                    return Err(Fault::sender(
+                        400,
+                        "InvalidInput",
+                        "the clock moves forward only",
+                    ));
                 }
                 self.cloud.scheduler.advance_to(when).await?;
             }
@@ -125,13 +152,21 @@ impl Routes {
 }
 
 impl Routes {
-    async fn reset(&self, service: Option<String>, account: Option<String>) -> Result<Value, Fault> {
+    async fn reset(
+        &self,
+        service: Option<String>,
+        account: Option<String>,
+    ) -> Result<Value, Fault> {
         self.cloud.reset(service, account).await?;
         Ok(json!({ "status": "OK" }))
     }
 
     async fn snapshot(&self, save: bool, file: String) -> Result<Value, Fault> {
-        if save { self.cloud.snapshot_save(Path::new(&file)).await? } else { self.cloud.snapshot_load(Path::new(&file)).await? }
+        if save {
+            self.cloud.snapshot_save(Path::new(&file)).await?
+        } else {
+            self.cloud.snapshot_load(Path::new(&file)).await?
+        }
         Ok(json!({ "status": "OK" }))
     }
 }

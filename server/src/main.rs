@@ -10,6 +10,8 @@ mod start;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // The server's own program is process 1 of every sandbox: this must come before anything else.
+    runtime::init_entry();
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

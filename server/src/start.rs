@@ -18,9 +18,15 @@ use crate::region;
 /// Runs until a signal ends it.
 pub fn start(options: Start) -> Outcome {
     // Requests are logged one line each where the user asks; the default shows what needs attention.
-    let filter = EnvFilter::try_from_env("CUMULO_LOG").unwrap_or_else(|_| EnvFilter::new("info,cumulo::request=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let filter = EnvFilter::try_from_env("CUMULO_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,cumulo::request=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(serve(options));
     // Sandboxes and files have been closed by now; what is left may be in the middle of a blocking read.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -35,18 +41,34 @@ async fn serve(options: Start) -> Outcome {
     };
     let authority = Authority::open(data.as_deref())?;
     let tls = authority.server()?;
-    let listener = Listener::bind(SocketAddr::new(options.bind, options.port), Some(tls), Limits::default())
-        .await
-        .map_err(|e| format!("port {} at {} cannot be had: {e}", options.port, options.bind))?;
+    let listener = Listener::bind(
+        SocketAddr::new(options.bind, options.port),
+        Some(tls),
+        Limits::default(),
+    )
+    .await
+    .map_err(|e| {
+        format!(
+            "port {} at {} cannot be had: {e}",
+            options.port, options.bind
+        )
+    })?;
     let address = listener.address()?;
     let config = Config {
         region: options.region.clone(),
         port: address.port(),
         scratch,
         sandbox: options.sandbox.clone(),
+        object_ownership: options
+            .object_ownership
+            .trim_start_matches("none")
+            .to_owned(),
         ..Config::default()
     };
-    let store = store::Options { dir: data.clone(), durability: options.durability };
+    let store = store::Options {
+        dir: data.clone(),
+        durability: options.durability,
+    };
     let cloud = Cloud::open(store, config)?;
     let services = region::services(&cloud, &options.services);
     if services.is_empty() {
@@ -55,16 +77,25 @@ async fn serve(options: Start) -> Outcome {
     let metrics = Arc::new(Metrics::default());
     let routes = Routes {
         cloud: cloud.clone(),
+        started: cloud.clock.now(),
         services: services.iter().map(cloud::Service::name).collect(),
         metrics: metrics.clone(),
-        certificate: Some(authority.certificate()),
+        certificate: Some(authority.certificate().to_owned()),
     };
-    let gateway = Arc::new(Gateway::new(cloud.clone(), services, Arc::new(routes), metrics));
+    let gateway = Arc::new(Gateway::new(
+        cloud.clone(),
+        services,
+        Arc::new(routes),
+        metrics,
+    ));
     cloud.start();
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listener.serve(gateway, stopping));
     announce(address, data.as_deref());
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -81,10 +112,20 @@ async fn serve(options: Start) -> Outcome {
 
 /// Tells the user, and the tools that wait for the last line.
 fn announce(address: SocketAddr, data: Option<&std::path::Path>) {
-    let ip = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+    let ip = if address.ip().is_unspecified() {
+        IpAddr::from([127, 0, 0, 1])
+    } else {
+        address.ip()
+    };
     let mut out = std::io::stdout().lock();
     let place = data.map_or_else(|| "memory".to_owned(), |d| d.display().to_string());
-    let _ = writeln!(out, "Cumulo {} at http://{}:{} (state in {place})", env!("CARGO_PKG_VERSION"), ip, address.port());
+    let _ = writeln!(
+        out,
+        "Cumulo {} at http://{}:{} (state in {place})",
+        env!("CARGO_PKG_VERSION"),
+        ip,
+        address.port()
+    );
     let _ = writeln!(out, "Ready.");
     let _ = out.flush();
 }

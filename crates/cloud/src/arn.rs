@@ -38,7 +38,13 @@ impl Arn {
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Arn { partition, service, region, account, resource } = self;
+        let Arn {
+            partition,
+            service,
+            region,
+            account,
+            resource,
+        } = self;
         write!(f, "arn:{partition}:{service}:{region}:{account}:{resource}")
     }
 }
@@ -60,11 +66,20 @@ impl FromStr for Arn {
         let mut parts = text.splitn(6, ':');
         let mut next = || parts.next().map(str::to_owned);
         match (next().as_deref(), next(), next(), next(), next(), next()) {
-            (Some("arn"), Some(partition), Some(service), Some(region), Some(account), Some(resource))
-                if !partition.is_empty() && !service.is_empty() && !resource.is_empty() =>
-            {
-                Ok(Arn { partition, service, region, account, resource })
-            }
+            (
+                Some("arn"),
+                Some(partition),
+                Some(service),
+                Some(region),
+                Some(account),
+                Some(resource),
+            ) if !partition.is_empty() && !service.is_empty() && !resource.is_empty() => Ok(Arn {
+                partition,
+                service,
+                region,
+                account,
+                resource,
+            }),
             _ => Err(BadArn),
         }
     }
@@ -76,7 +91,10 @@ mod tests {
 
     #[test]
     fn an_arn_reads_back_as_it_was_written() {
-        for text in ["arn:aws:s3:::bucket/a:b", "arn:aws:lambda:us-east-1:000000000000:function:f:1"] {
+        for text in [
+            "arn:aws:s3:::bucket/a:b",
+            "arn:aws:lambda:us-east-1:000000000000:function:f:1",
+        ] {
             assert_eq!(text.parse::<Arn>().expect("an ARN").to_string(), text);
         }
         assert_eq!("arn:aws:s3".parse::<Arn>(), Err(BadArn));

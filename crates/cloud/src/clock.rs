@@ -19,9 +19,14 @@ struct Inner {
 
 impl Clock {
     /// Now.
-    #[allow(clippy::disallowed_methods, reason = "the one place that asks the system")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that asks the system"
+    )]
     pub fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         let system = i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2);
         Timestamp(system.saturating_add(self.offset()))
     }

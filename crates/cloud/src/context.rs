@@ -46,11 +46,21 @@ impl Principal {
     }
     /// A service, as `s3.amazonaws.com`.
     pub fn service(name: &str) -> Principal {
-        Principal { kind: PrincipalKind::Service, arn: name.to_owned(), id: name.to_owned(), access_key: None }
+        Principal {
+            kind: PrincipalKind::Service,
+            arn: name.to_owned(),
+            id: name.to_owned(),
+            access_key: None,
+        }
     }
     /// Nobody.
     pub fn anonymous() -> Principal {
-        Principal { kind: PrincipalKind::Anonymous, arn: "*".into(), id: "anonymous".into(), access_key: None }
+        Principal {
+            kind: PrincipalKind::Anonymous,
+            arn: "*".into(),
+            id: "anonymous".into(),
+            access_key: None,
+        }
     }
 }
 
@@ -102,6 +112,10 @@ impl Context {
     }
     /// `http` or `https`, and the host.
     pub fn endpoint(&self) -> String {
-        format!("{}://{}", if self.secure { "https" } else { "http" }, self.host)
+        format!(
+            "{}://{}",
+            if self.secure { "https" } else { "http" },
+            self.host
+        )
     }
 }

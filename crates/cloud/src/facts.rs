@@ -28,7 +28,8 @@ struct Stored {
 }
 impl Record for Stored {}
 
-type Subscriber = Arc<dyn Fn(serde_json::Value) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
+type Subscriber =
+    Arc<dyn Fn(serde_json::Value) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
 
 /// The region's facts. Clones are the same.
 #[derive(Clone)]
@@ -51,7 +52,11 @@ const RETRY_LAST: i64 = 60_000;
 impl Facts {
     pub(crate) fn new(store: &Store, clock: &Clock) -> Result<Facts, store::Error> {
         let table = store.table("cloud.facts");
-        let last = store.read().range(&table, Range::all().reverse().limit(1)).next().transpose()?;
+        let last = store
+            .read()
+            .range(&table, Range::all().reverse().limit(1))
+            .next()
+            .transpose()?;
         let (sender, receiver) = mpsc::unbounded_channel();
         Ok(Facts(Arc::new(Inner {
             store: store.clone(),
@@ -66,7 +71,10 @@ impl Facts {
 
     /// Calls `f` with every fact of that kind. An error is tried again until it succeeds, so `f` answers `Ok`
     /// for what will never succeed. Subscribe before the region starts.
-    pub fn subscribe<F: Fact>(&self, f: impl Fn(F) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync + 'static) {
+    pub fn subscribe<F: Fact>(
+        &self,
+        f: impl Fn(F) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync + 'static,
+    ) {
         let subscriber: Subscriber = Arc::new(move |body| match serde_json::from_value(body) {
             Ok(fact) => f(fact),
             Err(e) => {
@@ -74,12 +82,20 @@ impl Facts {
                 Box::pin(async { Ok(()) })
             }
         });
-        self.0.subscribers.write().entry(F::NAME).or_default().push(subscriber);
+        self.0
+            .subscribers
+            .write()
+            .entry(F::NAME)
+            .or_default()
+            .push(subscriber);
     }
 
     /// Records a fact within a transaction.
     pub fn emit<F: Fact>(&self, tx: &mut Tx<'_>, fact: &F) -> Result<(), Fault> {
-        let stored = Stored { name: F::NAME.to_owned(), body: serde_json::to_value(fact)? };
+        let stored = Stored {
+            name: F::NAME.to_owned(),
+            body: serde_json::to_value(fact)?,
+        };
         let seq = self.0.next.fetch_add(1, Ordering::Relaxed);
         tx.put(&self.0.table, &seq, &stored)?;
         let sender = self.0.sender.clone();
@@ -92,8 +108,16 @@ impl Facts {
 
     /// Begins to tell facts: first what a crash left untold, then new ones as they come.
     pub(crate) fn start(&self) {
-        let Some(mut receiver) = self.0.receiver.lock().take() else { return };
-        let left: Vec<_> = self.0.store.read().range(&self.0.table, Range::all()).filter_map(Result::ok).collect();
+        let Some(mut receiver) = self.0.receiver.lock().take() else {
+            return;
+        };
+        let left: Vec<_> = self
+            .0
+            .store
+            .read()
+            .range(&self.0.table, Range::all())
+            .filter_map(Result::ok)
+            .collect();
         let inner = self.0.clone();
         tokio::spawn(async move {
             let told: std::collections::HashSet<u64> = left.iter().map(|(n, _)| *n).collect();
@@ -110,14 +134,22 @@ impl Facts {
 
     /// Facts not yet told to all subscribers.
     pub fn pending(&self) -> usize {
-        self.0.store.read().range(&self.0.table, Range::all()).count()
+        self.0
+            .store
+            .read()
+            .range(&self.0.table, Range::all())
+            .count()
     }
 }
 
 impl Inner {
     async fn tell(self: Arc<Self>, seq: u64, stored: Stored) {
-        let mut waiting: Vec<Subscriber> =
-            self.subscribers.read().get(stored.name.as_str()).cloned().unwrap_or_default();
+        let mut waiting: Vec<Subscriber> = self
+            .subscribers
+            .read()
+            .get(stored.name.as_str())
+            .cloned()
+            .unwrap_or_default();
         let mut pause = RETRY_FIRST;
         while !waiting.is_empty() {
             let mut failed = Vec::new();

@@ -12,7 +12,10 @@ pub fn random(buffer: &mut [u8]) {
 fn pick(alphabet: &[u8], n: usize) -> String {
     let mut bytes = vec![0u8; n];
     random(&mut bytes);
-    bytes.iter().map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()])).collect()
+    bytes
+        .iter()
+        .map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()]))
+        .collect()
 }
 
 /// A random version 4 UUID with hyphens, the form of most request ids.
@@ -44,7 +47,10 @@ pub fn upper(n: usize) -> String {
 }
 /// `n` letters and digits of any case.
 pub fn alphanumeric(n: usize) -> String {
-    pick(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._", n)
+    pick(
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._",
+        n,
+    )
 }
 /// `n` small letters and digits, as function URLs have.
 pub fn lower(n: usize) -> String {

@@ -27,7 +27,9 @@ pub fn place(of: &str, token: &str) -> Option<Vec<String>> {
 
 /// FNV-1a: tells a mistyped token, not a forged one.
 fn check(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |h, b| {
+        (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -37,7 +39,10 @@ mod tests {
     #[test]
     fn a_token_gives_its_place_back_to_its_own_listing_only() {
         let t = token("ListRoles", &["a", "ü/\"b"]);
-        assert_eq!(place("ListRoles", &t), Some(vec!["a".into(), "ü/\"b".into()]));
+        assert_eq!(
+            place("ListRoles", &t),
+            Some(vec!["a".into(), "ü/\"b".into()])
+        );
         assert_eq!(place("ListUsers", &t), None);
         assert_eq!(place("ListRoles", &t[1..]), None);
         assert_eq!(place("ListRoles", ""), None);

@@ -155,7 +155,13 @@ pub trait Objects: Send + Sync {
         limit: u64,
     ) -> BoxFuture<'a, Result<Bytes, Fault>>;
     /// Puts an object as that service would.
-    fn put<'a>(&'a self, account: &'a str, bucket: &'a str, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Fault>>;
+    fn put<'a>(
+        &'a self,
+        account: &'a str,
+        bucket: &'a str,
+        key: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
 /// The owners. Set once while the region is built; a question without an owner answers `None`.
@@ -195,7 +201,14 @@ impl Ports {
 
     /// Who an access key is, asked of every owner.
     pub fn identity(&self, access_key: &str) -> Option<Identity> {
+        // Keys made here are as long as AWS's; made-up ones such as `test` need no look-up on each request.
+        if access_key.len() < 16 {
+            return None;
+        }
         let owners = [self.sessions(), self.users()];
-        owners.into_iter().flatten().find_map(|o| o.identity(access_key))
+        owners
+            .into_iter()
+            .flatten()
+            .find_map(|o| o.identity(access_key))
     }
 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub scratch: PathBuf,
     /// `auto`, `linux` or `process`.
     pub sandbox: String,
+    /// The object ownership of new buckets that ask for none, as S3 names it; empty for none, as before April 2023.
+    pub object_ownership: String,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             port: 4566,
             scratch: std::env::temp_dir().join("cumulo"),
             sandbox: "auto".into(),
+            object_ownership: "BucketOwnerEnforced".into(),
         }
     }
 }
@@ -57,13 +60,14 @@ pub struct Cloud {
     hooks: Arc<Hooks>,
 }
 
-type StopHook = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+type OnReset = Box<dyn Fn() + Send + Sync>;
+type OnStop = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
 /// What services want to be told of.
 #[derive(Default)]
 struct Hooks {
-    reset: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
-    stop: Mutex<Vec<StopHook>>,
+    reset: Mutex<Vec<OnReset>>,
+    stop: Mutex<Vec<OnStop>>,
 }
 
 impl Cloud {
@@ -74,7 +78,16 @@ impl Cloud {
         let facts = Facts::new(&store, &clock)?;
         let scheduler = Scheduler::new(&store, &clock)?;
         let targets = Targets::new(&facts, &clock);
-        Ok(Cloud { store, clock, scheduler, facts, targets, ports: Ports::default(), config: Arc::new(config), hooks: Arc::default() })
+        Ok(Cloud {
+            store,
+            clock,
+            scheduler,
+            facts,
+            targets,
+            ports: Ports::default(),
+            config: Arc::new(config),
+            hooks: Arc::default(),
+        })
     }
     /// A region in memory, for tests.
     pub fn ephemeral() -> Cloud {
@@ -105,20 +118,32 @@ impl Cloud {
         }
     }
     /// Deletes state: all, or one service's or account's.
-    pub async fn reset(&self, service: Option<String>, account: Option<String>) -> Result<(), Fault> {
-        self.replace(move |store| store.reset(&Filter { service, account })).await
+    pub async fn reset(
+        &self,
+        service: Option<String>,
+        account: Option<String>,
+    ) -> Result<(), Fault> {
+        self.replace(move |store| store.reset(&Filter { service, account }))
+            .await
     }
     /// Writes all state to a file.
     pub async fn snapshot_save(&self, file: &Path) -> Result<(), Fault> {
         let (store, file) = (self.store.clone(), file.to_owned());
-        Ok(tokio::task::spawn_blocking(move || store.snapshot_save(&file, &Filter::default())).await??)
+        Ok(
+            tokio::task::spawn_blocking(move || store.snapshot_save(&file, &Filter::default()))
+                .await??,
+        )
     }
     /// Replaces all state by that of a file.
     pub async fn snapshot_load(&self, file: &Path) -> Result<(), Fault> {
         let file = file.to_owned();
-        self.replace(move |store| store.snapshot_load(&file, &Filter::default())).await
+        self.replace(move |store| store.snapshot_load(&file, &Filter::default()))
+            .await
     }
-    async fn replace(&self, f: impl FnOnce(&Store) -> Result<(), store::Error> + Send + 'static) -> Result<(), Fault> {
+    async fn replace(
+        &self,
+        f: impl FnOnce(&Store) -> Result<(), store::Error> + Send + 'static,
+    ) -> Result<(), Fault> {
         let store = self.store.clone();
         let outcome = tokio::task::spawn_blocking(move || f(&store)).await?;
         self.hooks.reset.lock().iter().for_each(|hook| hook());

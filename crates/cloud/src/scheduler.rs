@@ -90,7 +90,12 @@ impl Scheduler {
         payload: serde_json::Value,
     ) -> Result<(), Fault> {
         self.cancel(tx, kind, key)?;
-        let job = Job { kind: kind.to_owned(), key: key.to_owned(), when: when.0, payload };
+        let job = Job {
+            kind: kind.to_owned(),
+            key: key.to_owned(),
+            when: when.0,
+            payload,
+        };
         tx.put(&self.0.jobs, &(when.0, kind, key), &job)?;
         tx.put(&self.0.times, &(kind, key), &When(when.0))?;
         let inner = self.0.clone();
@@ -142,19 +147,28 @@ impl Scheduler {
     async fn run_due(&self, until: Timestamp) {
         let due: Vec<Job> = {
             let view = self.0.store.read();
-            let rows = view.range(&self.0.jobs, Range::all().limit(1000)).filter_map(Result::ok);
-            rows.take_while(|((when, _, _), _)| *when <= until.0).map(|(_, job)| job).collect()
+            let rows = view
+                .range(&self.0.jobs, Range::all().limit(1000))
+                .filter_map(Result::ok);
+            rows.take_while(|((when, _, _), _)| *when <= until.0)
+                .map(|(_, job)| job)
+                .collect()
         };
         for job in due {
             let handler = self.0.handlers.read().get(job.kind.as_str()).cloned();
             let outcome = match &handler {
                 Some(handler) => handler(job.clone()).await,
-                None => Err(Fault::internal(format!("nothing handles jobs of kind {}", job.kind))),
+                None => Err(Fault::internal(format!(
+                    "nothing handles jobs of kind {}",
+                    job.kind
+                ))),
             };
             if let Err(fault) = &outcome {
                 tracing::warn!(kind = job.kind, key = job.key, %fault, cause = fault.cause, "a job failed and is tried again");
             }
-            let again = outcome.is_err().then(|| self.0.clock.now().plus_millis(RETRY));
+            let again = outcome
+                .is_err()
+                .then(|| self.0.clock.now().plus_millis(RETRY));
             if let Err(e) = self.settle(&job, again).await {
                 tracing::error!(error = %e, cause = e.cause, "a job's outcome could not be recorded");
                 self.0.clock.pass(RETRY).await;
@@ -174,7 +188,14 @@ impl Scheduler {
             {
                 match again {
                     Some(when) => {
-                        tx.put(&inner.jobs, &(when.0, kind, key), &Job { when: when.0, ..job.clone() })?;
+                        tx.put(
+                            &inner.jobs,
+                            &(when.0, kind, key),
+                            &Job {
+                                when: when.0,
+                                ..job.clone()
+                            },
+                        )?;
                         tx.put(&inner.times, &(kind, key), &When(when.0))?;
                     }
                     None => tx.delete(&inner.times, &(kind, key)),
@@ -198,21 +219,33 @@ impl Scheduler {
         }
         self.move_to(when);
         let offset = When(self.0.clock.offset());
-        self.0.store.transact(Scope::new(&["cloud.clock"]), |tx| tx.put(&self.0.offset, &"offset", &offset)).await?;
+        self.0
+            .store
+            .transact(Scope::new(&["cloud.clock"]), |tx| {
+                tx.put(&self.0.offset, &"offset", &offset)
+            })
+            .await?;
         Ok(())
     }
 
     fn move_to(&self, when: Timestamp) {
         let ahead = when.0.saturating_sub(self.0.clock.now().0);
         if ahead > 0 {
-            self.0.clock.set_offset(self.0.clock.offset().saturating_add(ahead));
+            self.0
+                .clock
+                .set_offset(self.0.clock.offset().saturating_add(ahead));
         }
     }
 
     /// Lets the clock show the system's time again.
     pub async fn reset_clock(&self) -> Result<(), Fault> {
         self.0.clock.set_offset(0);
-        self.0.store.transact(Scope::new(&["cloud.clock"]), |tx| tx.put(&self.0.offset, &"offset", &When(0))).await?;
+        self.0
+            .store
+            .transact(Scope::new(&["cloud.clock"]), |tx| {
+                tx.put(&self.0.offset, &"offset", &When(0))
+            })
+            .await?;
         Ok(())
     }
 }

@@ -41,7 +41,11 @@ pub trait Front: Send + Sync + 'static {
         false
     }
     /// Sees every request of the service before its operation is looked for.
-    fn before<'a>(&'a self, ctx: &'a Context, request: http::Request<Body>) -> BoxFuture<'a, Before>;
+    fn before<'a>(
+        &'a self,
+        ctx: &'a Context,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Before>;
     /// Sees every answer of the service before it is sent.
     fn after(&self, ctx: &Context, request: &http::request::Parts, response: &mut Response) {
         let _ = (ctx, request, response);
@@ -60,7 +64,10 @@ pub struct Service {
 impl Service {
     /// A service with operations only.
     pub fn new(handler: impl Handler) -> Service {
-        Service { handler: Arc::new(handler), front: None }
+        Service {
+            handler: Arc::new(handler),
+            front: None,
+        }
     }
     /// With an HTTP front.
     pub fn with_front(mut self, front: Arc<dyn Front>) -> Service {

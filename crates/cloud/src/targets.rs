@@ -37,7 +37,10 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     /// A day, as EventBridge does.
     fn default() -> Self {
-        RetryPolicy { attempts: 185, max_age: 86_400 }
+        RetryPolicy {
+            attempts: 185,
+            max_age: 86_400,
+        }
     }
 }
 
@@ -135,10 +138,13 @@ impl Targets {
 
     /// Delivers now, once, and says how it went.
     pub async fn deliver(&self, delivery: &Delivery) -> Result<(), Refusal> {
-        let arn: Arn = delivery
-            .target
-            .parse()
-            .map_err(|_| Refusal::Never(Fault::sender(400, "InvalidArn", format!("{} is not an ARN", delivery.target))))?;
+        let arn: Arn = delivery.target.parse().map_err(|_| {
+            Refusal::Never(Fault::sender(
+                400,
+                "InvalidArn",
+                format!("{} is not an ARN", delivery.target),
+            ))
+        })?;
         match self.find(&arn.service) {
             Some(target) => target.deliver(delivery).await,
             None => Err(Refusal::Never(no_such_target(&delivery.target))),
@@ -159,7 +165,11 @@ impl Targets {
             match self.deliver(&delivery).await {
                 Ok(()) => return,
                 Err(Refusal::Never(fault)) => break fault,
-                Err(Refusal::Later(fault)) if attempt >= delivery.retry.attempts || clock.now() >= give_up => break fault,
+                Err(Refusal::Later(fault))
+                    if attempt >= delivery.retry.attempts || clock.now() >= give_up =>
+                {
+                    break fault;
+                }
                 Err(Refusal::Later(fault)) => {
                     tracing::debug!(target_arn = delivery.target, %fault, attempt, "a delivery is tried again");
                     clock.pass(pause).await;
@@ -173,7 +183,12 @@ impl Targets {
             let mut parameters = delivery.parameters.clone();
             parameters.insert("ERROR_CODE".into(), fault.code.to_string());
             parameters.insert("ERROR_MESSAGE".into(), fault.message.to_string());
-            let dead = Delivery { target: queue, parameters, dead_letter: None, ..delivery };
+            let dead = Delivery {
+                target: queue,
+                parameters,
+                dead_letter: None,
+                ..delivery
+            };
             if let Err(Refusal::Later(fault) | Refusal::Never(fault)) = self.deliver(&dead).await {
                 tracing::warn!(target_arn = dead.target, %fault, "the dead-letter queue refused too");
             }
@@ -182,5 +197,9 @@ impl Targets {
 }
 
 fn no_such_target(arn: &str) -> Fault {
-    Fault::sender(400, "InvalidArgument", format!("nothing here takes deliveries for {arn}"))
+    Fault::sender(
+        400,
+        "InvalidArgument",
+        format!("nothing here takes deliveries for {arn}"),
+    )
 }

@@ -46,20 +46,36 @@ impl Catalog {
             .map(|service| {
                 let model = service.handler.model();
                 let rest = model.protocols.iter().any(|p| p.is_rest());
-                Entry { router: rest.then(|| Router::new(model)), service }
+                Entry {
+                    router: rest.then(|| Router::new(model)),
+                    service,
+                }
             })
             .collect();
-        let fallback = services.iter().position(|e| e.service.handler.model().validation == wire::Validation::S3);
+        let fallback = services
+            .iter()
+            .position(|e| e.service.handler.model().validation == wire::Validation::S3);
         Catalog { services, fallback }
     }
 
     fn by(&self, f: impl Fn(&wire::ServiceModel) -> bool) -> Option<usize> {
-        self.services.iter().position(|e| f(e.service.handler.model()))
+        self.services
+            .iter()
+            .position(|e| f(e.service.handler.model()))
     }
 
     /// Tells the service. `scope` is the service in the credential scope; `form` the body of a form request.
-    pub fn service(&self, parts: &Parts, scope: Option<&str>, form: Option<&Parameters>) -> Option<usize> {
-        if let Some(i) = self.services.iter().position(|e| e.service.front.as_ref().is_some_and(|f| f.claims(parts))) {
+    pub fn service(
+        &self,
+        parts: &Parts,
+        scope: Option<&str>,
+        form: Option<&Parameters>,
+    ) -> Option<usize> {
+        if let Some(i) = self
+            .services
+            .iter()
+            .position(|e| e.service.front.as_ref().is_some_and(|f| f.claims(parts)))
+        {
             return Some(i);
         }
         if let Some((prefix, _)) = header(parts, "x-amz-target").and_then(|t| t.rsplit_once('.'))
@@ -85,24 +101,38 @@ impl Catalog {
         if let Some(action) = form.and_then(|f| f.get("Action")) {
             let version = form.and_then(|f| f.get("Version"));
             let speaks_query = |m: &wire::ServiceModel| {
-                m.protocols.iter().any(|p| matches!(p, Protocol::AwsQuery | Protocol::Ec2Query))
+                m.protocols
+                    .iter()
+                    .any(|p| matches!(p, Protocol::AwsQuery | Protocol::Ec2Query))
             };
-            let knows = |m: &wire::ServiceModel| speaks_query(m) && (m.operation(action).is_some() || m.knows_absent(action));
-            return self.by(|m| knows(m) && version == Some(m.api_version)).or_else(|| self.by(knows));
+            let knows = |m: &wire::ServiceModel| {
+                speaks_query(m) && (m.operation(action).is_some() || m.knows_absent(action))
+            };
+            return self
+                .by(|m| knows(m) && version == Some(m.api_version))
+                .or_else(|| self.by(knows));
         }
         self.by_path(parts).or(self.fallback)
     }
 
     /// A REST JSON service whose paths begin with a fixed word, as Lambda's `/2015-03-31/`.
     fn by_path(&self, parts: &Parts) -> Option<usize> {
-        let first = parts.uri.path().trim_start_matches('/').split('/').next().filter(|s| s.len() == 10)?;
+        let first = parts
+            .uri
+            .path()
+            .trim_start_matches('/')
+            .split('/')
+            .next()
+            .filter(|s| s.len() == 10)?;
         let dated = first.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         if !dated {
             return None;
         }
         self.by(|m| {
             m.protocols.contains(&Protocol::RestJson)
-                && m.operations.iter().any(|o| o.uri.trim_start_matches('/').starts_with(first))
+                && m.operations
+                    .iter()
+                    .any(|o| o.uri.trim_start_matches('/').starts_with(first))
         })
     }
 
@@ -126,7 +156,9 @@ impl Catalog {
         } else {
             None
         };
-        spoken.or_else(|| protocols.first().copied()).unwrap_or(Protocol::RestXml)
+        spoken
+            .or_else(|| protocols.first().copied())
+            .unwrap_or(Protocol::RestXml)
     }
 
     /// Tells the operation.
@@ -141,27 +173,45 @@ impl Catalog {
         let entry = &self.services[service];
         let model = entry.service.handler.model();
         let by_name = |name: &str| match model.operation(name) {
-            Some(index) => Detected::Operation { index, labels: Vec::new() },
+            Some(index) => Detected::Operation {
+                index,
+                labels: Vec::new(),
+            },
             None => match model.absent.iter().find(|a| a.0 == name) {
                 Some(a) => Detected::Absent(a.0),
                 None => Detected::Unknown(name.to_owned()),
             },
         };
         match protocol {
-            Protocol::AwsJson10 | Protocol::AwsJson11 | Protocol::AwsCbor11 => {
-                by_name(header(parts, "x-amz-target").and_then(|t| t.rsplit_once('.')).map_or("", |t| t.1))
-            }
+            Protocol::AwsJson10 | Protocol::AwsJson11 | Protocol::AwsCbor11 => by_name(
+                header(parts, "x-amz-target")
+                    .and_then(|t| t.rsplit_once('.'))
+                    .map_or("", |t| t.1),
+            ),
             Protocol::RpcV2Cbor => by_name(rpc_path(parts).map_or("", |(_, op)| op)),
             Protocol::AwsQuery | Protocol::Ec2Query => {
-                let from_url = || query.iter().find(|(k, _)| k == "Action").map(|(_, v)| v.as_str());
-                by_name(form.and_then(|f| f.get("Action")).or_else(from_url).unwrap_or(""))
+                let from_url = || {
+                    query
+                        .iter()
+                        .find(|(k, _)| k == "Action")
+                        .map(|(_, v)| v.as_str())
+                };
+                by_name(
+                    form.and_then(|f| f.get("Action"))
+                        .or_else(from_url)
+                        .unwrap_or(""),
+                )
             }
             Protocol::RestJson | Protocol::RestXml => {
                 let found = entry.router.as_ref().and_then(|r| {
-                    r.find(parts.method.as_str(), parts.uri.path(), query, &|h| parts.headers.contains_key(h))
+                    r.find(parts.method.as_str(), parts.uri.path(), query, &|h| {
+                        parts.headers.contains_key(h)
+                    })
                 });
                 match found {
-                    Some((Found::Operation(index), labels)) => Detected::Operation { index, labels },
+                    Some((Found::Operation(index), labels)) => {
+                        Detected::Operation { index, labels }
+                    }
                     Some((Found::Absent(name), _)) => Detected::Absent(name),
                     None => Detected::Unknown(format!("{} {}", parts.method, parts.uri.path())),
                 }
@@ -172,8 +222,15 @@ impl Catalog {
 
 /// Service and operation in the path of RPC v2: `/service/S/operation/O`.
 fn rpc_path(parts: &Parts) -> Option<(&str, &str)> {
-    let (service, rest) = parts.uri.path().strip_prefix("/service/")?.split_once('/')?;
-    Some((service.rsplit('.').next().unwrap_or(service), rest.strip_prefix("operation/")?))
+    let (service, rest) = parts
+        .uri
+        .path()
+        .strip_prefix("/service/")?
+        .split_once('/')?;
+    Some((
+        service.rsplit('.').next().unwrap_or(service),
+        rest.strip_prefix("operation/")?,
+    ))
 }
 
 /// A header's text.

@@ -19,14 +19,22 @@ pub struct Claim {
 
 /// Reads the claim from the header or the presigned query.
 pub fn claim(parts: &Parts) -> Claim {
-    let none = Claim { access_key: None, service: None, region: None };
+    let none = Claim {
+        access_key: None,
+        service: None,
+        region: None,
+    };
     if let Some(text) = header(parts, "authorization") {
-        let Ok(authorization) = Authorization::parse(text) else { return none };
+        let Ok(authorization) = Authorization::parse(text) else {
+            return none;
+        };
         let credential = authorization.credential();
         return Claim {
             access_key: Some(authorization.access_key_id().to_owned()),
             service: credential.map(|c| c.service.to_owned()),
-            region: credential.map(|c| c.region.to_owned()).filter(|r| !r.is_empty()),
+            region: credential
+                .map(|c| c.region.to_owned())
+                .filter(|r| !r.is_empty()),
         };
     }
     match Presigned::parse(parts.uri.query().unwrap_or("")) {
@@ -41,7 +49,11 @@ pub fn claim(parts: &Parts) -> Claim {
                         region: Some(credential.region.to_owned()),
                     }
                 }
-                _ => Claim { access_key, service: Some("s3".into()), region: None },
+                _ => Claim {
+                    access_key,
+                    service: Some("s3".into()),
+                    region: None,
+                },
             }
         }
         _ => none,
@@ -62,20 +74,46 @@ pub struct Caller {
 
 /// Account, region and principal of a claim.
 pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
-    let by_host = || host_of(parts).and_then(host::service).and_then(|(_, region)| region).map(str::to_owned);
-    let region = claim.region.clone().or_else(by_host).unwrap_or_else(|| cloud.config.region.clone());
+    let by_host = || {
+        host_of(parts)
+            .and_then(host::service)
+            .and_then(|(_, region)| region)
+            .map(str::to_owned)
+    };
+    let region = claim
+        .region
+        .clone()
+        .or_else(by_host)
+        .unwrap_or_else(|| cloud.config.region.clone());
     let Some(key) = &claim.access_key else {
         let account = cloud.config.account.clone();
-        return Caller { account, region, principal: Principal::anonymous(), is_expired: false };
+        return Caller {
+            account,
+            region,
+            principal: Principal::anonymous(),
+            is_expired: false,
+        };
     };
     if let Some(identity) = cloud.ports.identity(key) {
-        let is_expired = identity.expiration.is_some_and(|end| end <= cloud.clock.now());
-        return Caller { account: identity.account, region, principal: identity.principal, is_expired };
+        let is_expired = identity
+            .expiration
+            .is_some_and(|end| end <= cloud.clock.now());
+        return Caller {
+            account: identity.account,
+            region,
+            principal: identity.principal,
+            is_expired,
+        };
     }
     let account = match auth::account::account_of_access_key(key) {
         account if auth::account::is_account_id(key) || account != "000000000000" => account,
         _ => cloud.config.account.clone(),
     };
     let principal = Principal::root(&account, Some(key.clone()));
-    Caller { account, region, principal, is_expired: false }
+    Caller {
+        account,
+        region,
+        principal,
+        is_expired: false,
+    }
 }

@@ -57,9 +57,17 @@ type Frames = Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, BodyE
 
 impl Listener {
     /// Binds an address. With a TLS configuration, TLS is spoken on the same port.
-    pub async fn bind(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>, limits: Limits) -> io::Result<Listener> {
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        limits: Limits,
+    ) -> io::Result<Listener> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Listener { socket, tls: tls.map(TlsAcceptor::from), limits })
+        Ok(Listener {
+            socket,
+            tls: tls.map(TlsAcceptor::from),
+            limits,
+        })
     }
     /// The address that was bound.
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -93,7 +101,11 @@ impl Listener {
             };
             let done = done.clone();
             tokio::spawn(async move {
-                connection.gateway.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                connection
+                    .gateway
+                    .metrics
+                    .connections
+                    .fetch_add(1, Ordering::Relaxed);
                 let metrics = connection.gateway.metrics.clone();
                 connection.run(socket).await;
                 metrics.connections.fetch_sub(1, Ordering::Relaxed);
@@ -125,7 +137,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 impl Connection {
     async fn run(self, socket: TcpStream) {
         let mut first = [0u8; 1];
-        let peeked = tokio::time::timeout(self.limits.header_timeout, socket.peek(&mut first)).await;
+        let peeked =
+            tokio::time::timeout(self.limits.header_timeout, socket.peek(&mut first)).await;
         if !matches!(peeked, Ok(Ok(1))) {
             return;
         }
@@ -145,7 +158,13 @@ impl Connection {
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let Connection { gateway, limits, mut stop, peer, .. } = self;
+        let Connection {
+            gateway,
+            limits,
+            mut stop,
+            peer,
+            ..
+        } = self;
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let gateway = gateway.clone();
             async move {
@@ -163,7 +182,10 @@ impl Connection {
             .max_buf_size(limits.header_bytes.max(8192) + 64 * 1024)
             .title_case_headers(false)
             .keep_alive(true);
-        builder.http2().timer(TokioTimer::new()).max_header_list_size(limits.header_bytes as u32);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(limits.header_bytes as u32);
         let connection = builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -186,8 +208,10 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
         return Body::Empty;
     }
     let len = body.size_hint().exact();
-    let stream = futures_util::stream::unfold(body.into_data_stream(), move |mut body| async move {
-        let chunk = match tokio::time::timeout(patience, body.next()).await {
+    let stream = futures_util::stream::unfold(
+        body.into_data_stream(),
+        move |mut body| async move {
+            let chunk = match tokio::time::timeout(patience, body.next()).await {
             Ok(None) => return None,
             Ok(Some(Ok(bytes))) => Ok(bytes),
             Ok(Some(Err(e))) => Err(BodyError::Incomplete(e.to_string())),
@@ -198,8 +222,9 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
                     .into(),
             }),
         };
-        Some((chunk, body))
-    });
+            Some((chunk, body))
+        },
+    );
     Body::stream(Box::pin(stream), len)
 }
 
@@ -227,9 +252,9 @@ fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
         _ if head => Either::Left(Full::new(Bytes::new())),
         Body::Empty => Either::Left(Full::new(Bytes::new())),
         Body::Bytes(bytes) => Either::Left(Full::new(bytes)),
-        stream => Either::Right(StreamBody::new(
-            Box::pin(stream.into_stream().map(|chunk| chunk.map(Frame::data))) as Frames
-        )),
+        stream => Either::Right(StreamBody::new(Box::pin(
+            stream.into_stream().map(|chunk| chunk.map(Frame::data)),
+        ) as Frames)),
     };
     builder.body(body).unwrap_or_else(|e| {
         tracing::error!(error = %e, "an answer could not be sent");

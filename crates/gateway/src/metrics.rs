@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 /// Upper bounds of the latency histogram, in microseconds.
-const BUCKETS: [u64; 10] = [100, 250, 500, 1_000, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000];
+const BUCKETS: [u64; 10] = [
+    100, 250, 500, 1_000, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000,
+];
 
 /// Requests by service, operation and status class, with their latency.
 #[derive(Default)]
@@ -49,21 +51,37 @@ impl Metrics {
         keys.sort();
         for key @ (service, operation, class) in keys {
             let Some(s) = series.get(key) else { continue };
-            let labels = format!("service=\"{service}\",operation=\"{operation}\",status=\"{class}xx\"");
+            let labels =
+                format!("service=\"{service}\",operation=\"{operation}\",status=\"{class}xx\"");
             let mut total = 0;
             for (bound, n) in BUCKETS.iter().zip(&s.buckets) {
                 total += n.load(Ordering::Relaxed);
-                let _ = writeln!(t, "cumulo_requests_bucket{{{labels},le=\"{}\"}} {total}", *bound as f64 / 1e6);
+                let _ = writeln!(
+                    t,
+                    "cumulo_requests_bucket{{{labels},le=\"{}\"}} {total}",
+                    *bound as f64 / 1e6
+                );
             }
             let count = s.count.load(Ordering::Relaxed);
             let _ = writeln!(t, "cumulo_requests_bucket{{{labels},le=\"+Inf\"}} {count}");
-            let _ = writeln!(t, "cumulo_requests_sum{{{labels}}} {}", s.micros.load(Ordering::Relaxed) as f64 / 1e6);
+            let _ = writeln!(
+                t,
+                "cumulo_requests_sum{{{labels}}} {}",
+                s.micros.load(Ordering::Relaxed) as f64 / 1e6
+            );
             let _ = writeln!(t, "cumulo_requests_count{{{labels}}} {count}");
         }
-        let _ = writeln!(t, "# TYPE cumulo_connections gauge\ncumulo_connections {}", self.connections.load(Ordering::Relaxed));
+        let _ = writeln!(
+            t,
+            "# TYPE cumulo_connections gauge\ncumulo_connections {}",
+            self.connections.load(Ordering::Relaxed)
+        );
         t.push_str("# TYPE cumulo_absent_operations counter\n");
         for ((service, operation), n) in self.absent.read().iter() {
-            let _ = writeln!(t, "cumulo_absent_operations{{service=\"{service}\",operation=\"{operation}\"}} {n}");
+            let _ = writeln!(
+                t,
+                "cumulo_absent_operations{{service=\"{service}\",operation=\"{operation}\"}} {n}"
+            );
         }
         t
     }

@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use http::request::Parts;
 use wire::protocol::{Request, Response};
 use wire::query::Parameters;
-use wire::{Audit, Body, Bytes, DecodeError, Fault, Location, Operation, Protocol, ServiceModel, Validation};
+use wire::{
+    Audit, Body, Bytes, DecodeError, Fault, Location, Operation, Protocol, ServiceModel, Validation,
+};
 
 use crate::detect::{Catalog, Detected, header, host_of};
 use crate::identify;
@@ -22,7 +24,11 @@ const MAX_HELD_BODY: u64 = 128 * 1024 * 1024;
 /// What the server itself answers: health, reset, metrics.
 pub trait Control: Send + Sync + 'static {
     /// Answers a request to a path of the server's own, or lets it pass.
-    fn answer<'a>(&'a self, parts: &'a Parts, body: &'a mut Body) -> BoxFuture<'a, Option<Response>>;
+    fn answer<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a mut Body,
+    ) -> BoxFuture<'a, Option<Response>>;
 }
 
 /// What is asked before an operation runs.
@@ -60,8 +66,19 @@ struct Passage {
 
 impl Gateway {
     /// Over a region's services.
-    pub fn new(cloud: Cloud, services: Vec<Service>, control: Arc<dyn Control>, metrics: Arc<Metrics>) -> Gateway {
-        Gateway { cloud, catalog: Catalog::new(services), control, authorizer: None, metrics }
+    pub fn new(
+        cloud: Cloud,
+        services: Vec<Service>,
+        control: Arc<dyn Control>,
+        metrics: Arc<Metrics>,
+    ) -> Gateway {
+        Gateway {
+            cloud,
+            catalog: Catalog::new(services),
+            control,
+            authorizer: None,
+            metrics,
+        }
     }
     /// With an authorizer.
     pub fn with_authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Gateway {
@@ -70,13 +87,17 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: http::Request<Body>, source_ip: std::net::IpAddr, secure: bool) -> Response {
+    pub async fn answer(
+        &self,
+        request: http::Request<Body>,
+        source_ip: std::net::IpAddr,
+        secure: bool,
+    ) -> Response {
         #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let (parts, mut body) = request.into_parts();
-        if (parts.uri.path().starts_with("/_") || parts.uri.path() == "/health")
-            && let Some(response) = self.control.answer(&parts, &mut body).await
-        {
+        let own = parts.uri.path().starts_with("/_") || parts.uri.path() == "/health";
+        if own && let Some(response) = self.control.answer(&parts, &mut body).await {
             return response;
         }
         let method = parts.method.clone();
@@ -84,7 +105,8 @@ impl Gateway {
         let (mut ctx, is_expired) = self.context(&parts, source_ip, secure);
         let (response, service, operation) = self.handle(&mut ctx, is_expired, parts, body).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.metrics.count(service, operation, response.status, micros);
+        self.metrics
+            .count(service, operation, response.status, micros);
         tracing::info!(
             target: "cumulo::request",
             service, operation, status = response.status, micros, %method, path,
@@ -120,20 +142,30 @@ impl Gateway {
         body: Body,
     ) -> (Response, &'static str, &'static str) {
         let is_form = parts.method == http::Method::POST
-            && header(&parts, "content-type").is_some_and(|c| c.starts_with("application/x-www-form-urlencoded"));
+            && header(&parts, "content-type")
+                .is_some_and(|c| c.starts_with("application/x-www-form-urlencoded"));
         let scope = identify::claim(&parts).service;
         // A form names its operation in the body, so it is read before the service is known.
         let (mut held, body) = match body {
-            body if is_form && scope.as_deref() != Some("s3") => match body.collect(MAX_HELD_BODY).await {
-                Ok(bytes) => (Some(bytes), Body::Empty),
-                Err(e) => return (plain_fault(&Fault::from_body(&e), ctx), "", ""),
-            },
+            body if is_form && scope.as_deref() != Some("s3") => {
+                match body.collect(MAX_HELD_BODY).await {
+                    Ok(bytes) => (Some(bytes), Body::Empty),
+                    Err(e) => return (plain_fault(&Fault::from_body(&e), ctx), "", ""),
+                }
+            }
             body => (None, body),
         };
         let form = held.as_deref().map(Parameters::parse).and_then(Result::ok);
-        let Some(service) = self.catalog.service(&parts, scope.as_deref(), form.as_ref()) else {
+        let Some(service) = self
+            .catalog
+            .service(&parts, scope.as_deref(), form.as_ref())
+        else {
             let name = scope.unwrap_or_default();
-            let fault = Fault::receiver(501, "NotImplemented", format!("The service {name} is not implemented."));
+            let fault = Fault::receiver(
+                501,
+                "NotImplemented",
+                format!("The service {name} is not implemented."),
+            );
             return (plain_fault(&fault, ctx), "", "");
         };
         let entry = &self.catalog.services[service].service;
@@ -156,17 +188,27 @@ impl Gateway {
         }
         let (parts, body) = request.into_parts();
         let query: Vec<(String, String)> =
-            form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned().collect();
+            form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes())
+                .into_owned()
+                .collect();
         let protocol = self.catalog.protocol(service, &parts, form.is_some());
-        let mut passage = Passage { service, protocol, name: "" };
-        let outcome = match self.catalog.operation(service, protocol, &parts, &query, form.as_ref()) {
+        let mut passage = Passage {
+            service,
+            protocol,
+            name: "",
+        };
+        let outcome = match self
+            .catalog
+            .operation(service, protocol, &parts, &query, form.as_ref())
+        {
             Detected::Operation { index, .. } if is_expired => {
                 passage.name = model.operations[index].name;
                 Err(expired(protocol, model))
             }
             Detected::Operation { index, labels } => {
                 passage.name = model.operations[index].name;
-                self.run(ctx, &passage, index, &labels, &query, &parts, body, held).await
+                self.run(ctx, &passage, index, &labels, &query, &parts, body, held)
+                    .await
             }
             Detected::Absent(name) => {
                 self.metrics.count_absent(model.name, name);
@@ -179,7 +221,12 @@ impl Gateway {
             Ok(response) => response,
             Err(fault) => {
                 if let Some(cause) = &fault.cause {
-                    tracing::error!(service = model.name, operation = passage.name, cause, "internal failure");
+                    tracing::error!(
+                        service = model.name,
+                        operation = passage.name,
+                        cause,
+                        "internal failure"
+                    );
                 }
                 protocol.write_fault(model, &fault, &ctx.request_id)
             }
@@ -195,7 +242,10 @@ impl Gateway {
         (response, model.name, passage.name)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the rooms' shared knowledge, borrowed")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the rooms' shared knowledge, borrowed"
+    )]
     async fn run(
         &self,
         ctx: &Context,
@@ -211,7 +261,11 @@ impl Gateway {
         let model = handler.model();
         let op = &model.operations[index];
         if let Some(authorizer) = &self.authorizer {
-            authorizer.authorize(&Authorize { ctx, service: model.signing_name, operation: op.name })?;
+            authorizer.authorize(&Authorize {
+                ctx,
+                service: model.signing_name,
+                operation: op.name,
+            })?;
         }
         let (bytes, stream) = match held {
             Some(bytes) => (bytes, None),
@@ -219,7 +273,13 @@ impl Gateway {
             None => (body.collect(MAX_HELD_BODY).await?, None),
         };
         let mut audit = Audit::default();
-        let request = Request { labels, query, headers: &parts.headers, body: &bytes, stream };
+        let request = Request {
+            labels,
+            query,
+            headers: &parts.headers,
+            body: &bytes,
+            stream,
+        };
         let call = passage
             .protocol
             .read(request, |r| handler.call(index, ctx, r, &mut audit))
@@ -229,24 +289,42 @@ impl Gateway {
             Ok(outcome) => outcome?,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-                let mut fault = Fault::internal("We encountered an internal error. Please try again.");
+                let text = text
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("unknown");
+                let mut fault =
+                    Fault::internal("We encountered an internal error. Please try again.");
                 fault.cause = Some(format!("panic: {text}"));
                 return Err(fault);
             }
         };
-        Ok(passage.protocol.write(model, op, output.as_mut(), &ctx.request_id))
+        Ok(passage
+            .protocol
+            .write(model, op, output.as_mut(), &ctx.request_id))
     }
 
     /// The headers that every answer has.
-    fn dress(&self, response: &mut Response, ctx: &Context, model: &ServiceModel, protocol: Protocol) {
+    fn dress(
+        &self,
+        response: &mut Response,
+        ctx: &Context,
+        model: &ServiceModel,
+        protocol: Protocol,
+    ) {
         let headers = &mut response.headers;
         if model.validation == Validation::S3 {
             headers.push(("x-amz-request-id".into(), ctx.request_id.clone()));
-            headers.push(("x-amz-id-2".into(), wire::protocol::host_id(&ctx.request_id)));
+            headers.push((
+                "x-amz-id-2".into(),
+                wire::protocol::host_id(&ctx.request_id),
+            ));
             headers.push(("Server".into(), "AmazonS3".into()));
         } else {
-            let name = if protocol == Protocol::Ec2Query { "x-amz-request-id" } else { "x-amzn-RequestId" };
+            let name = if protocol == Protocol::Ec2Query {
+                "x-amz-request-id"
+            } else {
+                "x-amzn-RequestId"
+            };
             headers.push((name.into(), ctx.request_id.clone()));
         }
     }
@@ -255,8 +333,12 @@ impl Gateway {
 /// Browsers may read what is not S3's: consoles run on other ports.
 fn allow_origin(parts: &Parts, response: &mut Response) {
     if let Some(origin) = header(parts, "origin") {
-        response.headers.push(("Access-Control-Allow-Origin".into(), origin.to_owned()));
-        response.headers.push(("Access-Control-Expose-Headers".into(), "*".into()));
+        response
+            .headers
+            .push(("Access-Control-Allow-Origin".into(), origin.to_owned()));
+        response
+            .headers
+            .push(("Access-Control-Expose-Headers".into(), "*".into()));
     }
 }
 
@@ -267,14 +349,17 @@ fn expired(protocol: Protocol, model: &ServiceModel) -> Fault {
     }
     let message = "The security token included in the request is expired";
     match protocol {
-        Protocol::AwsQuery | Protocol::Ec2Query | Protocol::RestXml => Fault::sender(403, "ExpiredToken", message),
+        Protocol::AwsQuery | Protocol::Ec2Query | Protocol::RestXml => {
+            Fault::sender(403, "ExpiredToken", message)
+        }
         Protocol::RestJson => Fault::sender(403, "ExpiredTokenException", message),
         _ => Fault::sender(400, "ExpiredTokenException", message),
     }
 }
 
 fn plain_fault(fault: &Fault, ctx: &Context) -> Response {
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ErrorResponse><Error><Code>");
+    let mut text =
+        String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ErrorResponse><Error><Code>");
     wire::xml::escape(&mut text, &fault.code);
     text.push_str("</Code><Message>");
     wire::xml::escape(&mut text, &fault.message);
@@ -286,50 +371,93 @@ fn plain_fault(fault: &Fault, ctx: &Context) -> Response {
 
 fn unknown_operation(protocol: Protocol, model: &ServiceModel, name: &str, parts: &Parts) -> Fault {
     match protocol {
-        Protocol::AwsQuery | Protocol::Ec2Query if name.is_empty() => {
-            Fault::sender(400, "MissingAction", "The request must contain the parameter Action.")
-        }
-        Protocol::AwsQuery => {
-            Fault::sender(400, "InvalidAction", format!("Could not find operation {name} for version {}", model.api_version))
-        }
-        Protocol::Ec2Query => {
-            Fault::sender(400, "InvalidAction", format!("The action {name} is not valid for this web service."))
-        }
-        Protocol::RestXml => Fault::sender(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
-            .field("Method", parts.method.as_str())
-            .field("ResourceType", if parts.uri.path().trim_start_matches('/').contains('/') { "OBJECT" } else { "BUCKET" }),
-        Protocol::RestJson => Fault::sender(404, "UnknownOperationException", "Unable to determine service/operation name to be authorized"),
+        Protocol::AwsQuery | Protocol::Ec2Query if name.is_empty() => Fault::sender(
+            400,
+            "MissingAction",
+            "The request must contain the parameter Action.",
+        ),
+        Protocol::AwsQuery => Fault::sender(
+            400,
+            "InvalidAction",
+            format!(
+                "Could not find operation {name} for version {}",
+                model.api_version
+            ),
+        ),
+        Protocol::Ec2Query => Fault::sender(
+            400,
+            "InvalidAction",
+            format!("The action {name} is not valid for this web service."),
+        ),
+        Protocol::RestXml => Fault::sender(
+            405,
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+        )
+        .field("Method", parts.method.as_str())
+        .field(
+            "ResourceType",
+            if parts.uri.path().trim_start_matches('/').contains('/') {
+                "OBJECT"
+            } else {
+                "BUCKET"
+            },
+        ),
+        Protocol::RestJson => Fault::sender(
+            404,
+            "UnknownOperationException",
+            "Unable to determine service/operation name to be authorized",
+        ),
         _ => Fault::sender(400, "UnknownOperationException", ""),
     }
 }
 
-fn decode_fault(e: DecodeError, audit: &Audit, model: &ServiceModel, op: &Operation, protocol: Protocol) -> Fault {
+fn decode_fault(
+    e: DecodeError,
+    audit: &Audit,
+    model: &ServiceModel,
+    op: &Operation,
+    protocol: Protocol,
+) -> Fault {
     if model.validation == Validation::S3 {
         return s3_decode_fault(e, audit, op);
     }
     match (e, model.validation) {
-        (DecodeError::Rejected, Validation::Listed(code)) => Fault::sender(400, code, audit.message()),
+        (DecodeError::Rejected, Validation::Listed(code)) => {
+            Fault::sender(400, code, audit.message())
+        }
         (DecodeError::TooComplex | DecodeError::Malformed(_) | DecodeError::Type(_), _)
             if matches!(protocol, Protocol::AwsQuery | Protocol::Ec2Query) =>
         {
-            Fault::sender(400, "MalformedInput", "The request could not be read: a parameter is not of its type.")
+            Fault::sender(
+                400,
+                "MalformedInput",
+                "The request could not be read: a parameter is not of its type.",
+            )
         }
-        (DecodeError::Malformed(text), _) if protocol == Protocol::RestJson => {
-            Fault::sender(400, "InvalidRequestContentException", format!("Could not parse request body into json: {text}"))
+        (DecodeError::Malformed(text), _) if protocol == Protocol::RestJson => Fault::sender(
+            400,
+            "InvalidRequestContentException",
+            format!("Could not parse request body into json: {text}"),
+        ),
+        (e, _) => {
+            Fault::sender(400, "SerializationException", e.to_string()).message_key("Message")
         }
-        (e, _) => Fault::sender(400, "SerializationException", e.to_string()).message_key("Message"),
     }
 }
 
 /// S3 knows no list of violations: a document that breaks its schema is malformed, a bad header an invalid argument.
 fn s3_decode_fault(e: DecodeError, audit: &Audit, op: &Operation) -> Fault {
-    const MALFORMED: &str = "The XML you provided was not well-formed or did not validate against our published schema";
+    const MALFORMED: &str =
+        "The XML you provided was not well-formed or did not validate against our published schema";
     let in_document = |l: Location| matches!(l, Location::Body | Location::Payload);
     match audit.violations.first() {
         Some(v) if matches!(e, DecodeError::Rejected) && !in_document(v.location) => {
             Fault::sender(400, "InvalidArgument", v.message.clone()).field("ArgumentName", v.member)
         }
-        _ if matches!(e, DecodeError::Type(_)) && op.input.members.iter().all(|m| !in_document(m.location)) => {
+        _ if matches!(e, DecodeError::Type(_))
+            && op.input.members.iter().all(|m| !in_document(m.location)) =>
+        {
             Fault::sender(400, "InvalidArgument", e.to_string())
         }
         _ => Fault::sender(400, "MalformedXML", MALFORMED),

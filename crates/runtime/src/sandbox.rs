@@ -184,6 +184,25 @@ impl Sandbox {
         }
     }
 
+    /// Changes how much processor time the sandbox has, as a number of cores.
+    pub async fn limit_cpu(&self, cpu: f64) -> Result<()> {
+        if !cpu.is_finite() || cpu <= 0.0 {
+            return Err(Error::Invalid(
+                "the processor limit must be more than zero".into(),
+            ));
+        }
+        match &self.inner {
+            #[cfg(target_os = "linux")]
+            Inner::Linux(cage) => {
+                let cage = cage.0.clone();
+                blocking("limit the processor", move || cage.group().limit_cpu(cpu)).await
+            }
+            Inner::Process(_) => Err(Error::Unsupported(
+                "the process backend cannot limit the processor".into(),
+            )),
+        }
+    }
+
     /// What the sandbox uses and used; after its end, what it had used.
     pub fn stats(&self) -> Result<Stats> {
         match &self.inner {

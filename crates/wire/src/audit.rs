@@ -70,7 +70,13 @@ impl Audit {
         }
         if !schema.values.is_empty() {
             if !schema.values.contains(&value) {
-                self.broken(value, format_args!("Member must satisfy enum value set: [{}]", schema.values.join(", ")));
+                self.broken(
+                    value,
+                    format_args!(
+                        "Member must satisfy enum value set: [{}]",
+                        schema.values.join(", ")
+                    ),
+                );
             }
             return;
         }
@@ -78,7 +84,10 @@ impl Audit {
         if let Some(pattern) = schema.pattern
             && !matches(pattern, value)
         {
-            self.broken(value, format_args!("Member must satisfy regular expression pattern: {pattern}"));
+            self.broken(
+                value,
+                format_args!("Member must satisfy regular expression pattern: {pattern}"),
+            );
         }
     }
     /// Checks a length against the shape's bounds; `shown` is how the value reads in the message.
@@ -86,12 +95,18 @@ impl Audit {
         if let Some(min) = schema.min
             && (len as i64) < min
         {
-            self.broken(shown, format_args!("Member must have length greater than or equal to {min}"));
+            self.broken(
+                shown,
+                format_args!("Member must have length greater than or equal to {min}"),
+            );
         }
         if let Some(max) = schema.max
             && (len as i64) > max
         {
-            self.broken(shown, format_args!("Member must have length less than or equal to {max}"));
+            self.broken(
+                shown,
+                format_args!("Member must have length less than or equal to {max}"),
+            );
         }
     }
     /// Checks a number against its shape.
@@ -99,30 +114,44 @@ impl Audit {
         if let Some(min) = schema.min
             && value < min as f64
         {
-            self.broken(shown, format_args!("Member must have value greater than or equal to {min}"));
+            self.broken(
+                shown,
+                format_args!("Member must have value greater than or equal to {min}"),
+            );
         }
         if let Some(max) = schema.max
             && value > max as f64
         {
-            self.broken(shown, format_args!("Member must have value less than or equal to {max}"));
+            self.broken(
+                shown,
+                format_args!("Member must have value less than or equal to {max}"),
+            );
         }
     }
     /// Records a required member that is absent.
     pub fn missing(&mut self, member: &'static Member) {
         self.path.push(Step::Member(member));
         let path = self.where_now();
-        let message = format!("Value null at '{path}' failed to satisfy constraint: Member must not be null");
+        let message =
+            format!("Value null at '{path}' failed to satisfy constraint: Member must not be null");
         self.push(path, message, true);
         self.path.pop();
     }
     /// Ends a decode: all violations, or none.
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.violations.is_empty() { Ok(()) } else { Err(DecodeError::Rejected) }
+        if self.violations.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Rejected)
+        }
     }
     /// AWS's message over all violations.
     pub fn message(&self) -> String {
         let n = self.violations.len();
-        let mut text = format!("{n} validation error{} detected: ", if n == 1 { "" } else { "s" });
+        let mut text = format!(
+            "{n} validation error{} detected: ",
+            if n == 1 { "" } else { "s" }
+        );
         for (i, v) in self.violations.iter().enumerate() {
             if i > 0 {
                 text.push_str("; ");
@@ -133,7 +162,10 @@ impl Audit {
     }
     fn broken(&mut self, shown: &str, constraint: std::fmt::Arguments<'_>) {
         let path = self.where_now();
-        let sensitive = self.path.iter().any(|s| matches!(s, Step::Member(m) if m.target.sensitive));
+        let sensitive = self
+            .path
+            .iter()
+            .any(|s| matches!(s, Step::Member(m) if m.target.sensitive));
         let message = if sensitive {
             format!("Value at '{path}' failed to satisfy constraint: {constraint}")
         } else {
@@ -150,7 +182,13 @@ impl Audit {
             _ => None,
         });
         let (member, location) = top.unwrap_or(("", Location::Body));
-        self.violations.push(Violation { path, message, member, location, missing });
+        self.violations.push(Violation {
+            path,
+            message,
+            member,
+            location,
+            missing,
+        });
     }
     fn where_now(&self) -> String {
         let mut path = String::new();
@@ -180,13 +218,21 @@ impl Audit {
 
 /// Whether the whole value matches a model's pattern. A pattern that this regex engine cannot compile accepts all.
 fn matches(pattern: &'static str, value: &str) -> bool {
-    static COMPILED: LazyLock<RwLock<HashMap<&'static str, Option<Regex>>>> = LazyLock::new(Default::default);
-    if let Some(found) = COMPILED.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(pattern) {
+    static COMPILED: LazyLock<RwLock<HashMap<&'static str, Option<Regex>>>> =
+        LazyLock::new(Default::default);
+    if let Some(found) = COMPILED
+        .read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .get(pattern)
+    {
         return found.as_ref().is_none_or(|r| r.is_match(value));
     }
     let compiled = Regex::new(&format!("^(?s:{pattern})$")).ok();
     let ok = compiled.as_ref().is_none_or(|r| r.is_match(value));
-    COMPILED.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(pattern, compiled);
+    COMPILED
+        .write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .insert(pattern, compiled);
     ok
 }
 

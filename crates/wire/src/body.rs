@@ -67,7 +67,9 @@ impl Body {
         match self {
             Body::Empty => Box::pin(futures_util::stream::empty()),
             Body::Bytes(b) => Box::pin(futures_util::stream::once(async { Ok(b) })),
-            Body::Stream(s, _) => s.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            Body::Stream(s, _) => s
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
         }
     }
     /// All bytes, unless there are more than `limit`.
@@ -80,7 +82,9 @@ impl Body {
             Body::Bytes(b) => return Ok(b),
             other => other.into_stream(),
         };
-        let Some(first) = stream.next().await.transpose()? else { return Ok(Bytes::new()) };
+        let Some(first) = stream.next().await.transpose()? else {
+            return Ok(Bytes::new());
+        };
         let mut all: Option<BytesMut> = None;
         let mut size = first.len() as u64;
         if size > limit {
@@ -91,7 +95,8 @@ impl Body {
             if size > limit {
                 return Err(BodyError::TooLarge(limit));
             }
-            all.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&chunk);
+            all.get_or_insert_with(|| BytesMut::from(&first[..]))
+                .extend_from_slice(&chunk);
         }
         Ok(all.map_or(first, BytesMut::freeze))
     }
@@ -99,7 +104,11 @@ impl Body {
 
 impl From<Bytes> for Body {
     fn from(b: Bytes) -> Self {
-        if b.is_empty() { Body::Empty } else { Body::Bytes(b) }
+        if b.is_empty() {
+            Body::Empty
+        } else {
+            Body::Bytes(b)
+        }
     }
 }
 impl From<Vec<u8>> for Body {

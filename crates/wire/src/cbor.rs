@@ -17,15 +17,25 @@ pub struct CborReader<'a, 'b> {
 
 impl From<minicbor::decode::Error> for DecodeError {
     fn from(e: minicbor::decode::Error) -> Self {
-        if e.is_type_mismatch() { DecodeError::Type(e.to_string()) } else { DecodeError::Malformed(e.to_string()) }
+        if e.is_type_mismatch() {
+            DecodeError::Type(e.to_string())
+        } else {
+            DecodeError::Malformed(e.to_string())
+        }
     }
 }
 
 /// Reads one CBOR document with `f`; an empty body reads as `{}`.
-pub fn read<R>(body: &[u8], f: impl FnOnce(&mut dyn Reader) -> Result<R, DecodeError>) -> Result<R, DecodeError> {
+pub fn read<R>(
+    body: &[u8],
+    f: impl FnOnce(&mut dyn Reader) -> Result<R, DecodeError>,
+) -> Result<R, DecodeError> {
     let body = if body.is_empty() { &[0xa0][..] } else { body };
     let mut d = Decoder::new(body);
-    f(&mut CborReader { d: &mut d, depth: 0 })
+    f(&mut CborReader {
+        d: &mut d,
+        depth: 0,
+    })
 }
 
 impl CborReader<'_, '_> {
@@ -64,12 +74,18 @@ impl CborReader<'_, '_> {
         Ok(false)
     }
     /// Visits the value that follows, and skips it if the visitor did not read it.
-    fn visit(&mut self, f: impl FnOnce(&mut dyn Reader) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+    fn visit(
+        &mut self,
+        f: impl FnOnce(&mut dyn Reader) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
         if self.depth >= MAX_DEPTH {
             return Err(DecodeError::TooComplex);
         }
         let before = self.d.position();
-        f(&mut CborReader { d: self.d, depth: self.depth + 1 })?;
+        f(&mut CborReader {
+            d: self.d,
+            depth: self.depth + 1,
+        })?;
         if self.d.position() == before {
             self.d.skip()?;
         }
@@ -86,11 +102,18 @@ impl CborReader<'_, '_> {
 }
 
 impl Reader for CborReader<'_, '_> {
-    fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         let mut left = self.d.map()?;
         while self.more(&mut left)? {
             let key = self.text()?;
-            let found = schema.members.iter().position(|m| m.wire == key && m.location == Location::Body);
+            let found = schema
+                .members
+                .iter()
+                .position(|m| m.wire == key && m.location == Location::Body);
             match found {
                 Some(i) => {
                     if !self.absent()? {
@@ -102,7 +125,11 @@ impl Reader for CborReader<'_, '_> {
         }
         Ok(())
     }
-    fn list(&mut self, _: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError> {
+    fn list(
+        &mut self,
+        _: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError> {
         let mut left = self.d.array()?;
         while self.more(&mut left)? {
             self.visit(&mut *visit)?;
@@ -154,7 +181,8 @@ impl Reader for CborReader<'_, '_> {
         if self.d.datatype()? == Type::Tag {
             self.d.tag()?;
         }
-        Timestamp::from_secs_f64(self.number()?).ok_or_else(|| DecodeError::type_mismatch("a timestamp"))
+        Timestamp::from_secs_f64(self.number()?)
+            .ok_or_else(|| DecodeError::type_mismatch("a timestamp"))
     }
     fn document(&mut self) -> Result<serde_json::Value, DecodeError> {
         Err(DecodeError::type_mismatch("no document: CBOR has none"))
@@ -174,7 +202,10 @@ pub struct CborWriter {
 impl CborWriter {
     /// An empty document.
     pub fn new() -> Self {
-        CborWriter { e: Encoder::new(Vec::with_capacity(256)), millis: false }
+        CborWriter {
+            e: Encoder::new(Vec::with_capacity(256)),
+            millis: false,
+        }
     }
     /// As AWS's older CBOR protocol writes timestamps: tag 1 with integral milliseconds.
     pub fn with_millis(mut self) -> Self {

@@ -28,11 +28,19 @@ pub fn input<T: Decode>(r: &mut dyn Reader, audit: &mut Audit) -> Result<T, Deco
 /// Reads a value of one type: the argument that lists and maps take.
 pub trait Read: Sized {
     /// Reads it as the target of `member`.
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError>;
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError>;
 }
 
 impl Read for String {
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         let value = r.string()?;
         if member.target.is_constrained() {
             audit.within(member, |a| a.text(member.target, &value));
@@ -46,49 +54,82 @@ impl Read for bool {
     }
 }
 impl Read for i32 {
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         let value = r.long()?;
-        let value = i32::try_from(value).map_err(|_| DecodeError::type_mismatch("a 32-bit integer"))?;
+        let value =
+            i32::try_from(value).map_err(|_| DecodeError::type_mismatch("a 32-bit integer"))?;
         if member.target.is_constrained() {
-            audit.within(member, |a| a.number(member.target, f64::from(value), &value.to_string()));
+            audit.within(member, |a| {
+                a.number(member.target, f64::from(value), &value.to_string())
+            });
         }
         Ok(value)
     }
 }
 impl Read for i64 {
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         let value = r.long()?;
         if member.target.is_constrained() {
-            audit.within(member, |a| a.number(member.target, value as f64, &value.to_string()));
+            audit.within(member, |a| {
+                a.number(member.target, value as f64, &value.to_string())
+            });
         }
         Ok(value)
     }
 }
 impl Read for f32 {
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         Ok(f64::read(r, audit, member)? as f32)
     }
 }
 impl Read for f64 {
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         let value = r.double()?;
         if member.target.is_constrained() {
-            audit.within(member, |a| a.number(member.target, value, &value.to_string()));
+            audit.within(member, |a| {
+                a.number(member.target, value, &value.to_string())
+            });
         }
         Ok(value)
     }
 }
 impl Read for Bytes {
-    fn read(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        audit: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         let value = r.blob()?;
         if member.target.is_constrained() {
-            audit.within(member, |a| a.length(member.target, value.len(), "java.nio.HeapByteBuffer"));
+            audit.within(member, |a| {
+                a.length(member.target, value.len(), "java.nio.HeapByteBuffer")
+            });
         }
         Ok(value)
     }
 }
 impl Read for Timestamp {
-    fn read(r: &mut dyn Reader, _: &mut Audit, member: &'static Member) -> Result<Self, DecodeError> {
+    fn read(
+        r: &mut dyn Reader,
+        _: &mut Audit,
+        member: &'static Member,
+    ) -> Result<Self, DecodeError> {
         r.timestamp(member)
     }
 }
@@ -104,7 +145,11 @@ impl Read for Body {
 }
 
 /// Reads a nested structure.
-pub fn nested<T: Decode>(r: &mut dyn Reader, audit: &mut Audit, member: &'static Member) -> Result<T, DecodeError> {
+pub fn nested<T: Decode>(
+    r: &mut dyn Reader,
+    audit: &mut Audit,
+    member: &'static Member,
+) -> Result<T, DecodeError> {
     audit.within(member, |a| T::decode(r, a))
 }
 
@@ -118,7 +163,9 @@ pub fn list<T>(
 ) -> Result<(), DecodeError> {
     let items = into.get_or_insert_with(Vec::new);
     audit.within(member, |audit| {
-        let Some(element) = member.target.members.first() else { return Ok(()) };
+        let Some(element) = member.target.members.first() else {
+            return Ok(());
+        };
         let mut index = items.len();
         r.list(member.target, &mut |r| {
             if r.is_null() && !member.target.sparse {
@@ -129,7 +176,11 @@ pub fn list<T>(
             Ok(())
         })?;
         if member.target.is_constrained() {
-            audit.length(member.target, items.len(), &shown(member.target, items.len()));
+            audit.length(
+                member.target,
+                items.len(),
+                &shown(member.target, items.len()),
+            );
         }
         Ok(())
     })
@@ -145,7 +196,9 @@ pub fn map<T>(
 ) -> Result<(), DecodeError> {
     let entries = into.get_or_insert_with(BTreeMap::new);
     audit.within(member, |audit| {
-        let [key, value] = member.target.members else { return Ok(()) };
+        let [key, value] = member.target.members else {
+            return Ok(());
+        };
         r.map(member.target, &mut |k, r| {
             if key.target.is_constrained() {
                 audit.within(key, |a| a.text(key.target, &k));
@@ -158,7 +211,11 @@ pub fn map<T>(
             Ok(())
         })?;
         if member.target.is_constrained() {
-            audit.length(member.target, entries.len(), &shown(member.target, entries.len()));
+            audit.length(
+                member.target,
+                entries.len(),
+                &shown(member.target, entries.len()),
+            );
         }
         Ok(())
     })

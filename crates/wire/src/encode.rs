@@ -39,7 +39,12 @@ pub struct Event {
 pub struct EventStream(pub Pin<Box<dyn Stream<Item = Result<Event, Fault>> + Send>>);
 
 /// Writes a list with `each` for its elements.
-pub fn list<T>(w: &mut dyn Writer, schema: &'static Schema, items: &[T], mut each: impl FnMut(&mut dyn Writer, &T)) {
+pub fn list<T>(
+    w: &mut dyn Writer,
+    schema: &'static Schema,
+    items: &[T],
+    mut each: impl FnMut(&mut dyn Writer, &T),
+) {
     w.list(schema, items.len());
     for item in items {
         w.element();

@@ -44,7 +44,10 @@ impl Message {
     }
     /// The header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
     }
     /// The frame's bytes.
     pub fn to_bytes(&self) -> Bytes {
@@ -73,7 +76,11 @@ impl Message {
         }
         let bad = |why: &str| DecodeError::Malformed(format!("event stream: {why}"));
         let mut prelude = &buffer[..12];
-        let (total, header_len, prelude_crc) = (prelude.get_u32() as usize, prelude.get_u32() as usize, prelude.get_u32());
+        let (total, header_len, prelude_crc) = (
+            prelude.get_u32() as usize,
+            prelude.get_u32() as usize,
+            prelude.get_u32(),
+        );
         if crc32(&buffer[..8]) != prelude_crc {
             return Err(bad("prelude checksum does not match"));
         }
@@ -88,8 +95,12 @@ impl Message {
         if crc32(&frame[..total - 4]) != trailer.get_u32() {
             return Err(bad("message checksum does not match"));
         }
-        let headers = parse_headers(&frame[12..12 + header_len]).ok_or_else(|| bad("headers are cut off"))?;
-        Ok(Some(Message { headers, payload: frame.slice(12 + header_len..total - 4) }))
+        let headers =
+            parse_headers(&frame[12..12 + header_len]).ok_or_else(|| bad("headers are cut off"))?;
+        Ok(Some(Message {
+            headers,
+            payload: frame.slice(12 + header_len..total - 4),
+        }))
     }
 }
 
@@ -111,7 +122,10 @@ fn parse_headers(mut bytes: &[u8]) -> Option<Vec<(String, String)>> {
                 let len = usize::from(u16::from_be_bytes(take(&mut bytes, 2)?.try_into().ok()?));
                 String::from_utf8_lossy(take(&mut bytes, len)?).into_owned()
             }
-            9 => take(&mut bytes, 16)?.iter().map(|b| format!("{b:02x}")).collect(),
+            9 => take(&mut bytes, 16)?
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect(),
             _ => return None,
         };
         headers.push((name, value));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use crate::body::BodyError;
 use crate::encode::Encode;
@@ -16,7 +17,12 @@ pub enum Blame {
 }
 
 /// An error answer: AWS's code, status, message and fields. Protocols write it each in their own way.
-pub struct Fault {
+///
+/// One pointer wide, for every operation's `Result` carries it; its parts are read and set through deref.
+pub struct Fault(Box<Parts>);
+
+/// What an error answer consists of.
+pub struct Parts {
     /// The code, as the protocol's clients see it: `NoSuchBucket`.
     pub code: Cow<'static, str>,
     /// The message.
@@ -41,8 +47,12 @@ pub struct Fault {
 
 impl Fault {
     /// An error that the caller made.
-    pub fn sender(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Fault {
-        Fault {
+    pub fn sender(
+        status: u16,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Fault {
+        Fault(Box::new(Parts {
             code: code.into(),
             message: message.into(),
             status,
@@ -53,11 +63,17 @@ impl Fault {
             detail: None,
             headers: Vec::new(),
             cause: None,
-        }
+        }))
     }
     /// An error of the service.
-    pub fn receiver(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Fault {
-        Fault { blame: Blame::Receiver, ..Fault::sender(status, code, message) }
+    pub fn receiver(
+        status: u16,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Fault {
+        let mut fault = Fault::sender(status, code, message);
+        fault.blame = Blame::Receiver;
+        fault
     }
     /// What no caller should see: logged with its cause by the gateway.
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -78,7 +94,10 @@ impl Fault {
             ),
             BodyError::Rejected { code, message } => Fault::sender(400, *code, message.clone()),
             BodyError::Io(cause) => {
-                Fault { cause: Some(cause.clone()), ..Fault::internal("We encountered an internal error. Please try again.") }
+                let mut fault =
+                    Fault::internal("We encountered an internal error. Please try again.");
+                fault.cause = Some(cause.clone());
+                fault
             }
         }
     }
@@ -115,6 +134,18 @@ impl Fault {
     /// Whether its code is that one.
     pub fn is(&self, code: &str) -> bool {
         self.code == code
+    }
+}
+
+impl Deref for Fault {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+impl DerefMut for Fault {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 }
 

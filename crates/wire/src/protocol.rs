@@ -51,7 +51,11 @@ impl Response {
     /// An answer with a body of that type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Body>) -> Response {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
-        Response { status, headers, body: body.into() }
+        Response {
+            status,
+            headers,
+            body: body.into(),
+        }
     }
     /// With one more header.
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Response {
@@ -63,7 +67,9 @@ impl Response {
 impl Operation {
     /// Whether its input's payload must not be collected.
     pub fn streams_input(&self) -> bool {
-        self.input.payload().is_some_and(|m| matches!(m.target.kind, Kind::Stream | Kind::Events))
+        self.input
+            .payload()
+            .is_some_and(|m| matches!(m.target.kind, Kind::Stream | Kind::Events))
     }
 }
 
@@ -100,7 +106,10 @@ impl Protocol {
                 for (k, v) in request.query {
                     parameters.insert(k, v.clone())?;
                 }
-                f(&mut QueryReader::new(&parameters, self == Protocol::Ec2Query))
+                f(&mut QueryReader::new(
+                    &parameters,
+                    self == Protocol::Ec2Query,
+                ))
             }
             Protocol::RestJson | Protocol::RestXml => f(&mut RestReader::new(Parts {
                 labels: request.labels,
@@ -114,11 +123,24 @@ impl Protocol {
     }
 
     /// Writes a success.
-    pub fn write(self, model: &ServiceModel, op: &Operation, output: &mut dyn Encode, request_id: &str) -> Response {
-        let mut response = Response { status: op.status, headers: Vec::new(), body: Body::Empty };
+    pub fn write(
+        self,
+        model: &ServiceModel,
+        op: &Operation,
+        output: &mut dyn Encode,
+        request_id: &str,
+    ) -> Response {
+        let mut response = Response {
+            status: op.status,
+            headers: Vec::new(),
+            body: Body::Empty,
+        };
         if let Some(events) = output.take_events() {
             self.write_headers(output, &mut response);
-            response.headers.push(("Content-Type".into(), "application/vnd.amazon.eventstream".into()));
+            response.headers.push((
+                "Content-Type".into(),
+                "application/vnd.amazon.eventstream".into(),
+            ));
             let mut frames = self.frames(events);
             if !self.is_rest() {
                 // Remote procedure calls tell the members that are no events in an event of their own, which comes first.
@@ -132,7 +154,8 @@ impl Protocol {
                     w.finish()
                 };
                 let payload = Bytes::from(payload);
-                let first = Message::event("initial-response", Some(self.content_type()), payload).to_bytes();
+                let first = Message::event("initial-response", Some(self.content_type()), payload)
+                    .to_bytes();
                 frames = Box::pin(futures_util::stream::once(async { Ok(first) }).chain(frames));
             }
             response.body = Body::stream(frames, None);
@@ -149,16 +172,27 @@ impl Protocol {
                 output.encode(&mut w);
                 response.body = w.finish().into();
                 if self == Protocol::RpcV2Cbor {
-                    response.headers.push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
+                    response
+                        .headers
+                        .push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
                 }
             }
-            Protocol::AwsQuery => response.body = query_output(model, op, output, request_id).into(),
+            Protocol::AwsQuery => {
+                response.body = query_output(model, op, output, request_id).into()
+            }
             Protocol::Ec2Query => response.body = ec2_output(model, op, output, request_id).into(),
             Protocol::RestJson => {
                 let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
                 output.encode(&mut w);
                 let stream = output.take_body();
-                finish_rest(w, &mut response, stream, true, output.schema(), JsonWriter::finish);
+                finish_rest(
+                    w,
+                    &mut response,
+                    stream,
+                    true,
+                    output.schema(),
+                    JsonWriter::finish,
+                );
                 return response;
             }
             Protocol::RestXml => {
@@ -170,7 +204,11 @@ impl Protocol {
                 let schema = output.schema();
                 let inner = fragment(schema.element.unwrap_or(schema.name), model.namespace);
                 let payload = |m: &'static crate::schema::Member| {
-                    let name = if m.wire != m.name { m.wire } else { m.target.element.unwrap_or(m.target.name) };
+                    let name = if m.wire != m.name {
+                        m.wire
+                    } else {
+                        m.target.element.unwrap_or(m.target.name)
+                    };
                     fragment(name, m.namespace.map(|n| n.1).or(model.namespace))
                 };
                 let mut w = RestWriter::new(inner, &payload);
@@ -180,20 +218,28 @@ impl Protocol {
                 return response;
             }
         }
-        response.headers.push(("Content-Type".into(), self.content_type().into()));
+        response
+            .headers
+            .push(("Content-Type".into(), self.content_type().into()));
         response
     }
 
     /// Writes an error.
     pub fn write_fault(self, model: &ServiceModel, fault: &Fault, request_id: &str) -> Response {
         let code = fault.shape.unwrap_or(&fault.code);
-        let mut response = Response { status: fault.status, headers: Vec::new(), body: Body::Empty };
+        let mut response = Response {
+            status: fault.status,
+            headers: Vec::new(),
+            body: Body::Empty,
+        };
         match self {
             Protocol::AwsJson10 | Protocol::AwsJson11 | Protocol::RestJson => {
                 let mut w = JsonWriter::new();
                 w.structure(&crate::schema::EMPTY);
                 if self == Protocol::RestJson {
-                    response.headers.push(("x-amzn-ErrorType".into(), code.to_owned()));
+                    response
+                        .headers
+                        .push(("x-amzn-ErrorType".into(), code.to_owned()));
                 } else {
                     w.text_member("__type", code);
                 }
@@ -209,7 +255,9 @@ impl Protocol {
                 w.end_structure();
                 response.body = w.finish().into();
                 if self == Protocol::RpcV2Cbor {
-                    response.headers.push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
+                    response
+                        .headers
+                        .push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
                 }
             }
             Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query => {
@@ -217,15 +265,34 @@ impl Protocol {
             }
         }
         let query_code = model.query_compatible && fault.shape.is_some();
-        if query_code && !matches!(self, Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query) {
-            let blame = if fault.blame == Blame::Sender { "Sender" } else { "Receiver" };
-            response.headers.push(("x-amzn-query-error".into(), format!("{};{blame}", fault.code)));
+        if query_code
+            && !matches!(
+                self,
+                Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query
+            )
+        {
+            let blame = if fault.blame == Blame::Sender {
+                "Sender"
+            } else {
+                "Receiver"
+            };
+            response.headers.push((
+                "x-amzn-query-error".into(),
+                format!("{};{blame}", fault.code),
+            ));
         }
-        response.headers.extend(fault.headers.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        response.headers.extend(
+            fault
+                .headers
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), v.clone())),
+        );
         if let (true, Some(detail)) = (self.is_rest(), &fault.detail) {
             self.write_headers(detail.as_ref(), &mut response);
         }
-        response.headers.push(("Content-Type".into(), self.content_type().into()));
+        response
+            .headers
+            .push(("Content-Type".into(), self.content_type().into()));
         response
     }
 
@@ -236,7 +303,14 @@ impl Protocol {
             _ if bare => "Error",
             _ => "ErrorResponse",
         };
-        let mut w = XmlWriter::document(root, if bare || self == Protocol::Ec2Query { None } else { model.namespace });
+        let mut w = XmlWriter::document(
+            root,
+            if bare || self == Protocol::Ec2Query {
+                None
+            } else {
+                model.namespace
+            },
+        );
         w.structure(&crate::schema::EMPTY);
         if self == Protocol::Ec2Query {
             w.open("Errors");
@@ -244,7 +318,14 @@ impl Protocol {
         if !bare {
             w.open("Error");
             if self != Protocol::Ec2Query {
-                w.text_element("Type", if fault.blame == Blame::Sender { "Sender" } else { "Receiver" });
+                w.text_element(
+                    "Type",
+                    if fault.blame == Blame::Sender {
+                        "Sender"
+                    } else {
+                        "Receiver"
+                    },
+                );
             }
         }
         w.text_element("Code", &fault.code);
@@ -272,7 +353,11 @@ impl Protocol {
     }
 
     fn cbor(self) -> CborWriter {
-        if self == Protocol::AwsCbor11 { CborWriter::new().with_millis() } else { CborWriter::new() }
+        if self == Protocol::AwsCbor11 {
+            CborWriter::new().with_millis()
+        } else {
+            CborWriter::new()
+        }
     }
 
     fn write_headers(self, output: &dyn Encode, response: &mut Response) {
@@ -310,7 +395,9 @@ impl Protocol {
 
     fn event_payload(self, value: &dyn Encode, name: &'static str) -> Bytes {
         if self == Protocol::RestXml {
-            let mut w = RestWriter::new(XmlWriter::fragment(name, None), &|m| XmlWriter::fragment(m.wire, None));
+            let mut w = RestWriter::new(XmlWriter::fragment(name, None), &|m| {
+                XmlWriter::fragment(m.wire, None)
+            });
             value.encode(&mut w);
             return match w.raw.take() {
                 Some(raw) => raw.into(),
@@ -346,15 +433,31 @@ fn finish_rest<W: Writer>(
     if let Some(status) = w.status {
         response.status = status;
     }
-    let typed = response.headers.iter().any(|(k, _)| k.eq_ignore_ascii_case("content-type"));
-    let content_type = if json { Protocol::RestJson } else { Protocol::RestXml }.content_type();
+    let typed = response
+        .headers
+        .iter()
+        .any(|(k, _)| k.eq_ignore_ascii_case("content-type"));
+    let content_type = if json {
+        Protocol::RestJson
+    } else {
+        Protocol::RestXml
+    }
+    .content_type();
     let mut content_type = Some(content_type).filter(|_| !typed);
     if let Some(body) = stream {
         response.body = body;
         content_type = content_type.map(|_| "application/octet-stream");
     } else if let Some(raw) = w.raw.take() {
-        let text = schema.payload().is_some_and(|m| m.target.kind == Kind::String);
-        content_type = content_type.map(|_| if text { "text/plain" } else { "application/octet-stream" });
+        let text = schema
+            .payload()
+            .is_some_and(|m| m.target.kind == Kind::String);
+        content_type = content_type.map(|_| {
+            if text {
+                "text/plain"
+            } else {
+                "application/octet-stream"
+            }
+        });
         response.body = raw.into();
     } else if w.has_document {
         response.body = bytes(w.into_inner()).into();
@@ -364,11 +467,18 @@ fn finish_rest<W: Writer>(
         content_type = None;
     }
     if let Some(content_type) = content_type {
-        response.headers.push(("Content-Type".into(), content_type.to_owned()));
+        response
+            .headers
+            .push(("Content-Type".into(), content_type.to_owned()));
     }
 }
 
-fn query_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, request_id: &str) -> Vec<u8> {
+fn query_output(
+    model: &ServiceModel,
+    op: &Operation,
+    output: &dyn Encode,
+    request_id: &str,
+) -> Vec<u8> {
     let root = joined(op.name, "Response");
     let mut w = XmlWriter::fragment(root, model.namespace);
     w.structure(&crate::schema::EMPTY);
@@ -385,7 +495,12 @@ fn query_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, reque
     w.finish()
 }
 
-fn ec2_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, request_id: &str) -> Vec<u8> {
+fn ec2_output(
+    model: &ServiceModel,
+    op: &Operation,
+    output: &dyn Encode,
+    request_id: &str,
+) -> Vec<u8> {
     let root = joined(op.name, "Response");
     let mut w = XmlWriter::document(root, model.namespace);
     w.structure(&crate::schema::EMPTY);
@@ -397,13 +512,20 @@ fn ec2_output(model: &ServiceModel, op: &Operation, output: &dyn Encode, request
 
 /// Names built from operation names, each made once.
 fn joined(name: &'static str, suffix: &'static str) -> &'static str {
-    static NAMES: LazyLock<RwLock<HashMap<(&str, &str), &'static str>>> = LazyLock::new(Default::default);
+    static NAMES: LazyLock<RwLock<HashMap<(&str, &str), &'static str>>> =
+        LazyLock::new(Default::default);
     let key = (name, suffix);
-    if let Some(found) = NAMES.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+    if let Some(found) = NAMES
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&key)
+    {
         return found;
     }
     let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
-    names.entry(key).or_insert_with(|| Box::leak(format!("{name}{suffix}").into_boxed_str()))
+    names
+        .entry(key)
+        .or_insert_with(|| Box::leak(format!("{name}{suffix}").into_boxed_str()))
 }
 
 fn write_fields<W: Writer>(fault: &Fault, w: &mut W, text: impl Fn(&mut W, &str, &str)) {
@@ -425,7 +547,11 @@ struct Members<'a, W> {
 
 impl<'a, W: Writer> Members<'a, W> {
     fn new(inner: &'a mut W) -> Self {
-        Members { inner, depth: 0, skip: false }
+        Members {
+            inner,
+            depth: 0,
+            skip: false,
+        }
     }
     fn on(&mut self) -> bool {
         !(self.depth == 1 && std::mem::take(&mut self.skip))

@@ -54,8 +54,11 @@ impl Parameters {
     }
     /// The numbered children in order.
     fn numbered(&self) -> Vec<&Parameters> {
-        let mut items: Vec<(u32, &Parameters)> =
-            self.children.iter().filter_map(|(k, v)| Some((k.parse().ok()?, v))).collect();
+        let mut items: Vec<(u32, &Parameters)> = self
+            .children
+            .iter()
+            .filter_map(|(k, v)| Some((k.parse().ok()?, v)))
+            .collect();
         items.sort_by_key(|(n, _)| *n);
         items.into_iter().map(|(_, v)| v).collect()
     }
@@ -71,18 +74,33 @@ pub struct QueryReader<'a> {
 impl<'a> QueryReader<'a> {
     /// The whole request; `ec2` for EC2's names and lists.
     pub fn new(node: &'a Parameters, ec2: bool) -> Self {
-        QueryReader { node, flattened: false, ec2 }
+        QueryReader {
+            node,
+            flattened: false,
+            ec2,
+        }
     }
     fn at(&self, node: &'a Parameters, flattened: bool) -> Self {
-        QueryReader { node, flattened, ec2: self.ec2 }
+        QueryReader {
+            node,
+            flattened,
+            ec2: self.ec2,
+        }
     }
     fn text(&self) -> Result<&'a str, DecodeError> {
-        self.node.value.as_deref().ok_or_else(|| DecodeError::type_mismatch("a value"))
+        self.node
+            .value
+            .as_deref()
+            .ok_or_else(|| DecodeError::type_mismatch("a value"))
     }
 }
 
 impl Reader for QueryReader<'_> {
-    fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         for (i, m) in schema.members.iter().enumerate() {
             let name = match m.flattened {
                 _ if self.ec2 => m.query,
@@ -95,24 +113,43 @@ impl Reader for QueryReader<'_> {
         }
         Ok(())
     }
-    fn list(&mut self, schema: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError> {
+    fn list(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError> {
         let element = schema.members.first().map_or("member", |m| m.wire);
         let holder = if self.flattened {
             Some(self.node)
         } else {
             // Older clients say `member` whatever the element is called.
-            self.node.children.get(element).or_else(|| self.node.children.get("member"))
+            self.node
+                .children
+                .get(element)
+                .or_else(|| self.node.children.get("member"))
         };
         for node in holder.map(Parameters::numbered).unwrap_or_default() {
             visit(&mut self.at(node, self.ec2))?;
         }
         Ok(())
     }
-    fn map(&mut self, schema: &'static Schema, visit: &mut VisitEntry<'_>) -> Result<(), DecodeError> {
-        let [key, value] = schema.members else { return Ok(()) };
-        let holder = if self.flattened { Some(self.node) } else { self.node.children.get("entry") };
+    fn map(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitEntry<'_>,
+    ) -> Result<(), DecodeError> {
+        let [key, value] = schema.members else {
+            return Ok(());
+        };
+        let holder = if self.flattened {
+            Some(self.node)
+        } else {
+            self.node.children.get("entry")
+        };
         for entry in holder.map(Parameters::numbered).unwrap_or_default() {
-            let Some(k) = entry.get(key.wire) else { continue };
+            let Some(k) = entry.get(key.wire) else {
+                continue;
+            };
             if let Some(v) = entry.children.get(value.wire) {
                 visit(k.to_owned(), &mut self.at(v, false))?;
             }

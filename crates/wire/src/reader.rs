@@ -18,11 +18,23 @@ pub type VisitEntry<'a> = dyn FnMut(String, &mut dyn Reader) -> Result<(), Decod
 /// Codecs skip unknown members and absent (`null`) ones, so a visitor sees only what is there.
 pub trait Reader {
     /// Reads a structure or union.
-    fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError>;
+    fn structure(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError>;
     /// Reads a list. A flattened list may be visited in several runs.
-    fn list(&mut self, schema: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError>;
+    fn list(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError>;
     /// Reads a map.
-    fn map(&mut self, schema: &'static Schema, visit: &mut VisitEntry<'_>) -> Result<(), DecodeError>;
+    fn map(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitEntry<'_>,
+    ) -> Result<(), DecodeError>;
     /// Reads text.
     fn string(&mut self) -> Result<String, DecodeError>;
     /// Reads a boolean.

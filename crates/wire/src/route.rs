@@ -39,8 +39,12 @@ impl Router {
     /// The routes of a REST service's model.
     pub fn new(model: &'static ServiceModel) -> Router {
         let present = model.operations.iter().enumerate();
-        let present = present.map(|(i, o)| Route::new(o.method, o.uri, Some(o.input), Found::Operation(i)));
-        let absent = model.absent.iter().map(|(name, method, uri)| Route::new(method, uri, None, Found::Absent(name)));
+        let present =
+            present.map(|(i, o)| Route::new(o.method, o.uri, Some(o.input), Found::Operation(i)));
+        let absent = model
+            .absent
+            .iter()
+            .map(|(name, method, uri)| Route::new(method, uri, None, Found::Absent(name)));
         let mut routes: Vec<Route> = present.chain(absent).collect();
         routes.sort_by_key(|r| std::cmp::Reverse(r.specificity()));
         Router { routes }
@@ -54,27 +58,44 @@ impl Router {
         has_header: &dyn Fn(&str) -> bool,
     ) -> Option<(Found, Vec<(&'static str, String)>)> {
         let path = path.strip_prefix('/').unwrap_or(path);
-        self.routes.iter().filter(|r| r.method == method).find_map(|r| {
-            let wanted = r.query.iter().all(|(k, v)| {
-                query.iter().any(|(name, value)| name == k && v.is_none_or(|v| v == value))
-            });
-            if !wanted || !r.headers.iter().all(|h| has_header(h)) {
-                return None;
-            }
-            Some((r.found, r.labels(path)?))
-        })
+        self.routes
+            .iter()
+            .filter(|r| r.method == method)
+            .find_map(|r| {
+                let wanted = r.query.iter().all(|(k, v)| {
+                    query
+                        .iter()
+                        .any(|(name, value)| name == k && v.is_none_or(|v| v == value))
+                });
+                if !wanted || !r.headers.iter().all(|h| has_header(h)) {
+                    return None;
+                }
+                Some((r.found, r.labels(path)?))
+            })
     }
 }
 
 impl Route {
-    fn new(method: &'static str, uri: &'static str, input: Option<&'static Schema>, found: Found) -> Route {
+    fn new(
+        method: &'static str,
+        uri: &'static str,
+        input: Option<&'static Schema>,
+        found: Found,
+    ) -> Route {
         let (path, literal_query) = uri.split_once('?').unwrap_or((uri, ""));
-        let segments = path.trim_start_matches('/').split('/').filter(|s| !s.is_empty());
+        let segments = path
+            .trim_start_matches('/')
+            .split('/')
+            .filter(|s| !s.is_empty());
         let path = segments
-            .map(|s| match s.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-                Some(name) => name.strip_suffix('+').map_or(Segment::Label(name), Segment::Greedy),
-                None => Segment::Literal(s),
-            })
+            .map(
+                |s| match s.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+                    Some(name) => name
+                        .strip_suffix('+')
+                        .map_or(Segment::Label(name), Segment::Greedy),
+                    None => Segment::Literal(s),
+                },
+            )
             .collect();
         let mut query: Vec<_> = literal_query
             .split('&')
@@ -82,20 +103,43 @@ impl Route {
             .map(|q| q.split_once('=').map_or((q, None), |(k, v)| (k, Some(v))))
             .collect();
         let mut headers = Vec::new();
-        for m in input.map_or(&[][..], |s| s.members).iter().filter(|m| m.required) {
+        for m in input
+            .map_or(&[][..], |s| s.members)
+            .iter()
+            .filter(|m| m.required)
+        {
             match m.location {
                 Location::Query => query.push((m.wire, None)),
                 Location::Header => headers.push(m.wire),
                 _ => {}
             }
         }
-        Route { method, path, query, headers, found }
+        Route {
+            method,
+            path,
+            query,
+            headers,
+            found,
+        }
     }
     fn specificity(&self) -> (usize, usize, usize, usize) {
-        let literals = self.path.iter().filter(|s| matches!(s, Segment::Literal(_))).count();
-        let not_greedy = self.path.iter().filter(|s| !matches!(s, Segment::Greedy(_))).count();
+        let literals = self
+            .path
+            .iter()
+            .filter(|s| matches!(s, Segment::Literal(_)))
+            .count();
+        let not_greedy = self
+            .path
+            .iter()
+            .filter(|s| !matches!(s, Segment::Greedy(_)))
+            .count();
         let valued = self.query.iter().filter(|(_, v)| v.is_some()).count();
-        (literals, not_greedy, self.query.len() + self.headers.len(), valued)
+        (
+            literals,
+            not_greedy,
+            self.query.len() + self.headers.len(),
+            valued,
+        )
     }
     fn labels(&self, path: &str) -> Option<Vec<(&'static str, String)>> {
         let decode = |s: &str| percent_decode_str(s).decode_utf8_lossy().into_owned();
@@ -103,7 +147,9 @@ impl Route {
         let mut rest = Some(path);
         for segment in &self.path {
             let text = rest?;
-            let (head, tail) = text.split_once('/').map_or((text, None), |(h, t)| (h, Some(t)));
+            let (head, tail) = text
+                .split_once('/')
+                .map_or((text, None), |(h, t)| (h, Some(t)));
             match segment {
                 Segment::Literal(l) if *l == head => rest = tail,
                 Segment::Literal(_) => return None,

@@ -147,11 +147,16 @@ impl Schema {
     }
     /// The member that is the whole body, if there is one.
     pub fn payload(&self) -> Option<&'static Member> {
-        self.members.iter().find(|m| m.location == Location::Payload)
+        self.members
+            .iter()
+            .find(|m| m.location == Location::Payload)
     }
     /// Whether any constraint is set.
     pub const fn is_constrained(&self) -> bool {
-        self.min.is_some() || self.max.is_some() || self.pattern.is_some() || !self.values.is_empty()
+        self.min.is_some()
+            || self.max.is_some()
+            || self.pattern.is_some()
+            || !self.values.is_empty()
     }
 }
 

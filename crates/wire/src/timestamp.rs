@@ -8,7 +8,9 @@ use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -73,7 +75,9 @@ impl Timestamp {
     }
     /// `1985-04-12T23:20:50.000Z`
     pub fn iso8601_millis(self) -> String {
-        let description = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        let description = format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        );
         self.date_time().format(description).unwrap_or_default()
     }
     /// Reads any of the three formats.
@@ -92,8 +96,9 @@ impl Timestamp {
         if let Ok(t) = PrimitiveDateTime::parse(text, short) {
             return Some(Timestamp::from_date_time(t.assume_offset(UtcOffset::UTC)));
         }
-        let fraction =
-            format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second].[subsecond] GMT");
+        let fraction = format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second].[subsecond] GMT"
+        );
         if let Ok(t) = PrimitiveDateTime::parse(text, fraction) {
             return Some(Timestamp::from_date_time(t.assume_offset(UtcOffset::UTC)));
         }
@@ -102,7 +107,9 @@ impl Timestamp {
             return Some(Timestamp::from_date_time(t.assume_offset(UtcOffset::UTC)));
         }
         let date = format_description!("[year]-[month]-[day]");
-        time::Date::parse(text, date).ok().map(|d| Timestamp::from_date_time(d.midnight().assume_offset(UtcOffset::UTC)))
+        time::Date::parse(text, date)
+            .ok()
+            .map(|d| Timestamp::from_date_time(d.midnight().assume_offset(UtcOffset::UTC)))
     }
     /// From seconds with a fraction; `None` for what is not finite or not a date.
     pub fn from_secs_f64(secs: f64) -> Option<Timestamp> {
@@ -127,12 +134,22 @@ mod tests {
     #[test]
     fn the_three_formats_are_read_back() {
         let t = Timestamp(1_398_796_238_000);
-        for format in [TimestampFormat::Iso8601, TimestampFormat::Rfc822, TimestampFormat::UnixTimestamp] {
+        for format in [
+            TimestampFormat::Iso8601,
+            TimestampFormat::Rfc822,
+            TimestampFormat::UnixTimestamp,
+        ] {
             assert_eq!(Timestamp::parse(&t.format(format)), Some(t), "{format:?}");
         }
-        assert_eq!(t.format(TimestampFormat::Rfc822), "Tue, 29 Apr 2014 18:30:38 GMT");
+        assert_eq!(
+            t.format(TimestampFormat::Rfc822),
+            "Tue, 29 Apr 2014 18:30:38 GMT"
+        );
         assert_eq!(t.format(TimestampFormat::Iso8601), "2014-04-29T18:30:38Z");
-        assert_eq!(Timestamp(1_398_796_238_123).format(TimestampFormat::Iso8601), "2014-04-29T18:30:38.123Z");
+        assert_eq!(
+            Timestamp(1_398_796_238_123).format(TimestampFormat::Iso8601),
+            "2014-04-29T18:30:38.123Z"
+        );
     }
 
     #[test]

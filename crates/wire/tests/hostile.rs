@@ -6,7 +6,7 @@ mod dynamic;
 
 use proptest::prelude::*;
 use wire::protocol::Request;
-use wire::{Audit, Kind, Location, Member, Protocol, Schema};
+use wire::{Kind, Location, Member, Protocol, Schema};
 
 static TREE: Schema = Schema::new("Tree", Kind::Structure).members(&[
     Member::new("name", &wire::schema::STRING),
@@ -24,8 +24,10 @@ static TREE: Schema = Schema::new("Tree", Kind::Structure).members(&[
     Member::new("many", &TREES).at(Location::Query, "q"),
 ]);
 static TREES: Schema = Schema::new("Trees", Kind::List).members(&[Member::new("member", &TREE)]);
-static FOREST: Schema =
-    Schema::new("Forest", Kind::Map).members(&[Member::new("key", &wire::schema::STRING), Member::new("value", &TREE)]);
+static FOREST: Schema = Schema::new("Forest", Kind::Map).members(&[
+    Member::new("key", &wire::schema::STRING),
+    Member::new("value", &TREE),
+]);
 
 const ALL: [Protocol; 8] = [
     Protocol::AwsJson10,
@@ -40,8 +42,14 @@ const ALL: [Protocol; 8] = [
 
 fn read(protocol: Protocol, body: &[u8]) -> bool {
     let headers = http::HeaderMap::new();
-    let request = Request { labels: &[], query: &[], headers: &headers, body, stream: None };
-    protocol.read(request, |r| dynamic::read(r, &mut Audit::default(), &TREE)).is_ok()
+    let request = Request {
+        labels: &[],
+        query: &[],
+        headers: &headers,
+        body,
+        stream: None,
+    };
+    protocol.read(request, |r| dynamic::read(r, &TREE)).is_ok()
 }
 
 proptest! {
@@ -89,12 +97,16 @@ fn lengths_that_are_not_there_allocate_nothing() {
     for head in [0x7bu8, 0x5b, 0x9b, 0xbb] {
         let value = [vec![head], (1u64 << 40).to_be_bytes().to_vec()].concat();
         assert!(!read(Protocol::RpcV2Cbor, &value));
-        assert!(!read(Protocol::RpcV2Cbor, &[b"\xa1\x64name".to_vec(), value].concat()));
+        assert!(!read(
+            Protocol::RpcV2Cbor,
+            &[b"\xa1\x64name".to_vec(), value].concat()
+        ));
     }
 }
 
 #[test]
 fn entity_bombs_are_refused() {
-    let bomb = r#"<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><a><name>&y;</name></a>"#;
+    let bomb =
+        r#"<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><a><name>&y;</name></a>"#;
     assert!(!read(Protocol::RestXml, bomb.as_bytes()));
 }

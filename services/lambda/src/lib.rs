@@ -1,4 +1,38 @@
-//! (being written)
+//! Lambda: functions from zip files that run in sandboxes on the host's own interpreters.
+//!
+//! A role that was never made is accepted: local set-ups name made-up roles, and the function then has the credentials of its account. A role
+//! that exists but does not trust Lambda is refused as AWS refuses it.
 
 pub mod api;
 pub mod errors;
+
+mod alias;
+mod channel;
+mod code;
+mod code_signing;
+mod concurrency;
+mod configuration;
+mod destination;
+mod environment;
+mod front;
+mod function;
+mod interpreter;
+mod invocation;
+mod launch;
+mod layer;
+mod log;
+mod name;
+mod payload;
+mod policy;
+mod pool;
+mod queue;
+mod runtime_api;
+mod service;
+mod state;
+mod stream;
+mod tag;
+mod target;
+mod url;
+mod version;
+
+pub use service::service;

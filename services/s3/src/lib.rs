@@ -1,4 +1,50 @@
-//! S3 (being written)
+//! Amazon S3: buckets and objects, with what surrounds them.
 
+mod access;
+mod account;
+mod acl;
+mod amend;
+#[rustfmt::skip]
 pub mod api;
+mod attributes;
+mod bucket;
+mod checksum;
+mod complete;
+mod condition;
+mod configuration;
+mod content;
+mod copy;
+mod delete;
+mod encryption;
 pub mod errors;
+mod fault;
+mod get;
+mod grants;
+mod http;
+mod lifecycle;
+mod listing;
+mod lock;
+mod multipart;
+mod notification;
+mod object;
+mod policy;
+mod properties;
+mod put;
+mod range;
+mod replication;
+mod restore;
+mod service;
+mod settings;
+mod tagging;
+
+use std::sync::Arc;
+
+use cloud::{Cloud, Service};
+
+pub use service::S3;
+
+/// The service over a region's state.
+pub fn service(cloud: &Cloud) -> Service {
+    let s3 = S3::open(cloud);
+    Service::new(api::Api(s3.clone())).with_front(Arc::new(http::Front(s3)))
+}

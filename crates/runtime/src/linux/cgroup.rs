@@ -31,6 +31,8 @@ pub(crate) trait Cgroup: Send + Sync + std::fmt::Debug {
     /// Stops or continues all processes; returns when they have stopped.
     fn set_frozen(&self, frozen: bool) -> io::Result<()>;
     /// What the processes use and used.
+    /// Changes the processor limit, in cores.
+    fn limit_cpu(&self, cpu: f64) -> io::Result<()>;
     fn stats(&self) -> io::Result<Stats>;
     /// Starts measuring the memory peak anew.
     fn reset_memory_peak(&self) -> io::Result<()>;
@@ -366,6 +368,11 @@ impl Cgroup for V1 {
         Ok(())
     }
 
+    fn limit_cpu(&self, cpu: f64) -> io::Result<()> {
+        fs::write(self.file("cpu", "cpu.cfs_period_us"), "100000")?;
+        fs::write(self.file("cpu", "cpu.cfs_quota_us"), quota(cpu).to_string())
+    }
+
     fn stats(&self) -> io::Result<Stats> {
         Ok(Stats {
             memory_current: number(&self.file("memory", "memory.usage_in_bytes"))?,
@@ -434,6 +441,10 @@ impl Cgroup for V2 {
             std::thread::sleep(Duration::from_micros(200));
         }
         Ok(())
+    }
+
+    fn limit_cpu(&self, cpu: f64) -> io::Result<()> {
+        fs::write(self.place.join("cpu.max"), format!("{} 100000", quota(cpu)))
     }
 
     fn stats(&self) -> io::Result<Stats> {

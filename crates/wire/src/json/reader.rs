@@ -12,11 +12,19 @@ use crate::schema::{Kind, Member, Schema};
 use crate::timestamp::{Timestamp, TimestampFormat};
 
 /// Reads one JSON document with `f`; an empty body reads as `{}`.
-pub fn read<R>(body: &[u8], f: impl FnOnce(&mut dyn Reader) -> Result<R, DecodeError>) -> Result<R, DecodeError> {
-    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+pub fn read<R>(
+    body: &[u8],
+    f: impl FnOnce(&mut dyn Reader) -> Result<R, DecodeError>,
+) -> Result<R, DecodeError> {
+    let body = if body.iter().all(u8::is_ascii_whitespace) {
+        b"{}"
+    } else {
+        body
+    };
     let mut de = serde_json::Deserializer::from_slice(body);
     let r = f(&mut JsonReader::new(&mut de))?;
-    de.end().map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    de.end()
+        .map_err(|e| DecodeError::Malformed(e.to_string()))?;
     Ok(r)
 }
 
@@ -29,10 +37,15 @@ pub struct JsonReader<D> {
 impl<D> JsonReader<D> {
     /// The value that `de` is about to read.
     pub fn new(de: D) -> Self {
-        JsonReader { de: Some(de), depth: 0 }
+        JsonReader {
+            de: Some(de),
+            depth: 0,
+        }
     }
     fn take(&mut self) -> Result<D, DecodeError> {
-        self.de.take().ok_or_else(|| DecodeError::type_mismatch("one value"))
+        self.de
+            .take()
+            .ok_or_else(|| DecodeError::type_mismatch("one value"))
     }
 }
 
@@ -46,7 +59,10 @@ impl Carried<'_> {
     }
 }
 
-fn finish<T, E: fmt::Display>(r: Result<T, E>, carried: Option<DecodeError>) -> Result<T, DecodeError> {
+fn finish<T, E: fmt::Display>(
+    r: Result<T, E>,
+    carried: Option<DecodeError>,
+) -> Result<T, DecodeError> {
     match (r, carried) {
         (_, Some(e)) => Err(e),
         (Ok(v), None) => Ok(v),
@@ -68,7 +84,9 @@ struct Seed<'f, F> {
     carried: Carried<'f>,
 }
 
-impl<'de, F: FnOnce(&mut dyn Reader) -> Result<(), DecodeError>> DeserializeSeed<'de> for Seed<'_, F> {
+impl<'de, F: FnOnce(&mut dyn Reader) -> Result<(), DecodeError>> DeserializeSeed<'de>
+    for Seed<'_, F>
+{
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(mut self, de: D) -> Result<(), D::Error> {
         // `Option` is how serde shows a null; the inner visitor calls `f` for anything else.
@@ -82,7 +100,10 @@ impl<'de, F: FnOnce(&mut dyn Reader) -> Result<(), DecodeError>> DeserializeSeed
                 (self.0)(&mut Null).map_err(|e| self.2.set(e))
             }
             fn visit_some<D: Deserializer<'de>>(mut self, de: D) -> Result<(), D::Error> {
-                let mut reader = JsonReader { de: Some(de), depth: self.1 };
+                let mut reader = JsonReader {
+                    de: Some(de),
+                    depth: self.1,
+                };
                 (self.0)(&mut reader).map_err(|e| self.2.set(e))?;
                 match reader.de {
                     Some(unread) => de::IgnoredAny::deserialize_any_from(unread),
@@ -110,7 +131,11 @@ impl Ignore for de::IgnoredAny {
 /// A null where the caller asked for a value.
 struct Null;
 impl Reader for Null {
-    fn structure(&mut self, _: &'static Schema, _: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        _: &'static Schema,
+        _: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         Err(DecodeError::type_mismatch("a structure, got null"))
     }
     fn list(&mut self, _: &'static Schema, _: &mut VisitElement<'_>) -> Result<(), DecodeError> {
@@ -301,36 +326,62 @@ fn float_of(text: &str) -> Option<f64> {
 }
 
 impl<'de, D: Deserializer<'de>> Reader for JsonReader<D> {
-    fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         let mut carried = None;
         let depth = self.depth;
-        let visitor = StructureVisitor { schema, visit, depth, carried: Carried(&mut carried) };
+        let visitor = StructureVisitor {
+            schema,
+            visit,
+            depth,
+            carried: Carried(&mut carried),
+        };
         let r = self.take()?.deserialize_map(visitor);
         finish(r, carried)
     }
-    fn list(&mut self, _: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError> {
+    fn list(
+        &mut self,
+        _: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError> {
         let mut carried = None;
         let depth = self.depth;
-        let r = self.take()?.deserialize_seq(ListVisitor { visit, depth, carried: Carried(&mut carried) });
+        let r = self.take()?.deserialize_seq(ListVisitor {
+            visit,
+            depth,
+            carried: Carried(&mut carried),
+        });
         finish(r, carried)
     }
     fn map(&mut self, _: &'static Schema, visit: &mut VisitEntry<'_>) -> Result<(), DecodeError> {
         let mut carried = None;
         let depth = self.depth;
-        let r = self.take()?.deserialize_map(MapVisitor { visit, depth, carried: Carried(&mut carried) });
+        let r = self.take()?.deserialize_map(MapVisitor {
+            visit,
+            depth,
+            carried: Carried(&mut carried),
+        });
         finish(r, carried)
     }
     fn string(&mut self) -> Result<String, DecodeError> {
         finish(self.take()?.deserialize_string(TextVisitor), None)
     }
     fn boolean(&mut self) -> Result<bool, DecodeError> {
-        finish(<bool as serde::Deserialize>::deserialize(self.take()?), None)
+        finish(
+            <bool as serde::Deserialize>::deserialize(self.take()?),
+            None,
+        )
     }
     fn long(&mut self) -> Result<i64, DecodeError> {
         match finish(self.take()?.deserialize_any(NumberVisitor), None)? {
             Number::Int(v) => Ok(v),
             Number::Float(v) if v.fract() == 0.0 && v.abs() < 9.0e18 => Ok(v as i64),
-            Number::Text(t) => t.parse().map_err(|_| DecodeError::type_mismatch("an integer")),
+            Number::Text(t) => t
+                .parse()
+                .map_err(|_| DecodeError::type_mismatch("an integer")),
             Number::Float(_) => Err(DecodeError::type_mismatch("an integer")),
         }
     }
@@ -350,18 +401,26 @@ impl<'de, D: Deserializer<'de>> Reader for JsonReader<D> {
         match finish(self.take()?.deserialize_any(NumberVisitor), None)? {
             Number::Int(v) => Ok(Timestamp::from_secs(v)),
             Number::Float(v) => Timestamp::from_secs_f64(v).ok_or_else(bad),
-            Number::Text(t) if member.format == Some(TimestampFormat::UnixTimestamp) => {
-                t.parse().ok().and_then(Timestamp::from_secs_f64).ok_or_else(bad)
-            }
+            Number::Text(t) if member.format == Some(TimestampFormat::UnixTimestamp) => t
+                .parse()
+                .ok()
+                .and_then(Timestamp::from_secs_f64)
+                .ok_or_else(bad),
             Number::Text(t) => Timestamp::parse(&t).ok_or_else(bad),
         }
     }
     fn document(&mut self) -> Result<serde_json::Value, DecodeError> {
-        finish(<serde_json::Value as serde::Deserialize>::deserialize(self.take()?), None)
+        finish(
+            <serde_json::Value as serde::Deserialize>::deserialize(self.take()?),
+            None,
+        )
     }
 }
 
 /// Base64 as AWS's clients write it.
 pub(crate) fn decode_base64(text: &str) -> Result<Bytes, DecodeError> {
-    STANDARD.decode(text.trim_ascii()).map(Bytes::from).map_err(|_| DecodeError::type_mismatch("base64"))
+    STANDARD
+        .decode(text.trim_ascii())
+        .map(Bytes::from)
+        .map_err(|_| DecodeError::type_mismatch("base64"))
 }

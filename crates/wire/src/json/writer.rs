@@ -18,7 +18,11 @@ pub struct JsonWriter {
 impl JsonWriter {
     /// An empty document.
     pub fn new() -> Self {
-        JsonWriter { out: Vec::with_capacity(256), first: true, format: None }
+        JsonWriter {
+            out: Vec::with_capacity(256),
+            first: true,
+            format: None,
+        }
     }
     /// The document's bytes.
     pub fn finish(self) -> Vec<u8> {
@@ -80,7 +84,8 @@ impl Writer for JsonWriter {
         let _ = serde_json::to_writer(&mut self.out, value);
     }
     fn boolean(&mut self, value: bool) {
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        self.out
+            .extend_from_slice(if value { b"true" } else { b"false" });
     }
     fn long(&mut self, value: i64) {
         let _ = serde_json::to_writer(&mut self.out, &value);
@@ -108,7 +113,9 @@ impl Writer for JsonWriter {
         self.out.push(b'"');
         let start = self.out.len();
         self.out.resize(start + value.len().div_ceil(3) * 4, 0);
-        let n = STANDARD.encode_slice(value, &mut self.out[start..]).unwrap_or(0);
+        let n = STANDARD
+            .encode_slice(value, &mut self.out[start..])
+            .unwrap_or(0);
         self.out.truncate(start + n);
         self.out.push(b'"');
     }
@@ -116,7 +123,11 @@ impl Writer for JsonWriter {
         match self.format {
             None | Some(TimestampFormat::UnixTimestamp) => {
                 let secs = value.millis() as f64 / 1000.0;
-                if value.millis() % 1000 == 0 { self.long(value.secs()) } else { self.double(secs) }
+                if value.millis() % 1000 == 0 {
+                    self.long(value.secs())
+                } else {
+                    self.double(secs)
+                }
             }
             Some(format) => self.string(&value.format(format)),
         }

@@ -66,15 +66,29 @@ impl<'a> RestReader<'a> {
     pub fn new(parts: Parts<'a>) -> Self {
         RestReader { parts }
     }
-    fn query_member(&self, m: &'static Member, i: usize, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn query_member(
+        &self,
+        m: &'static Member,
+        i: usize,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         let query = self.parts.query;
         match m.target.kind {
             // The map holds every parameter, also those that members of their own are bound to.
             Kind::Map if query.is_empty() => Ok(()),
-            Kind::Map => visit(&mut Pairs { pairs: &query.iter().collect::<Vec<_>>() }, i),
+            Kind::Map => visit(
+                &mut Pairs {
+                    pairs: &query.iter().collect::<Vec<_>>(),
+                },
+                i,
+            ),
             Kind::List => {
                 let values: Vec<_> = query.iter().filter(|(k, _)| k == m.wire).collect();
-                if values.is_empty() { Ok(()) } else { visit(&mut Pairs { pairs: &values }, i) }
+                if values.is_empty() {
+                    Ok(())
+                } else {
+                    visit(&mut Pairs { pairs: &values }, i)
+                }
             }
             _ => match query.iter().find(|(k, _)| k == m.wire) {
                 Some((_, v)) => visit(&mut TextReader::new(v, Location::Query), i),
@@ -82,25 +96,44 @@ impl<'a> RestReader<'a> {
             },
         }
     }
-    fn header_member(&self, m: &'static Member, i: usize, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn header_member(
+        &self,
+        m: &'static Member,
+        i: usize,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         let mut values = self.parts.headers.get_all(m.wire).iter();
-        let Some(first) = values.next() else { return Ok(()) };
+        let Some(first) = values.next() else {
+            return Ok(());
+        };
         let mut text = String::from_utf8_lossy(first.as_bytes());
         for more in values {
             text.to_mut().push(',');
-            text.to_mut().push_str(&String::from_utf8_lossy(more.as_bytes()));
+            text.to_mut()
+                .push_str(&String::from_utf8_lossy(more.as_bytes()));
         }
         // An empty header is an absent value for everything but text.
         if text.is_empty() && m.target.kind != Kind::String {
             return Ok(());
         }
         let reader = TextReader::new(&text, Location::Header);
-        if m.json_value { visit(&mut JsonText(reader), i) } else { visit(&mut { reader }, i) }
+        if m.json_value {
+            visit(&mut JsonText(reader), i)
+        } else {
+            visit(&mut { reader }, i)
+        }
     }
-    fn prefixed(&self, m: &'static Member, i: usize, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn prefixed(
+        &self,
+        m: &'static Member,
+        i: usize,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in self.parts.headers {
-            let Some(rest) = strip_prefix_ignore_case(name.as_str(), m.wire) else { continue };
+            let Some(rest) = strip_prefix_ignore_case(name.as_str(), m.wire) else {
+                continue;
+            };
             let value = String::from_utf8_lossy(value.as_bytes());
             match pairs.iter_mut().find(|(k, _)| k == rest) {
                 Some((_, all)) => {
@@ -111,16 +144,41 @@ impl<'a> RestReader<'a> {
             }
         }
         let refs: Vec<_> = pairs.iter().collect();
-        if refs.is_empty() { Ok(()) } else { visit(&mut Pairs { pairs: &refs }, i) }
+        if refs.is_empty() {
+            Ok(())
+        } else {
+            visit(&mut Pairs { pairs: &refs }, i)
+        }
     }
-    fn payload(&mut self, m: &'static Member, i: usize, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn payload(
+        &mut self,
+        m: &'static Member,
+        i: usize,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         match m.target.kind {
             Kind::Stream | Kind::Events => {
-                let body = self.parts.stream.take().unwrap_or_else(|| Bytes::copy_from_slice(self.parts.body).into());
-                visit(&mut Raw { bytes: b"", stream: Some(body) }, i)
+                let body = self
+                    .parts
+                    .stream
+                    .take()
+                    .unwrap_or_else(|| Bytes::copy_from_slice(self.parts.body).into());
+                visit(
+                    &mut Raw {
+                        bytes: b"",
+                        stream: Some(body),
+                    },
+                    i,
+                )
             }
             _ if self.parts.body.is_empty() => Ok(()),
-            Kind::Blob | Kind::String => visit(&mut Raw { bytes: self.parts.body, stream: None }, i),
+            Kind::Blob | Kind::String => visit(
+                &mut Raw {
+                    bytes: self.parts.body,
+                    stream: None,
+                },
+                i,
+            ),
             _ if self.parts.xml => {
                 let document = xml::parse(self.parts.body)?;
                 visit(&mut xml::XmlReader::new(document.root_element()), i)
@@ -132,11 +190,16 @@ impl<'a> RestReader<'a> {
 
 fn strip_prefix_ignore_case<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     let head = name.get(..prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then(|| &name[prefix.len()..])
+    head.eq_ignore_ascii_case(prefix)
+        .then(|| &name[prefix.len()..])
 }
 
 impl Reader for RestReader<'_> {
-    fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         let mut has_document = false;
         for (i, m) in schema.members.iter().enumerate() {
             match m.location {
@@ -178,23 +241,43 @@ struct Pairs<'a> {
 }
 
 impl Reader for Pairs<'_> {
-    fn structure(&mut self, _: &'static Schema, _: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        _: &'static Schema,
+        _: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         Err(DecodeError::type_mismatch("text"))
     }
-    fn list(&mut self, _: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError> {
+    fn list(
+        &mut self,
+        _: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError> {
         for (_, value) in self.pairs {
             visit(&mut TextReader::new(value, Location::Query))?;
         }
         Ok(())
     }
-    fn map(&mut self, schema: &'static Schema, visit: &mut VisitEntry<'_>) -> Result<(), DecodeError> {
-        let lists = schema.members.get(1).is_some_and(|m| m.target.kind == Kind::List);
+    fn map(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitEntry<'_>,
+    ) -> Result<(), DecodeError> {
+        let lists = schema
+            .members
+            .get(1)
+            .is_some_and(|m| m.target.kind == Kind::List);
         let mut seen: HashSet<&str> = HashSet::new();
         for (key, value) in self.pairs {
             if !lists {
                 visit(key.clone(), &mut TextReader::new(value, Location::Query))?;
             } else if seen.insert(key) {
-                let same: Vec<_> = self.pairs.iter().copied().filter(|(k, _)| k == key).collect();
+                let same: Vec<_> = self
+                    .pairs
+                    .iter()
+                    .copied()
+                    .filter(|(k, _)| k == key)
+                    .collect();
                 visit(key.clone(), &mut Pairs { pairs: &same })?;
             }
         }
@@ -210,7 +293,11 @@ struct Raw<'a> {
 }
 
 impl Reader for Raw<'_> {
-    fn structure(&mut self, _: &'static Schema, _: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        _: &'static Schema,
+        _: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         Err(DecodeError::type_mismatch("bytes"))
     }
     fn list(&mut self, _: &'static Schema, _: &mut VisitElement<'_>) -> Result<(), DecodeError> {

@@ -17,14 +17,17 @@ pub(crate) fn boolean(text: &str) -> Result<bool, DecodeError> {
     }
 }
 pub(crate) fn long(text: &str) -> Result<i64, DecodeError> {
-    text.parse().map_err(|_| DecodeError::type_mismatch("an integer"))
+    text.parse()
+        .map_err(|_| DecodeError::type_mismatch("an integer"))
 }
 pub(crate) fn double(text: &str) -> Result<f64, DecodeError> {
     match text {
         "NaN" => Ok(f64::NAN),
         "Infinity" => Ok(f64::INFINITY),
         "-Infinity" => Ok(f64::NEG_INFINITY),
-        _ => text.parse().map_err(|_| DecodeError::type_mismatch("a number")),
+        _ => text
+            .parse()
+            .map_err(|_| DecodeError::type_mismatch("a number")),
     }
 }
 
@@ -77,10 +80,18 @@ fn elements<'a>(text: &'a str, schema: &'static Schema) -> Vec<String> {
 }
 
 impl Reader for TextReader<'_> {
-    fn structure(&mut self, _: &'static Schema, _: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        _: &'static Schema,
+        _: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         Err(DecodeError::type_mismatch("text"))
     }
-    fn list(&mut self, schema: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError> {
+    fn list(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError> {
         if self.location != Location::Header {
             return visit(&mut TextReader::new(self.text, self.location));
         }
@@ -111,7 +122,9 @@ impl Reader for TextReader<'_> {
         Timestamp::parse(self.text).ok_or_else(|| DecodeError::type_mismatch("a timestamp"))
     }
     fn document(&mut self) -> Result<serde_json::Value, DecodeError> {
-        let bytes = STANDARD.decode(self.text).map_err(|_| DecodeError::type_mismatch("base64"))?;
+        let bytes = STANDARD
+            .decode(self.text)
+            .map_err(|_| DecodeError::type_mismatch("base64"))?;
         serde_json::from_slice(&bytes).map_err(|e| DecodeError::Malformed(e.to_string()))
     }
 }
@@ -120,7 +133,11 @@ impl Reader for TextReader<'_> {
 pub(crate) struct JsonText<'a>(pub TextReader<'a>);
 
 impl Reader for JsonText<'_> {
-    fn structure(&mut self, s: &'static Schema, v: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        s: &'static Schema,
+        v: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         self.0.structure(s, v)
     }
     fn list(&mut self, s: &'static Schema, v: &mut VisitElement<'_>) -> Result<(), DecodeError> {
@@ -130,7 +147,9 @@ impl Reader for JsonText<'_> {
         self.0.map(s, v)
     }
     fn string(&mut self) -> Result<String, DecodeError> {
-        let bytes = STANDARD.decode(self.0.text).map_err(|_| DecodeError::type_mismatch("base64"))?;
+        let bytes = STANDARD
+            .decode(self.0.text)
+            .map_err(|_| DecodeError::type_mismatch("base64"))?;
         String::from_utf8(bytes).map_err(|_| DecodeError::type_mismatch("UTF-8"))
     }
     fn boolean(&mut self) -> Result<bool, DecodeError> {

@@ -65,7 +65,9 @@ impl<'a, W: Writer> RestWriter<'a, W> {
                 Some(items) => items.push(value),
                 None => self.headers.push((m.wire.to_owned(), value)),
             },
-            Target::Prefix(m) => self.headers.push((format!("{}{}", m.wire, self.prefix_key), value)),
+            Target::Prefix(m) => self
+                .headers
+                .push((format!("{}{}", m.wire, self.prefix_key), value)),
             Target::Status => self.status = value.parse().ok(),
             Target::Raw => self.raw = Some(value.into_bytes()),
             Target::Document => {}
@@ -82,7 +84,8 @@ impl<W: Writer> Writer for RestWriter<'_, W> {
         if self.depth > 1 {
             self.inner.structure(schema);
         } else {
-            self.rooted = schema.payload().is_none() && schema.members.iter().any(|m| m.location == Location::Body);
+            self.rooted = schema.payload().is_none()
+                && schema.members.iter().any(|m| m.location == Location::Body);
             self.has_document = self.rooted;
             if self.rooted {
                 self.inner.structure(schema);
@@ -98,7 +101,11 @@ impl<W: Writer> Writer for RestWriter<'_, W> {
             Location::Header => Target::Header(member),
             Location::Headers => Target::Prefix(member),
             Location::StatusCode => Target::Status,
-            Location::Payload if matches!(member.target.kind, Kind::Blob | Kind::String | Kind::Stream) => Target::Raw,
+            Location::Payload
+                if matches!(member.target.kind, Kind::Blob | Kind::String | Kind::Stream) =>
+            {
+                Target::Raw
+            }
             Location::Payload => {
                 self.has_document = true;
                 self.inner = (self.root)(member);
@@ -174,10 +181,18 @@ impl<W: Writer> Writer for RestWriter<'_, W> {
         }
     }
     fn boolean(&mut self, value: bool) {
-        if self.to_document() { self.inner.boolean(value) } else { self.header(value.to_string()) }
+        if self.to_document() {
+            self.inner.boolean(value)
+        } else {
+            self.header(value.to_string())
+        }
     }
     fn long(&mut self, value: i64) {
-        if self.to_document() { self.inner.long(value) } else { self.header(value.to_string()) }
+        if self.to_document() {
+            self.inner.long(value)
+        } else {
+            self.header(value.to_string())
+        }
     }
     fn double(&mut self, value: f64) {
         if self.to_document() {

@@ -19,8 +19,12 @@ pub fn parse(body: &[u8]) -> Result<Document<'_>, DecodeError> {
     if nesting(body) > MAX_DEPTH {
         return Err(DecodeError::TooComplex);
     }
-    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    Document::parse_with_options(text.trim_ascii_start(), options).map_err(|e| DecodeError::Malformed(e.to_string()))
+    let options = ParsingOptions {
+        nodes_limit: MAX_NODES,
+        ..ParsingOptions::default()
+    };
+    Document::parse_with_options(text.trim_ascii_start(), options)
+        .map_err(|e| DecodeError::Malformed(e.to_string()))
 }
 
 /// An upper bound of the element nesting, found without recursion: the parser itself recurses.
@@ -55,13 +59,24 @@ pub struct XmlReader<'a, 'd> {
 impl<'a, 'd> XmlReader<'a, 'd> {
     /// The value that this element is.
     pub fn new(node: Node<'a, 'd>) -> Self {
-        XmlReader { nodes: vec![node], flattened: false, depth: 0 }
+        XmlReader {
+            nodes: vec![node],
+            flattened: false,
+            depth: 0,
+        }
     }
     fn one(&self) -> Result<Node<'a, 'd>, DecodeError> {
-        self.nodes.first().copied().ok_or_else(|| DecodeError::type_mismatch("an element"))
+        self.nodes
+            .first()
+            .copied()
+            .ok_or_else(|| DecodeError::type_mismatch("an element"))
     }
     fn child(&self, node: Node<'a, 'd>) -> Self {
-        XmlReader { nodes: vec![node], flattened: false, depth: self.depth + 1 }
+        XmlReader {
+            nodes: vec![node],
+            flattened: false,
+            depth: self.depth + 1,
+        }
     }
     fn text(&self) -> Result<String, DecodeError> {
         let node = self.one()?;
@@ -78,7 +93,11 @@ fn local(name: &str) -> &str {
 }
 
 impl Reader for XmlReader<'_, '_> {
-    fn structure(&mut self, schema: &'static Schema, visit: &mut VisitMember<'_>) -> Result<(), DecodeError> {
+    fn structure(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitMember<'_>,
+    ) -> Result<(), DecodeError> {
         if self.depth > MAX_DEPTH {
             return Err(DecodeError::TooComplex);
         }
@@ -98,7 +117,14 @@ impl Reader for XmlReader<'_, '_> {
             if m.flattened {
                 let nodes: Vec<_> = node.children().filter(named).collect();
                 if !nodes.is_empty() {
-                    visit(&mut XmlReader { nodes, flattened: true, depth: self.depth + 1 }, i)?;
+                    visit(
+                        &mut XmlReader {
+                            nodes,
+                            flattened: true,
+                            depth: self.depth + 1,
+                        },
+                        i,
+                    )?;
                 }
             } else if let Some(child) = node.children().find(named) {
                 visit(&mut self.child(child), i)?;
@@ -106,7 +132,11 @@ impl Reader for XmlReader<'_, '_> {
         }
         Ok(())
     }
-    fn list(&mut self, schema: &'static Schema, visit: &mut VisitElement<'_>) -> Result<(), DecodeError> {
+    fn list(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitElement<'_>,
+    ) -> Result<(), DecodeError> {
         if self.flattened {
             for &node in &self.nodes {
                 visit(&mut self.child(node))?;
@@ -114,20 +144,37 @@ impl Reader for XmlReader<'_, '_> {
             return Ok(());
         }
         let element = schema.members.first().map_or("member", |m| m.wire);
-        for node in self.one()?.children().filter(|c| c.is_element() && c.tag_name().name() == element) {
+        for node in self
+            .one()?
+            .children()
+            .filter(|c| c.is_element() && c.tag_name().name() == element)
+        {
             visit(&mut self.child(node))?;
         }
         Ok(())
     }
-    fn map(&mut self, schema: &'static Schema, visit: &mut VisitEntry<'_>) -> Result<(), DecodeError> {
-        let [key, value] = schema.members else { return Ok(()) };
+    fn map(
+        &mut self,
+        schema: &'static Schema,
+        visit: &mut VisitEntry<'_>,
+    ) -> Result<(), DecodeError> {
+        let [key, value] = schema.members else {
+            return Ok(());
+        };
         let entries: Vec<_> = if self.flattened {
             self.nodes.clone()
         } else {
-            self.one()?.children().filter(|c| c.is_element() && c.tag_name().name() == "entry").collect()
+            self.one()?
+                .children()
+                .filter(|c| c.is_element() && c.tag_name().name() == "entry")
+                .collect()
         };
         for entry in entries {
-            let find = |name: &str| entry.children().find(|c| c.is_element() && c.tag_name().name() == name);
+            let find = |name: &str| {
+                entry
+                    .children()
+                    .find(|c| c.is_element() && c.tag_name().name() == name)
+            };
             if let (Some(k), Some(v)) = (find(key.wire), find(value.wire)) {
                 visit(self.child(k).text()?, &mut self.child(v))?;
             }

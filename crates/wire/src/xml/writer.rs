@@ -24,8 +24,17 @@ pub struct XmlWriter {
 /// What encloses the value under way.
 enum Frame {
     Structure(&'static str),
-    List { close: Option<&'static str>, element: Next },
-    Map { close: Option<&'static str>, entry: &'static str, key: &'static str, value: Next, entered: bool },
+    List {
+        close: Option<&'static str>,
+        element: Next,
+    },
+    Map {
+        close: Option<&'static str>,
+        entry: &'static str,
+        key: &'static str,
+        value: Next,
+        entered: bool,
+    },
 }
 
 /// The element that the next value becomes.
@@ -54,7 +63,8 @@ impl XmlWriter {
     /// A document whose root element has that name and default namespace.
     pub fn document(root: &'static str, namespace: Option<&'static str>) -> Self {
         let mut w = XmlWriter::fragment(root, namespace);
-        w.out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        w.out
+            .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         w
     }
     /// The same without the XML declaration.
@@ -63,7 +73,13 @@ impl XmlWriter {
         XmlWriter {
             out: String::with_capacity(512),
             frames: Vec::new(),
-            next: Some(Next { name: root, namespace, format: None, flattened: None, attribute: false }),
+            next: Some(Next {
+                name: root,
+                namespace,
+                format: None,
+                flattened: None,
+                attribute: false,
+            }),
             start_tag_open: false,
             millis: false,
         }
@@ -105,7 +121,10 @@ impl XmlWriter {
     fn start(&mut self, next: Next, own: Option<(&'static str, &'static str)>) {
         self.close_start_tag();
         self.out.extend(["<", next.name]);
-        for (prefix, uri) in [next.namespace, own.filter(|_| next.namespace.is_none())].into_iter().flatten() {
+        for (prefix, uri) in [next.namespace, own.filter(|_| next.namespace.is_none())]
+            .into_iter()
+            .flatten()
+        {
             self.out.push_str(" xmlns");
             if !prefix.is_empty() {
                 self.out.extend([":", prefix]);
@@ -145,7 +164,12 @@ fn local_close(name: &str) -> &str {
 /// Appends text with XML's special characters escaped; a character that XML 1.0 cannot hold becomes a reference.
 pub fn escape(out: &mut String, text: &str) {
     let mut rest = text;
-    while let Some(i) = rest.find(|c: char| matches!(c, '&' | '<' | '>' | '"' | '\0'..='\x1f' | '\u{85}' | '\u{2028}')) {
+    while let Some(i) = rest.find(|c: char| {
+        matches!(
+            c,
+            '&' | '<' | '>' | '"' | '\0'..='\x1f' | '\u{85}' | '\u{2028}'
+        )
+    }) {
         out.push_str(&rest[..i]);
         let c = rest[i..].chars().next().unwrap_or(' ');
         out.push_str(&match c {
@@ -187,7 +211,11 @@ impl Writer for XmlWriter {
     fn list(&mut self, schema: &'static Schema, _: usize) {
         let next = self.take();
         let element = schema.members.first().map(Next::of);
-        let mut element = element.unwrap_or(Next { attribute: false, flattened: None, ..next });
+        let mut element = element.unwrap_or(Next {
+            attribute: false,
+            flattened: None,
+            ..next
+        });
         let close = match next.flattened {
             Some(name) => {
                 element.name = name;
@@ -208,7 +236,10 @@ impl Writer for XmlWriter {
         }
     }
     fn end_list(&mut self) {
-        if let Some(Frame::List { close: Some(name), .. }) = self.frames.pop() {
+        if let Some(Frame::List {
+            close: Some(name), ..
+        }) = self.frames.pop()
+        {
             self.out.extend(["</", name, ">"]);
         }
     }
@@ -216,7 +247,13 @@ impl Writer for XmlWriter {
         let next = self.take();
         let (key, value) = match schema.members {
             [k, v] => (k.wire, Next::of(v)),
-            _ => ("key", Next { name: "value", ..next }),
+            _ => (
+                "key",
+                Next {
+                    name: "value",
+                    ..next
+                },
+            ),
         };
         let (close, entry) = match next.flattened {
             Some(_) => (None, next.name),
@@ -226,10 +263,25 @@ impl Writer for XmlWriter {
                 (Some(next.name), "entry")
             }
         };
-        self.frames.push(Frame::Map { close, entry, key, value, entered: false });
+        self.frames.push(Frame::Map {
+            close,
+            entry,
+            key,
+            value,
+            entered: false,
+        });
     }
     fn key(&mut self, k: &str) {
-        let Some(Frame::Map { entry, key, value, entered, .. }) = self.frames.last_mut() else { return };
+        let Some(Frame::Map {
+            entry,
+            key,
+            value,
+            entered,
+            ..
+        }) = self.frames.last_mut()
+        else {
+            return;
+        };
         let (entry, key, value) = (*entry, *key, *value);
         if std::mem::replace(entered, true) {
             self.out.extend(["</", entry, ">"]);
@@ -239,7 +291,13 @@ impl Writer for XmlWriter {
         self.next = Some(value);
     }
     fn end_map(&mut self) {
-        if let Some(Frame::Map { close, entry, entered, .. }) = self.frames.pop() {
+        if let Some(Frame::Map {
+            close,
+            entry,
+            entered,
+            ..
+        }) = self.frames.pop()
+        {
             if entered {
                 self.out.extend(["</", entry, ">"]);
             }
@@ -258,16 +316,27 @@ impl Writer for XmlWriter {
         self.scalar(&value.to_string());
     }
     fn double(&mut self, value: f64) {
-        if value.is_finite() { self.scalar(&value.to_string()) } else { self.scalar(not_finite(value)) }
+        if value.is_finite() {
+            self.scalar(&value.to_string())
+        } else {
+            self.scalar(not_finite(value))
+        }
     }
     fn float(&mut self, value: f32) {
-        if value.is_finite() { self.scalar(&value.to_string()) } else { self.double(f64::from(value)) }
+        if value.is_finite() {
+            self.scalar(&value.to_string())
+        } else {
+            self.double(f64::from(value))
+        }
     }
     fn blob(&mut self, value: &[u8]) {
         self.scalar(&STANDARD.encode(value));
     }
     fn timestamp(&mut self, value: Timestamp) {
-        let format = self.next.and_then(|n| n.format).unwrap_or(TimestampFormat::Iso8601);
+        let format = self
+            .next
+            .and_then(|n| n.format)
+            .unwrap_or(TimestampFormat::Iso8601);
         if self.millis && format == TimestampFormat::Iso8601 {
             self.scalar(&value.iso8601_millis());
         } else {

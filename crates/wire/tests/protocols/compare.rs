@@ -14,15 +14,22 @@ pub fn base64(text: &str) -> Vec<u8> {
 pub fn json(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => {
-            let (x, y) = (x.as_f64().unwrap_or(f64::NAN), y.as_f64().unwrap_or(f64::NAN));
+            let (x, y) = (
+                x.as_f64().unwrap_or(f64::NAN),
+                y.as_f64().unwrap_or(f64::NAN),
+            );
             (x - y).abs() <= x.abs().max(y.abs()) * 1e-6
         }
-        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| json(x, y)),
+        (Value::Array(x), Value::Array(y)) => {
+            x.len() == y.len() && x.iter().zip(y).all(|(x, y)| json(x, y))
+        }
         (Value::Object(x), Value::Object(y)) => {
             x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| json(v, w)))
         }
         (Value::String(x), Value::String(y)) if x.contains('T') && y.contains('T') => {
-            x == y || (wire::Timestamp::parse(x).is_some() && wire::Timestamp::parse(x) == wire::Timestamp::parse(y))
+            x == y
+                || (wire::Timestamp::parse(x).is_some()
+                    && wire::Timestamp::parse(x) == wire::Timestamp::parse(y))
         }
         _ => a == b,
     }
@@ -33,7 +40,10 @@ pub fn pruned(v: &Value) -> Value {
     let nothing = |v: &Value| v.is_null() || *v == json!([]) || *v == json!({});
     match v {
         Value::Object(o) => {
-            let kept = o.iter().map(|(k, v)| (k.clone(), pruned(v))).filter(|(_, v)| !nothing(v));
+            let kept = o
+                .iter()
+                .map(|(k, v)| (k.clone(), pruned(v)))
+                .filter(|(_, v)| !nothing(v));
             Value::Object(kept.collect())
         }
         other => other.clone(),
@@ -46,7 +56,10 @@ pub fn header(name: &str, ours: &str, wanted: &str) -> bool {
     if name.eq_ignore_ascii_case("content-length") {
         return true; // the HTTP server's
     }
-    if ["x-amz-target", "x-amzn-requestid"].iter().any(|n| name.eq_ignore_ascii_case(n)) {
+    if ["x-amz-target", "x-amzn-requestid"]
+        .iter()
+        .any(|n| name.eq_ignore_ascii_case(n))
+    {
         return true; // a request's, and the gateway's
     }
     if name.eq_ignore_ascii_case("content-type") {
@@ -56,7 +69,11 @@ pub fn header(name: &str, ours: &str, wanted: &str) -> bool {
         // Only REST JSON answers it; the others say `__type`.
         return ours.is_empty() || error_type(ours) == error_type(wanted);
     }
-    let list = |v: &str| v.split(',').map(|i| i.trim().to_owned()).collect::<Vec<_>>();
+    let list = |v: &str| {
+        v.split(',')
+            .map(|i| i.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
     list(ours) == list(wanted)
 }
 
@@ -69,13 +86,21 @@ pub fn error_type(text: &str) -> &str {
 pub fn body(protocol: Protocol, ours: &[u8], wanted: &str) -> Result<(), String> {
     let (a, b) = match protocol {
         Protocol::RpcV2Cbor | Protocol::AwsCbor11 => (cbor(ours)?, cbor(&base64(wanted))?),
-        Protocol::AwsQuery | Protocol::Ec2Query | Protocol::RestXml if wanted.trim_start().starts_with('<') => {
+        Protocol::AwsQuery | Protocol::Ec2Query | Protocol::RestXml
+            if wanted.trim_start().starts_with('<') =>
+        {
             (xml(ours)?, xml(wanted.as_bytes())?)
         }
         _ => match serde_json::from_str::<Value>(wanted) {
             Ok(wanted) => (serde_json::from_slice(ours).unwrap_or(Value::Null), wanted),
-            Err(_) if wanted.is_empty() => (serde_json::from_slice(ours).unwrap_or(Value::Null), Value::Null),
-            Err(_) => (Value::String(String::from_utf8_lossy(ours).into_owned()), Value::String(wanted.to_owned())),
+            Err(_) if wanted.is_empty() => (
+                serde_json::from_slice(ours).unwrap_or(Value::Null),
+                Value::Null,
+            ),
+            Err(_) => (
+                Value::String(String::from_utf8_lossy(ours).into_owned()),
+                Value::String(wanted.to_owned()),
+            ),
         },
     };
     let (a, b) = (plain(a), plain(b));
@@ -86,15 +111,26 @@ pub fn body(protocol: Protocol, ours: &[u8], wanted: &str) -> Result<(), String>
     if protocol == Protocol::AwsQuery && wanted.is_empty() {
         return Ok(()); // AWS answers the request id all the same
     }
-    let both_nothing = [&a, &b].iter().all(|v| v.is_null() || **v == json!({}) || **v == json!(""));
-    if both_nothing || json(&a, &b) { Ok(()) } else { Err(format!("wrote {a}, wanted {b}")) }
+    let both_nothing = [&a, &b]
+        .iter()
+        .all(|v| v.is_null() || **v == json!({}) || **v == json!(""));
+    if both_nothing || json(&a, &b) {
+        Ok(())
+    } else {
+        Err(format!("wrote {a}, wanted {b}"))
+    }
 }
 
 /// Without nulls, which mean absence outside sparse containers (those have cases of their own).
 fn without_nulls(v: Value) -> Value {
     match v {
         Value::Object(o) if o.values().filter(|v| !v.is_null()).count() > 0 || o.len() == 1 => {
-            Value::Object(o.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect())
+            Value::Object(
+                o.into_iter()
+                    .filter(|(_, v)| !v.is_null())
+                    .map(|(k, v)| (k, without_nulls(v)))
+                    .collect(),
+            )
         }
         other => other,
     }
@@ -125,7 +161,8 @@ fn plain(mut v: Value) -> Value {
 /// A document as JSON: elements by name, in their order where a name repeats.
 fn xml(bytes: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-    let document = roxmltree::Document::parse(text.trim_start()).map_err(|e| format!("{e}: {text}"))?;
+    let document =
+        roxmltree::Document::parse(text.trim_start()).map_err(|e| format!("{e}: {text}"))?;
     let root = document.root_element();
     Ok(json!({ root.tag_name().name(): element(root) }))
 }
@@ -136,7 +173,9 @@ fn element(node: roxmltree::Node<'_, '_>) -> Value {
         map.insert(format!("@{}", a.name()), json!(a.value()));
     }
     for child in node.children().filter(roxmltree::Node::is_element) {
-        let items = map.entry(child.tag_name().name()).or_insert_with(|| json!([]));
+        let items = map
+            .entry(child.tag_name().name())
+            .or_insert_with(|| json!([]));
         if let Value::Array(items) = items {
             items.push(element(child));
         }
@@ -145,7 +184,9 @@ fn element(node: roxmltree::Node<'_, '_>) -> Value {
         // The entries of a map have no order.
         for items in map.values_mut() {
             if let Value::Array(items) = items
-                && items.iter().all(|i| i.as_object().is_some_and(|o| o.len() == 2))
+                && items
+                    .iter()
+                    .all(|i| i.as_object().is_some_and(|o| o.len() == 2))
             {
                 items.sort_by_key(Value::to_string);
             }
@@ -173,7 +214,13 @@ fn cbor(bytes: &[u8]) -> Result<Value, String> {
 }
 
 fn item(d: &mut minicbor::Decoder<'_>) -> Result<Value, minicbor::decode::Error> {
-    let number = |v: f64| if v.is_finite() { json!(v) } else { json!(v.to_string()) };
+    let number = |v: f64| {
+        if v.is_finite() {
+            json!(v)
+        } else {
+            json!(v.to_string())
+        }
+    };
     Ok(match d.datatype()? {
         Type::Map | Type::MapIndef => {
             let mut left = d.map()?;
@@ -195,7 +242,9 @@ fn item(d: &mut minicbor::Decoder<'_>) -> Result<Value, minicbor::decode::Error>
         Type::String => json!(d.str()?),
         Type::StringIndef => json!(d.str_iter()?.collect::<Result<String, _>>()?),
         Type::Bytes => json!(STANDARD.encode(d.bytes()?)),
-        Type::BytesIndef => json!(STANDARD.encode(d.bytes_iter()?.collect::<Result<Vec<_>, _>>()?.concat())),
+        Type::BytesIndef => {
+            json!(STANDARD.encode(d.bytes_iter()?.collect::<Result<Vec<_>, _>>()?.concat()))
+        }
         Type::Bool => json!(d.bool()?),
         Type::Null | Type::Undefined => {
             d.skip()?;
@@ -212,7 +261,10 @@ fn item(d: &mut minicbor::Decoder<'_>) -> Result<Value, minicbor::decode::Error>
     })
 }
 
-fn more(d: &mut minicbor::Decoder<'_>, left: &mut Option<u64>) -> Result<bool, minicbor::decode::Error> {
+fn more(
+    d: &mut minicbor::Decoder<'_>,
+    left: &mut Option<u64>,
+) -> Result<bool, minicbor::decode::Error> {
     match left {
         Some(0) => Ok(false),
         Some(n) => {

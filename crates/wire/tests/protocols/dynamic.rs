@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use wire::{Audit, Body, DecodeError, Encode, Kind, Location, Member, Reader, Schema, Timestamp, TimestampFormat, Writer};
+use wire::{
+    Body, DecodeError, Encode, Kind, Location, Member, Reader, Schema, Timestamp, TimestampFormat,
+    Writer,
+};
 
 fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
@@ -21,7 +24,11 @@ pub struct Shapes {
 
 impl Shapes {
     pub fn new(model: Value, ec2: bool) -> Shapes {
-        Shapes { model, ec2, made: RefCell::default() }
+        Shapes {
+            model,
+            ec2,
+            made: RefCell::default(),
+        }
     }
     /// The schema of a shape; `used` may carry a `locationName` for its element.
     pub fn get(&self, name: &str, used: &Value) -> &'static Schema {
@@ -55,31 +62,51 @@ impl Shapes {
             let members: Vec<Member> = match kind {
                 Kind::Structure | Kind::Union => {
                     let members = shape["members"].as_object().cloned().unwrap_or_default();
-                    members.iter().map(|(n, m)| self.member(n, m, shape, depth)).collect()
+                    members
+                        .iter()
+                        .map(|(n, m)| self.member(n, m, shape, depth))
+                        .collect()
                 }
                 Kind::List => vec![self.member("member", &shape["member"], shape, depth)],
-                Kind::Map => vec![self.member("key", &shape["key"], shape, depth), self.member("value", &shape["value"], shape, depth)],
+                Kind::Map => vec![
+                    self.member("key", &shape["key"], shape, depth),
+                    self.member("value", &shape["value"], shape, depth),
+                ],
                 _ => Vec::new(),
             };
             schema.members = Vec::leak(members);
         }
-        schema.element = shape["locationName"].as_str().or(used["locationName"].as_str()).map(leak);
+        schema.element = shape["locationName"]
+            .as_str()
+            .or(used["locationName"].as_str())
+            .map(leak);
         if let Some(prefix) = shape["xmlNamespace"]["prefix"].as_str() {
-            schema.namespace = Some((leak(prefix), leak(shape["xmlNamespace"]["uri"].as_str().unwrap_or(""))));
+            schema.namespace = Some((
+                leak(prefix),
+                leak(shape["xmlNamespace"]["uri"].as_str().unwrap_or("")),
+            ));
         }
         schema.sparse = shape["sparse"] == true;
         Box::leak(Box::new(schema))
     }
     fn member(&self, name: &str, m: &Value, owner: &Value, depth: usize) -> Member {
         let shape = &self.model[m["shape"].as_str().unwrap_or("")];
-        let target = self.build(m["shape"].as_str().unwrap_or(""), shape, &Value::Null, depth + 1);
+        let target = self.build(
+            m["shape"].as_str().unwrap_or(""),
+            shape,
+            &Value::Null,
+            depth + 1,
+        );
         let mut member = Member::new(leak(name), target);
         if let Some(wire) = m["locationName"].as_str() {
             member.wire = leak(wire);
         }
         if self.ec2 {
             let upper = |s: &str| s[..1].to_uppercase() + &s[1..];
-            let query = m["queryName"].as_str().map(str::to_owned).or(m["locationName"].as_str().map(upper));
+            let query = m["queryName"]
+                .as_str()
+                .map(str::to_owned)
+                .or(m["locationName"].as_str().map(upper));
             member.query = leak(&query.unwrap_or_else(|| upper(name)));
         }
         member.location = match m["location"].as_str() {
@@ -94,13 +121,20 @@ impl Shapes {
         member.flattened = m["flattened"] == true || shape["flattened"] == true;
         member.attribute = m["xmlAttribute"] == true;
         member.json_value = m["jsonvalue"] == true;
-        member.format = match m["timestampFormat"].as_str().or(shape["timestampFormat"].as_str()) {
+        member.format = match m["timestampFormat"]
+            .as_str()
+            .or(shape["timestampFormat"].as_str())
+        {
             Some("iso8601") => Some(TimestampFormat::Iso8601),
             Some("rfc822") => Some(TimestampFormat::Rfc822),
             Some("unixTimestamp") => Some(TimestampFormat::UnixTimestamp),
             _ => None,
         };
-        let ns = if m["xmlNamespace"].is_object() { &m["xmlNamespace"] } else { &shape["xmlNamespace"] };
+        let ns = if m["xmlNamespace"].is_object() {
+            &m["xmlNamespace"]
+        } else {
+            &shape["xmlNamespace"]
+        };
         if let Some(uri) = ns["uri"].as_str() {
             member.namespace = Some((leak(ns["prefix"].as_str().unwrap_or("")), leak(uri)));
         }
@@ -109,19 +143,19 @@ impl Shapes {
 }
 
 /// Reads a value of that shape into JSON: blobs as base64, timestamps as seconds.
-pub fn read(r: &mut dyn Reader, audit: &mut Audit, schema: &'static Schema) -> Result<Value, DecodeError> {
+pub fn read(r: &mut dyn Reader, schema: &'static Schema) -> Result<Value, DecodeError> {
     let root = Box::leak(Box::new(Member::new("root", schema)));
-    value(r, audit, root)
+    value(r, root)
 }
 
-fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Value, DecodeError> {
+fn value(r: &mut dyn Reader, m: &'static Member) -> Result<Value, DecodeError> {
     let schema = m.target;
     Ok(match schema.kind {
         Kind::Structure | Kind::Union => {
             let mut map = Map::new();
             r.structure(schema, &mut |r, i| {
                 let member = &schema.members[i];
-                let v = value(r, audit, member)?;
+                let v = value(r, member)?;
                 match (map.get_mut(member.name), v) {
                     (Some(Value::Array(old)), Value::Array(new)) => old.extend(new),
                     (_, v) => drop(map.insert(member.name.to_owned(), v)),
@@ -134,7 +168,7 @@ fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Va
             let mut items = Vec::new();
             r.list(schema, &mut |r| {
                 if !r.is_null() {
-                    items.push(value(r, audit, &schema.members[0])?);
+                    items.push(value(r, &schema.members[0])?);
                 } else if schema.sparse {
                     items.push(Value::Null);
                 }
@@ -146,7 +180,7 @@ fn value(r: &mut dyn Reader, audit: &mut Audit, m: &'static Member) -> Result<Va
             let mut map = Map::new();
             r.map(schema, &mut |k, r| {
                 if !r.is_null() {
-                    map.insert(k, value(r, audit, &schema.members[1])?);
+                    map.insert(k, value(r, &schema.members[1])?);
                 } else if schema.sparse {
                     map.insert(k, Value::Null);
                 }
@@ -187,14 +221,23 @@ pub fn normal(v: &Value, schema: &'static Schema) -> Value {
         (Kind::Structure | Kind::Union, Value::Object(o)) => {
             let entries = o.iter().map(|(k, v)| {
                 let member = schema.members.iter().find(|m| m.name == k);
-                (k.clone(), member.map_or_else(|| v.clone(), |m| normal(v, m.target)))
+                (
+                    k.clone(),
+                    member.map_or_else(|| v.clone(), |m| normal(v, m.target)),
+                )
             });
             Value::Object(entries.collect())
         }
-        (Kind::List, Value::Array(a)) => Value::Array(a.iter().map(|v| normal(v, schema.members[0].target)).collect()),
-        (Kind::Map, Value::Object(o)) => {
-            Value::Object(o.iter().map(|(k, v)| (k.clone(), normal(v, schema.members[1].target))).collect())
-        }
+        (Kind::List, Value::Array(a)) => Value::Array(
+            a.iter()
+                .map(|v| normal(v, schema.members[0].target))
+                .collect(),
+        ),
+        (Kind::Map, Value::Object(o)) => Value::Object(
+            o.iter()
+                .map(|(k, v)| (k.clone(), normal(v, schema.members[1].target)))
+                .collect(),
+        ),
         (Kind::Blob, Value::String(s)) => Value::String(STANDARD.encode(s)),
         _ => v.clone(),
     }
@@ -211,7 +254,11 @@ impl Encode for Output {
         self.schema
     }
     fn encode(&self, w: &mut dyn Writer) {
-        write(w, Box::leak(Box::new(Member::new("root", self.schema))), &self.value);
+        write(
+            w,
+            Box::leak(Box::new(Member::new("root", self.schema))),
+            &self.value,
+        );
     }
     fn take_body(&mut self) -> Option<Body> {
         None
@@ -230,7 +277,8 @@ fn write(w: &mut dyn Writer, m: &'static Member, v: &Value) {
         _ if v.is_null() && schema.kind != Kind::Document => w.null(),
         Kind::Structure | Kind::Union => {
             w.structure(schema);
-            let (attributes, rest): (Vec<_>, Vec<_>) = schema.members.iter().partition(|m| m.attribute);
+            let (attributes, rest): (Vec<_>, Vec<_>) =
+                schema.members.iter().partition(|m| m.attribute);
             for member in attributes.into_iter().chain(rest) {
                 if let Some(v) = v.get(member.name) {
                     w.member(member);
@@ -264,7 +312,11 @@ fn write(w: &mut dyn Writer, m: &'static Member, v: &Value) {
         Kind::Float => w.float(float(v) as f32),
         Kind::Double => w.double(float(v)),
         Kind::Blob | Kind::Stream | Kind::Events => {
-            w.blob(&STANDARD.decode(v.as_str().unwrap_or("")).unwrap_or_default());
+            w.blob(
+                &STANDARD
+                    .decode(v.as_str().unwrap_or(""))
+                    .unwrap_or_default(),
+            );
         }
         Kind::Timestamp => w.timestamp(Timestamp::from_secs_f64(float(v)).unwrap_or_default()),
         Kind::Document => w.document(v),

@@ -1,0 +1,452 @@
+//! Execution environments: a sandbox with a function's code that answers one invocation at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use runtime::{Exit, Line, Sandbox};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::Instant as Deadline;
+
+use crate::channel::{Channel, Invoke, Said};
+use crate::configuration::Configuration;
+use crate::log::Log;
+use crate::name::Name;
+use crate::runtime_api::RuntimeApi;
+use crate::state::State;
+use crate::stream::Piece;
+
+/// How long a function may take to initialize before the invocation's own time begins to count.
+const INIT_LIMIT: Duration = Duration::from_secs(10);
+/// How long what a running function prints may wait.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+/// How long an ended process is listened to.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+/// Bytes of a streamed answer that a caller who wants it whole can get, and one more.
+const MOST_GATHERED: usize = crate::invocation::SYNC_LIMIT + 1;
+const MIB: u64 = 1 << 20;
+/// Memory in MiB that has one whole processor.
+const MIB_PER_CPU: f64 = 1769.0;
+
+/// Everything that an environment of a function version is made from.
+pub struct Blueprint {
+    pub name: Name,
+    pub version: String,
+    pub configuration: Configuration,
+}
+
+/// What an invocation brings.
+pub struct Event {
+    pub id: String,
+    pub arn: String,
+    pub payload: Bytes,
+    pub client_context: Option<serde_json::Value>,
+    pub trace: Option<String>,
+}
+
+/// How an invocation ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// With an answer.
+    Done(Bytes),
+    /// With an error of the function or the platform.
+    Failed(Bytes),
+}
+
+/// A running environment.
+pub struct Environment {
+    pub sandbox: Sandbox,
+    pub channel: Channel,
+    pub lines: mpsc::Receiver<Line>,
+    pub log: Log,
+    pub blueprint: Arc<Blueprint>,
+    /// Milliseconds that initialization took, until it has been reported.
+    pub init: Option<f64>,
+    pub task: PathBuf,
+    /// The server that the function's own bootstrap talks to.
+    pub _runtime_api: Option<RuntimeApi>,
+    pub is_frozen: bool,
+    /// Whether it can take another invocation.
+    pub is_sound: bool,
+}
+
+impl Environment {
+    /// Waits until the function is initialized. `Err` is the error that the invocation gets.
+    pub async fn initialize(&mut self, state: &State, id: &str) -> Result<(), Ended> {
+        #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
+        let started = Instant::now();
+        let before = self.init.unwrap_or(0.0);
+        let timeout =
+            Duration::from_secs(u64::try_from(self.blueprint.configuration.timeout).unwrap_or(3));
+        let outcome = self.hear(Deadline::now() + INIT_LIMIT + timeout).await;
+        self.init = Some(before + started.elapsed().as_secs_f64() * 1000.0);
+        let (status, kind, error) = match outcome {
+            Heard::Said(Said::Ready { boto3 }, _) => {
+                if boto3 {
+                    self.remember_boto3(state);
+                }
+                self.give_share().await;
+                return Ok(());
+            }
+            Heard::Said(_, payload) => {
+                let kind = error_type(&payload).unwrap_or_else(|| "Runtime.Unknown".into());
+                ("error", kind, Ended::Failed(payload))
+            }
+            Heard::Late => ("timeout", "Sandbox.Timedout".into(), self.timed_out(id)),
+            Heard::Gone(exit) => {
+                let (kind, ended) = exited(id, exit);
+                ("error", kind, ended)
+            }
+        };
+        self.is_sound = false;
+        let millis = self.init.unwrap_or(0.0);
+        self.log.platform(
+            format!("INIT_REPORT Init Duration: {millis:.2} ms\tPhase: init\tStatus: {status}\tError Type: {kind}\n"),
+            "platform.initReport",
+            json!({ "initializationType": "on-demand", "phase": "init", "status": status, "errorType": kind,
+                    "metrics": { "durationMs": round(millis) } }),
+        );
+        Err(error)
+    }
+
+    /// Gives it the processor time of its memory.
+    async fn give_share(&self) {
+        let cpu = f64::from(self.blueprint.configuration.memory) / MIB_PER_CPU;
+        if let Err(error) = self.sandbox.limit_cpu(cpu).await {
+            tracing::debug!(%error, "a function has no limit of processor time");
+        }
+    }
+
+    /// The next environments of this code are forked from a server that has boto3 loaded.
+    fn remember_boto3(&self, state: &State) {
+        state.pools.uses_boto3(&self.task);
+    }
+
+    /// Whether a kept environment still runs.
+    pub fn is_alive(&self) -> bool {
+        self.is_sound && self.sandbox.exit().is_none()
+    }
+
+    /// Stops all its processes where they are.
+    pub async fn freeze(&mut self) {
+        if !self.is_frozen {
+            self.is_frozen = self.sandbox.freeze().await.is_ok();
+        }
+    }
+
+    /// Ends it.
+    pub async fn end(self) {
+        if let Err(e) = self.sandbox.kill().await {
+            tracing::warn!(error = %e, "an execution environment could not be removed");
+        }
+    }
+
+    /// Runs one invocation. The log has its START line and output; [`Environment::finish`] adds the rest.
+    ///
+    /// A streamed answer goes to `sink` as it comes; without one it is gathered.
+    pub async fn invoke(
+        &mut self,
+        event: &Event,
+        ready: Result<(), Ended>,
+        sink: Option<&mpsc::Sender<Piece>>,
+    ) -> (Ended, Report) {
+        if self.is_frozen {
+            self.is_frozen = self.sandbox.thaw().await.is_err();
+        }
+        let timeout = u64::try_from(self.blueprint.configuration.timeout).unwrap_or(3) * 1000;
+        let (id, version) = (&event.id, &self.blueprint.version);
+        self.log.platform(
+            format!("START RequestId: {id} Version: {version}\n"),
+            "platform.start",
+            json!({ "requestId": id, "version": version }),
+        );
+        #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
+        let started = Instant::now();
+        let heard = match ready {
+            Err(ended) => {
+                let report = Report::new(id, started.elapsed(), "error", error_of(&ended));
+                return (ended, report);
+            }
+            Ok(()) => {
+                let header = Invoke {
+                    id: id.clone(),
+                    arn: event.arn.clone(),
+                    millis: timeout,
+                    client_context: event.client_context.clone(),
+                    trace: event.trace.clone(),
+                };
+                match self.channel.send(&header, &event.payload).await {
+                    Ok(()) => {
+                        let deadline = Deadline::now() + Duration::from_millis(timeout);
+                        self.answer(deadline, sink).await
+                    }
+                    Err(_) => Heard::Gone(self.sandbox.wait().await),
+                }
+            }
+        };
+        let took = started.elapsed();
+        match heard {
+            Heard::Said(Said::Done, payload) => {
+                (Ended::Done(payload), Report::new(id, took, "success", None))
+            }
+            Heard::Said(Said::Error, payload) => {
+                let kind = error_type(&payload);
+                (Ended::Failed(payload), Report::new(id, took, "error", kind))
+            }
+            Heard::Said(..) => {
+                self.is_sound = false;
+                let (kind, ended) = exited(id, Exit::default());
+                (ended, Report::new(id, took, "error", Some(kind)))
+            }
+            Heard::Late => {
+                self.is_sound = false;
+                let ended = self.timed_out(id);
+                let limit = Duration::from_millis(timeout);
+                (ended, Report::new(id, limit.max(took), "timeout", None))
+            }
+            Heard::Gone(exit) => {
+                self.is_sound = false;
+                let (kind, ended) = exited(id, exit);
+                (ended, Report::new(id, took, "error", Some(kind)))
+            }
+        }
+    }
+
+    /// Takes what is still to be printed and adds the END and REPORT lines.
+    pub async fn finish(&mut self, report: Report) {
+        self.drain().await;
+        let Report {
+            id,
+            took,
+            status,
+            kind,
+        } = report;
+        if status == "timeout" {
+            let time = self.log_time();
+            let seconds = self.blueprint.configuration.timeout;
+            self.log.write(format!(
+                "{time} {id} Task timed out after {seconds}.00 seconds\n\n"
+            ));
+        } else if let Some(kind) = kind
+            .as_deref()
+            .filter(|k| k.starts_with("Runtime.ExitError") || *k == "Runtime.OutOfMemory")
+        {
+            let text = match self.sandbox.exit() {
+                Some(exit) => exit_text(exit),
+                None => "Runtime exited without providing a reason".into(),
+            };
+            self.log
+                .write(format!("RequestId: {id} Error: {text}\n{kind}\n"));
+        }
+        self.log.platform(
+            format!("END RequestId: {id}\n"),
+            "platform.runtimeDone",
+            json!({ "requestId": id, "status": status, "errorType": kind, "metrics": { "durationMs": round(took.as_secs_f64() * 1000.0) } }),
+        );
+        let memory = self.blueprint.configuration.memory;
+        let peak = self
+            .sandbox
+            .stats()
+            .map(|s| s.memory_peak_bytes.div_ceil(MIB))
+            .unwrap_or(0);
+        let peak = peak.clamp(1, u64::try_from(memory).unwrap_or(128));
+        let millis = took.as_secs_f64() * 1000.0;
+        let init = self.init.take();
+        let billed = (millis + init.unwrap_or(0.0)).ceil();
+        let mut text = format!(
+            "REPORT RequestId: {id}\tDuration: {millis:.2} ms\tBilled Duration: {billed:.0} ms\tMemory Size: {memory} MB\tMax Memory Used: {peak} MB\t"
+        );
+        let mut metrics = json!({ "durationMs": round(millis), "billedDurationMs": billed as u64, "memorySizeMB": memory, "maxMemoryUsedMB": peak });
+        if let Some(init) = init {
+            text += &format!("Init Duration: {init:.2} ms\t");
+            metrics["initDurationMs"] = json!(round(init));
+        }
+        if status != "success" && (status == "timeout" || !self.is_sound) {
+            text += &format!("Status: {status}\t");
+            if let Some(kind) = &kind {
+                text += &format!("Error Type: {kind}\t");
+            }
+        }
+        let mut record = json!({ "requestId": id, "metrics": metrics, "status": status });
+        if let Some(kind) = &kind {
+            record["errorType"] = json!(kind);
+        }
+        self.log.platform(text + "\n", "platform.report", record);
+        self.log.flush();
+    }
+
+    fn log_time(&self) -> String {
+        self.log.now().iso8601_millis()
+    }
+
+    fn timed_out(&mut self, id: &str) -> Ended {
+        let seconds = self.blueprint.configuration.timeout;
+        let message = format!("RequestId: {id} Error: Task timed out after {seconds}.00 seconds");
+        Ended::Failed(
+            json!({ "errorType": "Sandbox.Timedout", "errorMessage": message })
+                .to_string()
+                .into(),
+        )
+    }
+
+    /// Logs lines until every one printed so far has come.
+    async fn drain(&mut self) {
+        let flushed = self.sandbox.flush_output();
+        tokio::pin!(flushed);
+        loop {
+            tokio::select! {
+                biased;
+                Some(line) = self.lines.recv() => self.log.line(&line.bytes),
+                () = &mut flushed => break,
+            }
+        }
+        while let Ok(line) = self.lines.try_recv() {
+            self.log.line(&line.bytes);
+        }
+    }
+
+    /// The answer of the bootstrap, whole or in pieces.
+    async fn answer(&mut self, deadline: Deadline, sink: Option<&mpsc::Sender<Piece>>) -> Heard {
+        let mut gathered = BytesMut::new();
+        loop {
+            match self.hear(deadline).await {
+                Heard::Said(Said::Start { content_type }, _) => {
+                    if let Some(sink) = sink {
+                        // A reader that has gone does not stop the function.
+                        let _ = sink.send(Piece::Start(content_type)).await;
+                    }
+                }
+                Heard::Said(Said::Chunk, chunk) => match sink {
+                    Some(sink) => {
+                        let _ =
+                            tokio::time::timeout_at(deadline, sink.send(Piece::Chunk(chunk))).await;
+                    }
+                    None if gathered.len() <= MOST_GATHERED => gathered.extend_from_slice(&chunk),
+                    None => {}
+                },
+                Heard::Said(Said::End, error) if error.is_empty() => {
+                    return Heard::Said(Said::Done, gathered.freeze());
+                }
+                Heard::Said(Said::End, error) => return Heard::Said(Said::Error, error),
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits for the bootstrap to say something, logging what is printed meanwhile.
+    async fn hear(&mut self, deadline: Deadline) -> Heard {
+        let mut printing = true;
+        loop {
+            let exit = tokio::select! {
+                biased;
+                said = self.channel.receive() => match said {
+                    Some((said, payload)) => return Heard::Said(said, payload),
+                    // The process has ended, or is about to; one that goes on without its socket is stopped by the timeout.
+                    None => match tokio::time::timeout_at(deadline, self.sandbox.wait()).await {
+                        Ok(exit) => return Heard::Gone(exit),
+                        Err(_) => return Heard::Late,
+                    },
+                },
+                line = self.lines.recv(), if printing => {
+                    match line {
+                        Some(line) => self.log.line(&line.bytes),
+                        None => printing = false,
+                    }
+                    continue;
+                }
+                exit = self.sandbox.wait() => exit,
+                () = tokio::time::sleep_until(deadline) => return Heard::Late,
+                () = tokio::time::sleep(LOG_EVERY) => {
+                    self.log.flush();
+                    continue;
+                }
+            };
+            // What it said last may still be on its way.
+            let last = tokio::time::timeout(LAST_WORDS, self.channel.receive()).await;
+            return match last {
+                Ok(Some((said, payload))) => Heard::Said(said, payload),
+                _ => Heard::Gone(exit),
+            };
+        }
+    }
+}
+
+/// What came from the bootstrap.
+enum Heard {
+    Said(Said, Bytes),
+    Late,
+    Gone(Exit),
+}
+
+/// What the log is to say at the end of an invocation.
+pub struct Report {
+    id: String,
+    took: Duration,
+    status: &'static str,
+    kind: Option<String>,
+}
+
+impl Report {
+    fn new(id: &str, took: Duration, status: &'static str, kind: Option<String>) -> Report {
+        Report {
+            id: id.to_owned(),
+            took,
+            status,
+            kind,
+        }
+    }
+}
+
+fn round(millis: f64) -> f64 {
+    (millis * 1000.0).round() / 1000.0
+}
+
+fn error_type(payload: &[u8]) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    Some(error.get("errorType")?.as_str()?.to_owned())
+}
+
+fn error_of(ended: &Ended) -> Option<String> {
+    match ended {
+        Ended::Done(_) => None,
+        Ended::Failed(payload) => error_type(payload),
+    }
+}
+
+fn exit_text(exit: Exit) -> String {
+    match (exit.code, exit.signal) {
+        _ if exit.oom_killed => "Runtime exited with error: signal: killed".into(),
+        (Some(0), _) | (None, None) => "Runtime exited without providing a reason".into(),
+        (Some(code), _) => format!("Runtime exited with error: exit status {code}"),
+        (None, Some(signal)) => {
+            format!("Runtime exited with error: signal: {}", signal_name(signal))
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        4 => "illegal instruction".into(),
+        6 => "aborted".into(),
+        7 => "bus error".into(),
+        8 => "floating point exception".into(),
+        9 => "killed".into(),
+        11 => "segmentation fault".into(),
+        13 => "broken pipe".into(),
+        15 => "terminated".into(),
+        other => format!("signal {other}"),
+    }
+}
+
+fn exited(id: &str, exit: Exit) -> (String, Ended) {
+    let kind = if exit.oom_killed {
+        "Runtime.OutOfMemory"
+    } else {
+        "Runtime.ExitError"
+    };
+    let message = format!("RequestId: {id} Error: {}", exit_text(exit));
+    let body = json!({ "errorType": "Runtime.ExitError", "errorMessage": message }).to_string();
+    (kind.to_owned(), Ended::Failed(body.into()))
+}

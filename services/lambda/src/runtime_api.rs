@@ -1,0 +1,233 @@
+//! The Runtime API over HTTP, for bootstraps that functions bring themselves.
+//!
+//! Each environment has a server of its own. It listens on a random loopback address, so that functions, which share the host's network, do
+//! not come upon each other's.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::channel::{Channel, Invoke, Said};
+use crate::invocation::SYNC_LIMIT;
+
+/// A running server; dropping it ends it.
+pub struct RuntimeApi {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for RuntimeApi {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a connection needs.
+struct Bridge {
+    channel: Mutex<Channel>,
+    is_ready: std::sync::atomic::AtomicBool,
+    /// Milliseconds by which the region's clock is ahead; functions see the system's.
+    now: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl RuntimeApi {
+    /// Begins to serve the environment at the other end of the stream. `now` is the time as the function sees it.
+    pub async fn start(
+        stream: UnixStream,
+        now: impl Fn() -> i64 + Send + Sync + 'static,
+    ) -> std::io::Result<RuntimeApi> {
+        let mut random = [0; 3];
+        cloud::ids::random(&mut random);
+        let [a, b, c] = random;
+        let listener =
+            match TcpListener::bind(SocketAddr::from(([127, a, b, c.clamp(2, 254)], 0))).await {
+                Ok(listener) => listener,
+                Err(_) => TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+            };
+        let address = listener.local_addr()?;
+        let bridge = Arc::new(Bridge {
+            channel: Mutex::new(Channel::new(stream)),
+            is_ready: false.into(),
+            now: Box::new(now),
+        });
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let bridge = bridge.clone();
+                connections.spawn(async move {
+                    let service = service_fn(move |request| answer(bridge.clone(), request));
+                    // A connection that breaks is the function's affair.
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Ok(RuntimeApi { address, task })
+    }
+
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+fn plain(status: StatusCode, body: serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        "content-type",
+        http::HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+async fn answer(
+    bridge: Arc<Bridge>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    Ok(match (request.method(), parts.as_slice()) {
+        (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next(&bridge).await,
+        (&Method::POST, ["2018-06-01", "runtime", "invocation", _, "response"]) => {
+            let streams = request
+                .headers()
+                .get("lambda-runtime-function-response-mode")
+                .is_some_and(|v| v == "streaming");
+            if streams {
+                stream(&bridge, request).await
+            } else {
+                whole(&bridge, request, Said::Done).await
+            }
+        }
+        (&Method::POST, ["2018-06-01", "runtime", "invocation", _, "error"]) => {
+            whole(&bridge, request, Said::Error).await
+        }
+        (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => {
+            whole(&bridge, request, Said::InitError).await
+        }
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            json!({ "errorType": "InvalidPath", "errorMessage": path }),
+        ),
+    })
+}
+
+async fn next(bridge: &Bridge) -> Response<Full<Bytes>> {
+    let mut channel = bridge.channel.lock().await;
+    if !bridge
+        .is_ready
+        .swap(true, std::sync::atomic::Ordering::AcqRel)
+        && channel
+            .send(&Said::Ready { boto3: false }, b"")
+            .await
+            .is_err()
+    {
+        return gone();
+    }
+    let Some((invoke, payload)) = channel.receive::<Invoke>().await else {
+        return gone();
+    };
+    let deadline = (bridge.now)().saturating_add(i64::try_from(invoke.millis).unwrap_or(0));
+    let mut builder = Response::builder()
+        .header("Content-Type", "application/json")
+        .header("Lambda-Runtime-Aws-Request-Id", &invoke.id)
+        .header("Lambda-Runtime-Deadline-Ms", deadline)
+        .header("Lambda-Runtime-Invoked-Function-Arn", &invoke.arn);
+    if let Some(trace) = &invoke.trace {
+        builder = builder.header("Lambda-Runtime-Trace-Id", trace);
+    }
+    if let Some(client) = &invoke.client_context {
+        builder = builder.header("Lambda-Runtime-Client-Context", client.to_string());
+    }
+    builder.body(Full::new(payload)).unwrap_or_else(|_| gone())
+}
+
+fn gone() -> Response<Full<Bytes>> {
+    plain(
+        StatusCode::GONE,
+        json!({ "errorType": "Shutdown", "errorMessage": "the environment ends" }),
+    )
+}
+
+fn accepted() -> Response<Full<Bytes>> {
+    plain(StatusCode::ACCEPTED, json!({ "status": "OK" }))
+}
+
+async fn whole(bridge: &Bridge, request: Request<Incoming>, said: Said) -> Response<Full<Bytes>> {
+    let body = Limited::new(request.into_body(), SYNC_LIMIT + 1)
+        .collect()
+        .await;
+    let Ok(body) = body.map(http_body_util::Collected::to_bytes) else {
+        let text = format!("Exceeded maximum allowed payload size ({SYNC_LIMIT} bytes).");
+        let error = json!({ "errorType": "Function.ResponseSizeTooLarge", "errorMessage": format!("Response payload size exceeded maximum allowed payload size ({SYNC_LIMIT} bytes).") });
+        let _ = bridge
+            .channel
+            .lock()
+            .await
+            .send(&Said::Error, error.to_string().as_bytes())
+            .await;
+        return plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            json!({ "errorType": "RequestEntityTooLarge", "errorMessage": text }),
+        );
+    };
+    match bridge.channel.lock().await.send(&said, &body).await {
+        Ok(()) => accepted(),
+        Err(_) => gone(),
+    }
+}
+
+async fn stream(bridge: &Bridge, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let content_type = request
+        .headers()
+        .get("content-type")
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
+    let mut channel = bridge.channel.lock().await;
+    if channel
+        .send(&Said::Start { content_type }, b"")
+        .await
+        .is_err()
+    {
+        return gone();
+    }
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            let error = json!({ "errorType": "Runtime.TruncatedResponse", "errorMessage": "the response was cut off" });
+            let _ = channel.send(&Said::End, error.to_string().as_bytes()).await;
+            return gone();
+        };
+        if let Some(data) = frame.data_ref()
+            && channel.send(&Said::Chunk, data).await.is_err()
+        {
+            return gone();
+        }
+        if let Some(trailers) = frame.trailers_ref()
+            && let Some(kind) = trailers
+                .get("lambda-runtime-function-error-type")
+                .and_then(|v| v.to_str().ok())
+        {
+            let error = json!({ "errorType": kind, "errorMessage": "the function failed while it streamed" });
+            let _ = channel.send(&Said::End, error.to_string().as_bytes()).await;
+            return accepted();
+        }
+    }
+    match channel.send(&Said::End, b"").await {
+        Ok(()) => accepted(),
+        Err(_) => gone(),
+    }
+}

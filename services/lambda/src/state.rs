@@ -1,0 +1,218 @@
+//! What all nouns of the service share: the tables, and what lives only while the server runs.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cloud::Cloud;
+use parking_lot::Mutex;
+use store::{Read, Scope, Table, Tx};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use wire::Fault;
+
+use crate::alias::Alias;
+use crate::code_signing::CodeSigning;
+use crate::concurrency::Provisioned;
+use crate::destination::EventInvoke;
+use crate::function::{Function, Published};
+use crate::interpreter::Interpreters;
+use crate::layer::{LastVersion, LayerVersion};
+use crate::name::{LATEST, Name};
+use crate::policy::Policy;
+use crate::pool::Pools;
+use crate::queue::Event;
+use crate::url::{Owner, Url};
+
+type FunctionKey = (String, String, String);
+type QualifiedKey = (String, String, String, String);
+
+/// The service's state. Keys begin with account, region and function.
+pub struct State {
+    pub cloud: Cloud,
+    pub functions: Table<FunctionKey, Function>,
+    pub versions: Table<(String, String, String, u64), Published>,
+    /// By qualifier; `$LATEST` is the function itself.
+    pub policies: Table<QualifiedKey, Policy>,
+    pub aliases: Table<QualifiedKey, Alias>,
+    pub event_invokes: Table<QualifiedKey, EventInvoke>,
+    pub provisioned: Table<QualifiedKey, Provisioned>,
+    pub urls: Table<QualifiedKey, Url>,
+    /// By the URL's id.
+    pub url_owners: Table<String, Owner>,
+    pub layers: Table<(String, String, String, i64), LayerVersion>,
+    pub layer_versions: Table<FunctionKey, LastVersion>,
+    pub code_signing: Table<FunctionKey, CodeSigning>,
+    /// Asynchronous invocations that have not ended, by id.
+    pub events: Table<String, Event>,
+    pub pools: Pools,
+    pub interpreters: Interpreters,
+    /// Asynchronous invocations under way, by id.
+    pub attempts: Mutex<HashSet<String>>,
+    /// How many asynchronous invocations of a function run at once.
+    pub turns: Turns,
+    pub reservations: Reservations,
+    host: OnceCell<runtime::Host>,
+}
+
+/// The sums of reserved concurrency by account and region, so that an invocation needs not count.
+#[derive(Default)]
+pub struct Reservations(Mutex<HashMap<(String, String), usize>>);
+
+impl Reservations {
+    /// The sum in the account and region of a function.
+    pub fn of(&self, state: &State, name: &Name) -> Result<usize, Fault> {
+        let key = (name.account.clone(), name.region.clone());
+        if let Some(sum) = self.0.lock().get(&key) {
+            return Ok(*sum);
+        }
+        let sum = crate::invocation::reserved_in(&state.cloud.store.read(), state, name, None)?;
+        self.0.lock().insert(key, sum);
+        Ok(sum)
+    }
+    /// To be counted anew.
+    pub fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// Asynchronous invocations of one function that run at once: a thousand events must not become a thousand processes of one machine.
+#[derive(Default)]
+pub struct Turns(Mutex<HashMap<FunctionKey, Arc<Semaphore>>>);
+
+impl Turns {
+    /// Waits for the function's turn.
+    pub async fn turn(&self, name: &Name) -> Option<OwnedSemaphorePermit> {
+        let key = (
+            name.account.clone(),
+            name.region.clone(),
+            name.function.clone(),
+        );
+        let most = std::thread::available_parallelism().map_or(2, usize::from) * 4;
+        let turns = self
+            .0
+            .lock()
+            .entry(key)
+            .or_insert_with(|| Arc::new(Semaphore::new(most)))
+            .clone();
+        turns.acquire_owned().await.ok()
+    }
+}
+
+impl State {
+    pub fn new(cloud: &Cloud) -> Arc<State> {
+        let store = &cloud.store;
+        Arc::new(State {
+            cloud: cloud.clone(),
+            functions: store.table("lambda.functions"),
+            versions: store.table("lambda.versions"),
+            policies: store.table("lambda.policies"),
+            aliases: store.table("lambda.aliases"),
+            event_invokes: store.table("lambda.event_invokes"),
+            provisioned: store.table("lambda.provisioned"),
+            urls: store.table("lambda.urls"),
+            url_owners: store.table("lambda.url_owners"),
+            layers: store.table("lambda.layers"),
+            layer_versions: store.table("lambda.layer_versions"),
+            code_signing: store.table("lambda.code_signing"),
+            events: store.table("lambda.events"),
+            pools: Pools::default(),
+            interpreters: Interpreters::default(),
+            attempts: Mutex::default(),
+            turns: Turns::default(),
+            reservations: Reservations::default(),
+            host: OnceCell::new(),
+        })
+    }
+
+    /// The place sandboxes run on, opened with the first function that runs.
+    pub async fn host(&self) -> Result<&runtime::Host, Fault> {
+        let open = || async {
+            let backend = self.cloud.config.sandbox.parse()?;
+            runtime::Host::open(runtime::Options {
+                backend,
+                init_program: None,
+            })
+            .await
+        };
+        Ok(self.host.get_or_try_init(open).await?)
+    }
+
+    /// The service's own directory, which can be lost without loss.
+    pub fn scratch(&self) -> PathBuf {
+        self.cloud.config.scratch.join("lambda")
+    }
+
+    /// Runs a transaction over one function.
+    pub async fn change<R>(
+        &self,
+        name: &Name,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let scope = ["lambda", &name.account, &name.region, &name.function];
+        self.cloud.store.transact(Scope::new(&scope), f).await
+    }
+
+    /// The function, or that there is none.
+    pub fn function(&self, read: &impl Read, name: &Name) -> Result<Function, Fault> {
+        Read::get(read, &self.functions, &name.key())?.ok_or_else(|| name.not_found())
+    }
+
+    /// What is said of a function's events.
+    pub fn event_invoke(&self, read: &impl Read, name: &Name) -> Result<EventInvoke, Fault> {
+        Ok(Read::get(read, &self.event_invokes, &name.qualified())?.unwrap_or_default())
+    }
+
+    /// Drops what stood for stored state that was replaced.
+    pub fn forget(&self) {
+        self.pools.clear();
+        self.reservations.forget();
+    }
+
+    /// Ends all environments.
+    pub async fn stop(&self) {
+        self.pools.clear();
+        // One that cannot be removed must not keep the server from ending; the next start sweeps it away.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.pools.gone()).await;
+        self.interpreters.clear();
+    }
+
+    /// The version that a qualifier means, by its number or `$LATEST`, and its configuration.
+    pub fn resolve(&self, read: &impl Read, name: &Name) -> Result<Resolved, Fault> {
+        let function = self.function(read, name)?;
+        let qualifier = name.qualifier();
+        if qualifier == LATEST {
+            return Ok(Resolved {
+                version: LATEST.into(),
+                configuration: function.latest.clone(),
+                function,
+            });
+        }
+        let alias = Read::get(read, &self.aliases, &name.qualified())?;
+        let version = alias.as_ref().map_or(qualifier, |alias| alias.choose());
+        if version == LATEST {
+            return Ok(Resolved {
+                version: LATEST.into(),
+                configuration: function.latest.clone(),
+                function,
+            });
+        }
+        let Ok(number) = version.parse::<u64>() else {
+            return Err(name.not_found());
+        };
+        let key = (&name.account, &name.region, &name.function, number);
+        let published = Read::get(read, &self.versions, &key)?.ok_or_else(|| name.not_found())?;
+        Ok(Resolved {
+            version: number.to_string(),
+            configuration: published.configuration,
+            function,
+        })
+    }
+}
+
+/// A version that was found by a qualifier.
+#[derive(Clone)]
+pub struct Resolved {
+    pub function: Function,
+    pub version: String,
+    pub configuration: crate::configuration::Configuration,
+}

@@ -1,0 +1,69 @@
+//! How other services invoke functions.
+
+use std::sync::Arc;
+
+use cloud::{Arn, Delivery, Refusal, Source, Target};
+use futures_util::future::BoxFuture;
+use wire::Fault;
+
+use crate::invocation::{self, ASYNC_LIMIT};
+use crate::name::Name;
+use crate::state::State;
+use crate::{errors, policy, queue};
+
+/// Takes deliveries as asynchronous invocations.
+pub struct Functions(pub Arc<State>);
+
+impl Functions {
+    fn admit(&self, arn: &Arn, source: &Source) -> Result<Name, Fault> {
+        let state = &self.0;
+        let name = Name::of_arn(arn).ok_or_else(|| {
+            errors::invalid_parameter_value_exception(format!("{arn} is not the ARN of a function"))
+        })?;
+        state.resolve(&state.cloud.store.read(), &name)?;
+        // A role of the same account needs no policy: what the source itself may do is the role's matter.
+        if source.role.is_none() && !policy::admits(state, &name, source)? {
+            let text = format!(
+                "{} is not authorized to perform: lambda:InvokeFunction on resource: {arn}",
+                source.service
+            );
+            return Err(Fault::sender(403, "AccessDeniedException", text).message_key("Message"));
+        }
+        Ok(name)
+    }
+}
+
+impl Target for Functions {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let arn: Arn = delivery.target.parse().map_err(|_| {
+                Refusal::Never(errors::invalid_parameter_value_exception(format!(
+                    "{} is not an ARN",
+                    delivery.target
+                )))
+            })?;
+            let refuse = |fault: Fault| {
+                if fault.status >= 500 {
+                    Refusal::Later(fault)
+                } else {
+                    Refusal::Never(fault)
+                }
+            };
+            let name = self.admit(&arn, &delivery.source).map_err(refuse)?;
+            if delivery.payload.len() > ASYNC_LIMIT {
+                return Err(Refusal::Never(errors::request_too_large_exception(
+                    "the event is larger than 256 KiB",
+                )));
+            }
+            invocation::check_json(delivery.payload.as_bytes()).map_err(refuse)?;
+            let payload = delivery.payload.clone().into();
+            queue::enqueue(&self.0, &name, &cloud::ids::uuid(), payload)
+                .await
+                .map_err(Refusal::Later)
+        })
+    }
+
+    fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault> {
+        self.admit(target, source).map(drop)
+    }
+}

@@ -1,0 +1,335 @@
+//! Taking bodies in and giving them out: hashed and encrypted on the way, never held whole where they are large.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use md5::{Digest, Md5};
+use store::{Blobs, NewBlob};
+use wire::body::ByteStream;
+use wire::{Body, BodyError, Fault};
+
+use crate::checksum::{Algorithm, Hasher};
+use crate::encryption::{self, CustomerKey};
+use crate::fault;
+use crate::object::Piece;
+
+/// Contents up to this length are kept beside their record.
+pub const INLINE: u64 = 16 * 1024;
+/// The longest object of one request: 5 GiB.
+pub const MAX_PUT: u64 = 5 << 30;
+/// Bytes hashed at once away from the threads that serve requests.
+const BATCH: usize = 256 * 1024;
+
+/// What is to be done with a body.
+pub struct Plan<'a> {
+    /// The checksum to compute.
+    pub algorithm: Algorithm,
+    /// The key to encrypt with.
+    pub key: Option<&'a CustomerKey>,
+    /// Whether a small content may stay out of the blobs.
+    pub inline: bool,
+}
+
+/// A body that was taken in. Nothing refers to it yet.
+pub struct Taken {
+    /// Its length.
+    pub size: u64,
+    /// Its MD5.
+    pub md5: [u8; 16],
+    /// Its checksum in base64.
+    pub checksum: String,
+    /// The first counter block where it is encrypted.
+    pub nonce: Option<[u8; 16]>,
+    /// Its bytes, as they are kept.
+    pub bytes: Kept,
+}
+
+/// Where a body's bytes went.
+pub enum Kept {
+    /// Nowhere yet: they are few.
+    Held(Vec<u8>),
+    /// Into a blob.
+    Blob(NewBlob),
+}
+
+impl Taken {
+    /// The piece that its blob is; `None` for what is held.
+    pub fn piece(&self) -> Option<Piece> {
+        match &self.bytes {
+            Kept::Held(_) => None,
+            Kept::Blob(blob) => Some(Piece {
+                blob: **blob,
+                nonce: self.nonce,
+            }),
+        }
+    }
+}
+
+struct Hashes {
+    md5: Md5,
+    checksum: Hasher,
+}
+
+impl Hashes {
+    fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        self.checksum.update(bytes);
+    }
+}
+
+/// Hashes in batches, each on a thread for blocking work while the next one arrives.
+struct Hashing {
+    idle: Option<Hashes>,
+    busy: Option<tokio::task::JoinHandle<Hashes>>,
+    batch: Vec<Bytes>,
+    size: usize,
+}
+
+impl Hashing {
+    fn new(algorithm: Algorithm) -> Hashing {
+        let hashes = Hashes {
+            md5: Md5::new(),
+            checksum: Hasher::new(algorithm),
+        };
+        Hashing {
+            idle: Some(hashes),
+            busy: None,
+            batch: Vec::new(),
+            size: 0,
+        }
+    }
+    async fn settle(&mut self) -> Result<Hashes, Fault> {
+        if let Some(busy) = self.busy.take() {
+            self.idle = Some(busy.await?);
+        }
+        self.idle
+            .take()
+            .ok_or_else(|| Fault::internal("We encountered an internal error. Please try again."))
+    }
+    async fn update(&mut self, bytes: Bytes) -> Result<(), Fault> {
+        self.size += bytes.len();
+        self.batch.push(bytes);
+        if self.size >= BATCH {
+            let mut hashes = self.settle().await?;
+            let batch = std::mem::take(&mut self.batch);
+            self.size = 0;
+            self.busy = Some(tokio::task::spawn_blocking(move || {
+                batch.iter().for_each(|bytes| hashes.update(bytes));
+                hashes
+            }));
+        }
+        Ok(())
+    }
+    async fn finish(mut self) -> Result<([u8; 16], String), Fault> {
+        let mut hashes = self.settle().await?;
+        self.batch.iter().for_each(|bytes| hashes.update(bytes));
+        Ok((hashes.md5.finalize().into(), hashes.checksum.finish()))
+    }
+}
+
+/// Takes a body in.
+pub async fn take(blobs: &Blobs, body: Body, plan: &Plan<'_>) -> Result<Taken, Fault> {
+    let Some(announced) = body.len() else {
+        return Err(Fault::sender(
+            411,
+            "MissingContentLength",
+            "You must provide the Content-Length HTTP header.",
+        ));
+    };
+    if announced > MAX_PUT {
+        return Err(too_large(announced));
+    }
+    let taken = take_any(blobs, body, plan, announced).await?;
+    if taken.size == announced {
+        Ok(taken)
+    } else {
+        Err(incomplete())
+    }
+}
+
+/// The same where the length, at most `limit`, need not be known before.
+pub async fn take_any(
+    blobs: &Blobs,
+    body: Body,
+    plan: &Plan<'_>,
+    limit: u64,
+) -> Result<Taken, Fault> {
+    let nonce = plan.key.map(|_| encryption::nonce());
+    if body.len().is_some_and(|len| len <= INLINE) && plan.inline {
+        let bytes = body.collect(INLINE).await?;
+        let mut hashes = Hashes {
+            md5: Md5::new(),
+            checksum: Hasher::new(plan.algorithm),
+        };
+        hashes.update(&bytes);
+        let kept = match (plan.key, &nonce) {
+            (Some(key), Some(nonce)) => key.cipher(nonce, 0).apply(&bytes),
+            _ => bytes.to_vec(),
+        };
+        let (md5, checksum) = (hashes.md5.finalize().into(), hashes.checksum.finish());
+        return Ok(Taken {
+            size: bytes.len() as u64,
+            md5,
+            checksum,
+            nonce,
+            bytes: Kept::Held(kept),
+        });
+    }
+    let mut hashing = Hashing::new(plan.algorithm);
+    let mut writer = blobs.create();
+    let mut cipher = plan
+        .key
+        .zip(nonce.as_ref())
+        .map(|(key, nonce)| key.cipher(nonce, 0));
+    let mut stream = body.into_stream();
+    let mut size = 0u64;
+    while let Some(chunk) = stream.try_next().await? {
+        size += chunk.len() as u64;
+        if size > limit {
+            return Err(incomplete());
+        }
+        let kept = match &mut cipher {
+            Some(cipher) => cipher.apply(&chunk).into(),
+            None => chunk.clone(),
+        };
+        writer.write(kept).await?;
+        hashing.update(chunk).await?;
+    }
+    let blob = writer.finish().await?;
+    let (md5, checksum) = hashing.finish().await?;
+    Ok(Taken {
+        size,
+        md5,
+        checksum,
+        nonce,
+        bytes: Kept::Blob(blob),
+    })
+}
+
+/// Why a stream could not be gathered.
+pub enum Gathering {
+    /// It is longer than allowed; tells how much had come.
+    TooLarge(u64),
+    /// It broke.
+    Failed(BodyError),
+}
+
+/// A body of a stream whose length nobody said: held where it is short.
+pub async fn gather(mut stream: ByteStream, limit: u64) -> Result<Body, Gathering> {
+    let mut head: Vec<u8> = Vec::new();
+    while head.len() as u64 <= INLINE {
+        match stream.try_next().await.map_err(Gathering::Failed)? {
+            Some(chunk) => head.extend_from_slice(&chunk),
+            None if head.len() as u64 > limit => {
+                return Err(Gathering::TooLarge(head.len() as u64));
+            }
+            None => return Ok(head.into()),
+        }
+    }
+    if head.len() as u64 > limit {
+        return Err(Gathering::TooLarge(head.len() as u64));
+    }
+    let mut left = limit;
+    let whole = futures_util::stream::once(async move { Ok(Bytes::from(head)) }).chain(stream);
+    let bounded = whole.map(move |chunk| {
+        let chunk = chunk?;
+        left = left
+            .checked_sub(chunk.len() as u64)
+            .ok_or_else(|| BodyError::Rejected {
+                code: "EntityTooLarge",
+                message: "Your proposed upload exceeds the maximum allowed size".to_owned(),
+            })?;
+        Ok(chunk)
+    });
+    Ok(Body::stream(Box::pin(bounded), None))
+}
+
+fn incomplete() -> Fault {
+    Fault::sender(
+        400,
+        "IncompleteBody",
+        "You did not provide the number of bytes specified by the Content-Length HTTP header",
+    )
+}
+
+/// `EntityTooLarge`.
+pub fn too_large(proposed: u64) -> Fault {
+    Fault::sender(
+        400,
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+    )
+    .field("ProposedSize", proposed.to_string())
+    .field("MaxSizeAllowed", MAX_PUT.to_string())
+}
+
+/// The bytes of `range` out of pieces, decrypted with `key`. The first piece is opened at once: an error is that its
+/// content has been replaced.
+pub fn read(
+    blobs: &Blobs,
+    pieces: &[Piece],
+    range: Range<u64>,
+    key: Option<&CustomerKey>,
+) -> Result<Body, store::Error> {
+    let mut parts: Vec<(Piece, Range<u64>)> = Vec::new();
+    let mut start = 0u64;
+    for piece in pieces {
+        let end = start + piece.blob.len;
+        if start < range.end && end > range.start {
+            let within = range.start.saturating_sub(start)..range.end.min(end) - start;
+            parts.push((piece.clone(), within));
+        }
+        start = end;
+    }
+    let len = range.end.saturating_sub(range.start);
+    let mut parts = parts.into_iter();
+    let Some((first, within)) = parts.next() else {
+        return Ok(Body::Empty);
+    };
+    let head = open(blobs, &first, within, key)?;
+    let (blobs, key) = (blobs.clone(), key.cloned());
+    let tail = futures_util::stream::iter(parts).flat_map(move |(piece, within)| -> ByteStream {
+        match open(&blobs, &piece, within, key.as_ref()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let error = BodyError::Io(error.to_string());
+                Box::pin(futures_util::stream::once(async move { Err(error) }))
+            }
+        }
+    });
+    Ok(Body::stream(Box::pin(head.chain(tail)), Some(len)))
+}
+
+fn open(
+    blobs: &Blobs,
+    piece: &Piece,
+    within: Range<u64>,
+    key: Option<&CustomerKey>,
+) -> Result<ByteStream, store::Error> {
+    let mut cipher = key
+        .zip(piece.nonce.as_ref())
+        .map(|(key, nonce)| key.cipher(nonce, within.start));
+    let stream = blobs.read(piece.blob.id, within)?;
+    Ok(Box::pin(stream.map(move |chunk| {
+        let chunk = chunk.map_err(|error| BodyError::Io(error.to_string()))?;
+        Ok(match &mut cipher {
+            Some(cipher) => cipher.apply(&chunk).into(),
+            None => chunk,
+        })
+    })))
+}
+
+/// Compares a body's MD5 with `Content-MD5`.
+pub fn check_md5(announced: Option<&str>, md5: &[u8; 16]) -> Result<(), Fault> {
+    use base64::Engine;
+    let Some(announced) = announced else {
+        return Ok(());
+    };
+    match base64::engine::general_purpose::STANDARD.decode(announced) {
+        Ok(bytes) if bytes.len() == 16 => {
+            (bytes == md5).then_some(()).ok_or_else(fault::bad_digest)
+        }
+        _ => Err(fault::invalid_digest()),
+    }
+}

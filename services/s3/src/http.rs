@@ -1,0 +1,217 @@
+//! What is HTTP and no API operation: host names, signatures, the framing of bodies, forms, CORS, websites.
+
+pub mod address;
+pub mod chunked;
+pub mod cors;
+pub mod form;
+pub mod integrity;
+pub mod signature;
+pub mod website;
+
+use std::sync::Arc;
+
+use cloud::{Before, Context};
+use futures_util::future::BoxFuture;
+use http::request::Parts;
+use wire::protocol::Response;
+use wire::{Body, Fault, Protocol};
+
+use crate::{S3, api, fault};
+
+/// S3's front.
+pub struct Front(pub Arc<S3>);
+
+/// A header's text.
+pub(crate) fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name)?.to_str().ok()
+}
+
+fn header_text<'a>(request: &'a http::Request<Body>, name: &str) -> &'a str {
+    let value = request.headers().get(name);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// An error as S3 answers it.
+pub(crate) fn answer(fault: &Fault, ctx: &Context) -> Response {
+    if let Some(cause) = &fault.cause {
+        tracing::error!(cause, "internal failure");
+    }
+    Protocol::RestXml.write_fault(&api::MODEL, fault, &ctx.request_id)
+}
+
+/// Bucket and key of a path in path style, decoded.
+pub(crate) fn bucket_and_key(path: &str) -> (String, String) {
+    let path = path.trim_start_matches('/');
+    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    let decode = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    (decode(bucket), decode(key))
+}
+
+impl Front {
+    async fn receive(
+        &self,
+        ctx: &Context,
+        mut request: http::Request<Body>,
+    ) -> Result<Before, Fault> {
+        let original = request.uri().clone();
+        let host = address::host(request.uri(), request.headers());
+        if let Some(bucket) = host.as_deref().and_then(address::website_bucket) {
+            let (parts, _) = request.into_parts();
+            return Ok(Before::Answer(
+                website::serve(&self.0, ctx, bucket, &parts).await,
+            ));
+        }
+        let bucket_of_host = host.as_deref().and_then(address::bucket).map(str::to_owned);
+        if let Some(bucket) = &bucket_of_host {
+            *request.uri_mut() = address::to_path_style(&original, bucket).ok_or_else(|| {
+                Fault::sender(400, "InvalidURI", "Couldn't parse the specified URI.")
+                    .field("URI", original.to_string())
+            })?;
+        }
+        if request.uri().path().contains('%')
+            && std::str::from_utf8(
+                &percent_encoding::percent_decode_str(request.uri().path()).collect::<Vec<_>>(),
+            )
+            .is_err()
+        {
+            return Err(
+                Fault::sender(400, "InvalidURI", "Couldn't parse the specified URI.")
+                    .field("URI", original.path()),
+            );
+        }
+        if request.method() == http::Method::OPTIONS {
+            let (parts, _) = request.into_parts();
+            return Ok(Before::Answer(cors::preflight(&self.0, ctx, &parts)));
+        }
+        if form::is_form(&request) {
+            let (parts, body) = request.into_parts();
+            let mut response = match form::receive(&self.0, ctx, &parts, body).await {
+                Ok(response) => response,
+                Err(fault) => answer(&fault, ctx),
+            };
+            cors::dress(&self.0, &parts, &mut response);
+            return Ok(Before::Answer(response));
+        }
+        let reads = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
+        if reads
+            && request
+                .headers()
+                .contains_key("x-amz-server-side-encryption")
+        {
+            return Err(fault::invalid_argument(
+                "x-amz-server-side-encryption header is not supported for this operation.",
+                "x-amz-server-side-encryption",
+                header_text(&request, "x-amz-server-side-encryption"),
+            ));
+        }
+        let verified = signature::verify(
+            &self.0.cloud,
+            ctx,
+            &request,
+            &original,
+            bucket_of_host.as_deref(),
+        )?;
+        integrity::require_length(&request)?;
+        let request = chunked::unwrap(request, verified)?;
+        Ok(Before::Pass(integrity::guard(request)?))
+    }
+}
+
+impl cloud::Front for Front {
+    fn claims(&self, request: &Parts) -> bool {
+        address::host(&request.uri, &request.headers)
+            .is_some_and(|host| address::website_bucket(&host).is_some())
+    }
+
+    fn before<'a>(
+        &'a self,
+        ctx: &'a Context,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Before> {
+        Box::pin(async move {
+            let origin = request.headers().get(http::header::ORIGIN).cloned();
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            match self.receive(ctx, request).await {
+                Ok(before) => before,
+                Err(fault) => {
+                    let mut response = answer(&fault, ctx);
+                    let parts = http::Request::builder()
+                        .method(method)
+                        .uri(uri)
+                        .body(())
+                        .map(|r| r.into_parts().0);
+                    if let (Ok(mut parts), Some(origin)) = (parts, origin) {
+                        parts.headers.insert(http::header::ORIGIN, origin);
+                        cors::dress(&self.0, &parts, &mut response);
+                    }
+                    Before::Answer(response)
+                }
+            }
+        })
+    }
+
+    fn after(&self, _: &Context, request: &Parts, response: &mut Response) {
+        let query = request.uri.query().unwrap_or_default();
+        let asks = |name: &str| {
+            query
+                .split('&')
+                .any(|pair| pair.split('=').next() == Some(name))
+        };
+        if response.status == 200 && request.method == http::Method::GET && asks("location") {
+            single_element(response);
+        }
+        if response.status == 200 && request.method == http::Method::POST && asks("restore") {
+            response.status = 202;
+        }
+        if response.status == 200 && request.method == http::Method::PUT && asks("policy") {
+            response.status = 204;
+        }
+        let is_range = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-range");
+        if response.status == 200 && response.headers.iter().any(is_range) {
+            response.status = 206;
+        }
+        if response.status == 304 {
+            response.body = Body::Empty;
+            response
+                .headers
+                .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        }
+        if response.status == 204 {
+            response
+                .headers
+                .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        }
+        cors::dress(&self.0, request, response);
+    }
+}
+
+/// GetBucketLocation's answer is its root element's text, which the model cannot say.
+fn single_element(response: &mut Response) {
+    let Body::Bytes(bytes) = &response.body else {
+        return;
+    };
+    let text = String::from_utf8_lossy(bytes);
+    let inner = text
+        .split_once("<LocationConstraint>")
+        .and_then(|(_, rest)| rest.split_once("</LocationConstraint>"));
+    if let Some((region, _)) = inner {
+        let namespace = api::MODEL.namespace.unwrap_or_default();
+        response.body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<LocationConstraint xmlns=\"{namespace}\">{region}</LocationConstraint>"
+        )
+        .into();
+    }
+}
+
+/// `AccessDenied` where the request presents nothing that S3 could verify.
+pub(crate) fn denied(message: impl Into<String>) -> Fault {
+    let mut fault = fault::access_denied();
+    fault.message = message.into().into();
+    fault
+}

@@ -1,0 +1,329 @@
+//! What a request that makes an object says besides its bytes: headers, metadata, tags, lists, locks, encryption.
+
+use std::collections::BTreeMap;
+
+use cloud::Context;
+use wire::{Fault, Timestamp};
+
+use crate::access::Conditions;
+use crate::acl::{Acl, GrantHeaders};
+use crate::bucket::{Bucket, Ownership};
+use crate::encryption::{self, CustomerKey, Encryption};
+use crate::object::{Headers, Retention};
+use crate::{access, fault, lock, tagging};
+
+/// The longest user metadata, in bytes of names and values.
+const MAX_METADATA: usize = 2048;
+/// The longest key, in bytes.
+const MAX_KEY: usize = 1024;
+
+/// Storage classes that an object can be written with.
+const STORAGE_CLASSES: [&str; 11] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+];
+
+/// A request's members, as they came.
+#[derive(Clone, Copy, Default)]
+pub struct Requested<'a> {
+    /// The headers that are given back.
+    pub content_type: Option<&'a str>,
+    /// `Cache-Control`
+    pub cache_control: Option<&'a str>,
+    /// `Content-Disposition`
+    pub content_disposition: Option<&'a str>,
+    /// `Content-Encoding`
+    pub content_encoding: Option<&'a str>,
+    /// `Content-Language`
+    pub content_language: Option<&'a str>,
+    /// `Expires`
+    pub expires: Option<Timestamp>,
+    /// `x-amz-website-redirect-location`
+    pub website_redirect: Option<&'a str>,
+    /// `x-amz-meta-…`
+    pub metadata: Option<&'a BTreeMap<String, String>>,
+    /// `x-amz-storage-class`
+    pub storage_class: Option<&'a str>,
+    /// `x-amz-tagging`
+    pub tagging: Option<&'a str>,
+    /// `x-amz-acl`
+    pub acl: Option<&'a str>,
+    /// `x-amz-grant-…`
+    pub grants: GrantHeaders<'a>,
+    /// `x-amz-server-side-encryption…`
+    pub encryption: encryption::Requested<'a>,
+    /// The customer's key: algorithm, key, MD5.
+    pub customer: (Option<&'a str>, Option<&'a str>, Option<&'a str>),
+    /// `x-amz-object-lock-mode`
+    pub lock_mode: Option<&'a str>,
+    /// `x-amz-object-lock-retain-until-date`
+    pub retain_until: Option<Timestamp>,
+    /// `x-amz-object-lock-legal-hold`
+    pub legal_hold: Option<&'a str>,
+}
+
+/// The members of PutObject, CopyObject and CreateMultipartUpload, which are named alike.
+#[macro_export]
+macro_rules! requested {
+    ($input:expr) => {
+        $crate::properties::Requested {
+            content_type: $input.content_type.as_deref(),
+            cache_control: $input.cache_control.as_deref(),
+            content_disposition: $input.content_disposition.as_deref(),
+            content_encoding: $input.content_encoding.as_deref(),
+            content_language: $input.content_language.as_deref(),
+            expires: $input.expires,
+            website_redirect: $input.website_redirect_location.as_deref(),
+            metadata: $input.metadata.as_ref(),
+            storage_class: $input.storage_class.as_deref(),
+            tagging: $input.tagging.as_deref(),
+            acl: $input.acl.as_deref(),
+            grants: $crate::acl::GrantHeaders {
+                full_control: $input.grant_full_control.as_deref(),
+                read: $input.grant_read.as_deref(),
+                write: None,
+                read_acp: $input.grant_read_acp.as_deref(),
+                write_acp: $input.grant_write_acp.as_deref(),
+            },
+            encryption: $crate::encryption::Requested {
+                algorithm: $input.server_side_encryption.as_deref(),
+                kms_key: $input.ssekms_key_id.as_deref(),
+                context: $input.ssekms_encryption_context.as_deref(),
+                bucket_key: $input.bucket_key_enabled,
+            },
+            customer: (
+                $input.sse_customer_algorithm.as_deref(),
+                $input.sse_customer_key.as_deref(),
+                $input.sse_customer_key_md5.as_deref(),
+            ),
+            lock_mode: $input.object_lock_mode.as_deref(),
+            retain_until: $input.object_lock_retain_until_date,
+            legal_hold: $input.object_lock_legal_hold_status.as_deref(),
+        }
+    };
+}
+
+/// The same, read and found right.
+#[derive(Clone)]
+pub struct Properties {
+    /// The owning account.
+    pub owner: String,
+    /// Headers.
+    pub headers: Headers,
+    /// Metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Absent for `STANDARD`.
+    pub storage_class: Option<String>,
+    /// Tags.
+    pub tags: Vec<(String, String)>,
+    /// The list, where it is not the default one.
+    pub acl: Option<Acl>,
+    /// Encryption.
+    pub encryption: Encryption,
+    /// The customer's key.
+    pub key: Option<CustomerKey>,
+    /// Retention.
+    pub retention: Option<Retention>,
+    /// Legal hold.
+    pub legal_hold: Option<bool>,
+    /// `REPLICA`, where replication writes it.
+    pub replication: Option<String>,
+}
+
+impl Requested<'_> {
+    /// The condition keys of a policy that these set.
+    pub fn conditions(&self, conditions: &mut Conditions) {
+        let keys = [
+            ("s3:x-amz-acl", self.acl),
+            ("s3:x-amz-grant-full-control", self.grants.full_control),
+            ("s3:x-amz-grant-read", self.grants.read),
+            ("s3:x-amz-grant-read-acp", self.grants.read_acp),
+            ("s3:x-amz-grant-write", self.grants.write),
+            ("s3:x-amz-grant-write-acp", self.grants.write_acp),
+            ("s3:x-amz-server-side-encryption", self.encryption.algorithm),
+            (
+                "s3:x-amz-server-side-encryption-aws-kms-key-id",
+                self.encryption.kms_key,
+            ),
+            (
+                "s3:x-amz-server-side-encryption-customer-algorithm",
+                self.customer.0,
+            ),
+            ("s3:x-amz-storage-class", self.storage_class),
+            ("s3:x-amz-website-redirect-location", self.website_redirect),
+            ("s3:object-lock-mode", self.lock_mode),
+            ("s3:object-lock-legal-hold", self.legal_hold),
+        ];
+        for (key, value) in keys {
+            if let Some(value) = value {
+                conditions.set(key, value);
+            }
+        }
+        if let Some(until) = self.retain_until {
+            conditions.set("s3:object-lock-retain-until-date", until.iso8601_secs());
+        }
+        if let Some(Ok(tags)) = self.tagging.map(tagging::read_header) {
+            tagging::conditions(conditions, "s3:RequestObjectTag/", &tags);
+            conditions.set_all(
+                "s3:RequestObjectTagKeys",
+                tags.into_iter().map(|(key, _)| key).collect(),
+            );
+        }
+    }
+
+    /// Reads and checks them for an object in that bucket.
+    pub fn read(&self, ctx: &Context, bucket: &Bucket, key: &str) -> Result<Properties, Fault> {
+        if key.len() > MAX_KEY {
+            return Err(
+                Fault::sender(400, "KeyTooLongError", "Your key is too long")
+                    .field("Size", key.len().to_string())
+                    .field("MaxSizeAllowed", MAX_KEY.to_string()),
+            );
+        }
+        let metadata = self.metadata.cloned().unwrap_or_default();
+        let size: usize = metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if size > MAX_METADATA {
+            return Err(Fault::sender(
+                400,
+                "MetadataTooLarge",
+                "Your metadata headers exceed the maximum allowed metadata size",
+            )
+            .field("Size", size.to_string())
+            .field("MaxSizeAllowed", MAX_METADATA.to_string()));
+        }
+        let class = self.storage_class.unwrap_or("STANDARD");
+        if !STORAGE_CLASSES.contains(&class) {
+            return Err(Fault::sender(
+                400,
+                "InvalidStorageClass",
+                "The storage class you specified is not valid",
+            )
+            .field("StorageClassRequested", class));
+        }
+        if let Some(location) = self.website_redirect
+            && !(location.starts_with('/')
+                || location.starts_with("http://")
+                || location.starts_with("https://"))
+        {
+            return Err(fault::invalid_argument(
+                "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+                "x-amz-website-redirect-location",
+                location,
+            ));
+        }
+        let (owner, acl) = self.ownership(ctx, bucket)?;
+        let (algorithm, customer, md5) = self.customer;
+        let customer = CustomerKey::read(algorithm, customer, md5)?;
+        let encryption =
+            encryption::choose(&self.encryption, customer.as_ref(), bucket, &ctx.account)?;
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let (retention, legal_hold) = lock::requested(
+            self.lock_mode,
+            self.retain_until,
+            self.legal_hold,
+            bucket,
+            ctx.time,
+        )?;
+        Ok(Properties {
+            owner,
+            headers: Headers {
+                content_type: own(self.content_type),
+                cache_control: own(self.cache_control),
+                content_disposition: own(self.content_disposition),
+                content_encoding: self.content_encoding.and_then(without_chunking),
+                content_language: own(self.content_language),
+                expires: self.expires.map(|t| t.0),
+                website_redirect: own(self.website_redirect),
+            },
+            metadata,
+            storage_class: own(self.storage_class).filter(|c| c != "STANDARD"),
+            tags: self
+                .tagging
+                .map(tagging::read_header)
+                .transpose()?
+                .unwrap_or_default(),
+            acl,
+            encryption,
+            key: customer,
+            retention,
+            legal_hold,
+            replication: None,
+        })
+    }
+
+    /// Who will own the object, and its list where that is not the default.
+    fn ownership(&self, ctx: &Context, bucket: &Bucket) -> Result<(String, Option<Acl>), Fault> {
+        let writer = access::account(ctx).unwrap_or(&bucket.account).to_owned();
+        let gives_owner_control = self.acl == Some("bucket-owner-full-control");
+        if !bucket.has_acls() {
+            let owner_only = || {
+                Acl::requested(self.acl, &self.grants, &bucket.account, &bucket.account)
+                    .is_ok_and(|acl| acl.is_none_or(|acl| acl == Acl::private(&bucket.account)))
+            };
+            if self.acl.is_none_or(|_| gives_owner_control) && owner_only() {
+                return Ok((bucket.account.clone(), None));
+            }
+            return Err(acls_unsupported());
+        }
+        let is_preferred = bucket.record.ownership == Some(Ownership::BucketOwnerPreferred);
+        let owner = if is_preferred && gives_owner_control {
+            bucket.account.clone()
+        } else {
+            writer
+        };
+        let acl = Acl::requested(self.acl, &self.grants, &owner, &bucket.account)?;
+        let acl = acl.filter(|acl| *acl != Acl::private(&owner));
+        if bucket.public_access_block().block_public_acls
+            && acl.as_ref().is_some_and(Acl::is_public)
+        {
+            return Err(fault::access_denied());
+        }
+        Ok((owner, acl))
+    }
+}
+
+/// `AccessControlListNotSupported`.
+pub fn acls_unsupported() -> Fault {
+    Fault::sender(
+        400,
+        "AccessControlListNotSupported",
+        "The bucket does not allow ACLs",
+    )
+}
+
+/// `aws-chunked` tells how the body came, not what it is.
+fn without_chunking(encoding: &str) -> Option<String> {
+    if !encoding.to_ascii_lowercase().contains("aws-chunked") {
+        return Some(encoding.to_owned());
+    }
+    let kept: Vec<&str> = encoding
+        .split(',')
+        .map(str::trim)
+        .filter(|e| !e.eq_ignore_ascii_case("aws-chunked") && !e.is_empty())
+        .collect();
+    (!kept.is_empty()).then(|| kept.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_chunking;
+
+    #[test]
+    fn chunking_is_no_encoding_of_the_content() {
+        assert_eq!(without_chunking("aws-chunked"), None);
+        assert_eq!(
+            without_chunking("gzip, aws-chunked").as_deref(),
+            Some("gzip")
+        );
+        assert_eq!(without_chunking("gzip").as_deref(), Some("gzip"));
+    }
+}
