@@ -88,7 +88,7 @@ impl Logs {
                 Ok(()) => task.status = "COMPLETED".into(),
                 Err(fault) => {
                     task.status = "FAILED".into();
-                    task.message = Some(fault.message.into_owned());
+                    task.message = Some(fault.message.to_string());
                 }
             }
             task.completed = Some(now);
