@@ -141,7 +141,24 @@ impl Protocol {
                 "Content-Type".into(),
                 "application/vnd.amazon.eventstream".into(),
             ));
-            response.body = Body::stream(self.frames(events), None);
+            let mut frames = self.frames(events);
+            if !self.is_rest() {
+                // Remote procedure calls tell the members that are no events in an event of their own, which comes first.
+                let payload = if matches!(self, Protocol::RpcV2Cbor | Protocol::AwsCbor11) {
+                    let mut w = self.cbor();
+                    output.encode(&mut w);
+                    w.finish()
+                } else {
+                    let mut w = JsonWriter::new();
+                    output.encode(&mut w);
+                    w.finish()
+                };
+                let payload = Bytes::from(payload);
+                let first = Message::event("initial-response", Some(self.content_type()), payload)
+                    .to_bytes();
+                frames = Box::pin(futures_util::stream::once(async { Ok(first) }).chain(frames));
+            }
+            response.body = Body::stream(frames, None);
             return response;
         }
         match self {

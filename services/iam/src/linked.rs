@@ -19,7 +19,7 @@ use crate::service::Iam;
 use crate::tag::Tags;
 
 /// Names of the roles whose services' names do not tell them, with AWS's policy for each.
-const KNOWN: [(&str, &str, &str); 22] = [
+const KNOWN: &[(&str, &str, &str)] = &[
     ("autoscaling", "AutoScaling", "AutoScalingServiceRolePolicy"),
     ("batch", "Batch", "BatchServiceRolePolicy"),
     (
@@ -93,6 +93,51 @@ const KNOWN: [(&str, &str, &str); 22] = [
         "transitgateway",
         "VPCTransitGateway",
         "AWSVPCTransitGatewayServiceRolePolicy",
+    ),
+    (
+        "custom-resource.application-autoscaling",
+        "ApplicationAutoScaling_CustomResource",
+        "AWSApplicationAutoScalingCustomResourcePolicy",
+    ),
+    (
+        "ec2.application-autoscaling",
+        "ApplicationAutoScaling_EC2SpotFleetRequest",
+        "AWSApplicationAutoscalingEC2SpotFleetRequestPolicy",
+    ),
+    (
+        "lambda.application-autoscaling",
+        "ApplicationAutoScaling_LambdaConcurrency",
+        "AWSApplicationAutoscalingLambdaConcurrencyPolicy",
+    ),
+    (
+        "sagemaker.application-autoscaling",
+        "ApplicationAutoScaling_SageMakerEndpoint",
+        "AWSApplicationAutoscalingSageMakerEndpointPolicy",
+    ),
+    (
+        "elasticache.application-autoscaling",
+        "ApplicationAutoScaling_ElastiCacheRG",
+        "AWSApplicationAutoscalingElastiCacheRGPolicy",
+    ),
+    (
+        "kafka.application-autoscaling",
+        "ApplicationAutoScaling_KafkaCluster",
+        "AWSApplicationAutoscalingKafkaClusterPolicy",
+    ),
+    (
+        "cassandra.application-autoscaling",
+        "ApplicationAutoScaling_CassandraTable",
+        "AWSApplicationAutoscalingCassandraTablePolicy",
+    ),
+    (
+        "comprehend.application-autoscaling",
+        "ApplicationAutoScaling_ComprehendEndpoint",
+        "AWSApplicationAutoscalingComprehendEndpointPolicy",
+    ),
+    (
+        "appstream.application-autoscaling",
+        "ApplicationAutoScaling_AppStreamFleet",
+        "AWSApplicationAutoscalingAppStreamFleetPolicy",
     ),
 ];
 

@@ -211,6 +211,26 @@ impl Logs {
             .filter_map(serde_json::Value::as_u64)
             .collect();
         if let Some(group) = payload["group"].as_u64() {
+            let scope = ["logs.groups", account, "filters"];
+            let filters = self.cloud.store.transact(Scope::new(&scope), |tx| {
+                let prefix = || Range::prefix(&(account, group));
+                let metrics: Vec<_> = tx
+                    .range(&self.metric_filters, prefix())
+                    .map(|row| row.map(|(key, _)| key))
+                    .collect::<Result<_, _>>()?;
+                let subscriptions: Vec<_> = tx
+                    .range(&self.subscriptions, prefix())
+                    .map(|row| row.map(|(key, _)| key))
+                    .collect::<Result<_, _>>()?;
+                metrics
+                    .iter()
+                    .for_each(|key| tx.delete(&self.metric_filters, key));
+                subscriptions
+                    .iter()
+                    .for_each(|key| tx.delete(&self.subscriptions, key));
+                Ok::<_, Fault>(())
+            });
+            filters.await?;
             let owner = group.to_string();
             for (name, stream) in self.streams_of(account, group, "")? {
                 let scope = ["logs.streams", account, &owner, &name];

@@ -85,10 +85,13 @@ impl Logs {
         let now = self.cloud.clock.now().0;
         self.change_task(account, region, id, |task| {
             match outcome {
-                Ok(()) => task.status = "COMPLETED".into(),
+                Ok(()) => {
+                    task.status = "COMPLETED".into();
+                    task.message = Some("Completed successfully".into());
+                }
                 Err(fault) => {
                     task.status = "FAILED".into();
-                    task.message = Some(fault.message.into_owned());
+                    task.message = Some(fault.message.to_string());
                 }
             }
             task.completed = Some(now);
@@ -153,13 +156,14 @@ impl Logs {
             .unwrap_or_else(|| "exportedlogs".into());
         let objects = self.cloud.ports.objects().ok_or_else(no_objects)?;
         let test = Bytes::from_static(b"Permission Check Successful");
-        let key = format!("{prefix}/aws-logs-write-test");
+        // AWS tries the bucket at its root, whatever the prefix.
+        let key = "aws-logs-write-test";
         objects
-            .put(&ctx.account, &input.destination, &key, test)
+            .put(&ctx.account, &input.destination, key, test)
             .await
             .map_err(|fault| match fault.is("NoSuchBucket") {
                 true => invalid_parameter_exception(
-                    "The given bucket does not exist. Please make sure the bucket exists.",
+                    "The given bucket does not exist. Please make sure the bucket is valid.",
                 ),
                 false => fault,
             })?;
@@ -173,7 +177,7 @@ impl Logs {
             bucket: input.destination,
             prefix,
             status: "PENDING".into(),
-            message: None,
+            message: Some("Created successfully".into()),
             created: ctx.time.0,
             completed: None,
         };

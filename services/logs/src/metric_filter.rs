@@ -125,11 +125,6 @@ impl Logs {
             });
         let transformations: Vec<Transformation> = transformations.collect();
         for t in &transformations {
-            if !t.value.starts_with('$') && t.value.parse::<f64>().is_err() {
-                return Err(invalid_parameter_exception(
-                    "Invalid metric transformation: metricValue must be a number or a field",
-                ));
-            }
             if t.default.is_some() && !t.dimensions.is_empty() {
                 return Err(invalid_parameter_exception(
                     "Invalid metric transformation: dimensions and default value are mutually exclusive properties.",

@@ -142,6 +142,13 @@ impl Logs {
                 "logStreamNames and logStreamNamePrefixes are mutually exclusive.",
             ));
         }
+        let by_stream =
+            input.log_stream_names.is_some() || input.log_stream_name_prefixes.is_some();
+        if by_stream && groups.len() > 1 {
+            return Err(invalid_parameter_exception(
+                "Log streams can be specified for a single log group only.",
+            ));
+        }
         let start = LiveTailSessionStart {
             request_id: Some(ctx.request_id.clone()),
             session_id: Some(cloud::ids::uuid()),
@@ -151,9 +158,11 @@ impl Logs {
                     .map(|g| arn(&ctx.account, &ctx.region, g))
                     .collect(),
             ),
-            log_stream_names: input.log_stream_names.clone(),
-            log_stream_name_prefixes: input.log_stream_name_prefixes.clone(),
-            log_event_filter_pattern: input.log_event_filter_pattern,
+            log_stream_names: Some(input.log_stream_names.clone().unwrap_or_default()),
+            log_stream_name_prefixes: Some(
+                input.log_stream_name_prefixes.clone().unwrap_or_default(),
+            ),
+            log_event_filter_pattern: Some(input.log_event_filter_pattern.unwrap_or_default()),
         };
         let session = Session {
             batches: self.tail.subscribe(),

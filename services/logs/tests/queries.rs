@@ -286,3 +286,44 @@ async fn policies_and_definitions_are_read_back() {
         "there is no S3 in this region"
     );
 }
+
+#[tokio::test]
+async fn a_live_tail_shows_what_is_put_while_it_listens() {
+    use futures_util::StreamExt;
+    use wire::event_stream::Message;
+    let region = with_stream().await;
+    let input = json!({
+        "logGroupIdentifiers": ["arn:aws:logs:us-east-1:000000000000:log-group:/app/web"],
+        "logEventFilterPattern": "ERROR",
+    });
+    let (status, body) = region.stream("StartLiveTail", input).await;
+    assert_eq!(status, 200);
+    let mut frames = body.into_stream();
+    let mut next = async || {
+        let frame = frames.next().await.expect("a frame").expect("no error");
+        let message = Message::parse(&mut bytes::BytesMut::from(&frame[..]))
+            .expect("valid")
+            .expect("whole");
+        (
+            message.header(":event-type").expect("a type").to_owned(),
+            message.payload,
+        )
+    };
+    assert_eq!(
+        next().await.0,
+        "initial-response",
+        "clients of a JSON protocol wait for it"
+    );
+    assert_eq!(next().await.0, "sessionStart");
+    put(&region, &["ERROR now", "INFO"]).await;
+    let (kind, payload) = next().await;
+    let update: Value = serde_json::from_slice(&payload).expect("JSON");
+    assert_eq!(
+        (
+            kind.as_str(),
+            update["sessionResults"].as_array().map(Vec::len)
+        ),
+        ("sessionUpdate", Some(1))
+    );
+    assert_eq!(update["sessionResults"][0]["message"], "ERROR now");
+}

@@ -1,5 +1,6 @@
 //! Assuming roles: by principals, by web identities, by SAML assertions.
 
+use auth::grammar::MalformedPolicy;
 use auth::jwt::{Claims, InvalidToken};
 use auth::pattern;
 use auth::policy::{Policy, PolicyKind};
@@ -420,7 +421,11 @@ pub(crate) fn packed_size(
     tags: &[(String, String)],
 ) -> Result<Option<i32>, Fault> {
     if let Some(policy) = policy {
-        Policy::parse(policy, PolicyKind::Identity).map_err(|e| malformed(e.to_string()))?;
+        match Policy::parse(policy, PolicyKind::Identity) {
+            // Unlike IAM, STS takes policies of the older version.
+            Ok(_) | Err(MalformedPolicy::Version) => {}
+            Err(e) => return Err(malformed(e.to_string())),
+        }
     }
     if policy.is_none() && arns.is_empty() && tags.is_empty() {
         return Ok(None);

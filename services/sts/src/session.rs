@@ -272,7 +272,7 @@ impl Sts {
 /// As long and shapeless as AWS's, which clients must not look into.
 fn token() -> String {
     use base64::Engine;
-    let mut bytes = [0; 240];
+    let mut bytes = [0; 255];
     cloud::ids::random(&mut bytes);
     format!(
         "IQoJb3JpZ2luX2Vj{}",
