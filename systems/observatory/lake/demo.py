@@ -69,7 +69,7 @@ def run(deployment):
     print(f"""
   eval "$({os.path.relpath(BINARY)} env --endpoint {endpoint})"
   aws s3 ls --recursive s3://{names['lake']}/
-  aws logs tail {names['log_groups']['clean']}
+  aws logs filter-log-events --log-group-name {names['log_groups']['clean']} --query 'events[].message' --output text
   aws lambda list-functions --query 'Functions[].FunctionName'
   aws s3 cp {os.path.relpath(build.BUILD / 'macrodata.csv')} s3://{names['lake']}/raw/again.csv
 
