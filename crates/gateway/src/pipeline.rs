@@ -102,8 +102,11 @@ impl Gateway {
         }
         let method = parts.method.clone();
         let path = parts.uri.path().to_owned();
-        let (mut ctx, is_expired) = self.context(&parts, source_ip, secure);
-        let (response, service, operation) = self.handle(&mut ctx, is_expired, parts, body).await;
+        let claim = identify::claim(&parts);
+        let (mut ctx, is_expired) = self.context(&parts, &claim, source_ip, secure);
+        let (response, service, operation) = self
+            .handle(&mut ctx, is_expired, claim.service, parts, body)
+            .await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics
             .count(service, operation, response.status, micros);
@@ -117,9 +120,14 @@ impl Gateway {
     }
 
     /// What the request says of itself, and whether its credentials have ended.
-    fn context(&self, parts: &Parts, source_ip: std::net::IpAddr, secure: bool) -> (Context, bool) {
-        let claim = identify::claim(parts);
-        let caller = identify::caller(&self.cloud, &claim, parts);
+    fn context(
+        &self,
+        parts: &Parts,
+        claim: &identify::Claim,
+        source_ip: std::net::IpAddr,
+        secure: bool,
+    ) -> (Context, bool) {
+        let caller = identify::caller(&self.cloud, claim, parts);
         let ctx = Context {
             account: caller.account,
             region: caller.region,
@@ -138,13 +146,13 @@ impl Gateway {
         &self,
         ctx: &mut Context,
         is_expired: bool,
+        scope: Option<String>,
         parts: Parts,
         body: Body,
     ) -> (Response, &'static str, &'static str) {
         let is_form = parts.method == http::Method::POST
             && header(&parts, "content-type")
                 .is_some_and(|c| c.starts_with("application/x-www-form-urlencoded"));
-        let scope = identify::claim(&parts).service;
         // A form names its operation in the body, so it is read before the service is known.
         let (mut held, body) = match body {
             body if is_form && scope.as_deref() != Some("s3") => {

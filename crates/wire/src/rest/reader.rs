@@ -102,7 +102,9 @@ impl<'a> RestReader<'a> {
         i: usize,
         visit: &mut VisitMember<'_>,
     ) -> Result<(), DecodeError> {
-        let mut values = self.parts.headers.get_all(m.wire).iter();
+        // A comparison with the few headers that there are beats a hash of each name that there may be.
+        let named = |(name, value)| same_name(name, m.wire).then_some(value);
+        let mut values = self.parts.headers.iter().filter_map(named);
         let Some(first) = values.next() else {
             return Ok(());
         };
@@ -186,6 +188,11 @@ impl<'a> RestReader<'a> {
             _ => json::read(self.parts.body, |r| visit(r, i)),
         }
     }
+}
+
+fn same_name(name: &http::HeaderName, wire: &str) -> bool {
+    let name = name.as_str();
+    name.len() == wire.len() && name.eq_ignore_ascii_case(wire)
 }
 
 fn strip_prefix_ignore_case<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
