@@ -81,6 +81,8 @@ pub struct Context {
     pub source_ip: IpAddr,
     /// `User-Agent`, or empty.
     pub user_agent: String,
+    /// `Referer`, where one was sent.
+    pub referer: Option<String>,
     /// The host that the client asked, with its port: what URLs in answers begin with.
     pub host: String,
     /// Whether it came over TLS.
@@ -98,6 +100,7 @@ impl Context {
             time,
             source_ip: IpAddr::from([127, 0, 0, 1]),
             user_agent: service.to_owned(),
+            referer: None,
             host: "localhost:4566".into(),
             secure: false,
         }

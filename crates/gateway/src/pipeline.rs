@@ -136,6 +136,7 @@ impl Gateway {
             time: self.cloud.clock.now(),
             source_ip,
             user_agent: header(parts, "user-agent").unwrap_or("").to_owned(),
+            referer: header(parts, "referer").map(str::to_owned),
             host: host_of(parts).unwrap_or("localhost:4566").to_owned(),
             secure,
         };

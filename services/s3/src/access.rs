@@ -161,6 +161,9 @@ fn ask(
         .set("aws:EpochTime", ctx.time.secs().to_string())
         .set("aws:ResourceAccount", bucket.account.as_str())
         .set("s3:ResourceAccount", bucket.account.as_str());
+    if let Some(referer) = &ctx.referer {
+        context.set("aws:Referer", referer.as_str());
+    }
     if !ctx.user_agent.is_empty() {
         context.set("aws:UserAgent", ctx.user_agent.as_str());
     }

@@ -9,7 +9,7 @@ use crate::checksum::{self, Announced};
 use crate::condition::WriteConditions;
 use crate::multipart::{Upload, UploadedPart};
 use crate::object::{Content, Part, Version};
-use crate::put::{New, version_header};
+use crate::put::New;
 use crate::{announced_checksums, api, fault, set_checksum};
 
 /// The least length of all parts but the last.
@@ -168,7 +168,7 @@ impl crate::S3 {
             e_tag: Some(version.quoted_etag()),
             checksum_type: version.checksum.as_ref().map(|c| c.kind().to_owned()),
             server_side_encryption: version.encryption.algorithm(),
-            version_id: version_header(&bucket, &version),
+            version_id: version.id.clone(),
             ssekms_key_id: version.encryption.kms_key(),
             bucket_key_enabled: version.encryption.bucket_key(),
             request_charged: None,

@@ -253,7 +253,7 @@ impl crate::S3 {
             copy_object_result: Some(result),
             expiration: crate::lifecycle::expiration_header(&bucket, &input.key, &version),
             copy_source_version_id: version_header(&original.bucket, source),
-            version_id: version_header(&bucket, &version),
+            version_id: version.id.clone(),
             ..Default::default()
         };
         set_encryption!(output, version.encryption);

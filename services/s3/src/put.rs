@@ -117,7 +117,8 @@ impl crate::S3 {
             .await?;
         let mut output = api::PutObjectOutput {
             e_tag: Some(version.quoted_etag()),
-            version_id: version_header(&bucket, &version),
+            // A suspended bucket's null version is not named to its writer.
+            version_id: version.id.clone(),
             checksum_type: version.checksum.as_ref().map(|c| c.kind().to_owned()),
             expiration: crate::lifecycle::expiration_header(&bucket, &input.key, &version),
             ssekms_encryption_context: kms_context,
