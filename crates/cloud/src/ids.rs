@@ -1,7 +1,35 @@
 //! Identifiers in AWS's formats. The one place where randomness comes from.
 
-/// Fills a buffer with random bytes. Where the operating system has none, the process cannot run safely and ends.
+use std::cell::RefCell;
+
+thread_local! {
+    /// Random bytes fetched ahead: a system call for each id would cost more than the rest of it.
+    static AHEAD: RefCell<(Vec<u8>, usize)> = const { RefCell::new((Vec::new(), 0)) };
+}
+
+/// Bytes fetched at once.
+const FETCH: usize = 1024;
+
+/// Fills a buffer with random bytes of the operating system, none of them given twice.
 pub fn random(buffer: &mut [u8]) {
+    if buffer.len() > FETCH {
+        return fetch(buffer);
+    }
+    AHEAD.with_borrow_mut(|(ahead, used)| {
+        if ahead.len() - *used < buffer.len() {
+            ahead.resize(FETCH, 0);
+            fetch(ahead);
+            *used = 0;
+        }
+        let end = *used + buffer.len();
+        buffer.copy_from_slice(&ahead[*used..end]);
+        ahead[*used..end].fill(0);
+        *used = end;
+    });
+}
+
+/// Where the operating system has no randomness, the process cannot run safely and ends.
+fn fetch(buffer: &mut [u8]) {
     if let Err(e) = getrandom::fill(buffer) {
         tracing::error!(error = %e, "the operating system gives no random bytes");
         std::process::abort();
@@ -59,6 +87,18 @@ pub fn lower(n: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn bytes_fetched_ahead_are_given_once() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            assert!(seen.insert(super::uuid()));
+        }
+        let (mut large, mut small) = ([0u8; 5000], [0u8; 1024]);
+        super::random(&mut large);
+        super::random(&mut small);
+        assert!(large.iter().any(|b| *b != 0) && small.iter().any(|b| *b != 0));
+    }
+
     #[test]
     fn a_uuid_has_its_version_and_variant() {
         let id = super::uuid();
