@@ -131,15 +131,6 @@ impl Facts {
             }
         });
     }
-
-    /// Facts not yet told to all subscribers.
-    pub fn pending(&self) -> usize {
-        self.0
-            .store
-            .read()
-            .range(&self.0.table, Range::all())
-            .count()
-    }
 }
 
 impl Inner {

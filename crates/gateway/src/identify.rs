@@ -105,9 +105,10 @@ pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
             is_expired,
         };
     }
-    let account = match auth::account::account_of_access_key(key) {
-        account if auth::account::is_account_id(key) || account != "000000000000" => account,
-        _ => cloud.config.account.clone(),
+    let account = if auth::account::is_account_id(key) {
+        key.clone()
+    } else {
+        auth::account::encoded_account(key).unwrap_or_else(|| cloud.config.account.clone())
     };
     let principal = Principal::root(&account, Some(key.clone()));
     Caller {

@@ -179,14 +179,12 @@ impl Connection {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .max_buf_size(limits.header_bytes.max(8192) + 64 * 1024)
-            .title_case_headers(false)
-            .keep_alive(true);
+            .max_buf_size(limits.header_bytes.max(8192) + 64 * 1024);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_header_list_size(limits.header_bytes as u32);
-        let connection = builder.serve_connection_with_upgrades(io, service);
+        let connection = builder.serve_connection(io, service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

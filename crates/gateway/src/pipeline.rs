@@ -31,6 +31,13 @@ pub trait Control: Send + Sync + 'static {
     ) -> BoxFuture<'a, Option<Response>>;
 }
 
+/// A server without paths of its own.
+impl Control for () {
+    fn answer<'a>(&'a self, _: &'a Parts, _: &'a mut Body) -> BoxFuture<'a, Option<Response>> {
+        Box::pin(async { None })
+    }
+}
+
 /// What is asked before an operation runs.
 pub struct Authorize<'a> {
     /// The call.

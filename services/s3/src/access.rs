@@ -36,6 +36,11 @@ pub struct Question<'a> {
     pub grant: Option<Grant<'a>>,
 }
 
+/// The action on a version, where one is named, or on the current one: `s3:GetObjectVersion`, `s3:GetObject`.
+pub(crate) fn of_version<'a>(id: Option<&str>, current: &'a str, version: &'a str) -> &'a str {
+    if id.is_some() { version } else { current }
+}
+
 /// The account that calls; `None` for nobody in particular.
 pub fn account(ctx: &Context) -> Option<&str> {
     (ctx.principal.kind != PrincipalKind::Anonymous).then_some(ctx.account.as_str())

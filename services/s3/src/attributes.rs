@@ -3,6 +3,7 @@
 use cloud::Context;
 use wire::Fault;
 
+use crate::access::of_version;
 use crate::acl::Permission;
 use crate::checksum::Checksum;
 use crate::encryption::CustomerKey;
@@ -46,11 +47,11 @@ impl crate::S3 {
         }
         let wants = |name: &str| input.object_attributes.iter().any(|a| a == name);
         let id = input.version_id.as_deref();
-        let action = if id.is_some() {
-            "s3:GetObjectVersionAttributes"
-        } else {
-            "s3:GetObjectAttributes"
-        };
+        let action = of_version(
+            id,
+            "s3:GetObjectAttributes",
+            "s3:GetObjectVersionAttributes",
+        );
         let Found { version, .. } =
             self.find(ctx, &bucket, &input.key, id, action, Permission::Read)?;
         version.encryption.check(customer.as_ref())?;

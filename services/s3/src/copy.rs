@@ -4,7 +4,7 @@ use cloud::Context;
 use percent_encoding::percent_decode_str;
 use wire::{Body, Fault, Timestamp};
 
-use crate::access::{Grant, Question};
+use crate::access::{Grant, Question, of_version};
 use crate::acl::Permission;
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, Announced, Checksum};
@@ -80,11 +80,11 @@ impl crate::S3 {
     ) -> Result<Original, Fault> {
         let source = Source::read(header)?;
         let bucket = self.buckets.get(&source.bucket, expected_owner)?;
-        let action = if source.version.is_some() {
-            "s3:GetObjectVersion"
-        } else {
-            "s3:GetObject"
-        };
+        let action = of_version(
+            source.version.as_deref(),
+            "s3:GetObject",
+            "s3:GetObjectVersion",
+        );
         let found = self.find(
             ctx,
             &bucket,

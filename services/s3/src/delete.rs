@@ -4,7 +4,7 @@ use cloud::Context;
 use store::{Scope, Tx};
 use wire::{Fault, Timestamp};
 
-use crate::access::{Grant, Question};
+use crate::access::{Grant, Question, of_version};
 use crate::acl::Permission;
 use crate::bucket::{Bucket, Versioning};
 use crate::condition;
@@ -69,11 +69,7 @@ impl crate::S3 {
         bucket: &Bucket,
         wanted: &Wanted<'_>,
     ) -> Result<(), Fault> {
-        let action = if wanted.id.is_some() {
-            "s3:DeleteObjectVersion"
-        } else {
-            "s3:DeleteObject"
-        };
+        let action = of_version(wanted.id, "s3:DeleteObject", "s3:DeleteObjectVersion");
         let grant = Some(Grant {
             acl: &bucket.record.acl,
             permission: Permission::Write,

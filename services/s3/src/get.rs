@@ -4,7 +4,7 @@ use cloud::Context;
 use store::Read;
 use wire::{Body, Fault, Timestamp};
 
-use crate::access::{Grant, Question};
+use crate::access::{Grant, Question, of_version};
 use crate::acl::Permission;
 use crate::bucket::Bucket;
 use crate::checksum::Checksum;
@@ -168,11 +168,7 @@ impl crate::S3 {
             input.sse_customer_key_md5.as_deref(),
         )?;
         let id = input.version_id.as_deref();
-        let action = if id.is_some() {
-            "s3:GetObjectVersion"
-        } else {
-            "s3:GetObject"
-        };
+        let action = of_version(id, "s3:GetObject", "s3:GetObjectVersion");
         let mut attempt = 0;
         let (version, selection, body) = loop {
             let Found { version, .. } =
@@ -260,11 +256,7 @@ impl crate::S3 {
             input.sse_customer_key_md5.as_deref(),
         )?;
         let id = input.version_id.as_deref();
-        let action = if id.is_some() {
-            "s3:GetObjectVersion"
-        } else {
-            "s3:GetObject"
-        };
+        let action = of_version(id, "s3:GetObject", "s3:GetObjectVersion");
         let Found { version, .. } =
             self.find(ctx, &bucket, &input.key, id, action, Permission::Read)?;
         version.encryption.check(customer.as_ref())?;

@@ -3,7 +3,7 @@
 use cloud::Context;
 use wire::Fault;
 
-use crate::access::{Grant, Question};
+use crate::access::{Grant, Question, of_version};
 use crate::acl::{Acl, GrantHeaders, Permission};
 use crate::get::Found;
 use crate::{account, api, fault, properties};
@@ -118,11 +118,7 @@ impl crate::S3 {
         } else {
             bucket.account.as_str()
         };
-        let action = if id.is_some() {
-            "s3:PutObjectVersionAcl"
-        } else {
-            "s3:PutObjectAcl"
-        };
+        let action = of_version(id, "s3:PutObjectAcl", "s3:PutObjectVersionAcl");
         let grant = Some(Grant {
             acl: &current,
             permission: Permission::WriteAcp,
@@ -171,11 +167,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let id = input.version_id.as_deref();
-        let action = if id.is_some() {
-            "s3:GetObjectVersionAcl"
-        } else {
-            "s3:GetObjectAcl"
-        };
+        let action = of_version(id, "s3:GetObjectAcl", "s3:GetObjectVersionAcl");
         let Found { version, .. } =
             self.find(ctx, &bucket, &input.key, id, action, Permission::ReadAcp)?;
         let acl = if bucket.has_acls() {

@@ -158,19 +158,13 @@ impl cloud::Front for Front {
 
     fn after(&self, _: &Context, request: &Parts, response: &mut Response) {
         let query = request.uri.query().unwrap_or_default();
-        let asks = |name: &str| {
+        let asks_location = || {
             query
                 .split('&')
-                .any(|pair| pair.split('=').next() == Some(name))
+                .any(|pair| pair.split('=').next() == Some("location"))
         };
-        if response.status == 200 && request.method == http::Method::GET && asks("location") {
+        if response.status == 200 && request.method == http::Method::GET && asks_location() {
             single_element(response);
-        }
-        if response.status == 200 && request.method == http::Method::POST && asks("restore") {
-            response.status = 202;
-        }
-        if response.status == 200 && request.method == http::Method::PUT && asks("policy") {
-            response.status = 204;
         }
         let is_range = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-range");
         if response.status == 200 && response.headers.iter().any(is_range) {

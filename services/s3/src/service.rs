@@ -7,6 +7,7 @@ use cloud::{Cloud, Context};
 use futures_util::future::BoxFuture;
 use wire::{Body, Bytes, Fault};
 
+use crate::access::of_version;
 use crate::acl::Permission;
 use crate::api::*;
 use crate::bucket::{Buckets, Ownership};
@@ -80,11 +81,7 @@ impl ObjectsPort for Port {
                 s3.cloud.clock.now(),
             );
             ctx.principal = cloud::Principal::root(account, None);
-            let action = if version.is_some() {
-                "s3:GetObjectVersion"
-            } else {
-                "s3:GetObject"
-            };
+            let action = of_version(version, "s3:GetObject", "s3:GetObjectVersion");
             let found = s3.find(&ctx, &bucket, key, version, action, Permission::Read)?;
             let body =
                 s3.read_content(&bucket, key, &found.version, 0..found.version.size, None)?;

@@ -3,7 +3,7 @@
 use cloud::Context;
 use wire::Fault;
 
-use crate::access::{Conditions, Question};
+use crate::access::{Conditions, Question, of_version};
 use crate::bucket::Bucket;
 use crate::get::Found;
 use crate::{api, fault};
@@ -198,11 +198,11 @@ impl crate::S3 {
             key: &input.key,
             id: input.version_id.as_deref(),
         };
-        let action = if target.id.is_some() {
-            "s3:PutObjectVersionTagging"
-        } else {
-            "s3:PutObjectTagging"
-        };
+        let action = of_version(
+            target.id,
+            "s3:PutObjectTagging",
+            "s3:PutObjectVersionTagging",
+        );
         self.tagged(ctx, &target, action, Some(&tags))?;
         Ok(api::PutObjectTaggingOutput {
             version_id: self.set_tags(ctx, &target, tags).await?,
@@ -223,11 +223,11 @@ impl crate::S3 {
             key: &input.key,
             id: input.version_id.as_deref(),
         };
-        let action = if target.id.is_some() {
-            "s3:GetObjectVersionTagging"
-        } else {
-            "s3:GetObjectTagging"
-        };
+        let action = of_version(
+            target.id,
+            "s3:GetObjectTagging",
+            "s3:GetObjectVersionTagging",
+        );
         let found = self.tagged(ctx, &target, action, None)?;
         Ok(api::GetObjectTaggingOutput {
             version_id: crate::put::version_header(&bucket, &found.version),
@@ -249,11 +249,11 @@ impl crate::S3 {
             key: &input.key,
             id: input.version_id.as_deref(),
         };
-        let action = if target.id.is_some() {
-            "s3:DeleteObjectVersionTagging"
-        } else {
-            "s3:DeleteObjectTagging"
-        };
+        let action = of_version(
+            target.id,
+            "s3:DeleteObjectTagging",
+            "s3:DeleteObjectVersionTagging",
+        );
         self.tagged(ctx, &target, action, None)?;
         Ok(api::DeleteObjectTaggingOutput {
             version_id: self.set_tags(ctx, &target, Vec::new()).await?,

@@ -19,7 +19,7 @@ impl JsonWriter {
     /// An empty document.
     pub fn new() -> Self {
         JsonWriter {
-            out: Vec::with_capacity(256),
+            out: Vec::new(),
             first: true,
             format: None,
         }
@@ -34,6 +34,10 @@ impl JsonWriter {
         self.string(value);
     }
     fn open(&mut self, bracket: u8) {
+        // Not before: many REST answers have no document.
+        if self.out.is_empty() {
+            self.out.reserve(256);
+        }
         self.out.push(bracket);
         self.first = true;
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::text::{JsonText, TextReader};
+use super::text::TextReader;
 use crate::body::Body;
 use crate::json;
 use crate::reader::{DecodeError, Reader, VisitElement, VisitEntry, VisitMember};
@@ -118,12 +118,12 @@ impl<'a> RestReader<'a> {
         if text.is_empty() && m.target.kind != Kind::String {
             return Ok(());
         }
-        let reader = TextReader::new(&text, Location::Header);
-        if m.json_value {
-            visit(&mut JsonText(reader), i)
+        let mut reader = if m.json_value {
+            TextReader::json(&text)
         } else {
-            visit(&mut { reader }, i)
-        }
+            TextReader::new(&text, Location::Header)
+        };
+        visit(&mut reader, i)
     }
     fn prefixed(
         &self,

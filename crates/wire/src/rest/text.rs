@@ -35,12 +35,26 @@ pub(crate) fn double(text: &str) -> Result<f64, DecodeError> {
 pub struct TextReader<'a> {
     text: &'a str,
     location: Location,
+    /// A text that holds JSON, which travels as base64.
+    json: bool,
 }
 
 impl<'a> TextReader<'a> {
     /// A value that travels there.
     pub fn new(text: &'a str, location: Location) -> Self {
-        TextReader { text, location }
+        TextReader {
+            text,
+            location,
+            json: false,
+        }
+    }
+    /// JSON in a header.
+    pub(crate) fn json(text: &'a str) -> Self {
+        TextReader {
+            text,
+            location: Location::Header,
+            json: true,
+        }
     }
 }
 
@@ -104,7 +118,13 @@ impl Reader for TextReader<'_> {
         Err(DecodeError::type_mismatch("text"))
     }
     fn string(&mut self) -> Result<String, DecodeError> {
-        Ok(self.text.to_owned())
+        if !self.json {
+            return Ok(self.text.to_owned());
+        }
+        let bytes = STANDARD
+            .decode(self.text)
+            .map_err(|_| DecodeError::type_mismatch("base64"))?;
+        String::from_utf8(bytes).map_err(|_| DecodeError::type_mismatch("UTF-8"))
     }
     fn boolean(&mut self) -> Result<bool, DecodeError> {
         boolean(self.text)
@@ -126,48 +146,5 @@ impl Reader for TextReader<'_> {
             .decode(self.text)
             .map_err(|_| DecodeError::type_mismatch("base64"))?;
         serde_json::from_slice(&bytes).map_err(|e| DecodeError::Malformed(e.to_string()))
-    }
-}
-
-/// A member that holds JSON as text: base64 in a header, plain elsewhere.
-pub(crate) struct JsonText<'a>(pub TextReader<'a>);
-
-impl Reader for JsonText<'_> {
-    fn structure(
-        &mut self,
-        s: &'static Schema,
-        v: &mut VisitMember<'_>,
-    ) -> Result<(), DecodeError> {
-        self.0.structure(s, v)
-    }
-    fn list(&mut self, s: &'static Schema, v: &mut VisitElement<'_>) -> Result<(), DecodeError> {
-        self.0.list(s, v)
-    }
-    fn map(&mut self, s: &'static Schema, v: &mut VisitEntry<'_>) -> Result<(), DecodeError> {
-        self.0.map(s, v)
-    }
-    fn string(&mut self) -> Result<String, DecodeError> {
-        let bytes = STANDARD
-            .decode(self.0.text)
-            .map_err(|_| DecodeError::type_mismatch("base64"))?;
-        String::from_utf8(bytes).map_err(|_| DecodeError::type_mismatch("UTF-8"))
-    }
-    fn boolean(&mut self) -> Result<bool, DecodeError> {
-        self.0.boolean()
-    }
-    fn long(&mut self) -> Result<i64, DecodeError> {
-        self.0.long()
-    }
-    fn double(&mut self) -> Result<f64, DecodeError> {
-        self.0.double()
-    }
-    fn blob(&mut self) -> Result<Bytes, DecodeError> {
-        self.0.blob()
-    }
-    fn timestamp(&mut self, m: &'static Member) -> Result<Timestamp, DecodeError> {
-        self.0.timestamp(m)
-    }
-    fn document(&mut self) -> Result<serde_json::Value, DecodeError> {
-        self.0.document()
     }
 }

@@ -14,6 +14,8 @@ use crate::writer::Writer;
 /// Writes one XML document or fragment.
 pub struct XmlWriter {
     out: String,
+    /// Begins with the XML declaration.
+    is_document: bool,
     frames: Vec<Frame>,
     next: Option<Next>,
     start_tag_open: bool,
@@ -63,15 +65,15 @@ impl XmlWriter {
     /// A document whose root element has that name and default namespace.
     pub fn document(root: &'static str, namespace: Option<&'static str>) -> Self {
         let mut w = XmlWriter::fragment(root, namespace);
-        w.out
-            .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        w.is_document = true;
         w
     }
     /// The same without the XML declaration.
     pub fn fragment(root: &'static str, namespace: Option<&'static str>) -> Self {
         let namespace = namespace.map(|uri| ("", uri));
         XmlWriter {
-            out: String::with_capacity(512),
+            out: String::new(),
+            is_document: false,
             frames: Vec::new(),
             next: Some(Next {
                 name: root,
@@ -119,6 +121,14 @@ impl XmlWriter {
         }
     }
     fn start(&mut self, next: Next, own: Option<(&'static str, &'static str)>) {
+        // Not before: many REST answers have no document.
+        if self.out.is_empty() {
+            self.out.reserve(512);
+            if self.is_document {
+                self.out
+                    .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+            }
+        }
         self.close_start_tag();
         self.out.extend(["<", next.name]);
         for (prefix, uri) in [next.namespace, own.filter(|_| next.namespace.is_none())]

@@ -3,22 +3,9 @@
 use std::sync::Arc;
 
 use cloud::Cloud;
-use futures_util::future::BoxFuture;
-use gateway::{Control, Gateway, Metrics};
+use gateway::{Gateway, Metrics};
 use roxmltree::Document;
 use wire::Body;
-use wire::protocol::Response;
-
-struct Nothing;
-impl Control for Nothing {
-    fn answer<'a>(
-        &'a self,
-        _: &'a http::request::Parts,
-        _: &'a mut Body,
-    ) -> BoxFuture<'a, Option<Response>> {
-        Box::pin(async { None })
-    }
-}
 
 pub struct Region {
     pub cloud: Cloud,
@@ -33,7 +20,7 @@ impl Region {
         let gateway = Gateway::new(
             cloud.clone(),
             services,
-            Arc::new(Nothing),
+            Arc::new(()),
             Arc::new(Metrics::default()),
         );
         Region { cloud, gateway }

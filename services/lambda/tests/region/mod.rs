@@ -15,10 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use cloud::ports::LogSink;
 use cloud::{Cloud, Config};
 use futures_util::future::BoxFuture;
-use gateway::{Control, Gateway, Metrics};
+use gateway::{Gateway, Metrics};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use wire::protocol::Response;
 use wire::{Body, Bytes, Fault, Timestamp};
 
 pub struct Region {
@@ -48,17 +47,6 @@ impl LogSink for Logs {
                 .map(|(_, text)| (group.to_owned(), stream.to_owned(), text)),
         );
         Box::pin(async { Ok(()) })
-    }
-}
-
-struct NoControl;
-impl Control for NoControl {
-    fn answer<'a>(
-        &'a self,
-        _: &'a http::request::Parts,
-        _: &'a mut Body,
-    ) -> BoxFuture<'a, Option<Response>> {
-        Box::pin(async { None })
     }
 }
 
@@ -134,7 +122,7 @@ impl Region {
         let gateway = Gateway::new(
             cloud.clone(),
             services,
-            Arc::new(NoControl),
+            Arc::new(()),
             Arc::new(Metrics::default()),
         );
         cloud.start();

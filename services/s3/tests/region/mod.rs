@@ -5,21 +5,9 @@ use std::sync::Arc;
 
 use cloud::{Cloud, Delivery, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
-use gateway::{Control, Gateway, Metrics};
+use gateway::{Gateway, Metrics};
 use tokio::sync::mpsc;
-use wire::protocol::Response;
 use wire::{Body, Bytes, Fault};
-
-struct Nothing;
-impl Control for Nothing {
-    fn answer<'a>(
-        &'a self,
-        _: &'a http::request::Parts,
-        _: &'a mut Body,
-    ) -> BoxFuture<'a, Option<Response>> {
-        Box::pin(async { None })
-    }
-}
 
 struct Queue(mpsc::UnboundedSender<Delivery>);
 impl Target for Queue {
@@ -87,7 +75,7 @@ impl Region {
         let gateway = Gateway::new(
             cloud.clone(),
             services,
-            Arc::new(Nothing),
+            Arc::new(()),
             Arc::new(Metrics::default()),
         );
         Region {
