@@ -47,8 +47,8 @@ fn run(wanted: &[String]) -> Outcome {
             cumulo.resident_mib()
         );
         println!(
-            "{:<22}{:>6}{:>12}{:>12}{:>8}",
-            "scenario", "conns", "bare/s", "cumulo/s", "ratio"
+            "{:<22}{:>6}{:>12}{:>12}{:>8}{:>12}{:>12}",
+            "scenario", "conns", "bare/s", "cumulo/s", "ratio", "bare cpu µs", "cumulo"
         );
         let on =
             |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w.as_str()));

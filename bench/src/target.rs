@@ -69,6 +69,18 @@ impl Target {
         })
     }
 
+    /// Processor seconds the server has used, in user and kernel mode.
+    pub fn cpu_seconds(&self) -> f64 {
+        // Linux counts in hundredths whatever the kernel's own tick is (proc(5), USER_HZ).
+        const TICKS: f64 = 100.0;
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The second field, the name in parentheses, may hold blanks.
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = |n: usize| after_name.split_whitespace().nth(n)?.parse::<f64>().ok();
+        (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / TICKS
+    }
+
     /// Resident memory now.
     pub fn resident_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))

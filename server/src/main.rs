@@ -9,6 +9,10 @@ mod start;
 
 use std::process::ExitCode;
 
+/// A request allocates a hundred times; the system's allocator takes a tenth of its time for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // The server's own program is process 1 of every sandbox: this must come before anything else.
     runtime::init_entry();

@@ -228,6 +228,9 @@ impl PresignedV4<'_> {
 impl<'a> Presigned<'a> {
     /// Reads the signature from a raw query, if it carries one.
     pub fn parse(query: &'a str) -> Result<Option<Self>, MalformedAuthorization> {
+        if query.is_empty() {
+            return Ok(None);
+        }
         if let Some(algorithm) = parameter(query, "X-Amz-Algorithm") {
             let is_v4a = match algorithm.as_ref() {
                 V4_ALGORITHM => false,

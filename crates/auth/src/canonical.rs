@@ -36,7 +36,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// The value of a header if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        self.headers.get(name)?.to_str().ok()
     }
 }
 

@@ -157,6 +157,16 @@ pub fn verify_header(
     payload_hash: &str,
     now: OffsetDateTime,
 ) -> Result<Verified, SignatureError> {
+    let at = check_header_time(request, now)?;
+    require_signed_headers(request, presented)?;
+    verify(request, presented, secret, payload_hash, at)
+}
+
+/// When a request with an `Authorization` header was signed, if that is not too long ago or ahead.
+pub fn check_header_time(
+    request: &Request<'_>,
+    now: OffsetDateTime,
+) -> Result<OffsetDateTime, SignatureError> {
     let at = [request.header("x-amz-date"), request.header("date")]
         .into_iter()
         .flatten()
@@ -168,8 +178,7 @@ pub fn verify_header(
             server_time: now,
         });
     }
-    require_signed_headers(request, presented)?;
-    verify(request, presented, secret, payload_hash, at)
+    Ok(at)
 }
 
 /// Verifies a version 4 presigned request. `payload_hash` is as for [`verify_header`], or `UNSIGNED-PAYLOAD` for S3.
@@ -180,6 +189,17 @@ pub fn verify_presigned(
     payload_hash: &str,
     now: OffsetDateTime,
 ) -> Result<Verified, SignatureError> {
+    let at = check_presigned_time(presented, now)?;
+    let signature = presented.signature_v4();
+    require_signed_headers(request, &signature)?;
+    verify(request, &signature, secret, payload_hash, at)
+}
+
+/// When a presigned request was signed, if it is valid now.
+pub fn check_presigned_time(
+    presented: &PresignedV4<'_>,
+    now: OffsetDateTime,
+) -> Result<OffsetDateTime, SignatureError> {
     let at = date::parse_amz_date(&presented.date).ok_or(SignatureError::MalformedDate)?;
     if at - now > MAX_SKEW {
         return Err(SignatureError::NotYetValid);
@@ -193,9 +213,7 @@ pub fn verify_presigned(
             server_time: now,
         });
     }
-    let signature = presented.signature_v4();
-    require_signed_headers(request, &signature)?;
-    verify(request, &signature, secret, payload_hash, at)
+    Ok(at)
 }
 
 fn require_signed_headers(

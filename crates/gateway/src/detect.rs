@@ -141,21 +141,22 @@ impl Catalog {
         let protocols = self.services[service].service.handler.model().protocols;
         let has = |p: Protocol| protocols.contains(&p).then_some(p);
         let content = header(parts, "content-type").unwrap_or("");
-        let spoken = if rpc_path(parts).is_some() && parts.headers.contains_key("smithy-protocol") {
-            has(Protocol::RpcV2Cbor)
-        } else if parts.headers.contains_key("x-amz-target") {
-            if content.starts_with("application/x-amz-cbor") {
-                has(Protocol::AwsCbor11)
-            } else if content.starts_with("application/x-amz-json-1.0") {
-                has(Protocol::AwsJson10).or(has(Protocol::AwsJson11))
+        let spoken =
+            if rpc_path(parts).is_some() && wire::header::has(&parts.headers, "smithy-protocol") {
+                has(Protocol::RpcV2Cbor)
+            } else if wire::header::has(&parts.headers, "x-amz-target") {
+                if content.starts_with("application/x-amz-cbor") {
+                    has(Protocol::AwsCbor11)
+                } else if content.starts_with("application/x-amz-json-1.0") {
+                    has(Protocol::AwsJson10).or(has(Protocol::AwsJson11))
+                } else {
+                    has(Protocol::AwsJson11).or(has(Protocol::AwsJson10))
+                }
+            } else if is_form || content.starts_with("application/x-www-form-urlencoded") {
+                has(Protocol::AwsQuery).or(has(Protocol::Ec2Query))
             } else {
-                has(Protocol::AwsJson11).or(has(Protocol::AwsJson10))
-            }
-        } else if is_form || content.starts_with("application/x-www-form-urlencoded") {
-            has(Protocol::AwsQuery).or(has(Protocol::Ec2Query))
-        } else {
-            None
-        };
+                None
+            };
         spoken
             .or_else(|| protocols.first().copied())
             .unwrap_or(Protocol::RestXml)
@@ -205,7 +206,7 @@ impl Catalog {
             Protocol::RestJson | Protocol::RestXml => {
                 let found = entry.router.as_ref().and_then(|r| {
                     r.find(parts.method.as_str(), parts.uri.path(), query, &|h| {
-                        parts.headers.contains_key(h)
+                        wire::header::has(&parts.headers, h)
                     })
                 });
                 match found {
@@ -235,7 +236,7 @@ fn rpc_path(parts: &Parts) -> Option<(&str, &str)> {
 
 /// A header's text.
 pub fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
-    parts.headers.get(name)?.to_str().ok()
+    wire::header::text(&parts.headers, name)
 }
 
 /// The host that was asked for, with its port.

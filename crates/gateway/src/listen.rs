@@ -1,5 +1,6 @@
 //! Connections: HTTP/1.1, HTTP/2 and TLS on one port, told apart by the first byte.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::header::{CONTENT_LENGTH, InvalidHeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::service::service_fn;
@@ -229,22 +232,27 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
 /// An answer as hyper sends it.
 fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
     use http_body_util::Either;
-    let mut builder = http::Response::builder().status(response.status);
-    let mut has_length = false;
-    for (name, value) in &response.headers {
-        has_length |= name.eq_ignore_ascii_case("content-length");
-        match http::HeaderValue::from_bytes(value.as_bytes()) {
-            Ok(value) => builder = builder.header(name, value),
-            Err(_) => tracing::warn!(name, "a header's value cannot be sent and is left out"),
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
+    for (name, value) in response.headers {
+        let shown = name.clone();
+        // The value's own bytes are handed on, not copied.
+        match (
+            header_name(name),
+            HeaderValue::from_maybe_shared(Bytes::from(value)),
+        ) {
+            (Ok(name), Ok(value)) => {
+                headers.append(name, value);
+            }
+            _ => tracing::warn!(name = %shown, "a header that cannot be sent is left out"),
         }
     }
     if let Some(len) = response.body.len()
-        && !has_length
+        && !headers.contains_key(CONTENT_LENGTH)
         && response.status != 204
         && response.status != 304
         && response.status >= 200
     {
-        builder = builder.header(http::header::CONTENT_LENGTH, len);
+        headers.insert(CONTENT_LENGTH, len.into());
     }
     let body = match response.body {
         _ if head => Either::Left(Full::new(Bytes::new())),
@@ -254,10 +262,21 @@ fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
             stream.into_stream().map(|chunk| chunk.map(Frame::data)),
         ) as Frames)),
     };
-    builder.body(body).unwrap_or_else(|e| {
-        tracing::error!(error = %e, "an answer could not be sent");
-        let mut failed = http::Response::new(Either::Left(Full::new(Bytes::new())));
-        *failed.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-        failed
-    })
+    let mut answer = http::Response::new(body);
+    *answer.headers_mut() = headers;
+    *answer.status_mut() = StatusCode::from_u16(response.status).unwrap_or_else(|e| {
+        tracing::error!(error = %e, status = response.status, "an answer without a valid status");
+        StatusCode::INTERNAL_SERVER_ERROR
+    });
+    answer
+}
+
+/// Names known when the program was written need no copy; HTTP's own are found by their lower case.
+fn header_name(name: Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
+    match name {
+        Cow::Borrowed(name) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') => {
+            Ok(HeaderName::from_static(name))
+        }
+        name => HeaderName::from_bytes(name.as_bytes()),
+    }
 }

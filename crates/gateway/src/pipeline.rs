@@ -107,8 +107,7 @@ impl Gateway {
         if own && let Some(response) = self.control.answer(&parts, &mut body).await {
             return response;
         }
-        let method = parts.method.clone();
-        let path = parts.uri.path().to_owned();
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let claim = identify::claim(&parts);
         let (mut ctx, is_expired) = self.context(&parts, &claim, source_ip, secure);
         let (response, service, operation) = self
@@ -119,7 +118,7 @@ impl Gateway {
             .count(service, operation, response.status, micros);
         tracing::info!(
             target: "cumulo::request",
-            service, operation, status = response.status, micros, %method, path,
+            service, operation, status = response.status, micros, %method, path = uri.path(),
             account = ctx.account, region = ctx.region, id = ctx.request_id,
             "request"
         );
@@ -139,7 +138,8 @@ impl Gateway {
             account: caller.account,
             region: caller.region,
             principal: caller.principal,
-            request_id: cloud::ids::uuid(),
+            // Its form is the service's.
+            request_id: String::new(),
             time: self.cloud.clock.now(),
             source_ip,
             user_agent: header(parts, "user-agent").unwrap_or("").to_owned(),
@@ -166,7 +166,10 @@ impl Gateway {
             body if is_form && scope.as_deref() != Some("s3") => {
                 match body.collect(MAX_HELD_BODY).await {
                     Ok(bytes) => (Some(bytes), Body::Empty),
-                    Err(e) => return (plain_fault(&Fault::from_body(&e), ctx), "", ""),
+                    Err(e) => {
+                        ctx.request_id = cloud::ids::uuid();
+                        return (plain_fault(&Fault::from_body(&e), ctx), "", "");
+                    }
                 }
             }
             body => (None, body),
@@ -176,6 +179,7 @@ impl Gateway {
             .catalog
             .service(&parts, scope.as_deref(), form.as_ref())
         else {
+            ctx.request_id = cloud::ids::uuid();
             let name = scope.unwrap_or_default();
             let fault = Fault::receiver(
                 501,
@@ -186,9 +190,10 @@ impl Gateway {
         };
         let entry = &self.catalog.services[service].service;
         let model = entry.handler.model();
-        if model.validation == Validation::S3 {
-            ctx.request_id = cloud::ids::upper(16);
-        }
+        ctx.request_id = match model.validation {
+            Validation::S3 => cloud::ids::upper(16),
+            _ => cloud::ids::uuid(),
+        };
         let mut request = http::Request::from_parts(parts, body);
         if let Some(front) = &entry.front {
             if let Some(bytes) = held.take() {

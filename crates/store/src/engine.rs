@@ -2,6 +2,7 @@
 
 mod base;
 mod durable;
+mod hot;
 mod journal;
 mod memory;
 mod merge;

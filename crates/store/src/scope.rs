@@ -1,13 +1,19 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The name of the lock a transaction runs under, from the widest part to the narrowest, such as
-/// `["s3", account, bucket]`. Two transactions of the same scope never run at the same time;
+/// `["s3", bucket]`. Two transactions of the same scope never run at the same time;
 /// rows must only be written by transactions that agree on the scope.
 #[derive(Clone, Debug)]
 pub struct Scope<'a> {
-    names: [Option<&'a [&'a str]>; MOST],
+    names: [Option<Name<'a>>; MOST],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Name<'a> {
+    parts: &'a [&'a str],
+    is_shared: bool,
 }
 
 /// A transaction rarely concerns more than a source and a destination.
@@ -16,8 +22,12 @@ const MOST: usize = 4;
 impl<'a> Scope<'a> {
     /// The scope of this name.
     pub fn new(parts: &'a [&'a str]) -> Scope<'a> {
+        let name = Name {
+            parts,
+            is_shared: false,
+        };
         Scope {
-            names: [Some(parts), None, None, None],
+            names: [Some(name), None, None, None],
         }
     }
 
@@ -26,17 +36,43 @@ impl<'a> Scope<'a> {
     /// # Panics
     /// On a fifth name, which is a mistake in the calling code, never in its input.
     #[must_use]
-    pub fn and(mut self, parts: &'a [&'a str]) -> Scope<'a> {
+    pub fn and(self, parts: &'a [&'a str]) -> Scope<'a> {
+        self.with(Name {
+            parts,
+            is_shared: false,
+        })
+    }
+
+    /// Shares `parts` with the transactions that are within it too, and runs at no time with one
+    /// that has it as its own: for what concerns one part of many, such as a key of a bucket.
+    ///
+    /// # Panics
+    /// As [`Scope::and`].
+    #[must_use]
+    pub fn within(self, parts: &'a [&'a str]) -> Scope<'a> {
+        self.with(Name {
+            parts,
+            is_shared: true,
+        })
+    }
+
+    fn with(mut self, name: Name<'a>) -> Scope<'a> {
         let free = self.names.iter_mut().find(|name| name.is_none());
-        *free.unwrap_or_else(|| panic!("a scope has at most {MOST} names")) = Some(parts);
+        *free.unwrap_or_else(|| panic!("a scope has at most {MOST} names")) = Some(name);
         self
     }
 }
 
-/// Mutexes shared by all scopes: two scopes may fall on one, which costs time and never safety.
+/// Locks shared by all scopes: two scopes may fall on one, which costs time and never safety.
 pub(crate) struct Locks {
     hasher: RandomState,
-    shards: Box<[Mutex<()>]>,
+    shards: Box<[RwLock<()>]>,
+}
+
+/// What a transaction holds of one shard.
+pub(crate) enum Held<'l> {
+    Shared(#[allow(dead_code, reason = "held until it is dropped")] RwLockReadGuard<'l, ()>),
+    Own(#[allow(dead_code, reason = "held until it is dropped")] RwLockWriteGuard<'l, ()>),
 }
 
 const SHARDS: u64 = 1024;
@@ -45,26 +81,31 @@ impl Locks {
     pub(crate) fn new() -> Locks {
         Locks {
             hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| Mutex::new(())).collect(),
+            shards: (0..SHARDS).map(|_| RwLock::new(())).collect(),
         }
     }
 
     /// Locks in the order of the shards, so that two scopes never wait for each other.
-    pub(crate) fn lock(&self, scope: &Scope<'_>) -> [Option<MutexGuard<'_, ()>>; MOST] {
-        let mut shards = [u64::MAX; MOST];
+    pub(crate) fn lock(&self, scope: &Scope<'_>) -> [Option<Held<'_>>; MOST] {
+        let mut shards = [(u64::MAX, false); MOST];
         for (shard, name) in shards.iter_mut().zip(&scope.names) {
-            if let Some(parts) = name {
-                *shard = self.shard(parts);
+            if let Some(name) = name {
+                *shard = (self.shard(name.parts), name.is_shared);
             }
         }
+        // Of two names on one shard, the one that is not shared comes first and counts.
         shards.sort_unstable();
         let mut last = u64::MAX;
-        shards.map(|shard| {
+        shards.map(|(shard, is_shared)| {
             if shard == last {
                 return None;
             }
             last = shard;
-            self.shards.get(shard as usize).map(Mutex::lock)
+            let lock = self.shards.get(shard as usize)?;
+            Some(match is_shared {
+                true => Held::Shared(lock.read()),
+                false => Held::Own(lock.write()),
+            })
         })
     }
 
@@ -91,5 +132,25 @@ mod tests {
         assert!(locks.shards[locks.shard(&["s3", "a"]) as usize].is_locked());
         drop(held);
         assert!(locks.shards.iter().all(|shard| !shard.is_locked()));
+    }
+
+    #[test]
+    fn what_is_within_a_scope_shares_it_and_keeps_its_owner_out() {
+        let locks = Locks::new();
+        let bucket = &locks.shards[locks.shard(&["s3", "b"]) as usize];
+        let key = |n: usize| format!("key-{n}");
+        // A key that does not fall on the bucket's own shard.
+        let free = |n: &usize| locks.shard(&["s3", "b", &key(*n)]) != locks.shard(&["s3", "b"]);
+        let name = (0..).find(free).map(key).unwrap();
+        let held = locks.lock(&Scope::new(&["s3", "b", &name]).within(&["s3", "b"]));
+        assert_eq!(held.iter().flatten().count(), 2);
+        assert!(bucket.try_read().is_some());
+        assert!(bucket.try_write().is_none());
+        drop(held);
+        assert!(bucket.try_write().is_some());
+        // One's own counts where both fall on one shard.
+        let held = locks.lock(&Scope::new(&["s3", "b"]).within(&["s3", "b"]));
+        assert!(bucket.try_read().is_none());
+        drop(held);
     }
 }

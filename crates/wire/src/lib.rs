@@ -11,6 +11,7 @@ pub mod decode;
 pub mod encode;
 pub mod event_stream;
 pub mod fault;
+pub mod header;
 pub mod json;
 pub mod model;
 pub mod protocol;

@@ -1,5 +1,6 @@
 //! From an HTTP request to a [`Reader`], and from an output or fault to an HTTP answer, for each protocol.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -13,6 +14,7 @@ use crate::cbor::{self, CborWriter};
 use crate::encode::{Encode, EventStream};
 use crate::event_stream::Message;
 use crate::fault::{Blame, Fault};
+use crate::header::Header;
 use crate::json::{self, JsonWriter};
 use crate::model::{Operation, Protocol, ServiceModel, Validation};
 use crate::query::{Parameters, QueryReader};
@@ -42,7 +44,7 @@ pub struct Response {
     /// Status.
     pub status: u16,
     /// Headers; names in any case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
     /// Body.
     pub body: Body,
 }
@@ -50,7 +52,7 @@ pub struct Response {
 impl Response {
     /// An answer with a body of that type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Body>) -> Response {
-        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        let headers = vec![("Content-Type".into(), content_type.to_owned())];
         Response {
             status,
             headers,
@@ -58,8 +60,12 @@ impl Response {
         }
     }
     /// With one more header.
-    pub fn header(mut self, name: &str, value: impl Into<String>) -> Response {
-        self.headers.push((name.to_owned(), value.into()));
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Response {
+        self.headers.push((name.into(), value.into()));
         self
     }
 }
@@ -281,12 +287,9 @@ impl Protocol {
                 format!("{};{blame}", fault.code),
             ));
         }
-        response.headers.extend(
-            fault
-                .headers
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), v.clone())),
-        );
+        response
+            .headers
+            .extend(fault.headers.iter().map(|(k, v)| ((*k).into(), v.clone())));
         if let (true, Some(detail)) = (self.is_rest(), &fault.detail) {
             self.write_headers(detail.as_ref(), &mut response);
         }

@@ -1,6 +1,7 @@
 //! Points in time with millisecond precision, and their three wire formats.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::{Rfc2822, Rfc3339};
@@ -13,6 +14,9 @@ use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 )]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
+
+/// The end of the year 9999.
+const LAST: i64 = 253_402_300_799_999;
 
 /// How a timestamp is written; names as in the models' `timestampFormat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +52,6 @@ impl Timestamp {
     }
     /// The date and time in UTC; clamped to the years that can be written.
     pub fn date_time(self) -> OffsetDateTime {
-        const LAST: i64 = 253_402_300_799_999;
         const FIRST: i64 = -62_135_596_800_000;
         let nanos = i128::from(self.0.clamp(FIRST, LAST)) * 1_000_000;
         OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
@@ -58,6 +61,11 @@ impl Timestamp {
         match format {
             TimestampFormat::Iso8601 if self.0 % 1000 == 0 => self.iso8601_secs(),
             TimestampFormat::Iso8601 => self.iso8601_millis(),
+            // A header of every S3 answer: httpdate takes a tenth of the time, for the years it knows.
+            TimestampFormat::Rfc822 if (0..=LAST).contains(&self.0) => {
+                let since = Duration::from_secs(self.secs().unsigned_abs());
+                httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
+            }
             TimestampFormat::Rfc822 => {
                 let description = format_description!(
                     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"

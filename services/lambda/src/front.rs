@@ -256,7 +256,7 @@ fn allow(cors: &Cors, origin: &str, is_preflight: bool, response: &mut Response)
         return;
     }
     let credentials = cors.credentials == Some(true);
-    let mut set = |name: &str, value: String| response.headers.push((name.into(), value));
+    let mut set = |name: &'static str, value: String| response.headers.push((name.into(), value));
     set(
         "Access-Control-Allow-Origin",
         if any && !credentials {

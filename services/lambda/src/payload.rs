@@ -194,7 +194,7 @@ fn head(status: u16, value: &Value) -> Response {
             .iter()
             .any(|n| name.eq_ignore_ascii_case(n));
         if is_valid && !is_framing {
-            response.headers.push((name.clone(), text));
+            response.headers.push((name.clone().into(), text));
         }
     }
     if !response

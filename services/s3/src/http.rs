@@ -23,14 +23,11 @@ pub struct Front(pub Arc<S3>);
 
 /// A header's text.
 pub(crate) fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
-    parts.headers.get(name)?.to_str().ok()
+    wire::header::text(&parts.headers, name)
 }
 
 fn header_text<'a>(request: &'a http::Request<Body>, name: &str) -> &'a str {
-    let value = request.headers().get(name);
-    value
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
+    wire::header::text(request.headers(), name).unwrap_or_default()
 }
 
 /// An error as S3 answers it.
@@ -99,11 +96,7 @@ impl Front {
             return Ok(Before::Answer(response));
         }
         let reads = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
-        if reads
-            && request
-                .headers()
-                .contains_key("x-amz-server-side-encryption")
-        {
+        if reads && wire::header::has(request.headers(), "x-amz-server-side-encryption") {
             return Err(fault::invalid_argument(
                 "x-amz-server-side-encryption header is not supported for this operation.",
                 "x-amz-server-side-encryption",
@@ -166,7 +159,8 @@ impl cloud::Front for Front {
         if response.status == 200 && request.method == http::Method::GET && asks_location() {
             single_element(response);
         }
-        let is_range = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-range");
+        let is_range =
+            |(name, _): &wire::header::Header| name.eq_ignore_ascii_case("content-range");
         if response.status == 200 && response.headers.iter().any(is_range) {
             response.status = 206;
         }

@@ -207,16 +207,17 @@ impl crate::S3 {
         new: New,
         conditions: &WriteConditions<'_>,
     ) -> Result<Version, Fault> {
-        let scope = ["s3", &bucket.name];
+        // Keys of one bucket are written side by side; what concerns all of them has the bucket for itself.
+        let (scope, whole) = (["s3", &bucket.name, key], ["s3", &bucket.name]);
         self.objects
             .store
-            .transact(store::Scope::new(&scope), move |tx| {
+            .transact(store::Scope::new(&scope).within(&whole), move |tx| {
                 self.write(tx, ctx, bucket, key, new, conditions)
             })
             .await
     }
 
-    /// The same within a transaction under the bucket's scope.
+    /// The same within a transaction under the bucket's scope or the key's.
     pub(crate) fn write(
         &self,
         tx: &mut store::Tx<'_>,

@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::base::Base;
+use super::hot::Hot;
 use super::journal::{self, Journal};
 use super::{Batch, Done, Engine, Row, Scanned, Span, merge};
 use crate::{Durability, Error};
@@ -45,6 +46,8 @@ struct Shared {
     journal: Mutex<Journal>,
     recent: RwLock<State>,
     base: Base,
+    /// Rows of the base; those of the maps lie over them.
+    hot: Hot,
     flushing: Mutex<()>,
     orders: Mutex<Orders>,
     ordered: Condvar,
@@ -105,6 +108,7 @@ impl Durable {
             journal: Mutex::new(journal),
             recent: RwLock::new(state),
             base,
+            hot: Hot::new(),
             flushing: Mutex::new(()),
             orders: Mutex::new(Orders {
                 flush: is_large,
@@ -164,9 +168,22 @@ impl Engine for Durable {
         if let Some(value) = found {
             return Ok(value.clone());
         }
+        let generation = recent.generation;
         drop(recent);
+        if let Some(value) = self.shared.hot.get(key) {
+            return Ok(Some(value));
+        }
         // Rows leave the maps only after they have arrived in the base.
-        self.shared.base.get(key)
+        let value = self.shared.base.get(key)?;
+        if let Some(value) = &value {
+            // If nothing has left the maps since and the key is in none, what was read is still what the base has;
+            // before a newer row can arrive there, the lock must be had by its writer.
+            let recent = self.shared.recent.read();
+            if recent.generation == generation && !recent.active.contains_key(key) {
+                self.shared.hot.keep(key, value);
+            }
+        }
+        Ok(value)
     }
 
     fn scan(
@@ -317,6 +334,8 @@ impl Shared {
         self.relief.notify_waiters();
 
         self.base.apply(frozen.iter(), complete)?;
+        // While the frozen map still lies over them, nobody reads these, and nobody keeps an old one: see `get`.
+        self.hot.forget(frozen.keys());
 
         let mut recent = self.recent.write();
         let old = recent.frozen.take();

@@ -7,6 +7,7 @@ use http::HeaderMap;
 
 use super::text::TextReader;
 use crate::body::Body;
+use crate::header::is_named;
 use crate::json;
 use crate::reader::{DecodeError, Reader, VisitElement, VisitEntry, VisitMember};
 use crate::schema::{Kind, Location, Member, Schema};
@@ -103,7 +104,7 @@ impl<'a> RestReader<'a> {
         visit: &mut VisitMember<'_>,
     ) -> Result<(), DecodeError> {
         // A comparison with the few headers that there are beats a hash of each name that there may be.
-        let named = |(name, value)| same_name(name, m.wire).then_some(value);
+        let named = |(name, value)| is_named(name, m.wire).then_some(value);
         let mut values = self.parts.headers.iter().filter_map(named);
         let Some(first) = values.next() else {
             return Ok(());
@@ -188,11 +189,6 @@ impl<'a> RestReader<'a> {
             _ => json::read(self.parts.body, |r| visit(r, i)),
         }
     }
-}
-
-fn same_name(name: &http::HeaderName, wire: &str) -> bool {
-    let name = name.as_str();
-    name.len() == wire.len() && name.eq_ignore_ascii_case(wire)
 }
 
 fn strip_prefix_ignore_case<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {

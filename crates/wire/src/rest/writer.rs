@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::header::Header;
 use crate::json::not_finite;
 use crate::schema::{Kind, Location, Member, Schema};
 use crate::timestamp::{Timestamp, TimestampFormat};
@@ -12,7 +13,7 @@ use crate::writer::Writer;
 pub struct RestWriter<'a, W> {
     inner: W,
     /// Headers so far.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
     /// The status that a member gave.
     pub status: Option<u16>,
     /// A payload that is bytes or text.
@@ -63,11 +64,11 @@ impl<'a, W: Writer> RestWriter<'a, W> {
         match self.target {
             Target::Header(m) => match &mut self.list {
                 Some(items) => items.push(value),
-                None => self.headers.push((m.wire.to_owned(), value)),
+                None => self.headers.push((m.wire.into(), value)),
             },
             Target::Prefix(m) => self
                 .headers
-                .push((format!("{}{}", m.wire, self.prefix_key), value)),
+                .push((format!("{}{}", m.wire, self.prefix_key).into(), value)),
             Target::Status => self.status = value.parse().ok(),
             Target::Raw => self.raw = Some(value.into_bytes()),
             Target::Document => {}

@@ -52,7 +52,7 @@ impl LogSink for Logs {
 
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<wire::header::Header>,
     pub body: Bytes,
 }
 

@@ -20,7 +20,7 @@ pub fn unwrap(
     verified: Option<Verified>,
 ) -> Result<http::Request<Body>, Fault> {
     let headers = request.headers();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: &str| wire::header::text(headers, name);
     let Some(kind) = text("x-amz-content-sha256").filter(|hash| hash.starts_with("STREAMING-"))
     else {
         return Ok(request);

@@ -82,7 +82,7 @@ fn rule_for<'a>(
 
 fn common(rule: &api::CORSRule, origin: &str, response: &mut Response) {
     let any = rule.allowed_origins.iter().any(|o| o == "*");
-    let mut push = |name: &str, value: String| response.headers.push((name.to_owned(), value));
+    let mut push = |name: &'static str, value: String| response.headers.push((name.into(), value));
     push(
         "Access-Control-Allow-Origin",
         if any {
@@ -159,10 +159,10 @@ pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
     };
     common(rule, origin, &mut response);
     if !headers.is_empty() {
-        response.headers.push((
-            "Access-Control-Allow-Headers".to_owned(),
-            headers.join(", "),
-        ));
+        let allowed = headers.join(", ");
+        response
+            .headers
+            .push(("Access-Control-Allow-Headers".into(), allowed));
     }
     response
 }

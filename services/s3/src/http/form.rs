@@ -426,7 +426,7 @@ fn success(
             let separator = if url.contains('?') { '&' } else { '?' };
             Response {
                 status: 303,
-                headers: vec![("Location".to_owned(), format!("{url}{separator}{query}"))],
+                headers: vec![("Location".into(), format!("{url}{separator}{query}"))],
                 body: Body::Empty,
             }
         }
@@ -449,12 +449,12 @@ fn success(
             }
             Some("200") => Response {
                 status: 200,
-                headers: vec![("Location".to_owned(), location)],
+                headers: vec![("Location".into(), location)],
                 body: Body::Empty,
             },
             _ => Response {
                 status: 204,
-                headers: vec![("Location".to_owned(), location)],
+                headers: vec![("Location".into(), location)],
                 body: Body::Empty,
             },
         },

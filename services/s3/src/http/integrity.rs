@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
-use http::HeaderMap;
 use md5::{Digest, Md5};
 use sha2::Sha256;
+use wire::header::{has, text};
 use wire::{Body, BodyError, Fault};
 
 use crate::checksum::{ALGORITHMS, Algorithm, Hasher};
@@ -64,17 +64,12 @@ impl Expected {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
 /// Fails for a body whose length nobody said.
 pub fn require_length(request: &http::Request<Body>) -> Result<(), Fault> {
     let headers = request.headers();
-    let has_length = headers.contains_key("content-length")
-        || headers.contains_key("x-amz-decoded-content-length");
+    let has_length = has(headers, "content-length") || has(headers, "x-amz-decoded-content-length");
     if matches!(*request.method(), http::Method::PUT | http::Method::POST)
-        && headers.contains_key("transfer-encoding")
+        && has(headers, "transfer-encoding")
         && !has_length
         && request.body().len().is_none()
     {
@@ -123,10 +118,8 @@ pub fn guard(mut request: http::Request<Body>) -> Result<http::Request<Body>, Fa
             ));
         }
     }
-    if let Some(value) = headers.get("content-md5") {
-        let digest = value
-            .to_str()
-            .ok()
+    if has(headers, "content-md5") {
+        let digest = text(headers, "content-md5")
             .and_then(|v| STANDARD.decode(v.trim()).ok())
             .filter(|d| d.len() == 16);
         let digest = digest.ok_or_else(fault::invalid_digest)?;

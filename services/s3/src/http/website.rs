@@ -75,7 +75,7 @@ fn html(status: u16, code: &str, message: &str, key: &str) -> Response {
 fn redirect_to(status: u16, location: String) -> Response {
     Response {
         status,
-        headers: vec![("Location".to_owned(), location)],
+        headers: vec![("Location".into(), location)],
         body: Body::Empty,
     }
 }
@@ -271,7 +271,7 @@ async fn page(
         }
     }
     for (name, value) in &version.metadata {
-        response = response.header(&format!("x-amz-meta-{name}"), value.as_str());
+        response = response.header(format!("x-amz-meta-{name}"), value.as_str());
     }
     Ok(response)
 }

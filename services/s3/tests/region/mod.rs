@@ -23,7 +23,7 @@ impl Target for Queue {
 /// An answer, its body read.
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<wire::header::Header>,
     pub body: Bytes,
 }
 
