@@ -96,7 +96,7 @@ impl<'a> Authorization<'a> {
     pub fn parse(header: &'a str) -> Result<Self, MalformedAuthorization> {
         let header = header.trim();
         let (scheme, rest) = header
-            .split_once(|c: char| c.is_ascii_whitespace())
+            .split_once([' ', '\t'])
             .ok_or(MalformedAuthorization::UnsupportedType)?;
         match scheme {
             V4_ALGORITHM => Ok(Self::V4(SignatureV4::parse(rest, Credential::parse)?)),
@@ -139,7 +139,7 @@ impl<'a> SignatureV4<'a> {
         credential: fn(&'a str) -> Option<Credential<'a>>,
     ) -> Result<Self, MalformedAuthorization> {
         let (mut scope, mut signed_headers, mut signature) = (None, None, None);
-        for component in components.split([',', ' ', '\t']) {
+        for component in components.split(',').flat_map(str::split_ascii_whitespace) {
             match component.split_once('=') {
                 Some(("Credential", value)) => scope = Some(value),
                 Some(("SignedHeaders", value)) => signed_headers = Some(value),

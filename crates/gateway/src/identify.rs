@@ -73,7 +73,7 @@ pub struct Caller {
 }
 
 /// Account, region and principal of a claim.
-pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
+pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
     let by_host = || {
         host_of(parts)
             .and_then(host::service)
@@ -82,10 +82,9 @@ pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
     };
     let region = claim
         .region
-        .clone()
         .or_else(by_host)
         .unwrap_or_else(|| cloud.config.region.clone());
-    let Some(key) = &claim.access_key else {
+    let Some(key) = claim.access_key else {
         let account = cloud.config.account.clone();
         return Caller {
             account,
@@ -94,7 +93,7 @@ pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
             is_expired: false,
         };
     };
-    if let Some(identity) = cloud.ports.identity(key) {
+    if let Some(identity) = cloud.ports.identity(&key) {
         let is_expired = identity
             .expiration
             .is_some_and(|end| end <= cloud.clock.now());
@@ -105,12 +104,12 @@ pub fn caller(cloud: &Cloud, claim: &Claim, parts: &Parts) -> Caller {
             is_expired,
         };
     }
-    let account = if auth::account::is_account_id(key) {
+    let account = if auth::account::is_account_id(&key) {
         key.clone()
     } else {
-        auth::account::encoded_account(key).unwrap_or_else(|| cloud.config.account.clone())
+        auth::account::encoded_account(&key).unwrap_or_else(|| cloud.config.account.clone())
     };
-    let principal = Principal::root(&account, Some(key.clone()));
+    let principal = Principal::root(&account, Some(key));
     Caller {
         account,
         region,

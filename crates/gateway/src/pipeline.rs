@@ -108,11 +108,11 @@ impl Gateway {
             return response;
         }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let claim = identify::claim(&parts);
-        let (mut ctx, is_expired) = self.context(&parts, &claim, source_ip, secure);
-        let (response, service, operation) = self
-            .handle(&mut ctx, is_expired, claim.service, parts, body)
-            .await;
+        let mut claim = identify::claim(&parts);
+        let scope = claim.service.take();
+        let (mut ctx, is_expired) = self.context(&parts, claim, source_ip, secure);
+        let (response, service, operation) =
+            self.handle(&mut ctx, is_expired, scope, parts, body).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics
             .count(service, operation, response.status, micros);
@@ -129,7 +129,7 @@ impl Gateway {
     fn context(
         &self,
         parts: &Parts,
-        claim: &identify::Claim,
+        claim: identify::Claim,
         source_ip: std::net::IpAddr,
         secure: bool,
     ) -> (Context, bool) {

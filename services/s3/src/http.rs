@@ -58,10 +58,11 @@ impl Front {
     ) -> Result<Before, Fault> {
         let original = request.uri().clone();
         let host = address::host(request.uri(), request.headers());
-        if let Some(bucket) = host.as_deref().and_then(address::website_bucket) {
+        let website = host.as_deref().and_then(address::website_bucket);
+        if let Some(bucket) = website.map(str::to_owned) {
             let (parts, _) = request.into_parts();
             return Ok(Before::Answer(
-                website::serve(&self.0, ctx, bucket, &parts).await,
+                website::serve(&self.0, ctx, &bucket, &parts).await,
             ));
         }
         let bucket_of_host = host.as_deref().and_then(address::bucket).map(str::to_owned);

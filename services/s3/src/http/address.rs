@@ -1,5 +1,7 @@
 //! Host names: `bucket.s3.region.amazonaws.com`, LocalStack's, and those of websites.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, Uri};
 
 /// The domains under which S3 is reached, longest first.
@@ -11,7 +13,7 @@ const DOMAINS: [&str; 4] = [
 ];
 
 /// The host that was asked, without its port, in lower case.
-pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
     let host = headers
         .get(http::header::HOST)
         .and_then(|h| h.to_str().ok())
@@ -22,7 +24,11 @@ pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
         }
         _ => host,
     };
-    Some(name.to_ascii_lowercase())
+    Some(if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        name.to_ascii_lowercase().into()
+    } else {
+        name.into()
+    })
 }
 
 fn before_domain(host: &str) -> Option<(&str, &'static str)> {

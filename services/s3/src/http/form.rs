@@ -22,16 +22,12 @@ const MAX_FIELDS: usize = 64 * 1024;
 
 /// Whether a request is a form's upload.
 pub fn is_form(request: &http::Request<Body>) -> bool {
-    let content = request
-        .headers()
-        .get("content-type")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
+    if *request.method() != http::Method::POST {
+        return false;
+    }
+    let content = wire::header::text(request.headers(), "content-type").unwrap_or_default();
     let (bucket, key) = bucket_and_key(request.uri().path());
-    *request.method() == http::Method::POST
-        && content.starts_with("multipart/form-data")
-        && !bucket.is_empty()
-        && key.is_empty()
+    content.starts_with("multipart/form-data") && !bucket.is_empty() && key.is_empty()
 }
 
 fn refused(error: &PostError) -> Fault {
