@@ -4,6 +4,7 @@
 //! belongs to its [`NewBlob`] and goes away with it; what a crash leaves behind is swept in the
 //! background after the next start. Ids are unique over all stores and times.
 
+mod lent;
 mod reader;
 mod transfer;
 mod writer;

@@ -1,11 +1,14 @@
 //! Taking bodies in and giving them out: hashed and encrypted on the way, never held whole where they are large.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
+use parking_lot::Mutex;
 use store::{Blobs, NewBlob};
+use tokio::sync::Notify;
 use wire::body::ByteStream;
 use wire::{Body, BodyError, Fault};
 
@@ -18,8 +21,10 @@ use crate::object::Piece;
 pub const INLINE: u64 = 16 * 1024;
 /// The longest object of one request: 5 GiB.
 pub const MAX_PUT: u64 = 5 << 30;
-/// Bytes hashed at once away from the threads that serve requests.
-const BATCH: usize = 256 * 1024;
+/// Bytes that are worth a thread away from those that serve requests.
+const BATCH: usize = 64 * 1024;
+/// Bytes that may wait to be hashed.
+const AHEAD: usize = 1024 * 1024;
 
 /// What is to be done with a body.
 pub struct Plan<'a> {
@@ -78,11 +83,18 @@ impl Hashes {
     }
 }
 
-/// Hashes in batches, each on a thread for blocking work while the next one arrives.
+/// Hashes on a thread for blocking work, which takes what has arrived while it was busy and ends when there is no more:
+/// a slow sender keeps no thread.
 struct Hashing {
-    idle: Option<Hashes>,
-    busy: Option<tokio::task::JoinHandle<Hashes>>,
-    batch: Vec<Bytes>,
+    shared: Arc<Mutex<Queue>>,
+    taken: Arc<Notify>,
+    thread: Option<tokio::task::JoinHandle<()>>,
+}
+
+struct Queue {
+    /// Away while a thread hashes.
+    hashes: Option<Hashes>,
+    chunks: Vec<Bytes>,
     size: usize,
 }
 
@@ -93,38 +105,60 @@ impl Hashing {
             checksum: Hasher::new(algorithm),
         };
         Hashing {
-            idle: Some(hashes),
-            busy: None,
-            batch: Vec::new(),
-            size: 0,
+            shared: Arc::new(Mutex::new(Queue {
+                hashes: Some(hashes),
+                chunks: Vec::new(),
+                size: 0,
+            })),
+            taken: Arc::default(),
+            thread: None,
         }
     }
-    async fn settle(&mut self) -> Result<Hashes, Fault> {
-        if let Some(busy) = self.busy.take() {
-            self.idle = Some(busy.await?);
+    /// Waits while the sender is too far ahead.
+    async fn update(&mut self, bytes: Bytes) {
+        let idle = {
+            let mut queue = self.shared.lock();
+            queue.size += bytes.len();
+            queue.chunks.push(bytes);
+            let is_worth_it = queue.size >= BATCH;
+            queue.hashes.take_if(|_| is_worth_it)
+        };
+        if let Some(hashes) = idle {
+            let (shared, taken) = (self.shared.clone(), self.taken.clone());
+            let run = move || hash(hashes, &shared, &taken);
+            self.thread = Some(tokio::task::spawn_blocking(run));
         }
-        self.idle
-            .take()
-            .ok_or_else(|| Fault::internal("We encountered an internal error. Please try again."))
-    }
-    async fn update(&mut self, bytes: Bytes) -> Result<(), Fault> {
-        self.size += bytes.len();
-        self.batch.push(bytes);
-        if self.size >= BATCH {
-            let mut hashes = self.settle().await?;
-            let batch = std::mem::take(&mut self.batch);
-            self.size = 0;
-            self.busy = Some(tokio::task::spawn_blocking(move || {
-                batch.iter().for_each(|bytes| hashes.update(bytes));
-                hashes
-            }));
+        while self.shared.lock().size > AHEAD {
+            self.taken.notified().await;
         }
-        Ok(())
     }
-    async fn finish(mut self) -> Result<([u8; 16], String), Fault> {
-        let mut hashes = self.settle().await?;
-        self.batch.iter().for_each(|bytes| hashes.update(bytes));
+    async fn finish(self) -> Result<([u8; 16], String), Fault> {
+        if let Some(thread) = self.thread {
+            thread.await?;
+        }
+        let mut queue = self.shared.lock();
+        let rest = std::mem::take(&mut queue.chunks);
+        let mut hashes = queue.hashes.take().ok_or_else(|| {
+            Fault::internal("We encountered an internal error. Please try again.")
+        })?;
+        rest.iter().for_each(|bytes| hashes.update(bytes));
         Ok((hashes.md5.finalize().into(), hashes.checksum.finish()))
+    }
+}
+
+/// Hashes until the queue is empty.
+fn hash(mut hashes: Hashes, shared: &Mutex<Queue>, taken: &Notify) {
+    loop {
+        let mut queue = shared.lock();
+        if queue.chunks.is_empty() {
+            queue.hashes = Some(hashes);
+            return;
+        }
+        let chunks = std::mem::take(&mut queue.chunks);
+        queue.size = 0;
+        drop(queue);
+        taken.notify_one();
+        chunks.iter().for_each(|bytes| hashes.update(bytes));
     }
 }
 
@@ -194,7 +228,7 @@ pub async fn take_any(
             None => chunk.clone(),
         };
         writer.write(kept).await?;
-        hashing.update(chunk).await?;
+        hashing.update(chunk).await;
     }
     let blob = writer.finish().await?;
     let (md5, checksum) = hashing.finish().await?;

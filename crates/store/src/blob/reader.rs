@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
+use super::lent;
+
 /// The content of a blob, as [`Blobs::read`](crate::Blobs::read) gives it.
 pub struct BlobStream {
     source: Source,
@@ -26,8 +28,6 @@ enum Source {
     Ahead(mpsc::Receiver<io::Result<Bytes>>),
 }
 
-/// One read, large enough that a system call costs nothing beside the copy.
-const PIECE: usize = 256 << 10;
 /// Pieces read ahead of who consumes them.
 const AHEAD: usize = 4;
 /// Up to here a thread of its own costs more than reading in place.
@@ -64,9 +64,9 @@ impl BlobStream {
         tokio::task::spawn_blocking(move || {
             let mut left = left;
             while left > 0 {
-                let piece = read_piece(&mut file, left.min(PIECE as u64) as usize);
+                let piece = read_piece(&mut file, left.min(lent::LEN as u64) as usize);
                 let failed = piece.is_err();
-                left -= left.min(PIECE as u64);
+                left -= left.min(lent::LEN as u64);
                 // The reader may have gone.
                 if sender.blocking_send(piece).is_err() || failed {
                     return;
@@ -86,15 +86,7 @@ impl BlobStream {
 }
 
 fn read_piece(file: &mut fs::File, len: usize) -> io::Result<Bytes> {
-    let mut piece = Vec::with_capacity(len);
-    file.take(len as u64).read_to_end(&mut piece)?;
-    if piece.len() < len {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "a blob ends early",
-        ));
-    }
-    Ok(piece.into())
+    lent::filled(len, |buffer| file.read_exact(buffer))
 }
 
 impl Stream for BlobStream {

@@ -27,7 +27,7 @@ enum File {
 }
 
 /// What is handed to a blocking thread at once.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
 
 impl BlobWriter {
     pub(super) fn new(blobs: Blobs, id: BlobId) -> BlobWriter {
@@ -67,7 +67,10 @@ impl BlobWriter {
     /// the disk afterwards.
     pub async fn finish(mut self) -> Result<NewBlob, Error> {
         if matches!(self.blobs.0.place, Place::Files(_)) {
-            self.flush(true).await?;
+            let is_written = self.pieces.is_empty() && !matches!(self.file, File::None);
+            if self.blobs.0.sync || !is_written {
+                self.flush(true).await?;
+            }
             self.settle().await?;
         } else if let Place::Memory(blobs) = &self.blobs.0.place {
             blobs
