@@ -19,14 +19,19 @@ pub fn serve() -> Outcome {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         println!("{}", listener.local_addr()?.port());
         std::io::stdout().flush()?;
-        let zeros = Bytes::from(vec![0u8; 64 << 20]);
+        // Written to: untouched content would all be one page, which no real content is.
+        let content = Bytes::from(
+            (0..64 << 20)
+                .map(|i: u32| (i * 31) as u8)
+                .collect::<Vec<_>>(),
+        );
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
-            let zeros = zeros.clone();
+            let content = content.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    let zeros = zeros.clone();
+                    let content = content.clone();
                     async move {
                         let len = request
                             .uri()
@@ -36,7 +41,7 @@ pub fn serve() -> Outcome {
                             .unwrap_or(0);
                         let mut body = request.into_body();
                         while let Some(Ok(_)) = body.frame().await {}
-                        let answer = Full::new(zeros.slice(..len.min(zeros.len())));
+                        let answer = Full::new(content.slice(..len.min(content.len())));
                         Ok::<_, Infallible>(http::Response::new(answer))
                     }
                 });

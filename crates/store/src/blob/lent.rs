@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 
 /// The length of a buffer: large enough that a system call costs nothing beside the copy, small enough that the
 /// buffers of one reader stay in the processor's cache.
-pub(super) const LEN: usize = 256 << 10;
+pub(super) const LEN: usize = 128 << 10;
 /// Buffers kept while nobody needs them.
-const KEPT: usize = 16;
+const KEPT: usize = 32;
 
 static IDLE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
@@ -33,17 +33,17 @@ impl Drop for Lent {
     }
 }
 
-/// `len` bytes, at most [`LEN`], as `fill` writes them.
+/// What `fill` writes into a buffer of `len` bytes, at most [`LEN`]; it answers how many those are.
 pub(super) fn filled<E>(
     len: usize,
-    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
 ) -> Result<Bytes, E> {
     let idle = IDLE.lock().pop();
     let mut lent = Lent {
         buffer: idle.unwrap_or_else(|| vec![0; LEN].into()),
-        len: len.min(LEN),
+        len: 0,
     };
-    fill(&mut lent.buffer[..len.min(LEN)])?;
+    lent.len = fill(&mut lent.buffer[..len.min(LEN)])?.min(LEN);
     Ok(Bytes::from_owner(lent))
 }
 
@@ -55,12 +55,12 @@ mod tests {
     fn a_buffer_that_comes_back_shows_nothing_of_before() {
         let first = filled(LEN, |buffer| {
             buffer.fill(7);
-            Ok::<_, ()>(())
+            Ok::<_, ()>(LEN)
         });
         drop(first);
         let second = filled(3, |buffer| {
             buffer.copy_from_slice(b"abc");
-            Ok::<_, ()>(())
+            Ok::<_, ()>(3)
         });
         assert_eq!(second.unwrap(), Bytes::from("abc"));
         assert_eq!(filled(3, |_| Err("no")), Err("no"));

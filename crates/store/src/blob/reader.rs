@@ -1,13 +1,15 @@
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::future::Future;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::lent;
 
@@ -24,14 +26,13 @@ enum Source {
         index: usize,
         skip: u64,
     },
-    Whole(Option<Bytes>),
-    Ahead(mpsc::Receiver<io::Result<Bytes>>),
+    File {
+        file: Arc<fs::File>,
+        offset: u64,
+        /// A piece that must come from the disk.
+        awaited: Option<JoinHandle<io::Result<Bytes>>>,
+    },
 }
-
-/// Pieces read ahead of who consumes them.
-const AHEAD: usize = 4;
-/// Up to here a thread of its own costs more than reading in place.
-const IN_PLACE: u64 = 64 << 10;
 
 impl BlobStream {
     pub(super) fn of_pieces(pieces: Arc<[Bytes]>, range: Range<u64>) -> BlobStream {
@@ -47,35 +48,15 @@ impl BlobStream {
         }
     }
 
-    pub(super) fn of_file(mut file: fs::File, range: Range<u64>) -> io::Result<BlobStream> {
+    pub(super) fn of_file(file: fs::File, range: Range<u64>) -> io::Result<BlobStream> {
         let len = file.metadata()?.len();
-        let left = range.end.min(len).saturating_sub(range.start);
-        if range.start > 0 && left > 0 {
-            file.seek(SeekFrom::Start(range.start))?;
-        }
-        if left <= IN_PLACE {
-            let piece = read_piece(&mut file, left as usize)?;
-            return Ok(BlobStream {
-                source: Source::Whole(Some(piece)),
-                left,
-            });
-        }
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        tokio::task::spawn_blocking(move || {
-            let mut left = left;
-            while left > 0 {
-                let piece = read_piece(&mut file, left.min(lent::LEN as u64) as usize);
-                let failed = piece.is_err();
-                left -= left.min(lent::LEN as u64);
-                // The reader may have gone.
-                if sender.blocking_send(piece).is_err() || failed {
-                    return;
-                }
-            }
-        });
         Ok(BlobStream {
-            source: Source::Ahead(receiver),
-            left,
+            source: Source::File {
+                file: Arc::new(file),
+                offset: range.start,
+                awaited: None,
+            },
+            left: range.end.min(len).saturating_sub(range.start),
         })
     }
 
@@ -85,8 +66,33 @@ impl BlobStream {
     }
 }
 
-fn read_piece(file: &mut fs::File, len: usize) -> io::Result<Bytes> {
-    lent::filled(len, |buffer| file.read_exact(buffer))
+/// A piece that is in the system's cache already; `None` where reading it could take the disk's time.
+#[cfg(target_os = "linux")]
+fn read_now(file: &fs::File, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let read = lent::filled(len, |buffer| {
+        let mut buffers = [io::IoSliceMut::new(buffer)];
+        preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
+    });
+    match read {
+        Ok(piece) if !piece.is_empty() => Ok(Some(piece)),
+        // The end too is for the other way to find out; not every file system can tell.
+        Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_now(_: &fs::File, _: u64, _: usize) -> io::Result<Option<Bytes>> {
+    Ok(None)
+}
+
+/// A piece from wherever it is. Blocks.
+fn read_piece(file: &fs::File, offset: u64, len: usize) -> io::Result<Bytes> {
+    lent::filled(len, |buffer| {
+        file.read_exact_at(buffer, offset)?;
+        Ok(buffer.len())
+    })
 }
 
 impl Stream for BlobStream {
@@ -98,13 +104,30 @@ impl Stream for BlobStream {
         }
         let left = self.left;
         let piece = match &mut self.source {
-            Source::Whole(piece) => piece.take().map(Ok),
-            Source::Ahead(receiver) => match receiver.poll_recv(context) {
-                Poll::Pending => return Poll::Pending,
-                // The thread only stops early if it panicked or the runtime is closing.
-                Poll::Ready(None) => Some(Err(io::Error::other("reading was cut off"))),
-                Poll::Ready(piece) => piece,
-            },
+            Source::File {
+                file,
+                offset,
+                awaited,
+            } => {
+                let len = left.min(lent::LEN as u64) as usize;
+                let piece = match awaited {
+                    None => read_now(file, *offset, len).transpose(),
+                    Some(_) => None,
+                };
+                let piece = match piece {
+                    Some(piece) => piece,
+                    None => {
+                        let (file, offset) = (file.clone(), *offset);
+                        let read = move || read_piece(&file, offset, len);
+                        let task = awaited.get_or_insert_with(|| spawn_blocking(read));
+                        let piece = ready!(Pin::new(task).poll(context));
+                        *awaited = None;
+                        piece.unwrap_or_else(|error| Err(io::Error::other(error)))
+                    }
+                };
+                *offset += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                Some(piece)
+            }
             Source::Pieces {
                 pieces,
                 index,
