@@ -319,7 +319,7 @@ class Service:
 
     def writer(self, value, shape, schema):
         if shape in self.native:
-            return f"{value}.encode(w);"
+            return f"{value}.write(w);" if self.native[shape][0] == "Value" else f"{value}.encode(w);"
         s = self.shapes[shape]
         if s["type"] in ("list", "map"):
             at = "0" if s["type"] == "list" else "1"

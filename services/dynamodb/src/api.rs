@@ -124,6 +124,315 @@ impl Decode for AttributeValueUpdate {
         Ok(AttributeValueUpdate { value, action })
     }
 }
+/// `BackupDescription`
+#[derive(Clone, Debug, Default)]
+pub struct BackupDescription {
+    pub backup_details: Option<BackupDetails>,
+    pub source_table_details: Option<SourceTableDetails>,
+    pub source_table_feature_details: Option<SourceTableFeatureDetails>,
+}
+impl Encode for BackupDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_BACKUP_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BACKUP_DESCRIPTION);
+        if let Some(v) = &self.backup_details {
+            w.member(&S_BACKUP_DESCRIPTION.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.source_table_details {
+            w.member(&S_BACKUP_DESCRIPTION.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.source_table_feature_details {
+            w.member(&S_BACKUP_DESCRIPTION.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BackupDetails`
+#[derive(Clone, Debug, Default)]
+pub struct BackupDetails {
+    pub backup_arn: String,
+    pub backup_name: String,
+    pub backup_size_bytes: Option<i64>,
+    pub backup_status: String,
+    pub backup_type: String,
+    pub backup_creation_date_time: Timestamp,
+    pub backup_expiry_date_time: Option<Timestamp>,
+}
+impl Encode for BackupDetails {
+    fn schema(&self) -> &'static Schema {
+        &S_BACKUP_DETAILS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BACKUP_DETAILS);
+        {
+            let v = &self.backup_arn;
+            w.member(&S_BACKUP_DETAILS.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.backup_name;
+            w.member(&S_BACKUP_DETAILS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_size_bytes {
+            w.member(&S_BACKUP_DETAILS.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.backup_status;
+            w.member(&S_BACKUP_DETAILS.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.backup_type;
+            w.member(&S_BACKUP_DETAILS.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.backup_creation_date_time;
+            w.member(&S_BACKUP_DETAILS.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_expiry_date_time {
+            w.member(&S_BACKUP_DETAILS.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BackupSummary`
+#[derive(Clone, Debug, Default)]
+pub struct BackupSummary {
+    pub table_name: Option<String>,
+    pub table_id: Option<String>,
+    pub table_arn: Option<String>,
+    pub backup_arn: Option<String>,
+    pub backup_name: Option<String>,
+    pub backup_creation_date_time: Option<Timestamp>,
+    pub backup_expiry_date_time: Option<Timestamp>,
+    pub backup_status: Option<String>,
+    pub backup_type: Option<String>,
+    pub backup_size_bytes: Option<i64>,
+}
+impl Encode for BackupSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_BACKUP_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BACKUP_SUMMARY);
+        if let Some(v) = &self.table_name {
+            w.member(&S_BACKUP_SUMMARY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_id {
+            w.member(&S_BACKUP_SUMMARY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_arn {
+            w.member(&S_BACKUP_SUMMARY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_arn {
+            w.member(&S_BACKUP_SUMMARY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_name {
+            w.member(&S_BACKUP_SUMMARY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_creation_date_time {
+            w.member(&S_BACKUP_SUMMARY.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_expiry_date_time {
+            w.member(&S_BACKUP_SUMMARY.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_status {
+            w.member(&S_BACKUP_SUMMARY.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_type {
+            w.member(&S_BACKUP_SUMMARY.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.backup_size_bytes {
+            w.member(&S_BACKUP_SUMMARY.members[9]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BatchGetItemInput`
+#[derive(Clone, Debug, Default)]
+pub struct BatchGetItemInput {
+    pub request_items: BTreeMap<String, KeysAndAttributes>,
+    pub return_consumed_capacity: Option<String>,
+}
+impl Decode for BatchGetItemInput {
+    const SCHEMA: &'static Schema = &S_BATCH_GET_ITEM_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BATCH_GET_ITEM_INPUT.members;
+        let mut request_items = None;
+        let mut return_consumed_capacity = None;
+        r.structure(&S_BATCH_GET_ITEM_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::map(
+                    r,
+                    a,
+                    &m[0],
+                    &mut request_items,
+                    decode::nested::<KeysAndAttributes>,
+                )?,
+                1 => return_consumed_capacity = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if request_items.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(request_items),) = (request_items,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(BatchGetItemInput {
+            request_items,
+            return_consumed_capacity,
+        })
+    }
+}
+/// `BatchGetItemOutput`
+#[derive(Clone, Debug, Default)]
+pub struct BatchGetItemOutput {
+    pub responses: Option<BTreeMap<String, Vec<crate::item::Item>>>,
+    pub unprocessed_keys: Option<BTreeMap<String, KeysAndAttributes>>,
+    pub consumed_capacity: Option<Vec<ConsumedCapacity>>,
+}
+impl Encode for BatchGetItemOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_BATCH_GET_ITEM_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BATCH_GET_ITEM_OUTPUT);
+        if let Some(v) = &self.responses {
+            w.member(&S_BATCH_GET_ITEM_OUTPUT.members[0]);
+            encode::map(w, S_BATCH_GET_ITEM_OUTPUT.members[0].target, v, |w, v| {
+                encode::list(
+                    w,
+                    S_BATCH_GET_ITEM_OUTPUT.members[0].target.members[1].target,
+                    v,
+                    |w, v| {
+                        v.encode(w);
+                    },
+                );
+            });
+        }
+        if let Some(v) = &self.unprocessed_keys {
+            w.member(&S_BATCH_GET_ITEM_OUTPUT.members[1]);
+            encode::map(w, S_BATCH_GET_ITEM_OUTPUT.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_BATCH_GET_ITEM_OUTPUT.members[2]);
+            encode::list(w, S_BATCH_GET_ITEM_OUTPUT.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `BatchWriteItemInput`
+#[derive(Clone, Debug, Default)]
+pub struct BatchWriteItemInput {
+    pub request_items: BTreeMap<String, Vec<WriteRequest>>,
+    pub return_consumed_capacity: Option<String>,
+    pub return_item_collection_metrics: Option<String>,
+}
+impl Decode for BatchWriteItemInput {
+    const SCHEMA: &'static Schema = &S_BATCH_WRITE_ITEM_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BATCH_WRITE_ITEM_INPUT.members;
+        let mut request_items = None;
+        let mut return_consumed_capacity = None;
+        let mut return_item_collection_metrics = None;
+        r.structure(&S_BATCH_WRITE_ITEM_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut request_items, |r, a, m| {
+                    decode::inner_list(r, a, m, decode::nested::<WriteRequest>)
+                })?,
+                1 => return_consumed_capacity = Some(Read::read(r, a, &m[1])?),
+                2 => return_item_collection_metrics = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if request_items.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(request_items),) = (request_items,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(BatchWriteItemInput {
+            request_items,
+            return_consumed_capacity,
+            return_item_collection_metrics,
+        })
+    }
+}
+/// `BatchWriteItemOutput`
+#[derive(Clone, Debug, Default)]
+pub struct BatchWriteItemOutput {
+    pub unprocessed_items: Option<BTreeMap<String, Vec<WriteRequest>>>,
+    pub item_collection_metrics: Option<BTreeMap<String, Vec<ItemCollectionMetrics>>>,
+    pub consumed_capacity: Option<Vec<ConsumedCapacity>>,
+}
+impl Encode for BatchWriteItemOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_BATCH_WRITE_ITEM_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BATCH_WRITE_ITEM_OUTPUT);
+        if let Some(v) = &self.unprocessed_items {
+            w.member(&S_BATCH_WRITE_ITEM_OUTPUT.members[0]);
+            encode::map(w, S_BATCH_WRITE_ITEM_OUTPUT.members[0].target, v, |w, v| {
+                encode::list(
+                    w,
+                    S_BATCH_WRITE_ITEM_OUTPUT.members[0].target.members[1].target,
+                    v,
+                    |w, v| {
+                        v.encode(w);
+                    },
+                );
+            });
+        }
+        if let Some(v) = &self.item_collection_metrics {
+            w.member(&S_BATCH_WRITE_ITEM_OUTPUT.members[1]);
+            encode::map(w, S_BATCH_WRITE_ITEM_OUTPUT.members[1].target, v, |w, v| {
+                encode::list(
+                    w,
+                    S_BATCH_WRITE_ITEM_OUTPUT.members[1].target.members[1].target,
+                    v,
+                    |w, v| {
+                        v.encode(w);
+                    },
+                );
+            });
+        }
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_BATCH_WRITE_ITEM_OUTPUT.members[2]);
+            encode::list(w, S_BATCH_WRITE_ITEM_OUTPUT.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
 /// `BillingModeSummary`
 #[derive(Clone, Debug, Default)]
 pub struct BillingModeSummary {
@@ -142,6 +451,34 @@ impl Encode for BillingModeSummary {
         }
         if let Some(v) = &self.last_update_to_pay_per_request_date_time {
             w.member(&S_BILLING_MODE_SUMMARY.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CancellationReason`
+#[derive(Clone, Debug, Default)]
+pub struct CancellationReason {
+    pub item: Option<crate::item::Item>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl Encode for CancellationReason {
+    fn schema(&self) -> &'static Schema {
+        &S_CANCELLATION_REASON
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CANCELLATION_REASON);
+        if let Some(v) = &self.item {
+            w.member(&S_CANCELLATION_REASON.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.code {
+            w.member(&S_CANCELLATION_REASON.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_CANCELLATION_REASON.members[2]);
             v.write(w);
         }
         w.end_structure();
@@ -210,6 +547,74 @@ impl Decode for Condition {
         Ok(Condition {
             attribute_value_list,
             comparison_operator,
+        })
+    }
+}
+/// `ConditionCheck`
+#[derive(Clone, Debug, Default)]
+pub struct ConditionCheck {
+    pub key: BTreeMap<String, crate::value::Value>,
+    pub table_name: String,
+    pub condition_expression: String,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+    pub expression_attribute_values: Option<BTreeMap<String, crate::value::Value>>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for ConditionCheck {
+    const SCHEMA: &'static Schema = &S_CONDITION_CHECK;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CONDITION_CHECK.members;
+        let mut key = None;
+        let mut table_name = None;
+        let mut condition_expression = None;
+        let mut expression_attribute_names = None;
+        let mut expression_attribute_values = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_CONDITION_CHECK, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut key, <crate::value::Value as Read>::read)?,
+                1 => table_name = Some(Read::read(r, a, &m[1])?),
+                2 => condition_expression = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(
+                    r,
+                    a,
+                    &m[3],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_values,
+                    <crate::value::Value as Read>::read,
+                )?,
+                5 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if condition_expression.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(key), Some(table_name), Some(condition_expression)) =
+            (key, table_name, condition_expression)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ConditionCheck {
+            key,
+            table_name,
+            condition_expression,
+            expression_attribute_names,
+            expression_attribute_values,
+            return_values_on_condition_check_failure,
         })
     }
 }
@@ -293,6 +698,261 @@ impl Encode for ConsumedCapacity {
             });
         }
         w.end_structure();
+    }
+}
+/// `ContinuousBackupsDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ContinuousBackupsDescription {
+    pub continuous_backups_status: String,
+    pub point_in_time_recovery_description: Option<PointInTimeRecoveryDescription>,
+}
+impl Encode for ContinuousBackupsDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_CONTINUOUS_BACKUPS_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CONTINUOUS_BACKUPS_DESCRIPTION);
+        {
+            let v = &self.continuous_backups_status;
+            w.member(&S_CONTINUOUS_BACKUPS_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.point_in_time_recovery_description {
+            w.member(&S_CONTINUOUS_BACKUPS_DESCRIPTION.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ContributorInsightsSummary`
+#[derive(Clone, Debug, Default)]
+pub struct ContributorInsightsSummary {
+    pub table_name: Option<String>,
+    pub index_name: Option<String>,
+    pub contributor_insights_status: Option<String>,
+    pub contributor_insights_mode: Option<String>,
+}
+impl Encode for ContributorInsightsSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_CONTRIBUTOR_INSIGHTS_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CONTRIBUTOR_INSIGHTS_SUMMARY);
+        if let Some(v) = &self.table_name {
+            w.member(&S_CONTRIBUTOR_INSIGHTS_SUMMARY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.index_name {
+            w.member(&S_CONTRIBUTOR_INSIGHTS_SUMMARY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contributor_insights_status {
+            w.member(&S_CONTRIBUTOR_INSIGHTS_SUMMARY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contributor_insights_mode {
+            w.member(&S_CONTRIBUTOR_INSIGHTS_SUMMARY.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateBackupInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateBackupInput {
+    pub table_name: String,
+    pub backup_name: String,
+}
+impl Decode for CreateBackupInput {
+    const SCHEMA: &'static Schema = &S_CREATE_BACKUP_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_BACKUP_INPUT.members;
+        let mut table_name = None;
+        let mut backup_name = None;
+        r.structure(&S_CREATE_BACKUP_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => backup_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if backup_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name), Some(backup_name)) = (table_name, backup_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateBackupInput {
+            table_name,
+            backup_name,
+        })
+    }
+}
+/// `CreateBackupOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateBackupOutput {
+    pub backup_details: Option<BackupDetails>,
+}
+impl Encode for CreateBackupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_BACKUP_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_BACKUP_OUTPUT);
+        if let Some(v) = &self.backup_details {
+            w.member(&S_CREATE_BACKUP_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateGlobalSecondaryIndexAction`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGlobalSecondaryIndexAction {
+    pub index_name: String,
+    pub key_schema: Vec<KeySchemaElement>,
+    pub projection: Projection,
+    pub provisioned_throughput: Option<ProvisionedThroughput>,
+    pub on_demand_throughput: Option<OnDemandThroughput>,
+    pub warm_throughput: Option<WarmThroughput>,
+}
+impl Decode for CreateGlobalSecondaryIndexAction {
+    const SCHEMA: &'static Schema = &S_CREATE_GLOBAL_SECONDARY_INDEX_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_GLOBAL_SECONDARY_INDEX_ACTION.members;
+        let mut index_name = None;
+        let mut key_schema = None;
+        let mut projection = None;
+        let mut provisioned_throughput = None;
+        let mut on_demand_throughput = None;
+        let mut warm_throughput = None;
+        r.structure(&S_CREATE_GLOBAL_SECONDARY_INDEX_ACTION, &mut |r, i| {
+            match i {
+                0 => index_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut key_schema,
+                    decode::nested::<KeySchemaElement>,
+                )?,
+                2 => projection = Some(decode::nested(r, a, &m[2])?),
+                3 => provisioned_throughput = Some(decode::nested(r, a, &m[3])?),
+                4 => on_demand_throughput = Some(decode::nested(r, a, &m[4])?),
+                5 => warm_throughput = Some(decode::nested(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if key_schema.is_none() {
+            a.missing(&m[1]);
+        }
+        if projection.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(index_name), Some(key_schema), Some(projection)) =
+            (index_name, key_schema, projection)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateGlobalSecondaryIndexAction {
+            index_name,
+            key_schema,
+            projection,
+            provisioned_throughput,
+            on_demand_throughput,
+            warm_throughput,
+        })
+    }
+}
+/// `CreateGlobalTableWitnessGroupMemberAction`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGlobalTableWitnessGroupMemberAction {
+    pub region_name: String,
+}
+impl Decode for CreateGlobalTableWitnessGroupMemberAction {
+    const SCHEMA: &'static Schema = &S_CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION.members;
+        let mut region_name = None;
+        r.structure(
+            &S_CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION,
+            &mut |r, i| {
+                match i {
+                    0 => region_name = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateGlobalTableWitnessGroupMemberAction { region_name })
+    }
+}
+/// `CreateReplicationGroupMemberAction`
+#[derive(Clone, Debug, Default)]
+pub struct CreateReplicationGroupMemberAction {
+    pub region_name: String,
+    pub kms_master_key_id: Option<String>,
+    pub provisioned_throughput_override: Option<ProvisionedThroughputOverride>,
+    pub on_demand_throughput_override: Option<OnDemandThroughputOverride>,
+    pub global_secondary_indexes: Option<Vec<ReplicaGlobalSecondaryIndex>>,
+    pub table_class_override: Option<String>,
+}
+impl Decode for CreateReplicationGroupMemberAction {
+    const SCHEMA: &'static Schema = &S_CREATE_REPLICATION_GROUP_MEMBER_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_REPLICATION_GROUP_MEMBER_ACTION.members;
+        let mut region_name = None;
+        let mut kms_master_key_id = None;
+        let mut provisioned_throughput_override = None;
+        let mut on_demand_throughput_override = None;
+        let mut global_secondary_indexes = None;
+        let mut table_class_override = None;
+        r.structure(&S_CREATE_REPLICATION_GROUP_MEMBER_ACTION, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                1 => kms_master_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => provisioned_throughput_override = Some(decode::nested(r, a, &m[2])?),
+                3 => on_demand_throughput_override = Some(decode::nested(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut global_secondary_indexes,
+                    decode::nested::<ReplicaGlobalSecondaryIndex>,
+                )?,
+                5 => table_class_override = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateReplicationGroupMemberAction {
+            region_name,
+            kms_master_key_id,
+            provisioned_throughput_override,
+            on_demand_throughput_override,
+            global_secondary_indexes,
+            table_class_override,
+        })
     }
 }
 /// `CreateTableInput`
@@ -439,6 +1099,247 @@ impl Encode for CreateTableOutput {
         w.end_structure();
     }
 }
+/// `CreateVectorIndexAction`
+#[derive(Clone, Debug, Default)]
+pub struct CreateVectorIndexAction {
+    pub index_name: String,
+    pub vector_attribute: VectorAttributeDefinition,
+    pub search_schema: Option<Vec<SearchSchemaElement>>,
+    pub projection: Projection,
+    pub dimensions: i64,
+    pub distance_function: String,
+}
+impl Decode for CreateVectorIndexAction {
+    const SCHEMA: &'static Schema = &S_CREATE_VECTOR_INDEX_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_VECTOR_INDEX_ACTION.members;
+        let mut index_name = None;
+        let mut vector_attribute = None;
+        let mut search_schema = None;
+        let mut projection = None;
+        let mut dimensions = None;
+        let mut distance_function = None;
+        r.structure(&S_CREATE_VECTOR_INDEX_ACTION, &mut |r, i| {
+            match i {
+                0 => index_name = Some(Read::read(r, a, &m[0])?),
+                1 => vector_attribute = Some(decode::nested(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut search_schema,
+                    decode::nested::<SearchSchemaElement>,
+                )?,
+                3 => projection = Some(decode::nested(r, a, &m[3])?),
+                4 => dimensions = Some(Read::read(r, a, &m[4])?),
+                5 => distance_function = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if vector_attribute.is_none() {
+            a.missing(&m[1]);
+        }
+        if projection.is_none() {
+            a.missing(&m[3]);
+        }
+        if dimensions.is_none() {
+            a.missing(&m[4]);
+        }
+        if distance_function.is_none() {
+            a.missing(&m[5]);
+        }
+        let (
+            Some(index_name),
+            Some(vector_attribute),
+            Some(projection),
+            Some(dimensions),
+            Some(distance_function),
+        ) = (
+            index_name,
+            vector_attribute,
+            projection,
+            dimensions,
+            distance_function,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateVectorIndexAction {
+            index_name,
+            vector_attribute,
+            search_schema,
+            projection,
+            dimensions,
+            distance_function,
+        })
+    }
+}
+/// `Delete`
+#[derive(Clone, Debug, Default)]
+pub struct Delete {
+    pub key: BTreeMap<String, crate::value::Value>,
+    pub table_name: String,
+    pub condition_expression: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+    pub expression_attribute_values: Option<BTreeMap<String, crate::value::Value>>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for Delete {
+    const SCHEMA: &'static Schema = &S_DELETE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE.members;
+        let mut key = None;
+        let mut table_name = None;
+        let mut condition_expression = None;
+        let mut expression_attribute_names = None;
+        let mut expression_attribute_values = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_DELETE, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut key, <crate::value::Value as Read>::read)?,
+                1 => table_name = Some(Read::read(r, a, &m[1])?),
+                2 => condition_expression = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(
+                    r,
+                    a,
+                    &m[3],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_values,
+                    <crate::value::Value as Read>::read,
+                )?,
+                5 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(key), Some(table_name)) = (key, table_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Delete {
+            key,
+            table_name,
+            condition_expression,
+            expression_attribute_names,
+            expression_attribute_values,
+            return_values_on_condition_check_failure,
+        })
+    }
+}
+/// `DeleteBackupInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBackupInput {
+    pub backup_arn: String,
+}
+impl Decode for DeleteBackupInput {
+    const SCHEMA: &'static Schema = &S_DELETE_BACKUP_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_BACKUP_INPUT.members;
+        let mut backup_arn = None;
+        r.structure(&S_DELETE_BACKUP_INPUT, &mut |r, i| {
+            match i {
+                0 => backup_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if backup_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(backup_arn),) = (backup_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteBackupInput { backup_arn })
+    }
+}
+/// `DeleteBackupOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteBackupOutput {
+    pub backup_description: Option<BackupDescription>,
+}
+impl Encode for DeleteBackupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_BACKUP_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_BACKUP_OUTPUT);
+        if let Some(v) = &self.backup_description {
+            w.member(&S_DELETE_BACKUP_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteGlobalSecondaryIndexAction`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGlobalSecondaryIndexAction {
+    pub index_name: String,
+}
+impl Decode for DeleteGlobalSecondaryIndexAction {
+    const SCHEMA: &'static Schema = &S_DELETE_GLOBAL_SECONDARY_INDEX_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_GLOBAL_SECONDARY_INDEX_ACTION.members;
+        let mut index_name = None;
+        r.structure(&S_DELETE_GLOBAL_SECONDARY_INDEX_ACTION, &mut |r, i| {
+            match i {
+                0 => index_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(index_name),) = (index_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteGlobalSecondaryIndexAction { index_name })
+    }
+}
+/// `DeleteGlobalTableWitnessGroupMemberAction`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGlobalTableWitnessGroupMemberAction {
+    pub region_name: String,
+}
+impl Decode for DeleteGlobalTableWitnessGroupMemberAction {
+    const SCHEMA: &'static Schema = &S_DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION.members;
+        let mut region_name = None;
+        r.structure(
+            &S_DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION,
+            &mut |r, i| {
+                match i {
+                    0 => region_name = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteGlobalTableWitnessGroupMemberAction { region_name })
+    }
+}
 /// `DeleteItemInput`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteItemInput {
@@ -556,6 +1457,124 @@ impl Encode for DeleteItemOutput {
         w.end_structure();
     }
 }
+/// `DeleteReplicationGroupMemberAction`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteReplicationGroupMemberAction {
+    pub region_name: String,
+}
+impl Decode for DeleteReplicationGroupMemberAction {
+    const SCHEMA: &'static Schema = &S_DELETE_REPLICATION_GROUP_MEMBER_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_REPLICATION_GROUP_MEMBER_ACTION.members;
+        let mut region_name = None;
+        r.structure(&S_DELETE_REPLICATION_GROUP_MEMBER_ACTION, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteReplicationGroupMemberAction { region_name })
+    }
+}
+/// `DeleteRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRequest {
+    pub key: BTreeMap<String, crate::value::Value>,
+}
+impl Decode for DeleteRequest {
+    const SCHEMA: &'static Schema = &S_DELETE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_REQUEST.members;
+        let mut key = None;
+        r.structure(&S_DELETE_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut key, <crate::value::Value as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(key),) = (key,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteRequest { key })
+    }
+}
+impl Encode for DeleteRequest {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_REQUEST
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_REQUEST);
+        {
+            let v = &self.key;
+            w.member(&S_DELETE_REQUEST.members[0]);
+            encode::map(w, S_DELETE_REQUEST.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteResourcePolicyInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteResourcePolicyInput {
+    pub resource_arn: String,
+    pub expected_revision_id: Option<String>,
+}
+impl Decode for DeleteResourcePolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_RESOURCE_POLICY_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_RESOURCE_POLICY_INPUT.members;
+        let mut resource_arn = None;
+        let mut expected_revision_id = None;
+        r.structure(&S_DELETE_RESOURCE_POLICY_INPUT, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => expected_revision_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(resource_arn),) = (resource_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteResourcePolicyInput {
+            resource_arn,
+            expected_revision_id,
+        })
+    }
+}
+/// `DeleteResourcePolicyOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteResourcePolicyOutput {
+    pub revision_id: Option<String>,
+}
+impl Encode for DeleteResourcePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_RESOURCE_POLICY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_RESOURCE_POLICY_OUTPUT);
+        if let Some(v) = &self.revision_id {
+            w.member(&S_DELETE_RESOURCE_POLICY_OUTPUT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DeleteTableInput`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteTableInput {
@@ -596,6 +1615,351 @@ impl Encode for DeleteTableOutput {
         if let Some(v) = &self.table_description {
             w.member(&S_DELETE_TABLE_OUTPUT.members[0]);
             v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeleteVectorIndexAction`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteVectorIndexAction {
+    pub index_name: String,
+}
+impl Decode for DeleteVectorIndexAction {
+    const SCHEMA: &'static Schema = &S_DELETE_VECTOR_INDEX_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_VECTOR_INDEX_ACTION.members;
+        let mut index_name = None;
+        r.structure(&S_DELETE_VECTOR_INDEX_ACTION, &mut |r, i| {
+            match i {
+                0 => index_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(index_name),) = (index_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteVectorIndexAction { index_name })
+    }
+}
+/// `DescribeBackupInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeBackupInput {
+    pub backup_arn: String,
+}
+impl Decode for DescribeBackupInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_BACKUP_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_BACKUP_INPUT.members;
+        let mut backup_arn = None;
+        r.structure(&S_DESCRIBE_BACKUP_INPUT, &mut |r, i| {
+            match i {
+                0 => backup_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if backup_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(backup_arn),) = (backup_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeBackupInput { backup_arn })
+    }
+}
+/// `DescribeBackupOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeBackupOutput {
+    pub backup_description: Option<BackupDescription>,
+}
+impl Encode for DescribeBackupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_BACKUP_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_BACKUP_OUTPUT);
+        if let Some(v) = &self.backup_description {
+            w.member(&S_DESCRIBE_BACKUP_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeContinuousBackupsInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeContinuousBackupsInput {
+    pub table_name: String,
+}
+impl Decode for DescribeContinuousBackupsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT.members;
+        let mut table_name = None;
+        r.structure(&S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeContinuousBackupsInput { table_name })
+    }
+}
+/// `DescribeContinuousBackupsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeContinuousBackupsOutput {
+    pub continuous_backups_description: Option<ContinuousBackupsDescription>,
+}
+impl Encode for DescribeContinuousBackupsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT);
+        if let Some(v) = &self.continuous_backups_description {
+            w.member(&S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeContributorInsightsInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeContributorInsightsInput {
+    pub table_name: String,
+    pub index_name: Option<String>,
+}
+impl Decode for DescribeContributorInsightsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_CONTRIBUTOR_INSIGHTS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_CONTRIBUTOR_INSIGHTS_INPUT.members;
+        let mut table_name = None;
+        let mut index_name = None;
+        r.structure(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => index_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeContributorInsightsInput {
+            table_name,
+            index_name,
+        })
+    }
+}
+/// `DescribeContributorInsightsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeContributorInsightsOutput {
+    pub table_name: Option<String>,
+    pub index_name: Option<String>,
+    pub contributor_insights_rule_list: Option<Vec<String>>,
+    pub contributor_insights_status: Option<String>,
+    pub last_update_date_time: Option<Timestamp>,
+    pub failure_exception: Option<FailureException>,
+    pub contributor_insights_mode: Option<String>,
+}
+impl Encode for DescribeContributorInsightsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT);
+        if let Some(v) = &self.table_name {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.index_name {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contributor_insights_rule_list {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[2]);
+            encode::list(
+                w,
+                S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[2].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.contributor_insights_status {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_update_date_time {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_exception {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.contributor_insights_mode {
+            w.member(&S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeEndpointsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeEndpointsInput {}
+impl Decode for DescribeEndpointsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_ENDPOINTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_DESCRIBE_ENDPOINTS_REQUEST, &mut |_, _| Ok(()))?;
+        Ok(DescribeEndpointsInput {
+            ..Default::default()
+        })
+    }
+}
+/// `DescribeEndpointsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeEndpointsOutput {
+    pub endpoints: Vec<Endpoint>,
+}
+impl Encode for DescribeEndpointsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_ENDPOINTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_ENDPOINTS_RESPONSE);
+        {
+            let v = &self.endpoints;
+            w.member(&S_DESCRIBE_ENDPOINTS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_ENDPOINTS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeKinesisStreamingDestinationInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeKinesisStreamingDestinationInput {
+    pub table_name: String,
+}
+impl Decode for DescribeKinesisStreamingDestinationInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT.members;
+        let mut table_name = None;
+        r.structure(
+            &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT,
+            &mut |r, i| {
+                match i {
+                    0 => table_name = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeKinesisStreamingDestinationInput { table_name })
+    }
+}
+/// `DescribeKinesisStreamingDestinationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeKinesisStreamingDestinationOutput {
+    pub table_name: Option<String>,
+    pub kinesis_data_stream_destinations: Option<Vec<KinesisDataStreamDestination>>,
+}
+impl Encode for DescribeKinesisStreamingDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT);
+        if let Some(v) = &self.table_name {
+            w.member(&S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.kinesis_data_stream_destinations {
+            w.member(&S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeLimitsInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeLimitsInput {}
+impl Decode for DescribeLimitsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_LIMITS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_DESCRIBE_LIMITS_INPUT, &mut |_, _| Ok(()))?;
+        Ok(DescribeLimitsInput {
+            ..Default::default()
+        })
+    }
+}
+/// `DescribeLimitsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeLimitsOutput {
+    pub account_max_read_capacity_units: Option<i64>,
+    pub account_max_write_capacity_units: Option<i64>,
+    pub table_max_read_capacity_units: Option<i64>,
+    pub table_max_write_capacity_units: Option<i64>,
+}
+impl Encode for DescribeLimitsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_LIMITS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_LIMITS_OUTPUT);
+        if let Some(v) = &self.account_max_read_capacity_units {
+            w.member(&S_DESCRIBE_LIMITS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.account_max_write_capacity_units {
+            w.member(&S_DESCRIBE_LIMITS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_max_read_capacity_units {
+            w.member(&S_DESCRIBE_LIMITS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_max_write_capacity_units {
+            w.member(&S_DESCRIBE_LIMITS_OUTPUT.members[3]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -644,6 +2008,149 @@ impl Encode for DescribeTableOutput {
         w.end_structure();
     }
 }
+/// `DescribeTimeToLiveInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeTimeToLiveInput {
+    pub table_name: String,
+}
+impl Decode for DescribeTimeToLiveInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_TIME_TO_LIVE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_TIME_TO_LIVE_INPUT.members;
+        let mut table_name = None;
+        r.structure(&S_DESCRIBE_TIME_TO_LIVE_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeTimeToLiveInput { table_name })
+    }
+}
+/// `DescribeTimeToLiveOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeTimeToLiveOutput {
+    pub time_to_live_description: Option<TimeToLiveDescription>,
+}
+impl Encode for DescribeTimeToLiveOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_TIME_TO_LIVE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_TIME_TO_LIVE_OUTPUT);
+        if let Some(v) = &self.time_to_live_description {
+            w.member(&S_DESCRIBE_TIME_TO_LIVE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DisassociateReplicationGroupMemberAction`
+#[derive(Clone, Debug, Default)]
+pub struct DisassociateReplicationGroupMemberAction {
+    pub region_name: String,
+    pub disassociation_mode: String,
+}
+impl Decode for DisassociateReplicationGroupMemberAction {
+    const SCHEMA: &'static Schema = &S_DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION.members;
+        let mut region_name = None;
+        let mut disassociation_mode = None;
+        r.structure(
+            &S_DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION,
+            &mut |r, i| {
+                match i {
+                    0 => region_name = Some(Read::read(r, a, &m[0])?),
+                    1 => disassociation_mode = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if disassociation_mode.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(region_name), Some(disassociation_mode)) = (region_name, disassociation_mode)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DisassociateReplicationGroupMemberAction {
+            region_name,
+            disassociation_mode,
+        })
+    }
+}
+/// `EnableKinesisStreamingConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct EnableKinesisStreamingConfiguration {
+    pub approximate_creation_date_time_precision: Option<String>,
+}
+impl Decode for EnableKinesisStreamingConfiguration {
+    const SCHEMA: &'static Schema = &S_ENABLE_KINESIS_STREAMING_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ENABLE_KINESIS_STREAMING_CONFIGURATION.members;
+        let mut approximate_creation_date_time_precision = None;
+        r.structure(&S_ENABLE_KINESIS_STREAMING_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => approximate_creation_date_time_precision = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(EnableKinesisStreamingConfiguration {
+            approximate_creation_date_time_precision,
+        })
+    }
+}
+impl Encode for EnableKinesisStreamingConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_ENABLE_KINESIS_STREAMING_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ENABLE_KINESIS_STREAMING_CONFIGURATION);
+        if let Some(v) = &self.approximate_creation_date_time_precision {
+            w.member(&S_ENABLE_KINESIS_STREAMING_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Endpoint`
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    pub address: String,
+    pub cache_period_in_minutes: i64,
+}
+impl Encode for Endpoint {
+    fn schema(&self) -> &'static Schema {
+        &S_ENDPOINT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ENDPOINT);
+        {
+            let v = &self.address;
+            w.member(&S_ENDPOINT.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.cache_period_in_minutes;
+            w.member(&S_ENDPOINT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ExpectedAttributeValue`
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedAttributeValue {
@@ -681,6 +2188,78 @@ impl Decode for ExpectedAttributeValue {
             exists,
             comparison_operator,
             attribute_value_list,
+        })
+    }
+}
+/// `FailureException`
+#[derive(Clone, Debug, Default)]
+pub struct FailureException {
+    pub exception_name: Option<String>,
+    pub exception_description: Option<String>,
+}
+impl Encode for FailureException {
+    fn schema(&self) -> &'static Schema {
+        &S_FAILURE_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FAILURE_EXCEPTION);
+        if let Some(v) = &self.exception_name {
+            w.member(&S_FAILURE_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.exception_description {
+            w.member(&S_FAILURE_EXCEPTION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Get`
+#[derive(Clone, Debug, Default)]
+pub struct Get {
+    pub key: BTreeMap<String, crate::value::Value>,
+    pub table_name: String,
+    pub projection_expression: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+}
+impl Decode for Get {
+    const SCHEMA: &'static Schema = &S_GET;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET.members;
+        let mut key = None;
+        let mut table_name = None;
+        let mut projection_expression = None;
+        let mut expression_attribute_names = None;
+        r.structure(&S_GET, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut key, <crate::value::Value as Read>::read)?,
+                1 => table_name = Some(Read::read(r, a, &m[1])?),
+                2 => projection_expression = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(
+                    r,
+                    a,
+                    &m[3],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(key), Some(table_name)) = (key, table_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Get {
+            key,
+            table_name,
+            projection_expression,
+            expression_attribute_names,
         })
     }
 }
@@ -764,6 +2343,55 @@ impl Encode for GetItemOutput {
         if let Some(v) = &self.consumed_capacity {
             w.member(&S_GET_ITEM_OUTPUT.members[1]);
             v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetResourcePolicyInput`
+#[derive(Clone, Debug, Default)]
+pub struct GetResourcePolicyInput {
+    pub resource_arn: String,
+}
+impl Decode for GetResourcePolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_RESOURCE_POLICY_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_RESOURCE_POLICY_INPUT.members;
+        let mut resource_arn = None;
+        r.structure(&S_GET_RESOURCE_POLICY_INPUT, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(resource_arn),) = (resource_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetResourcePolicyInput { resource_arn })
+    }
+}
+/// `GetResourcePolicyOutput`
+#[derive(Clone, Debug, Default)]
+pub struct GetResourcePolicyOutput {
+    pub policy: Option<String>,
+    pub revision_id: Option<String>,
+}
+impl Encode for GetResourcePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_RESOURCE_POLICY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_RESOURCE_POLICY_OUTPUT);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_RESOURCE_POLICY_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.revision_id {
+            w.member(&S_GET_RESOURCE_POLICY_OUTPUT.members[1]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -905,6 +2533,81 @@ impl Encode for GlobalSecondaryIndexDescription {
         w.end_structure();
     }
 }
+/// `GlobalSecondaryIndexInfo`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalSecondaryIndexInfo {
+    pub index_name: Option<String>,
+    pub key_schema: Option<Vec<KeySchemaElement>>,
+    pub projection: Option<Projection>,
+    pub provisioned_throughput: Option<ProvisionedThroughput>,
+    pub on_demand_throughput: Option<OnDemandThroughput>,
+}
+impl Encode for GlobalSecondaryIndexInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_GLOBAL_SECONDARY_INDEX_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GLOBAL_SECONDARY_INDEX_INFO);
+        if let Some(v) = &self.index_name {
+            w.member(&S_GLOBAL_SECONDARY_INDEX_INFO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_schema {
+            w.member(&S_GLOBAL_SECONDARY_INDEX_INFO.members[1]);
+            encode::list(
+                w,
+                S_GLOBAL_SECONDARY_INDEX_INFO.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.projection {
+            w.member(&S_GLOBAL_SECONDARY_INDEX_INFO.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.provisioned_throughput {
+            w.member(&S_GLOBAL_SECONDARY_INDEX_INFO.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.on_demand_throughput {
+            w.member(&S_GLOBAL_SECONDARY_INDEX_INFO.members[4]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GlobalSecondaryIndexUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalSecondaryIndexUpdate {
+    pub update: Option<UpdateGlobalSecondaryIndexAction>,
+    pub create: Option<CreateGlobalSecondaryIndexAction>,
+    pub delete: Option<DeleteGlobalSecondaryIndexAction>,
+}
+impl Decode for GlobalSecondaryIndexUpdate {
+    const SCHEMA: &'static Schema = &S_GLOBAL_SECONDARY_INDEX_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GLOBAL_SECONDARY_INDEX_UPDATE.members;
+        let mut update = None;
+        let mut create = None;
+        let mut delete = None;
+        r.structure(&S_GLOBAL_SECONDARY_INDEX_UPDATE, &mut |r, i| {
+            match i {
+                0 => update = Some(decode::nested(r, a, &m[0])?),
+                1 => create = Some(decode::nested(r, a, &m[1])?),
+                2 => delete = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GlobalSecondaryIndexUpdate {
+            update,
+            create,
+            delete,
+        })
+    }
+}
 /// `GlobalSecondaryIndexWarmThroughputDescription`
 #[derive(Clone, Debug, Default)]
 pub struct GlobalSecondaryIndexWarmThroughputDescription {
@@ -956,6 +2659,29 @@ impl Encode for GlobalTableWitnessDescription {
         w.end_structure();
     }
 }
+/// `GlobalTableWitnessGroupUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalTableWitnessGroupUpdate {
+    pub create: Option<CreateGlobalTableWitnessGroupMemberAction>,
+    pub delete: Option<DeleteGlobalTableWitnessGroupMemberAction>,
+}
+impl Decode for GlobalTableWitnessGroupUpdate {
+    const SCHEMA: &'static Schema = &S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE.members;
+        let mut create = None;
+        let mut delete = None;
+        r.structure(&S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE, &mut |r, i| {
+            match i {
+                0 => create = Some(decode::nested(r, a, &m[0])?),
+                1 => delete = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GlobalTableWitnessGroupUpdate { create, delete })
+    }
+}
 /// `ItemCollectionMetrics`
 #[derive(Clone, Debug, Default)]
 pub struct ItemCollectionMetrics {
@@ -979,6 +2705,24 @@ impl Encode for ItemCollectionMetrics {
             encode::list(w, S_ITEM_COLLECTION_METRICS.members[1].target, v, |w, v| {
                 v.write(w);
             });
+        }
+        w.end_structure();
+    }
+}
+/// `ItemResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ItemResponse {
+    pub item: Option<crate::item::Item>,
+}
+impl Encode for ItemResponse {
+    fn schema(&self) -> &'static Schema {
+        &S_ITEM_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ITEM_RESPONSE);
+        if let Some(v) = &self.item {
+            w.member(&S_ITEM_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -1037,6 +2781,333 @@ impl Encode for KeySchemaElement {
         w.end_structure();
     }
 }
+/// `KeysAndAttributes`
+#[derive(Clone, Debug, Default)]
+pub struct KeysAndAttributes {
+    pub keys: Vec<BTreeMap<String, crate::value::Value>>,
+    pub attributes_to_get: Option<Vec<String>>,
+    pub consistent_read: Option<bool>,
+    pub projection_expression: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+}
+impl Decode for KeysAndAttributes {
+    const SCHEMA: &'static Schema = &S_KEYS_AND_ATTRIBUTES;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_KEYS_AND_ATTRIBUTES.members;
+        let mut keys = None;
+        let mut attributes_to_get = None;
+        let mut consistent_read = None;
+        let mut projection_expression = None;
+        let mut expression_attribute_names = None;
+        r.structure(&S_KEYS_AND_ATTRIBUTES, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut keys, |r, a, m| {
+                    decode::inner_map(r, a, m, <crate::value::Value as Read>::read)
+                })?,
+                1 => decode::list(r, a, &m[1], &mut attributes_to_get, <String as Read>::read)?,
+                2 => consistent_read = Some(Read::read(r, a, &m[2])?),
+                3 => projection_expression = Some(Read::read(r, a, &m[3])?),
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if keys.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(keys),) = (keys,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(KeysAndAttributes {
+            keys,
+            attributes_to_get,
+            consistent_read,
+            projection_expression,
+            expression_attribute_names,
+        })
+    }
+}
+impl Encode for KeysAndAttributes {
+    fn schema(&self) -> &'static Schema {
+        &S_KEYS_AND_ATTRIBUTES
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_KEYS_AND_ATTRIBUTES);
+        {
+            let v = &self.keys;
+            w.member(&S_KEYS_AND_ATTRIBUTES.members[0]);
+            encode::list(w, S_KEYS_AND_ATTRIBUTES.members[0].target, v, |w, v| {
+                encode::map(
+                    w,
+                    S_KEYS_AND_ATTRIBUTES.members[0].target.members[0].target,
+                    v,
+                    |w, v| {
+                        v.encode(w);
+                    },
+                );
+            });
+        }
+        if let Some(v) = &self.attributes_to_get {
+            w.member(&S_KEYS_AND_ATTRIBUTES.members[1]);
+            encode::list(w, S_KEYS_AND_ATTRIBUTES.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.consistent_read {
+            w.member(&S_KEYS_AND_ATTRIBUTES.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.projection_expression {
+            w.member(&S_KEYS_AND_ATTRIBUTES.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expression_attribute_names {
+            w.member(&S_KEYS_AND_ATTRIBUTES.members[4]);
+            encode::map(w, S_KEYS_AND_ATTRIBUTES.members[4].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `KinesisDataStreamDestination`
+#[derive(Clone, Debug, Default)]
+pub struct KinesisDataStreamDestination {
+    pub stream_arn: Option<String>,
+    pub destination_status: Option<String>,
+    pub destination_status_description: Option<String>,
+    pub approximate_creation_date_time_precision: Option<String>,
+}
+impl Encode for KinesisDataStreamDestination {
+    fn schema(&self) -> &'static Schema {
+        &S_KINESIS_DATA_STREAM_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_KINESIS_DATA_STREAM_DESTINATION);
+        if let Some(v) = &self.stream_arn {
+            w.member(&S_KINESIS_DATA_STREAM_DESTINATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_status {
+            w.member(&S_KINESIS_DATA_STREAM_DESTINATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_status_description {
+            w.member(&S_KINESIS_DATA_STREAM_DESTINATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.approximate_creation_date_time_precision {
+            w.member(&S_KINESIS_DATA_STREAM_DESTINATION.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `KinesisStreamingDestinationInput`
+#[derive(Clone, Debug, Default)]
+pub struct KinesisStreamingDestinationInput {
+    pub table_name: String,
+    pub stream_arn: String,
+    pub enable_kinesis_streaming_configuration: Option<EnableKinesisStreamingConfiguration>,
+}
+impl Decode for KinesisStreamingDestinationInput {
+    const SCHEMA: &'static Schema = &S_KINESIS_STREAMING_DESTINATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_KINESIS_STREAMING_DESTINATION_INPUT.members;
+        let mut table_name = None;
+        let mut stream_arn = None;
+        let mut enable_kinesis_streaming_configuration = None;
+        r.structure(&S_KINESIS_STREAMING_DESTINATION_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => stream_arn = Some(Read::read(r, a, &m[1])?),
+                2 => enable_kinesis_streaming_configuration = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if stream_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name), Some(stream_arn)) = (table_name, stream_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(KinesisStreamingDestinationInput {
+            table_name,
+            stream_arn,
+            enable_kinesis_streaming_configuration,
+        })
+    }
+}
+/// `KinesisStreamingDestinationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct KinesisStreamingDestinationOutput {
+    pub table_name: Option<String>,
+    pub stream_arn: Option<String>,
+    pub destination_status: Option<String>,
+    pub enable_kinesis_streaming_configuration: Option<EnableKinesisStreamingConfiguration>,
+}
+impl Encode for KinesisStreamingDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_KINESIS_STREAMING_DESTINATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_KINESIS_STREAMING_DESTINATION_OUTPUT);
+        if let Some(v) = &self.table_name {
+            w.member(&S_KINESIS_STREAMING_DESTINATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.stream_arn {
+            w.member(&S_KINESIS_STREAMING_DESTINATION_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_status {
+            w.member(&S_KINESIS_STREAMING_DESTINATION_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.enable_kinesis_streaming_configuration {
+            w.member(&S_KINESIS_STREAMING_DESTINATION_OUTPUT.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListBackupsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBackupsInput {
+    pub table_name: Option<String>,
+    pub limit: Option<i32>,
+    pub time_range_lower_bound: Option<Timestamp>,
+    pub time_range_upper_bound: Option<Timestamp>,
+    pub exclusive_start_backup_arn: Option<String>,
+    pub backup_type: Option<String>,
+}
+impl Decode for ListBackupsInput {
+    const SCHEMA: &'static Schema = &S_LIST_BACKUPS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_BACKUPS_INPUT.members;
+        let mut table_name = None;
+        let mut limit = None;
+        let mut time_range_lower_bound = None;
+        let mut time_range_upper_bound = None;
+        let mut exclusive_start_backup_arn = None;
+        let mut backup_type = None;
+        r.structure(&S_LIST_BACKUPS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => time_range_lower_bound = Some(Read::read(r, a, &m[2])?),
+                3 => time_range_upper_bound = Some(Read::read(r, a, &m[3])?),
+                4 => exclusive_start_backup_arn = Some(Read::read(r, a, &m[4])?),
+                5 => backup_type = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListBackupsInput {
+            table_name,
+            limit,
+            time_range_lower_bound,
+            time_range_upper_bound,
+            exclusive_start_backup_arn,
+            backup_type,
+        })
+    }
+}
+/// `ListBackupsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBackupsOutput {
+    pub backup_summaries: Option<Vec<BackupSummary>>,
+    pub last_evaluated_backup_arn: Option<String>,
+}
+impl Encode for ListBackupsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_BACKUPS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_BACKUPS_OUTPUT);
+        if let Some(v) = &self.backup_summaries {
+            w.member(&S_LIST_BACKUPS_OUTPUT.members[0]);
+            encode::list(w, S_LIST_BACKUPS_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.last_evaluated_backup_arn {
+            w.member(&S_LIST_BACKUPS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListContributorInsightsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListContributorInsightsInput {
+    pub table_name: Option<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+}
+impl Decode for ListContributorInsightsInput {
+    const SCHEMA: &'static Schema = &S_LIST_CONTRIBUTOR_INSIGHTS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_CONTRIBUTOR_INSIGHTS_INPUT.members;
+        let mut table_name = None;
+        let mut next_token = None;
+        let mut max_results = None;
+        r.structure(&S_LIST_CONTRIBUTOR_INSIGHTS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                2 => max_results = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListContributorInsightsInput {
+            table_name,
+            next_token,
+            max_results,
+        })
+    }
+}
+/// `ListContributorInsightsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListContributorInsightsOutput {
+    pub contributor_insights_summaries: Option<Vec<ContributorInsightsSummary>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListContributorInsightsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT);
+        if let Some(v) = &self.contributor_insights_summaries {
+            w.member(&S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ListTablesInput`
 #[derive(Clone, Debug, Default)]
 pub struct ListTablesInput {
@@ -1083,6 +3154,68 @@ impl Encode for ListTablesOutput {
         }
         if let Some(v) = &self.last_evaluated_table_name {
             w.member(&S_LIST_TABLES_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListTagsOfResourceInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsOfResourceInput {
+    pub resource_arn: String,
+    pub next_token: Option<String>,
+}
+impl Decode for ListTagsOfResourceInput {
+    const SCHEMA: &'static Schema = &S_LIST_TAGS_OF_RESOURCE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_TAGS_OF_RESOURCE_INPUT.members;
+        let mut resource_arn = None;
+        let mut next_token = None;
+        r.structure(&S_LIST_TAGS_OF_RESOURCE_INPUT, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(resource_arn),) = (resource_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListTagsOfResourceInput {
+            resource_arn,
+            next_token,
+        })
+    }
+}
+/// `ListTagsOfResourceOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListTagsOfResourceOutput {
+    pub tags: Option<Vec<Tag>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListTagsOfResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_TAGS_OF_RESOURCE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_TAGS_OF_RESOURCE_OUTPUT);
+        if let Some(v) = &self.tags {
+            w.member(&S_LIST_TAGS_OF_RESOURCE_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_LIST_TAGS_OF_RESOURCE_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_TAGS_OF_RESOURCE_OUTPUT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -1188,6 +3321,41 @@ impl Encode for LocalSecondaryIndexDescription {
         w.end_structure();
     }
 }
+/// `LocalSecondaryIndexInfo`
+#[derive(Clone, Debug, Default)]
+pub struct LocalSecondaryIndexInfo {
+    pub index_name: Option<String>,
+    pub key_schema: Option<Vec<KeySchemaElement>>,
+    pub projection: Option<Projection>,
+}
+impl Encode for LocalSecondaryIndexInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_LOCAL_SECONDARY_INDEX_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LOCAL_SECONDARY_INDEX_INFO);
+        if let Some(v) = &self.index_name {
+            w.member(&S_LOCAL_SECONDARY_INDEX_INFO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_schema {
+            w.member(&S_LOCAL_SECONDARY_INDEX_INFO.members[1]);
+            encode::list(
+                w,
+                S_LOCAL_SECONDARY_INDEX_INFO.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.projection {
+            w.member(&S_LOCAL_SECONDARY_INDEX_INFO.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `OnDemandThroughput`
 #[derive(Clone, Debug, Default)]
 pub struct OnDemandThroughput {
@@ -1236,6 +3404,23 @@ impl Encode for OnDemandThroughput {
 pub struct OnDemandThroughputOverride {
     pub max_read_request_units: Option<i64>,
 }
+impl Decode for OnDemandThroughputOverride {
+    const SCHEMA: &'static Schema = &S_ON_DEMAND_THROUGHPUT_OVERRIDE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ON_DEMAND_THROUGHPUT_OVERRIDE.members;
+        let mut max_read_request_units = None;
+        r.structure(&S_ON_DEMAND_THROUGHPUT_OVERRIDE, &mut |r, i| {
+            match i {
+                0 => max_read_request_units = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(OnDemandThroughputOverride {
+            max_read_request_units,
+        })
+    }
+}
 impl Encode for OnDemandThroughputOverride {
     fn schema(&self) -> &'static Schema {
         &S_ON_DEMAND_THROUGHPUT_OVERRIDE
@@ -1247,6 +3432,71 @@ impl Encode for OnDemandThroughputOverride {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `PointInTimeRecoveryDescription`
+#[derive(Clone, Debug, Default)]
+pub struct PointInTimeRecoveryDescription {
+    pub point_in_time_recovery_status: Option<String>,
+    pub recovery_period_in_days: Option<i32>,
+    pub earliest_restorable_date_time: Option<Timestamp>,
+    pub latest_restorable_date_time: Option<Timestamp>,
+}
+impl Encode for PointInTimeRecoveryDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_POINT_IN_TIME_RECOVERY_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POINT_IN_TIME_RECOVERY_DESCRIPTION);
+        if let Some(v) = &self.point_in_time_recovery_status {
+            w.member(&S_POINT_IN_TIME_RECOVERY_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.recovery_period_in_days {
+            w.member(&S_POINT_IN_TIME_RECOVERY_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.earliest_restorable_date_time {
+            w.member(&S_POINT_IN_TIME_RECOVERY_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.latest_restorable_date_time {
+            w.member(&S_POINT_IN_TIME_RECOVERY_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PointInTimeRecoverySpecification`
+#[derive(Clone, Debug, Default)]
+pub struct PointInTimeRecoverySpecification {
+    pub point_in_time_recovery_enabled: bool,
+    pub recovery_period_in_days: Option<i32>,
+}
+impl Decode for PointInTimeRecoverySpecification {
+    const SCHEMA: &'static Schema = &S_POINT_IN_TIME_RECOVERY_SPECIFICATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_POINT_IN_TIME_RECOVERY_SPECIFICATION.members;
+        let mut point_in_time_recovery_enabled = None;
+        let mut recovery_period_in_days = None;
+        r.structure(&S_POINT_IN_TIME_RECOVERY_SPECIFICATION, &mut |r, i| {
+            match i {
+                0 => point_in_time_recovery_enabled = Some(Read::read(r, a, &m[0])?),
+                1 => recovery_period_in_days = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if point_in_time_recovery_enabled.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(point_in_time_recovery_enabled),) = (point_in_time_recovery_enabled,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PointInTimeRecoverySpecification {
+            point_in_time_recovery_enabled,
+            recovery_period_in_days,
+        })
     }
 }
 /// `Projection`
@@ -1331,6 +3581,25 @@ impl Decode for ProvisionedThroughput {
         })
     }
 }
+impl Encode for ProvisionedThroughput {
+    fn schema(&self) -> &'static Schema {
+        &S_PROVISIONED_THROUGHPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PROVISIONED_THROUGHPUT);
+        {
+            let v = &self.read_capacity_units;
+            w.member(&S_PROVISIONED_THROUGHPUT.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.write_capacity_units;
+            w.member(&S_PROVISIONED_THROUGHPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ProvisionedThroughputDescription`
 #[derive(Clone, Debug, Default)]
 pub struct ProvisionedThroughputDescription {
@@ -1404,6 +3673,23 @@ impl Encode for ProvisionedThroughputExceededException {
 pub struct ProvisionedThroughputOverride {
     pub read_capacity_units: Option<i64>,
 }
+impl Decode for ProvisionedThroughputOverride {
+    const SCHEMA: &'static Schema = &S_PROVISIONED_THROUGHPUT_OVERRIDE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PROVISIONED_THROUGHPUT_OVERRIDE.members;
+        let mut read_capacity_units = None;
+        r.structure(&S_PROVISIONED_THROUGHPUT_OVERRIDE, &mut |r, i| {
+            match i {
+                0 => read_capacity_units = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ProvisionedThroughputOverride {
+            read_capacity_units,
+        })
+    }
+}
 impl Encode for ProvisionedThroughputOverride {
     fn schema(&self) -> &'static Schema {
         &S_PROVISIONED_THROUGHPUT_OVERRIDE
@@ -1415,6 +3701,69 @@ impl Encode for ProvisionedThroughputOverride {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `Put`
+#[derive(Clone, Debug, Default)]
+pub struct Put {
+    pub item: BTreeMap<String, crate::value::Value>,
+    pub table_name: String,
+    pub condition_expression: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+    pub expression_attribute_values: Option<BTreeMap<String, crate::value::Value>>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for Put {
+    const SCHEMA: &'static Schema = &S_PUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT.members;
+        let mut item = None;
+        let mut table_name = None;
+        let mut condition_expression = None;
+        let mut expression_attribute_names = None;
+        let mut expression_attribute_values = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_PUT, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut item, <crate::value::Value as Read>::read)?,
+                1 => table_name = Some(Read::read(r, a, &m[1])?),
+                2 => condition_expression = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(
+                    r,
+                    a,
+                    &m[3],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_values,
+                    <crate::value::Value as Read>::read,
+                )?,
+                5 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if item.is_none() {
+            a.missing(&m[0]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(item), Some(table_name)) = (item, table_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Put {
+            item,
+            table_name,
+            condition_expression,
+            expression_attribute_names,
+            expression_attribute_values,
+            return_values_on_condition_check_failure,
+        })
     }
 }
 /// `PutItemInput`
@@ -1530,6 +3879,109 @@ impl Encode for PutItemOutput {
         if let Some(v) = &self.item_collection_metrics {
             w.member(&S_PUT_ITEM_OUTPUT.members[2]);
             v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutRequest {
+    pub item: BTreeMap<String, crate::value::Value>,
+}
+impl Decode for PutRequest {
+    const SCHEMA: &'static Schema = &S_PUT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_REQUEST.members;
+        let mut item = None;
+        r.structure(&S_PUT_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut item, <crate::value::Value as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if item.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(item),) = (item,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutRequest { item })
+    }
+}
+impl Encode for PutRequest {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_REQUEST
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_REQUEST);
+        {
+            let v = &self.item;
+            w.member(&S_PUT_REQUEST.members[0]);
+            encode::map(w, S_PUT_REQUEST.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `PutResourcePolicyInput`
+#[derive(Clone, Debug, Default)]
+pub struct PutResourcePolicyInput {
+    pub resource_arn: String,
+    pub policy: String,
+    pub expected_revision_id: Option<String>,
+    pub confirm_remove_self_resource_access: Option<bool>,
+}
+impl Decode for PutResourcePolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_RESOURCE_POLICY_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_RESOURCE_POLICY_INPUT.members;
+        let mut resource_arn = None;
+        let mut policy = None;
+        let mut expected_revision_id = None;
+        let mut confirm_remove_self_resource_access = None;
+        r.structure(&S_PUT_RESOURCE_POLICY_INPUT, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => policy = Some(Read::read(r, a, &m[1])?),
+                2 => expected_revision_id = Some(Read::read(r, a, &m[2])?),
+                3 => confirm_remove_self_resource_access = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if policy.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource_arn), Some(policy)) = (resource_arn, policy) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutResourcePolicyInput {
+            resource_arn,
+            policy,
+            expected_revision_id,
+            confirm_remove_self_resource_access,
+        })
+    }
+}
+/// `PutResourcePolicyOutput`
+#[derive(Clone, Debug, Default)]
+pub struct PutResourcePolicyOutput {
+    pub revision_id: Option<String>,
+}
+impl Encode for PutResourcePolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_RESOURCE_POLICY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_RESOURCE_POLICY_OUTPUT);
+        if let Some(v) = &self.revision_id {
+            w.member(&S_PUT_RESOURCE_POLICY_OUTPUT.members[0]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -1772,6 +4224,42 @@ impl Encode for ReplicaDescription {
         w.end_structure();
     }
 }
+/// `ReplicaGlobalSecondaryIndex`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaGlobalSecondaryIndex {
+    pub index_name: String,
+    pub provisioned_throughput_override: Option<ProvisionedThroughputOverride>,
+    pub on_demand_throughput_override: Option<OnDemandThroughputOverride>,
+}
+impl Decode for ReplicaGlobalSecondaryIndex {
+    const SCHEMA: &'static Schema = &S_REPLICA_GLOBAL_SECONDARY_INDEX;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_GLOBAL_SECONDARY_INDEX.members;
+        let mut index_name = None;
+        let mut provisioned_throughput_override = None;
+        let mut on_demand_throughput_override = None;
+        r.structure(&S_REPLICA_GLOBAL_SECONDARY_INDEX, &mut |r, i| {
+            match i {
+                0 => index_name = Some(Read::read(r, a, &m[0])?),
+                1 => provisioned_throughput_override = Some(decode::nested(r, a, &m[1])?),
+                2 => on_demand_throughput_override = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(index_name),) = (index_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicaGlobalSecondaryIndex {
+            index_name,
+            provisioned_throughput_override,
+            on_demand_throughput_override,
+        })
+    }
+}
 /// `ReplicaGlobalSecondaryIndexDescription`
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaGlobalSecondaryIndexDescription {
@@ -1803,6 +4291,40 @@ impl Encode for ReplicaGlobalSecondaryIndexDescription {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `ReplicationGroupUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationGroupUpdate {
+    pub create: Option<CreateReplicationGroupMemberAction>,
+    pub update: Option<UpdateReplicationGroupMemberAction>,
+    pub delete: Option<DeleteReplicationGroupMemberAction>,
+    pub disassociate: Option<DisassociateReplicationGroupMemberAction>,
+}
+impl Decode for ReplicationGroupUpdate {
+    const SCHEMA: &'static Schema = &S_REPLICATION_GROUP_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_GROUP_UPDATE.members;
+        let mut create = None;
+        let mut update = None;
+        let mut delete = None;
+        let mut disassociate = None;
+        r.structure(&S_REPLICATION_GROUP_UPDATE, &mut |r, i| {
+            match i {
+                0 => create = Some(decode::nested(r, a, &m[0])?),
+                1 => update = Some(decode::nested(r, a, &m[1])?),
+                2 => delete = Some(decode::nested(r, a, &m[2])?),
+                3 => disassociate = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ReplicationGroupUpdate {
+            create,
+            update,
+            delete,
+            disassociate,
+        })
     }
 }
 /// `RequestLimitExceeded`
@@ -1861,6 +4383,105 @@ impl Encode for RestoreSummary {
             let v = &self.restore_in_progress;
             w.member(&S_RESTORE_SUMMARY.members[3]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RestoreTableFromBackupInput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreTableFromBackupInput {
+    pub target_table_name: String,
+    pub backup_arn: String,
+    pub billing_mode_override: Option<String>,
+    pub global_secondary_index_override: Option<Vec<GlobalSecondaryIndex>>,
+    pub local_secondary_index_override: Option<Vec<LocalSecondaryIndex>>,
+    pub provisioned_throughput_override: Option<ProvisionedThroughput>,
+    pub on_demand_throughput_override: Option<OnDemandThroughput>,
+    pub sse_specification_override: Option<SSESpecification>,
+    pub vector_index_override: Option<Vec<VectorIndex>>,
+}
+impl Decode for RestoreTableFromBackupInput {
+    const SCHEMA: &'static Schema = &S_RESTORE_TABLE_FROM_BACKUP_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESTORE_TABLE_FROM_BACKUP_INPUT.members;
+        let mut target_table_name = None;
+        let mut backup_arn = None;
+        let mut billing_mode_override = None;
+        let mut global_secondary_index_override = None;
+        let mut local_secondary_index_override = None;
+        let mut provisioned_throughput_override = None;
+        let mut on_demand_throughput_override = None;
+        let mut sse_specification_override = None;
+        let mut vector_index_override = None;
+        r.structure(&S_RESTORE_TABLE_FROM_BACKUP_INPUT, &mut |r, i| {
+            match i {
+                0 => target_table_name = Some(Read::read(r, a, &m[0])?),
+                1 => backup_arn = Some(Read::read(r, a, &m[1])?),
+                2 => billing_mode_override = Some(Read::read(r, a, &m[2])?),
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut global_secondary_index_override,
+                    decode::nested::<GlobalSecondaryIndex>,
+                )?,
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut local_secondary_index_override,
+                    decode::nested::<LocalSecondaryIndex>,
+                )?,
+                5 => provisioned_throughput_override = Some(decode::nested(r, a, &m[5])?),
+                6 => on_demand_throughput_override = Some(decode::nested(r, a, &m[6])?),
+                7 => sse_specification_override = Some(decode::nested(r, a, &m[7])?),
+                8 => decode::list(
+                    r,
+                    a,
+                    &m[8],
+                    &mut vector_index_override,
+                    decode::nested::<VectorIndex>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if target_table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if backup_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(target_table_name), Some(backup_arn)) = (target_table_name, backup_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RestoreTableFromBackupInput {
+            target_table_name,
+            backup_arn,
+            billing_mode_override,
+            global_secondary_index_override,
+            local_secondary_index_override,
+            provisioned_throughput_override,
+            on_demand_throughput_override,
+            sse_specification_override,
+            vector_index_override,
+        })
+    }
+}
+/// `RestoreTableFromBackupOutput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreTableFromBackupOutput {
+    pub table_description: Option<TableDescription>,
+}
+impl Encode for RestoreTableFromBackupOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_TABLE_FROM_BACKUP_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_TABLE_FROM_BACKUP_OUTPUT);
+        if let Some(v) = &self.table_description {
+            w.member(&S_RESTORE_TABLE_FROM_BACKUP_OUTPUT.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -2128,6 +4749,140 @@ impl Encode for SearchSchemaElement {
             let v = &self.search_schema_element_type;
             w.member(&S_SEARCH_SCHEMA_ELEMENT.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SourceTableDetails`
+#[derive(Clone, Debug, Default)]
+pub struct SourceTableDetails {
+    pub table_name: String,
+    pub table_id: String,
+    pub table_arn: Option<String>,
+    pub table_size_bytes: Option<i64>,
+    pub key_schema: Vec<KeySchemaElement>,
+    pub table_creation_date_time: Timestamp,
+    pub provisioned_throughput: ProvisionedThroughput,
+    pub on_demand_throughput: Option<OnDemandThroughput>,
+    pub item_count: Option<i64>,
+    pub billing_mode: Option<String>,
+}
+impl Encode for SourceTableDetails {
+    fn schema(&self) -> &'static Schema {
+        &S_SOURCE_TABLE_DETAILS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SOURCE_TABLE_DETAILS);
+        {
+            let v = &self.table_name;
+            w.member(&S_SOURCE_TABLE_DETAILS.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.table_id;
+            w.member(&S_SOURCE_TABLE_DETAILS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_arn {
+            w.member(&S_SOURCE_TABLE_DETAILS.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_size_bytes {
+            w.member(&S_SOURCE_TABLE_DETAILS.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.key_schema;
+            w.member(&S_SOURCE_TABLE_DETAILS.members[4]);
+            encode::list(w, S_SOURCE_TABLE_DETAILS.members[4].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        {
+            let v = &self.table_creation_date_time;
+            w.member(&S_SOURCE_TABLE_DETAILS.members[5]);
+            v.write(w);
+        }
+        {
+            let v = &self.provisioned_throughput;
+            w.member(&S_SOURCE_TABLE_DETAILS.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.on_demand_throughput {
+            w.member(&S_SOURCE_TABLE_DETAILS.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.item_count {
+            w.member(&S_SOURCE_TABLE_DETAILS.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.billing_mode {
+            w.member(&S_SOURCE_TABLE_DETAILS.members[9]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SourceTableFeatureDetails`
+#[derive(Clone, Debug, Default)]
+pub struct SourceTableFeatureDetails {
+    pub local_secondary_indexes: Option<Vec<LocalSecondaryIndexInfo>>,
+    pub global_secondary_indexes: Option<Vec<GlobalSecondaryIndexInfo>>,
+    pub stream_description: Option<StreamSpecification>,
+    pub time_to_live_description: Option<TimeToLiveDescription>,
+    pub sse_description: Option<SSEDescription>,
+    pub vector_indexes: Option<Vec<VectorIndexInfo>>,
+}
+impl Encode for SourceTableFeatureDetails {
+    fn schema(&self) -> &'static Schema {
+        &S_SOURCE_TABLE_FEATURE_DETAILS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SOURCE_TABLE_FEATURE_DETAILS);
+        if let Some(v) = &self.local_secondary_indexes {
+            w.member(&S_SOURCE_TABLE_FEATURE_DETAILS.members[0]);
+            encode::list(
+                w,
+                S_SOURCE_TABLE_FEATURE_DETAILS.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.global_secondary_indexes {
+            w.member(&S_SOURCE_TABLE_FEATURE_DETAILS.members[1]);
+            encode::list(
+                w,
+                S_SOURCE_TABLE_FEATURE_DETAILS.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.stream_description {
+            w.member(&S_SOURCE_TABLE_FEATURE_DETAILS.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.time_to_live_description {
+            w.member(&S_SOURCE_TABLE_FEATURE_DETAILS.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.sse_description {
+            w.member(&S_SOURCE_TABLE_FEATURE_DETAILS.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.vector_indexes {
+            w.member(&S_SOURCE_TABLE_FEATURE_DETAILS.members[5]);
+            encode::list(
+                w,
+                S_SOURCE_TABLE_FEATURE_DETAILS.members[5].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
         }
         w.end_structure();
     }
@@ -2442,6 +5197,57 @@ impl Decode for Tag {
         Ok(Tag { key, value })
     }
 }
+impl Encode for Tag {
+    fn schema(&self) -> &'static Schema {
+        &S_TAG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TAG);
+        {
+            let v = &self.key;
+            w.member(&S_TAG.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.value;
+            w.member(&S_TAG.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TagResourceInput`
+#[derive(Clone, Debug, Default)]
+pub struct TagResourceInput {
+    pub resource_arn: String,
+    pub tags: Vec<Tag>,
+}
+impl Decode for TagResourceInput {
+    const SCHEMA: &'static Schema = &S_TAG_RESOURCE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TAG_RESOURCE_INPUT.members;
+        let mut resource_arn = None;
+        let mut tags = None;
+        r.structure(&S_TAG_RESOURCE_INPUT, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tags, decode::nested::<Tag>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tags.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource_arn), Some(tags)) = (resource_arn, tags) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TagResourceInput { resource_arn, tags })
+    }
+}
 /// `ThrottlingException`
 #[derive(Clone, Debug, Default)]
 pub struct ThrottlingException {
@@ -2488,6 +5294,618 @@ impl Encode for ThrottlingReason {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `TimeToLiveDescription`
+#[derive(Clone, Debug, Default)]
+pub struct TimeToLiveDescription {
+    pub time_to_live_status: Option<String>,
+    pub attribute_name: Option<String>,
+}
+impl Encode for TimeToLiveDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_TIME_TO_LIVE_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TIME_TO_LIVE_DESCRIPTION);
+        if let Some(v) = &self.time_to_live_status {
+            w.member(&S_TIME_TO_LIVE_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.attribute_name {
+            w.member(&S_TIME_TO_LIVE_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TimeToLiveSpecification`
+#[derive(Clone, Debug, Default)]
+pub struct TimeToLiveSpecification {
+    pub enabled: bool,
+    pub attribute_name: String,
+}
+impl Decode for TimeToLiveSpecification {
+    const SCHEMA: &'static Schema = &S_TIME_TO_LIVE_SPECIFICATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TIME_TO_LIVE_SPECIFICATION.members;
+        let mut enabled = None;
+        let mut attribute_name = None;
+        r.structure(&S_TIME_TO_LIVE_SPECIFICATION, &mut |r, i| {
+            match i {
+                0 => enabled = Some(Read::read(r, a, &m[0])?),
+                1 => attribute_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if enabled.is_none() {
+            a.missing(&m[0]);
+        }
+        if attribute_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(enabled), Some(attribute_name)) = (enabled, attribute_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TimeToLiveSpecification {
+            enabled,
+            attribute_name,
+        })
+    }
+}
+impl Encode for TimeToLiveSpecification {
+    fn schema(&self) -> &'static Schema {
+        &S_TIME_TO_LIVE_SPECIFICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TIME_TO_LIVE_SPECIFICATION);
+        {
+            let v = &self.enabled;
+            w.member(&S_TIME_TO_LIVE_SPECIFICATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.attribute_name;
+            w.member(&S_TIME_TO_LIVE_SPECIFICATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TransactGetItem`
+#[derive(Clone, Debug, Default)]
+pub struct TransactGetItem {
+    pub get: Get,
+}
+impl Decode for TransactGetItem {
+    const SCHEMA: &'static Schema = &S_TRANSACT_GET_ITEM;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TRANSACT_GET_ITEM.members;
+        let mut get = None;
+        r.structure(&S_TRANSACT_GET_ITEM, &mut |r, i| {
+            match i {
+                0 => get = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if get.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(get),) = (get,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TransactGetItem { get })
+    }
+}
+/// `TransactGetItemsInput`
+#[derive(Clone, Debug, Default)]
+pub struct TransactGetItemsInput {
+    pub transact_items: Vec<TransactGetItem>,
+    pub return_consumed_capacity: Option<String>,
+}
+impl Decode for TransactGetItemsInput {
+    const SCHEMA: &'static Schema = &S_TRANSACT_GET_ITEMS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TRANSACT_GET_ITEMS_INPUT.members;
+        let mut transact_items = None;
+        let mut return_consumed_capacity = None;
+        r.structure(&S_TRANSACT_GET_ITEMS_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut transact_items,
+                    decode::nested::<TransactGetItem>,
+                )?,
+                1 => return_consumed_capacity = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if transact_items.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(transact_items),) = (transact_items,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TransactGetItemsInput {
+            transact_items,
+            return_consumed_capacity,
+        })
+    }
+}
+/// `TransactGetItemsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct TransactGetItemsOutput {
+    pub consumed_capacity: Option<Vec<ConsumedCapacity>>,
+    pub responses: Option<Vec<ItemResponse>>,
+}
+impl Encode for TransactGetItemsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_TRANSACT_GET_ITEMS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TRANSACT_GET_ITEMS_OUTPUT);
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_TRANSACT_GET_ITEMS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_TRANSACT_GET_ITEMS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.responses {
+            w.member(&S_TRANSACT_GET_ITEMS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_TRANSACT_GET_ITEMS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `TransactWriteItem`
+#[derive(Clone, Debug, Default)]
+pub struct TransactWriteItem {
+    pub condition_check: Option<ConditionCheck>,
+    pub put: Option<Put>,
+    pub delete: Option<Delete>,
+    pub update: Option<Update>,
+}
+impl Decode for TransactWriteItem {
+    const SCHEMA: &'static Schema = &S_TRANSACT_WRITE_ITEM;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TRANSACT_WRITE_ITEM.members;
+        let mut condition_check = None;
+        let mut put = None;
+        let mut delete = None;
+        let mut update = None;
+        r.structure(&S_TRANSACT_WRITE_ITEM, &mut |r, i| {
+            match i {
+                0 => condition_check = Some(decode::nested(r, a, &m[0])?),
+                1 => put = Some(decode::nested(r, a, &m[1])?),
+                2 => delete = Some(decode::nested(r, a, &m[2])?),
+                3 => update = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(TransactWriteItem {
+            condition_check,
+            put,
+            delete,
+            update,
+        })
+    }
+}
+/// `TransactWriteItemsInput`
+#[derive(Clone, Debug, Default)]
+pub struct TransactWriteItemsInput {
+    pub transact_items: Vec<TransactWriteItem>,
+    pub return_consumed_capacity: Option<String>,
+    pub return_item_collection_metrics: Option<String>,
+    pub client_request_token: Option<String>,
+}
+impl Decode for TransactWriteItemsInput {
+    const SCHEMA: &'static Schema = &S_TRANSACT_WRITE_ITEMS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TRANSACT_WRITE_ITEMS_INPUT.members;
+        let mut transact_items = None;
+        let mut return_consumed_capacity = None;
+        let mut return_item_collection_metrics = None;
+        let mut client_request_token = None;
+        r.structure(&S_TRANSACT_WRITE_ITEMS_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut transact_items,
+                    decode::nested::<TransactWriteItem>,
+                )?,
+                1 => return_consumed_capacity = Some(Read::read(r, a, &m[1])?),
+                2 => return_item_collection_metrics = Some(Read::read(r, a, &m[2])?),
+                3 => client_request_token = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if transact_items.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(transact_items),) = (transact_items,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TransactWriteItemsInput {
+            transact_items,
+            return_consumed_capacity,
+            return_item_collection_metrics,
+            client_request_token,
+        })
+    }
+}
+/// `TransactWriteItemsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct TransactWriteItemsOutput {
+    pub consumed_capacity: Option<Vec<ConsumedCapacity>>,
+    pub item_collection_metrics: Option<BTreeMap<String, Vec<ItemCollectionMetrics>>>,
+}
+impl Encode for TransactWriteItemsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_TRANSACT_WRITE_ITEMS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TRANSACT_WRITE_ITEMS_OUTPUT);
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_TRANSACT_WRITE_ITEMS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_TRANSACT_WRITE_ITEMS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.item_collection_metrics {
+            w.member(&S_TRANSACT_WRITE_ITEMS_OUTPUT.members[1]);
+            encode::map(
+                w,
+                S_TRANSACT_WRITE_ITEMS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    encode::list(
+                        w,
+                        S_TRANSACT_WRITE_ITEMS_OUTPUT.members[1].target.members[1].target,
+                        v,
+                        |w, v| {
+                            v.encode(w);
+                        },
+                    );
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `TransactionCanceledException`
+#[derive(Clone, Debug, Default)]
+pub struct TransactionCanceledException {
+    pub message: Option<String>,
+    pub cancellation_reasons: Option<Vec<CancellationReason>>,
+}
+impl Encode for TransactionCanceledException {
+    fn schema(&self) -> &'static Schema {
+        &S_TRANSACTION_CANCELED_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TRANSACTION_CANCELED_EXCEPTION);
+        if let Some(v) = &self.message {
+            w.member(&S_TRANSACTION_CANCELED_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cancellation_reasons {
+            w.member(&S_TRANSACTION_CANCELED_EXCEPTION.members[1]);
+            encode::list(
+                w,
+                S_TRANSACTION_CANCELED_EXCEPTION.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `UntagResourceInput`
+#[derive(Clone, Debug, Default)]
+pub struct UntagResourceInput {
+    pub resource_arn: String,
+    pub tag_keys: Vec<String>,
+}
+impl Decode for UntagResourceInput {
+    const SCHEMA: &'static Schema = &S_UNTAG_RESOURCE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UNTAG_RESOURCE_INPUT.members;
+        let mut resource_arn = None;
+        let mut tag_keys = None;
+        r.structure(&S_UNTAG_RESOURCE_INPUT, &mut |r, i| {
+            match i {
+                0 => resource_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut tag_keys, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if tag_keys.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(resource_arn), Some(tag_keys)) = (resource_arn, tag_keys) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UntagResourceInput {
+            resource_arn,
+            tag_keys,
+        })
+    }
+}
+/// `Update`
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    pub key: BTreeMap<String, crate::value::Value>,
+    pub update_expression: String,
+    pub table_name: String,
+    pub condition_expression: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+    pub expression_attribute_values: Option<BTreeMap<String, crate::value::Value>>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for Update {
+    const SCHEMA: &'static Schema = &S_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE.members;
+        let mut key = None;
+        let mut update_expression = None;
+        let mut table_name = None;
+        let mut condition_expression = None;
+        let mut expression_attribute_names = None;
+        let mut expression_attribute_values = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_UPDATE, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut key, <crate::value::Value as Read>::read)?,
+                1 => update_expression = Some(Read::read(r, a, &m[1])?),
+                2 => table_name = Some(Read::read(r, a, &m[2])?),
+                3 => condition_expression = Some(Read::read(r, a, &m[3])?),
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                5 => decode::map(
+                    r,
+                    a,
+                    &m[5],
+                    &mut expression_attribute_values,
+                    <crate::value::Value as Read>::read,
+                )?,
+                6 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if key.is_none() {
+            a.missing(&m[0]);
+        }
+        if update_expression.is_none() {
+            a.missing(&m[1]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(key), Some(update_expression), Some(table_name)) =
+            (key, update_expression, table_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Update {
+            key,
+            update_expression,
+            table_name,
+            condition_expression,
+            expression_attribute_names,
+            expression_attribute_values,
+            return_values_on_condition_check_failure,
+        })
+    }
+}
+/// `UpdateContinuousBackupsInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateContinuousBackupsInput {
+    pub table_name: String,
+    pub point_in_time_recovery_specification: PointInTimeRecoverySpecification,
+}
+impl Decode for UpdateContinuousBackupsInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_CONTINUOUS_BACKUPS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_CONTINUOUS_BACKUPS_INPUT.members;
+        let mut table_name = None;
+        let mut point_in_time_recovery_specification = None;
+        r.structure(&S_UPDATE_CONTINUOUS_BACKUPS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => point_in_time_recovery_specification = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if point_in_time_recovery_specification.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name), Some(point_in_time_recovery_specification)) =
+            (table_name, point_in_time_recovery_specification)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateContinuousBackupsInput {
+            table_name,
+            point_in_time_recovery_specification,
+        })
+    }
+}
+/// `UpdateContinuousBackupsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateContinuousBackupsOutput {
+    pub continuous_backups_description: Option<ContinuousBackupsDescription>,
+}
+impl Encode for UpdateContinuousBackupsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT);
+        if let Some(v) = &self.continuous_backups_description {
+            w.member(&S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateContributorInsightsInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateContributorInsightsInput {
+    pub table_name: String,
+    pub index_name: Option<String>,
+    pub contributor_insights_action: String,
+    pub contributor_insights_mode: Option<String>,
+}
+impl Decode for UpdateContributorInsightsInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_CONTRIBUTOR_INSIGHTS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_CONTRIBUTOR_INSIGHTS_INPUT.members;
+        let mut table_name = None;
+        let mut index_name = None;
+        let mut contributor_insights_action = None;
+        let mut contributor_insights_mode = None;
+        r.structure(&S_UPDATE_CONTRIBUTOR_INSIGHTS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => index_name = Some(Read::read(r, a, &m[1])?),
+                2 => contributor_insights_action = Some(Read::read(r, a, &m[2])?),
+                3 => contributor_insights_mode = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if contributor_insights_action.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(table_name), Some(contributor_insights_action)) =
+            (table_name, contributor_insights_action)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateContributorInsightsInput {
+            table_name,
+            index_name,
+            contributor_insights_action,
+            contributor_insights_mode,
+        })
+    }
+}
+/// `UpdateContributorInsightsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateContributorInsightsOutput {
+    pub table_name: Option<String>,
+    pub index_name: Option<String>,
+    pub contributor_insights_status: Option<String>,
+    pub contributor_insights_mode: Option<String>,
+}
+impl Encode for UpdateContributorInsightsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT);
+        if let Some(v) = &self.table_name {
+            w.member(&S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.index_name {
+            w.member(&S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contributor_insights_status {
+            w.member(&S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contributor_insights_mode {
+            w.member(&S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateGlobalSecondaryIndexAction`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGlobalSecondaryIndexAction {
+    pub index_name: String,
+    pub provisioned_throughput: Option<ProvisionedThroughput>,
+    pub on_demand_throughput: Option<OnDemandThroughput>,
+    pub warm_throughput: Option<WarmThroughput>,
+}
+impl Decode for UpdateGlobalSecondaryIndexAction {
+    const SCHEMA: &'static Schema = &S_UPDATE_GLOBAL_SECONDARY_INDEX_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_GLOBAL_SECONDARY_INDEX_ACTION.members;
+        let mut index_name = None;
+        let mut provisioned_throughput = None;
+        let mut on_demand_throughput = None;
+        let mut warm_throughput = None;
+        r.structure(&S_UPDATE_GLOBAL_SECONDARY_INDEX_ACTION, &mut |r, i| {
+            match i {
+                0 => index_name = Some(Read::read(r, a, &m[0])?),
+                1 => provisioned_throughput = Some(decode::nested(r, a, &m[1])?),
+                2 => on_demand_throughput = Some(decode::nested(r, a, &m[2])?),
+                3 => warm_throughput = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(index_name),) = (index_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateGlobalSecondaryIndexAction {
+            index_name,
+            provisioned_throughput,
+            on_demand_throughput,
+            warm_throughput,
+        })
     }
 }
 /// `UpdateItemInput`
@@ -2616,6 +6034,367 @@ impl Encode for UpdateItemOutput {
         }
         if let Some(v) = &self.item_collection_metrics {
             w.member(&S_UPDATE_ITEM_OUTPUT.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateKinesisStreamingConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateKinesisStreamingConfiguration {
+    pub approximate_creation_date_time_precision: Option<String>,
+}
+impl Decode for UpdateKinesisStreamingConfiguration {
+    const SCHEMA: &'static Schema = &S_UPDATE_KINESIS_STREAMING_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_KINESIS_STREAMING_CONFIGURATION.members;
+        let mut approximate_creation_date_time_precision = None;
+        r.structure(&S_UPDATE_KINESIS_STREAMING_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => approximate_creation_date_time_precision = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(UpdateKinesisStreamingConfiguration {
+            approximate_creation_date_time_precision,
+        })
+    }
+}
+impl Encode for UpdateKinesisStreamingConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_KINESIS_STREAMING_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_KINESIS_STREAMING_CONFIGURATION);
+        if let Some(v) = &self.approximate_creation_date_time_precision {
+            w.member(&S_UPDATE_KINESIS_STREAMING_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateKinesisStreamingDestinationInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateKinesisStreamingDestinationInput {
+    pub table_name: String,
+    pub stream_arn: String,
+    pub update_kinesis_streaming_configuration: Option<UpdateKinesisStreamingConfiguration>,
+}
+impl Decode for UpdateKinesisStreamingDestinationInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT.members;
+        let mut table_name = None;
+        let mut stream_arn = None;
+        let mut update_kinesis_streaming_configuration = None;
+        r.structure(
+            &S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT,
+            &mut |r, i| {
+                match i {
+                    0 => table_name = Some(Read::read(r, a, &m[0])?),
+                    1 => stream_arn = Some(Read::read(r, a, &m[1])?),
+                    2 => {
+                        update_kinesis_streaming_configuration = Some(decode::nested(r, a, &m[2])?)
+                    }
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if stream_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name), Some(stream_arn)) = (table_name, stream_arn) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateKinesisStreamingDestinationInput {
+            table_name,
+            stream_arn,
+            update_kinesis_streaming_configuration,
+        })
+    }
+}
+/// `UpdateKinesisStreamingDestinationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateKinesisStreamingDestinationOutput {
+    pub table_name: Option<String>,
+    pub stream_arn: Option<String>,
+    pub destination_status: Option<String>,
+    pub update_kinesis_streaming_configuration: Option<UpdateKinesisStreamingConfiguration>,
+}
+impl Encode for UpdateKinesisStreamingDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT);
+        if let Some(v) = &self.table_name {
+            w.member(&S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.stream_arn {
+            w.member(&S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_status {
+            w.member(&S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.update_kinesis_streaming_configuration {
+            w.member(&S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateReplicationGroupMemberAction`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateReplicationGroupMemberAction {
+    pub region_name: String,
+    pub kms_master_key_id: Option<String>,
+    pub provisioned_throughput_override: Option<ProvisionedThroughputOverride>,
+    pub on_demand_throughput_override: Option<OnDemandThroughputOverride>,
+    pub global_secondary_indexes: Option<Vec<ReplicaGlobalSecondaryIndex>>,
+    pub table_class_override: Option<String>,
+}
+impl Decode for UpdateReplicationGroupMemberAction {
+    const SCHEMA: &'static Schema = &S_UPDATE_REPLICATION_GROUP_MEMBER_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_REPLICATION_GROUP_MEMBER_ACTION.members;
+        let mut region_name = None;
+        let mut kms_master_key_id = None;
+        let mut provisioned_throughput_override = None;
+        let mut on_demand_throughput_override = None;
+        let mut global_secondary_indexes = None;
+        let mut table_class_override = None;
+        r.structure(&S_UPDATE_REPLICATION_GROUP_MEMBER_ACTION, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                1 => kms_master_key_id = Some(Read::read(r, a, &m[1])?),
+                2 => provisioned_throughput_override = Some(decode::nested(r, a, &m[2])?),
+                3 => on_demand_throughput_override = Some(decode::nested(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut global_secondary_indexes,
+                    decode::nested::<ReplicaGlobalSecondaryIndex>,
+                )?,
+                5 => table_class_override = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateReplicationGroupMemberAction {
+            region_name,
+            kms_master_key_id,
+            provisioned_throughput_override,
+            on_demand_throughput_override,
+            global_secondary_indexes,
+            table_class_override,
+        })
+    }
+}
+/// `UpdateTableInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateTableInput {
+    pub attribute_definitions: Option<Vec<AttributeDefinition>>,
+    pub table_name: String,
+    pub billing_mode: Option<String>,
+    pub provisioned_throughput: Option<ProvisionedThroughput>,
+    pub global_secondary_index_updates: Option<Vec<GlobalSecondaryIndexUpdate>>,
+    pub stream_specification: Option<StreamSpecification>,
+    pub sse_specification: Option<SSESpecification>,
+    pub replica_updates: Option<Vec<ReplicationGroupUpdate>>,
+    pub table_class: Option<String>,
+    pub deletion_protection_enabled: Option<bool>,
+    pub multi_region_consistency: Option<String>,
+    pub global_table_witness_updates: Option<Vec<GlobalTableWitnessGroupUpdate>>,
+    pub on_demand_throughput: Option<OnDemandThroughput>,
+    pub warm_throughput: Option<WarmThroughput>,
+    pub global_table_settings_replication_mode: Option<String>,
+    pub disassociation_protection_enabled: Option<bool>,
+    pub vector_index_updates: Option<Vec<VectorIndexUpdate>>,
+}
+impl Decode for UpdateTableInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_TABLE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_TABLE_INPUT.members;
+        let mut attribute_definitions = None;
+        let mut table_name = None;
+        let mut billing_mode = None;
+        let mut provisioned_throughput = None;
+        let mut global_secondary_index_updates = None;
+        let mut stream_specification = None;
+        let mut sse_specification = None;
+        let mut replica_updates = None;
+        let mut table_class = None;
+        let mut deletion_protection_enabled = None;
+        let mut multi_region_consistency = None;
+        let mut global_table_witness_updates = None;
+        let mut on_demand_throughput = None;
+        let mut warm_throughput = None;
+        let mut global_table_settings_replication_mode = None;
+        let mut disassociation_protection_enabled = None;
+        let mut vector_index_updates = None;
+        r.structure(&S_UPDATE_TABLE_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut attribute_definitions,
+                    decode::nested::<AttributeDefinition>,
+                )?,
+                1 => table_name = Some(Read::read(r, a, &m[1])?),
+                2 => billing_mode = Some(Read::read(r, a, &m[2])?),
+                3 => provisioned_throughput = Some(decode::nested(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut global_secondary_index_updates,
+                    decode::nested::<GlobalSecondaryIndexUpdate>,
+                )?,
+                5 => stream_specification = Some(decode::nested(r, a, &m[5])?),
+                6 => sse_specification = Some(decode::nested(r, a, &m[6])?),
+                7 => decode::list(
+                    r,
+                    a,
+                    &m[7],
+                    &mut replica_updates,
+                    decode::nested::<ReplicationGroupUpdate>,
+                )?,
+                8 => table_class = Some(Read::read(r, a, &m[8])?),
+                9 => deletion_protection_enabled = Some(Read::read(r, a, &m[9])?),
+                10 => multi_region_consistency = Some(Read::read(r, a, &m[10])?),
+                11 => decode::list(
+                    r,
+                    a,
+                    &m[11],
+                    &mut global_table_witness_updates,
+                    decode::nested::<GlobalTableWitnessGroupUpdate>,
+                )?,
+                12 => on_demand_throughput = Some(decode::nested(r, a, &m[12])?),
+                13 => warm_throughput = Some(decode::nested(r, a, &m[13])?),
+                14 => global_table_settings_replication_mode = Some(Read::read(r, a, &m[14])?),
+                15 => disassociation_protection_enabled = Some(Read::read(r, a, &m[15])?),
+                16 => decode::list(
+                    r,
+                    a,
+                    &m[16],
+                    &mut vector_index_updates,
+                    decode::nested::<VectorIndexUpdate>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateTableInput {
+            attribute_definitions,
+            table_name,
+            billing_mode,
+            provisioned_throughput,
+            global_secondary_index_updates,
+            stream_specification,
+            sse_specification,
+            replica_updates,
+            table_class,
+            deletion_protection_enabled,
+            multi_region_consistency,
+            global_table_witness_updates,
+            on_demand_throughput,
+            warm_throughput,
+            global_table_settings_replication_mode,
+            disassociation_protection_enabled,
+            vector_index_updates,
+        })
+    }
+}
+/// `UpdateTableOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateTableOutput {
+    pub table_description: Option<TableDescription>,
+}
+impl Encode for UpdateTableOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_TABLE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_TABLE_OUTPUT);
+        if let Some(v) = &self.table_description {
+            w.member(&S_UPDATE_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateTimeToLiveInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateTimeToLiveInput {
+    pub table_name: String,
+    pub time_to_live_specification: TimeToLiveSpecification,
+}
+impl Decode for UpdateTimeToLiveInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_TIME_TO_LIVE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_TIME_TO_LIVE_INPUT.members;
+        let mut table_name = None;
+        let mut time_to_live_specification = None;
+        r.structure(&S_UPDATE_TIME_TO_LIVE_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => time_to_live_specification = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if time_to_live_specification.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name), Some(time_to_live_specification)) =
+            (table_name, time_to_live_specification)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateTimeToLiveInput {
+            table_name,
+            time_to_live_specification,
+        })
+    }
+}
+/// `UpdateTimeToLiveOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateTimeToLiveOutput {
+    pub time_to_live_specification: Option<TimeToLiveSpecification>,
+}
+impl Encode for UpdateTimeToLiveOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_TIME_TO_LIVE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_TIME_TO_LIVE_OUTPUT);
+        if let Some(v) = &self.time_to_live_specification {
+            w.member(&S_UPDATE_TIME_TO_LIVE_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -2838,6 +6617,74 @@ impl Encode for VectorIndexDescription {
         w.end_structure();
     }
 }
+/// `VectorIndexInfo`
+#[derive(Clone, Debug, Default)]
+pub struct VectorIndexInfo {
+    pub index_name: Option<String>,
+    pub vector_attribute: Option<VectorAttributeDefinition>,
+    pub search_schema: Option<Vec<SearchSchemaElement>>,
+    pub projection: Option<Projection>,
+    pub dimensions: Option<i64>,
+    pub distance_function: Option<String>,
+}
+impl Encode for VectorIndexInfo {
+    fn schema(&self) -> &'static Schema {
+        &S_VECTOR_INDEX_INFO
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_VECTOR_INDEX_INFO);
+        if let Some(v) = &self.index_name {
+            w.member(&S_VECTOR_INDEX_INFO.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.vector_attribute {
+            w.member(&S_VECTOR_INDEX_INFO.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.search_schema {
+            w.member(&S_VECTOR_INDEX_INFO.members[2]);
+            encode::list(w, S_VECTOR_INDEX_INFO.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.projection {
+            w.member(&S_VECTOR_INDEX_INFO.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.dimensions {
+            w.member(&S_VECTOR_INDEX_INFO.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.distance_function {
+            w.member(&S_VECTOR_INDEX_INFO.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `VectorIndexUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct VectorIndexUpdate {
+    pub create: Option<CreateVectorIndexAction>,
+    pub delete: Option<DeleteVectorIndexAction>,
+}
+impl Decode for VectorIndexUpdate {
+    const SCHEMA: &'static Schema = &S_VECTOR_INDEX_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_VECTOR_INDEX_UPDATE.members;
+        let mut create = None;
+        let mut delete = None;
+        r.structure(&S_VECTOR_INDEX_UPDATE, &mut |r, i| {
+            match i {
+                0 => create = Some(decode::nested(r, a, &m[0])?),
+                1 => delete = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(VectorIndexUpdate { create, delete })
+    }
+}
 /// `WarmThroughput`
 #[derive(Clone, Debug, Default)]
 pub struct WarmThroughput {
@@ -2864,6 +6711,84 @@ impl Decode for WarmThroughput {
         })
     }
 }
+/// `WriteRequest`
+#[derive(Clone, Debug, Default)]
+pub struct WriteRequest {
+    pub put_request: Option<PutRequest>,
+    pub delete_request: Option<DeleteRequest>,
+}
+impl Decode for WriteRequest {
+    const SCHEMA: &'static Schema = &S_WRITE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_WRITE_REQUEST.members;
+        let mut put_request = None;
+        let mut delete_request = None;
+        r.structure(&S_WRITE_REQUEST, &mut |r, i| {
+            match i {
+                0 => put_request = Some(decode::nested(r, a, &m[0])?),
+                1 => delete_request = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(WriteRequest {
+            put_request,
+            delete_request,
+        })
+    }
+}
+impl Encode for WriteRequest {
+    fn schema(&self) -> &'static Schema {
+        &S_WRITE_REQUEST
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_WRITE_REQUEST);
+        if let Some(v) = &self.put_request {
+            w.member(&S_WRITE_REQUEST.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.delete_request {
+            w.member(&S_WRITE_REQUEST.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TagResourceOutput {}
+impl Encode for TagResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UntagResourceOutput {}
+impl Encode for UntagResourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// `KinesisStreamingDestinationInput`
+pub type DisableKinesisStreamingDestinationInput = KinesisStreamingDestinationInput;
+/// `KinesisStreamingDestinationOutput`
+pub type DisableKinesisStreamingDestinationOutput = KinesisStreamingDestinationOutput;
+/// `KinesisStreamingDestinationInput`
+pub type EnableKinesisStreamingDestinationInput = KinesisStreamingDestinationInput;
+/// `KinesisStreamingDestinationOutput`
+pub type EnableKinesisStreamingDestinationOutput = KinesisStreamingDestinationOutput;
+static S_APPROXIMATE_CREATION_DATE_TIME_PRECISION: Schema =
+    Schema::new("ApproximateCreationDateTimePrecision", Kind::String)
+        .values(&["MILLISECOND", "MICROSECOND"]);
 static S_ARCHIVAL_SUMMARY: Schema = Schema::new("ArchivalSummary", Kind::Structure).members(&[
     Member::new("ArchivalDateTime", &wire::schema::TIMESTAMP),
     Member::new("ArchivalReason", &wire::schema::STRING),
@@ -2894,6 +6819,95 @@ static S_ATTRIBUTE_VALUE_UPDATE: Schema = Schema::new("AttributeValueUpdate", Ki
         Member::new("Action", &S_ATTRIBUTE_ACTION),
     ]);
 static S_BACKUP_ARN: Schema = Schema::new("BackupArn", Kind::String).min(37).max(1024);
+static S_BACKUP_DESCRIPTION: Schema = Schema::new("BackupDescription", Kind::Structure).members(&[
+    Member::new("BackupDetails", &S_BACKUP_DETAILS),
+    Member::new("SourceTableDetails", &S_SOURCE_TABLE_DETAILS),
+    Member::new("SourceTableFeatureDetails", &S_SOURCE_TABLE_FEATURE_DETAILS),
+]);
+static S_BACKUP_DETAILS: Schema = Schema::new("BackupDetails", Kind::Structure).members(&[
+    Member::new("BackupArn", &S_BACKUP_ARN).required(),
+    Member::new("BackupName", &S_BACKUP_NAME).required(),
+    Member::new("BackupSizeBytes", &S_BACKUP_SIZE_BYTES),
+    Member::new("BackupStatus", &S_BACKUP_STATUS).required(),
+    Member::new("BackupType", &S_BACKUP_TYPE).required(),
+    Member::new("BackupCreationDateTime", &wire::schema::TIMESTAMP).required(),
+    Member::new("BackupExpiryDateTime", &wire::schema::TIMESTAMP),
+]);
+static S_BACKUP_NAME: Schema = Schema::new("BackupName", Kind::String)
+    .min(3)
+    .max(255)
+    .pattern("[a-zA-Z0-9_.-]+");
+static S_BACKUP_SIZE_BYTES: Schema = Schema::new("BackupSizeBytes", Kind::Long).min(0);
+static S_BACKUP_STATUS: Schema =
+    Schema::new("BackupStatus", Kind::String).values(&["CREATING", "DELETED", "AVAILABLE"]);
+static S_BACKUP_SUMMARIES: Schema =
+    Schema::new("BackupSummaries", Kind::List).members(&[Member::new("member", &S_BACKUP_SUMMARY)]);
+static S_BACKUP_SUMMARY: Schema = Schema::new("BackupSummary", Kind::Structure).members(&[
+    Member::new("TableName", &S_TABLE_NAME),
+    Member::new("TableId", &S_TABLE_ID),
+    Member::new("TableArn", &S_TABLE_ARN),
+    Member::new("BackupArn", &S_BACKUP_ARN),
+    Member::new("BackupName", &S_BACKUP_NAME),
+    Member::new("BackupCreationDateTime", &wire::schema::TIMESTAMP),
+    Member::new("BackupExpiryDateTime", &wire::schema::TIMESTAMP),
+    Member::new("BackupStatus", &S_BACKUP_STATUS),
+    Member::new("BackupType", &S_BACKUP_TYPE),
+    Member::new("BackupSizeBytes", &S_BACKUP_SIZE_BYTES),
+]);
+static S_BACKUP_TYPE: Schema =
+    Schema::new("BackupType", Kind::String).values(&["USER", "SYSTEM", "AWS_BACKUP"]);
+static S_BACKUP_TYPE_FILTER: Schema =
+    Schema::new("BackupTypeFilter", Kind::String).values(&["USER", "SYSTEM", "AWS_BACKUP", "ALL"]);
+static S_BACKUPS_INPUT_LIMIT: Schema = Schema::new("BackupsInputLimit", Kind::Integer)
+    .min(1)
+    .max(100);
+static S_BATCH_GET_ITEM_INPUT: Schema =
+    Schema::new("BatchGetItemInput", Kind::Structure).members(&[
+        Member::new("RequestItems", &S_BATCH_GET_REQUEST_MAP).required(),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+    ]);
+static S_BATCH_GET_ITEM_OUTPUT: Schema = Schema::new("BatchGetItemOutput", Kind::Structure)
+    .members(&[
+        Member::new("Responses", &S_BATCH_GET_RESPONSE_MAP),
+        Member::new("UnprocessedKeys", &S_BATCH_GET_REQUEST_MAP),
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY_MULTIPLE),
+    ]);
+static S_BATCH_GET_REQUEST_MAP: Schema = Schema::new("BatchGetRequestMap", Kind::Map)
+    .members(&[
+        Member::new("key", &S_TABLE_ARN),
+        Member::new("value", &S_KEYS_AND_ATTRIBUTES),
+    ])
+    .min(1)
+    .max(100);
+static S_BATCH_GET_RESPONSE_MAP: Schema = Schema::new("BatchGetResponseMap", Kind::Map).members(&[
+    Member::new("key", &S_TABLE_ARN),
+    Member::new("value", &S_ITEM_LIST),
+]);
+static S_BATCH_WRITE_ITEM_INPUT: Schema = Schema::new("BatchWriteItemInput", Kind::Structure)
+    .members(&[
+        Member::new("RequestItems", &S_BATCH_WRITE_ITEM_REQUEST_MAP).required(),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+        Member::new(
+            "ReturnItemCollectionMetrics",
+            &S_RETURN_ITEM_COLLECTION_METRICS,
+        ),
+    ]);
+static S_BATCH_WRITE_ITEM_OUTPUT: Schema = Schema::new("BatchWriteItemOutput", Kind::Structure)
+    .members(&[
+        Member::new("UnprocessedItems", &S_BATCH_WRITE_ITEM_REQUEST_MAP),
+        Member::new(
+            "ItemCollectionMetrics",
+            &S_ITEM_COLLECTION_METRICS_PER_TABLE,
+        ),
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY_MULTIPLE),
+    ]);
+static S_BATCH_WRITE_ITEM_REQUEST_MAP: Schema = Schema::new("BatchWriteItemRequestMap", Kind::Map)
+    .members(&[
+        Member::new("key", &S_TABLE_ARN),
+        Member::new("value", &S_WRITE_REQUESTS),
+    ])
+    .min(1)
+    .max(25);
 static S_BILLING_MODE: Schema =
     Schema::new("BillingMode", Kind::String).values(&["PROVISIONED", "PAY_PER_REQUEST"]);
 static S_BILLING_MODE_SUMMARY: Schema =
@@ -2904,11 +6918,24 @@ static S_BILLING_MODE_SUMMARY: Schema =
             &wire::schema::TIMESTAMP,
         ),
     ]);
+static S_CANCELLATION_REASON: Schema =
+    Schema::new("CancellationReason", Kind::Structure).members(&[
+        Member::new("Item", &crate::item::SCHEMA),
+        Member::new("Code", &wire::schema::STRING),
+        Member::new("Message", &wire::schema::STRING),
+    ]);
+static S_CANCELLATION_REASON_LIST: Schema = Schema::new("CancellationReasonList", Kind::List)
+    .members(&[Member::new("member", &S_CANCELLATION_REASON)])
+    .min(1)
+    .max(100);
 static S_CAPACITY: Schema = Schema::new("Capacity", Kind::Structure).members(&[
     Member::new("ReadCapacityUnits", &wire::schema::DOUBLE),
     Member::new("WriteCapacityUnits", &wire::schema::DOUBLE),
     Member::new("CapacityUnits", &wire::schema::DOUBLE),
 ]);
+static S_CLIENT_REQUEST_TOKEN: Schema = Schema::new("ClientRequestToken", Kind::String)
+    .min(1)
+    .max(36);
 static S_COMPARISON_OPERATOR: Schema = Schema::new("ComparisonOperator", Kind::String).values(&[
     "EQ",
     "NE",
@@ -2928,6 +6955,20 @@ static S_CONDITION: Schema = Schema::new("Condition", Kind::Structure).members(&
     Member::new("AttributeValueList", &S_ATTRIBUTE_VALUE_LIST),
     Member::new("ComparisonOperator", &S_COMPARISON_OPERATOR).required(),
 ]);
+static S_CONDITION_CHECK: Schema = Schema::new("ConditionCheck", Kind::Structure).members(&[
+    Member::new("Key", &S_KEY).required(),
+    Member::new("TableName", &S_TABLE_ARN).required(),
+    Member::new("ConditionExpression", &wire::schema::STRING).required(),
+    Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+    Member::new(
+        "ExpressionAttributeValues",
+        &S_EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ),
+    Member::new(
+        "ReturnValuesOnConditionCheckFailure",
+        &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+    ),
+]);
 static S_CONDITIONAL_CHECK_FAILED_EXCEPTION: Schema =
     Schema::new("ConditionalCheckFailedException", Kind::Structure).members(&[
         Member::new("message", &wire::schema::STRING),
@@ -2945,6 +6986,82 @@ static S_CONSUMED_CAPACITY: Schema = Schema::new("ConsumedCapacity", Kind::Struc
     Member::new("GlobalSecondaryIndexes", &S_SECONDARY_INDEXES_CAPACITY_MAP),
     Member::new("VectorIndexes", &S_VECTOR_INDEXES_CAPACITY_MAP),
 ]);
+static S_CONSUMED_CAPACITY_MULTIPLE: Schema = Schema::new("ConsumedCapacityMultiple", Kind::List)
+    .members(&[Member::new("member", &S_CONSUMED_CAPACITY)]);
+static S_CONTINUOUS_BACKUPS_DESCRIPTION: Schema =
+    Schema::new("ContinuousBackupsDescription", Kind::Structure).members(&[
+        Member::new("ContinuousBackupsStatus", &S_CONTINUOUS_BACKUPS_STATUS).required(),
+        Member::new(
+            "PointInTimeRecoveryDescription",
+            &S_POINT_IN_TIME_RECOVERY_DESCRIPTION,
+        ),
+    ]);
+static S_CONTINUOUS_BACKUPS_STATUS: Schema =
+    Schema::new("ContinuousBackupsStatus", Kind::String).values(&["ENABLED", "DISABLED"]);
+static S_CONTRIBUTOR_INSIGHTS_ACTION: Schema =
+    Schema::new("ContributorInsightsAction", Kind::String).values(&["ENABLE", "DISABLE"]);
+static S_CONTRIBUTOR_INSIGHTS_MODE: Schema = Schema::new("ContributorInsightsMode", Kind::String)
+    .values(&["ACCESSED_AND_THROTTLED_KEYS", "THROTTLED_KEYS"]);
+static S_CONTRIBUTOR_INSIGHTS_RULE: Schema = Schema::new("ContributorInsightsRule", Kind::String)
+    .pattern(r#"[A-Za-z0-9][A-Za-z0-9\-\_\.]{0,126}[A-Za-z0-9]"#);
+static S_CONTRIBUTOR_INSIGHTS_RULE_LIST: Schema =
+    Schema::new("ContributorInsightsRuleList", Kind::List)
+        .members(&[Member::new("member", &S_CONTRIBUTOR_INSIGHTS_RULE)]);
+static S_CONTRIBUTOR_INSIGHTS_STATUS: Schema =
+    Schema::new("ContributorInsightsStatus", Kind::String).values(&[
+        "ENABLING",
+        "ENABLED",
+        "DISABLING",
+        "DISABLED",
+        "FAILED",
+    ]);
+static S_CONTRIBUTOR_INSIGHTS_SUMMARIES: Schema =
+    Schema::new("ContributorInsightsSummaries", Kind::List)
+        .members(&[Member::new("member", &S_CONTRIBUTOR_INSIGHTS_SUMMARY)]);
+static S_CONTRIBUTOR_INSIGHTS_SUMMARY: Schema =
+    Schema::new("ContributorInsightsSummary", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new("ContributorInsightsStatus", &S_CONTRIBUTOR_INSIGHTS_STATUS),
+        Member::new("ContributorInsightsMode", &S_CONTRIBUTOR_INSIGHTS_MODE),
+    ]);
+static S_CREATE_BACKUP_INPUT: Schema =
+    Schema::new("CreateBackupInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("BackupName", &S_BACKUP_NAME).required(),
+    ]);
+static S_CREATE_BACKUP_OUTPUT: Schema = Schema::new("CreateBackupOutput", Kind::Structure)
+    .members(&[Member::new("BackupDetails", &S_BACKUP_DETAILS)]);
+static S_CREATE_GLOBAL_SECONDARY_INDEX_ACTION: Schema =
+    Schema::new("CreateGlobalSecondaryIndexAction", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME).required(),
+        Member::new("KeySchema", &S_KEY_SCHEMA).required(),
+        Member::new("Projection", &S_PROJECTION).required(),
+        Member::new("ProvisionedThroughput", &S_PROVISIONED_THROUGHPUT),
+        Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
+        Member::new("WarmThroughput", &S_WARM_THROUGHPUT),
+    ]);
+static S_CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION: Schema =
+    Schema::new("CreateGlobalTableWitnessGroupMemberAction", Kind::Structure)
+        .members(&[Member::new("RegionName", &wire::schema::STRING).required()]);
+static S_CREATE_REPLICATION_GROUP_MEMBER_ACTION: Schema =
+    Schema::new("CreateReplicationGroupMemberAction", Kind::Structure).members(&[
+        Member::new("RegionName", &wire::schema::STRING).required(),
+        Member::new("KMSMasterKeyId", &wire::schema::STRING),
+        Member::new(
+            "ProvisionedThroughputOverride",
+            &S_PROVISIONED_THROUGHPUT_OVERRIDE,
+        ),
+        Member::new(
+            "OnDemandThroughputOverride",
+            &S_ON_DEMAND_THROUGHPUT_OVERRIDE,
+        ),
+        Member::new(
+            "GlobalSecondaryIndexes",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_LIST,
+        ),
+        Member::new("TableClassOverride", &S_TABLE_CLASS),
+    ]);
 static S_CREATE_TABLE_INPUT: Schema = Schema::new("CreateTableInput", Kind::Structure).members(&[
     Member::new("AttributeDefinitions", &S_ATTRIBUTE_DEFINITIONS),
     Member::new("TableName", &S_TABLE_ARN).required(),
@@ -2970,6 +7087,41 @@ static S_CREATE_TABLE_INPUT: Schema = Schema::new("CreateTableInput", Kind::Stru
 ]);
 static S_CREATE_TABLE_OUTPUT: Schema = Schema::new("CreateTableOutput", Kind::Structure)
     .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
+static S_CREATE_VECTOR_INDEX_ACTION: Schema =
+    Schema::new("CreateVectorIndexAction", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME).required(),
+        Member::new("VectorAttribute", &S_VECTOR_ATTRIBUTE_DEFINITION).required(),
+        Member::new("SearchSchema", &S_SEARCH_SCHEMA),
+        Member::new("Projection", &S_PROJECTION).required(),
+        Member::new("Dimensions", &S_POSITIVE_LONG_OBJECT).required(),
+        Member::new("DistanceFunction", &S_VECTOR_DISTANCE_FUNCTION).required(),
+    ]);
+static S_DELETE: Schema = Schema::new("Delete", Kind::Structure).members(&[
+    Member::new("Key", &S_KEY).required(),
+    Member::new("TableName", &S_TABLE_ARN).required(),
+    Member::new("ConditionExpression", &wire::schema::STRING),
+    Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+    Member::new(
+        "ExpressionAttributeValues",
+        &S_EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ),
+    Member::new(
+        "ReturnValuesOnConditionCheckFailure",
+        &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+    ),
+]);
+static S_DELETE_BACKUP_INPUT: Schema = Schema::new("DeleteBackupInput", Kind::Structure)
+    .members(&[Member::new("BackupArn", &S_BACKUP_ARN).required()]);
+static S_DELETE_BACKUP_OUTPUT: Schema = Schema::new("DeleteBackupOutput", Kind::Structure)
+    .members(&[Member::new("BackupDescription", &S_BACKUP_DESCRIPTION)]);
+static S_DELETE_GLOBAL_SECONDARY_INDEX_ACTION: Schema = Schema::new(
+    "DeleteGlobalSecondaryIndexAction",
+    Kind::Structure,
+)
+.members(&[Member::new("IndexName", &S_INDEX_NAME).required()]);
+static S_DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION: Schema =
+    Schema::new("DeleteGlobalTableWitnessGroupMemberAction", Kind::Structure)
+        .members(&[Member::new("RegionName", &wire::schema::STRING).required()]);
 static S_DELETE_ITEM_INPUT: Schema = Schema::new("DeleteItemInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
     Member::new("Key", &S_KEY).required(),
@@ -2997,14 +7149,128 @@ static S_DELETE_ITEM_OUTPUT: Schema = Schema::new("DeleteItemOutput", Kind::Stru
     Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
     Member::new("ItemCollectionMetrics", &S_ITEM_COLLECTION_METRICS),
 ]);
+static S_DELETE_REPLICATION_GROUP_MEMBER_ACTION: Schema = Schema::new(
+    "DeleteReplicationGroupMemberAction",
+    Kind::Structure,
+)
+.members(&[Member::new("RegionName", &wire::schema::STRING).required()]);
+static S_DELETE_REQUEST: Schema =
+    Schema::new("DeleteRequest", Kind::Structure).members(&[Member::new("Key", &S_KEY).required()]);
+static S_DELETE_RESOURCE_POLICY_INPUT: Schema =
+    Schema::new("DeleteResourcePolicyInput", Kind::Structure).members(&[
+        Member::new("ResourceArn", &S_RESOURCE_ARN_STRING).required(),
+        Member::new("ExpectedRevisionId", &S_POLICY_REVISION_ID),
+    ]);
+static S_DELETE_RESOURCE_POLICY_OUTPUT: Schema =
+    Schema::new("DeleteResourcePolicyOutput", Kind::Structure)
+        .members(&[Member::new("RevisionId", &S_POLICY_REVISION_ID)]);
 static S_DELETE_TABLE_INPUT: Schema = Schema::new("DeleteTableInput", Kind::Structure)
     .members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
 static S_DELETE_TABLE_OUTPUT: Schema = Schema::new("DeleteTableOutput", Kind::Structure)
     .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
+static S_DELETE_VECTOR_INDEX_ACTION: Schema = Schema::new(
+    "DeleteVectorIndexAction",
+    Kind::Structure,
+)
+.members(&[Member::new("IndexName", &S_INDEX_NAME).required()]);
+static S_DESCRIBE_BACKUP_INPUT: Schema = Schema::new("DescribeBackupInput", Kind::Structure)
+    .members(&[Member::new("BackupArn", &S_BACKUP_ARN).required()]);
+static S_DESCRIBE_BACKUP_OUTPUT: Schema = Schema::new("DescribeBackupOutput", Kind::Structure)
+    .members(&[Member::new("BackupDescription", &S_BACKUP_DESCRIPTION)]);
+static S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT: Schema = Schema::new(
+    "DescribeContinuousBackupsInput",
+    Kind::Structure,
+)
+.members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
+static S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT: Schema =
+    Schema::new("DescribeContinuousBackupsOutput", Kind::Structure).members(&[Member::new(
+        "ContinuousBackupsDescription",
+        &S_CONTINUOUS_BACKUPS_DESCRIPTION,
+    )]);
+static S_DESCRIBE_CONTRIBUTOR_INSIGHTS_INPUT: Schema =
+    Schema::new("DescribeContributorInsightsInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("IndexName", &S_INDEX_NAME),
+    ]);
+static S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT: Schema =
+    Schema::new("DescribeContributorInsightsOutput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new(
+            "ContributorInsightsRuleList",
+            &S_CONTRIBUTOR_INSIGHTS_RULE_LIST,
+        ),
+        Member::new("ContributorInsightsStatus", &S_CONTRIBUTOR_INSIGHTS_STATUS),
+        Member::new("LastUpdateDateTime", &wire::schema::TIMESTAMP),
+        Member::new("FailureException", &S_FAILURE_EXCEPTION),
+        Member::new("ContributorInsightsMode", &S_CONTRIBUTOR_INSIGHTS_MODE),
+    ]);
+static S_DESCRIBE_ENDPOINTS_REQUEST: Schema =
+    Schema::new("DescribeEndpointsRequest", Kind::Structure);
+static S_DESCRIBE_ENDPOINTS_RESPONSE: Schema = Schema::new(
+    "DescribeEndpointsResponse",
+    Kind::Structure,
+)
+.members(&[Member::new("Endpoints", &S_ENDPOINTS).required()]);
+static S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT: Schema =
+    Schema::new("DescribeKinesisStreamingDestinationInput", Kind::Structure)
+        .members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
+static S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT: Schema =
+    Schema::new("DescribeKinesisStreamingDestinationOutput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new(
+            "KinesisDataStreamDestinations",
+            &S_KINESIS_DATA_STREAM_DESTINATIONS,
+        ),
+    ]);
+static S_DESCRIBE_LIMITS_INPUT: Schema = Schema::new("DescribeLimitsInput", Kind::Structure);
+static S_DESCRIBE_LIMITS_OUTPUT: Schema = Schema::new("DescribeLimitsOutput", Kind::Structure)
+    .members(&[
+        Member::new("AccountMaxReadCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("AccountMaxWriteCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("TableMaxReadCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("TableMaxWriteCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+    ]);
 static S_DESCRIBE_TABLE_INPUT: Schema = Schema::new("DescribeTableInput", Kind::Structure)
     .members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
 static S_DESCRIBE_TABLE_OUTPUT: Schema = Schema::new("DescribeTableOutput", Kind::Structure)
     .members(&[Member::new("Table", &S_TABLE_DESCRIPTION)]);
+static S_DESCRIBE_TIME_TO_LIVE_INPUT: Schema = Schema::new(
+    "DescribeTimeToLiveInput",
+    Kind::Structure,
+)
+.members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
+static S_DESCRIBE_TIME_TO_LIVE_OUTPUT: Schema =
+    Schema::new("DescribeTimeToLiveOutput", Kind::Structure).members(&[Member::new(
+        "TimeToLiveDescription",
+        &S_TIME_TO_LIVE_DESCRIPTION,
+    )]);
+static S_DESTINATION_STATUS: Schema = Schema::new("DestinationStatus", Kind::String).values(&[
+    "ENABLING",
+    "ACTIVE",
+    "DISABLING",
+    "DISABLED",
+    "ENABLE_FAILED",
+    "UPDATING",
+]);
+static S_DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION: Schema =
+    Schema::new("DisassociateReplicationGroupMemberAction", Kind::Structure).members(&[
+        Member::new("RegionName", &wire::schema::STRING).required(),
+        Member::new("DisassociationMode", &S_DISASSOCIATION_MODE).required(),
+    ]);
+static S_DISASSOCIATION_MODE: Schema =
+    Schema::new("DisassociationMode", Kind::String).values(&["WAIT_FOR_REPLICATION"]);
+static S_ENABLE_KINESIS_STREAMING_CONFIGURATION: Schema =
+    Schema::new("EnableKinesisStreamingConfiguration", Kind::Structure).members(&[Member::new(
+        "ApproximateCreationDateTimePrecision",
+        &S_APPROXIMATE_CREATION_DATE_TIME_PRECISION,
+    )]);
+static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::Structure).members(&[
+    Member::new("Address", &wire::schema::STRING).required(),
+    Member::new("CachePeriodInMinutes", &wire::schema::LONG).required(),
+]);
+static S_ENDPOINTS: Schema =
+    Schema::new("Endpoints", Kind::List).members(&[Member::new("member", &S_ENDPOINT)]);
 static S_EXPECTED_ATTRIBUTE_MAP: Schema =
     Schema::new("ExpectedAttributeMap", Kind::Map).members(&[
         Member::new("key", &S_ATTRIBUTE_NAME),
@@ -3027,9 +7293,19 @@ static S_EXPRESSION_ATTRIBUTE_VALUE_MAP: Schema =
         Member::new("key", &wire::schema::STRING),
         Member::new("value", &crate::value::SCHEMA),
     ]);
+static S_FAILURE_EXCEPTION: Schema = Schema::new("FailureException", Kind::Structure).members(&[
+    Member::new("ExceptionName", &wire::schema::STRING),
+    Member::new("ExceptionDescription", &wire::schema::STRING),
+]);
 static S_FILTER_CONDITION_MAP: Schema = Schema::new("FilterConditionMap", Kind::Map).members(&[
     Member::new("key", &S_ATTRIBUTE_NAME),
     Member::new("value", &S_CONDITION),
+]);
+static S_GET: Schema = Schema::new("Get", Kind::Structure).members(&[
+    Member::new("Key", &S_KEY).required(),
+    Member::new("TableName", &S_TABLE_ARN).required(),
+    Member::new("ProjectionExpression", &wire::schema::STRING),
+    Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
 ]);
 static S_GET_ITEM_INPUT: Schema = Schema::new("GetItemInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
@@ -3044,6 +7320,13 @@ static S_GET_ITEM_OUTPUT: Schema = Schema::new("GetItemOutput", Kind::Structure)
     Member::new("Item", &crate::item::SCHEMA),
     Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
 ]);
+static S_GET_RESOURCE_POLICY_INPUT: Schema = Schema::new("GetResourcePolicyInput", Kind::Structure)
+    .members(&[Member::new("ResourceArn", &S_RESOURCE_ARN_STRING).required()]);
+static S_GET_RESOURCE_POLICY_OUTPUT: Schema =
+    Schema::new("GetResourcePolicyOutput", Kind::Structure).members(&[
+        Member::new("Policy", &wire::schema::STRING),
+        Member::new("RevisionId", &S_POLICY_REVISION_ID),
+    ]);
 static S_GLOBAL_SECONDARY_INDEX: Schema = Schema::new("GlobalSecondaryIndex", Kind::Structure)
     .members(&[
         Member::new("IndexName", &S_INDEX_NAME).required(),
@@ -3076,8 +7359,25 @@ static S_GLOBAL_SECONDARY_INDEX_DESCRIPTION: Schema =
 static S_GLOBAL_SECONDARY_INDEX_DESCRIPTION_LIST: Schema =
     Schema::new("GlobalSecondaryIndexDescriptionList", Kind::List)
         .members(&[Member::new("member", &S_GLOBAL_SECONDARY_INDEX_DESCRIPTION)]);
+static S_GLOBAL_SECONDARY_INDEX_INFO: Schema =
+    Schema::new("GlobalSecondaryIndexInfo", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new("KeySchema", &S_KEY_SCHEMA),
+        Member::new("Projection", &S_PROJECTION),
+        Member::new("ProvisionedThroughput", &S_PROVISIONED_THROUGHPUT),
+        Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
+    ]);
 static S_GLOBAL_SECONDARY_INDEX_LIST: Schema = Schema::new("GlobalSecondaryIndexList", Kind::List)
     .members(&[Member::new("member", &S_GLOBAL_SECONDARY_INDEX)]);
+static S_GLOBAL_SECONDARY_INDEX_UPDATE: Schema =
+    Schema::new("GlobalSecondaryIndexUpdate", Kind::Structure).members(&[
+        Member::new("Update", &S_UPDATE_GLOBAL_SECONDARY_INDEX_ACTION),
+        Member::new("Create", &S_CREATE_GLOBAL_SECONDARY_INDEX_ACTION),
+        Member::new("Delete", &S_DELETE_GLOBAL_SECONDARY_INDEX_ACTION),
+    ]);
+static S_GLOBAL_SECONDARY_INDEX_UPDATE_LIST: Schema =
+    Schema::new("GlobalSecondaryIndexUpdateList", Kind::List)
+        .members(&[Member::new("member", &S_GLOBAL_SECONDARY_INDEX_UPDATE)]);
 static S_GLOBAL_SECONDARY_INDEX_WARM_THROUGHPUT_DESCRIPTION: Schema = Schema::new(
     "GlobalSecondaryIndexWarmThroughputDescription",
     Kind::Structure,
@@ -3087,6 +7387,8 @@ static S_GLOBAL_SECONDARY_INDEX_WARM_THROUGHPUT_DESCRIPTION: Schema = Schema::ne
     Member::new("WriteUnitsPerSecond", &S_POSITIVE_LONG_OBJECT),
     Member::new("Status", &S_INDEX_STATUS),
 ]);
+static S_GLOBAL_SECONDARY_INDEXES: Schema = Schema::new("GlobalSecondaryIndexes", Kind::List)
+    .members(&[Member::new("member", &S_GLOBAL_SECONDARY_INDEX_INFO)]);
 static S_GLOBAL_TABLE_SETTINGS_REPLICATION_MODE: Schema =
     Schema::new("GlobalTableSettingsReplicationMode", Kind::String).values(&[
         "ENABLED",
@@ -3101,6 +7403,16 @@ static S_GLOBAL_TABLE_WITNESS_DESCRIPTION: Schema =
 static S_GLOBAL_TABLE_WITNESS_DESCRIPTION_LIST: Schema =
     Schema::new("GlobalTableWitnessDescriptionList", Kind::List)
         .members(&[Member::new("member", &S_GLOBAL_TABLE_WITNESS_DESCRIPTION)]);
+static S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE: Schema =
+    Schema::new("GlobalTableWitnessGroupUpdate", Kind::Structure).members(&[
+        Member::new("Create", &S_CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION),
+        Member::new("Delete", &S_DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION),
+    ]);
+static S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE_LIST: Schema =
+    Schema::new("GlobalTableWitnessGroupUpdateList", Kind::List)
+        .members(&[Member::new("member", &S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE)])
+        .min(1)
+        .max(1);
 static S_INDEX_NAME: Schema = Schema::new("IndexName", Kind::String)
     .min(3)
     .max(255)
@@ -3120,11 +7432,26 @@ static S_ITEM_COLLECTION_METRICS: Schema = Schema::new("ItemCollectionMetrics", 
             &S_ITEM_COLLECTION_SIZE_ESTIMATE_RANGE,
         ),
     ]);
+static S_ITEM_COLLECTION_METRICS_MULTIPLE: Schema =
+    Schema::new("ItemCollectionMetricsMultiple", Kind::List)
+        .members(&[Member::new("member", &S_ITEM_COLLECTION_METRICS)]);
+static S_ITEM_COLLECTION_METRICS_PER_TABLE: Schema =
+    Schema::new("ItemCollectionMetricsPerTable", Kind::Map).members(&[
+        Member::new("key", &S_TABLE_ARN),
+        Member::new("value", &S_ITEM_COLLECTION_METRICS_MULTIPLE),
+    ]);
 static S_ITEM_COLLECTION_SIZE_ESTIMATE_RANGE: Schema =
     Schema::new("ItemCollectionSizeEstimateRange", Kind::List)
         .members(&[Member::new("member", &wire::schema::DOUBLE)]);
+static S_ITEM_COUNT: Schema = Schema::new("ItemCount", Kind::Long).min(0);
 static S_ITEM_LIST: Schema =
     Schema::new("ItemList", Kind::List).members(&[Member::new("member", &crate::item::SCHEMA)]);
+static S_ITEM_RESPONSE: Schema = Schema::new("ItemResponse", Kind::Structure)
+    .members(&[Member::new("Item", &crate::item::SCHEMA)]);
+static S_ITEM_RESPONSE_LIST: Schema = Schema::new("ItemResponseList", Kind::List)
+    .members(&[Member::new("member", &S_ITEM_RESPONSE)])
+    .min(1)
+    .max(100);
 static S_KEY: Schema = Schema::new("Key", Kind::Map).members(&[
     Member::new("key", &S_ATTRIBUTE_NAME),
     Member::new("value", &crate::value::SCHEMA),
@@ -3133,6 +7460,10 @@ static S_KEY_CONDITIONS: Schema = Schema::new("KeyConditions", Kind::Map).member
     Member::new("key", &S_ATTRIBUTE_NAME),
     Member::new("value", &S_CONDITION),
 ]);
+static S_KEY_LIST: Schema = Schema::new("KeyList", Kind::List)
+    .members(&[Member::new("member", &S_KEY)])
+    .min(1)
+    .max(100);
 static S_KEY_SCHEMA: Schema = Schema::new("KeySchema", Kind::List)
     .members(&[Member::new("member", &S_KEY_SCHEMA_ELEMENT)])
     .min(1);
@@ -3144,6 +7475,75 @@ static S_KEY_SCHEMA_ELEMENT: Schema = Schema::new("KeySchemaElement", Kind::Stru
     Member::new("KeyType", &S_KEY_TYPE).required(),
 ]);
 static S_KEY_TYPE: Schema = Schema::new("KeyType", Kind::String).values(&["HASH", "RANGE"]);
+static S_KEYS_AND_ATTRIBUTES: Schema =
+    Schema::new("KeysAndAttributes", Kind::Structure).members(&[
+        Member::new("Keys", &S_KEY_LIST).required(),
+        Member::new("AttributesToGet", &S_ATTRIBUTE_NAME_LIST),
+        Member::new("ConsistentRead", &wire::schema::BOOLEAN),
+        Member::new("ProjectionExpression", &wire::schema::STRING),
+        Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+    ]);
+static S_KINESIS_DATA_STREAM_DESTINATION: Schema =
+    Schema::new("KinesisDataStreamDestination", Kind::Structure).members(&[
+        Member::new("StreamArn", &S_STREAM_ARN),
+        Member::new("DestinationStatus", &S_DESTINATION_STATUS),
+        Member::new("DestinationStatusDescription", &wire::schema::STRING),
+        Member::new(
+            "ApproximateCreationDateTimePrecision",
+            &S_APPROXIMATE_CREATION_DATE_TIME_PRECISION,
+        ),
+    ]);
+static S_KINESIS_DATA_STREAM_DESTINATIONS: Schema =
+    Schema::new("KinesisDataStreamDestinations", Kind::List)
+        .members(&[Member::new("member", &S_KINESIS_DATA_STREAM_DESTINATION)]);
+static S_KINESIS_STREAMING_DESTINATION_INPUT: Schema =
+    Schema::new("KinesisStreamingDestinationInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("StreamArn", &S_STREAM_ARN).required(),
+        Member::new(
+            "EnableKinesisStreamingConfiguration",
+            &S_ENABLE_KINESIS_STREAMING_CONFIGURATION,
+        ),
+    ]);
+static S_KINESIS_STREAMING_DESTINATION_OUTPUT: Schema =
+    Schema::new("KinesisStreamingDestinationOutput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("StreamArn", &S_STREAM_ARN),
+        Member::new("DestinationStatus", &S_DESTINATION_STATUS),
+        Member::new(
+            "EnableKinesisStreamingConfiguration",
+            &S_ENABLE_KINESIS_STREAMING_CONFIGURATION,
+        ),
+    ]);
+static S_LIST_BACKUPS_INPUT: Schema = Schema::new("ListBackupsInput", Kind::Structure).members(&[
+    Member::new("TableName", &S_TABLE_ARN),
+    Member::new("Limit", &S_BACKUPS_INPUT_LIMIT),
+    Member::new("TimeRangeLowerBound", &wire::schema::TIMESTAMP),
+    Member::new("TimeRangeUpperBound", &wire::schema::TIMESTAMP),
+    Member::new("ExclusiveStartBackupArn", &S_BACKUP_ARN),
+    Member::new("BackupType", &S_BACKUP_TYPE_FILTER),
+]);
+static S_LIST_BACKUPS_OUTPUT: Schema =
+    Schema::new("ListBackupsOutput", Kind::Structure).members(&[
+        Member::new("BackupSummaries", &S_BACKUP_SUMMARIES),
+        Member::new("LastEvaluatedBackupArn", &S_BACKUP_ARN),
+    ]);
+static S_LIST_CONTRIBUTOR_INSIGHTS_INPUT: Schema =
+    Schema::new("ListContributorInsightsInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN),
+        Member::new("NextToken", &wire::schema::STRING),
+        Member::new("MaxResults", &S_LIST_CONTRIBUTOR_INSIGHTS_LIMIT),
+    ]);
+static S_LIST_CONTRIBUTOR_INSIGHTS_LIMIT: Schema =
+    Schema::new("ListContributorInsightsLimit", Kind::Integer).max(100);
+static S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT: Schema =
+    Schema::new("ListContributorInsightsOutput", Kind::Structure).members(&[
+        Member::new(
+            "ContributorInsightsSummaries",
+            &S_CONTRIBUTOR_INSIGHTS_SUMMARIES,
+        ),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
 static S_LIST_TABLES_INPUT: Schema = Schema::new("ListTablesInput", Kind::Structure).members(&[
     Member::new("ExclusiveStartTableName", &S_TABLE_NAME),
     Member::new("Limit", &S_LIST_TABLES_INPUT_LIMIT),
@@ -3155,6 +7555,16 @@ static S_LIST_TABLES_OUTPUT: Schema = Schema::new("ListTablesOutput", Kind::Stru
     Member::new("TableNames", &S_TABLE_NAME_LIST),
     Member::new("LastEvaluatedTableName", &S_TABLE_NAME),
 ]);
+static S_LIST_TAGS_OF_RESOURCE_INPUT: Schema =
+    Schema::new("ListTagsOfResourceInput", Kind::Structure).members(&[
+        Member::new("ResourceArn", &S_RESOURCE_ARN_STRING).required(),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
+static S_LIST_TAGS_OF_RESOURCE_OUTPUT: Schema =
+    Schema::new("ListTagsOfResourceOutput", Kind::Structure).members(&[
+        Member::new("Tags", &S_TAG_LIST),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
 static S_LOCAL_SECONDARY_INDEX: Schema = Schema::new("LocalSecondaryIndex", Kind::Structure)
     .members(&[
         Member::new("IndexName", &S_INDEX_NAME).required(),
@@ -3173,8 +7583,16 @@ static S_LOCAL_SECONDARY_INDEX_DESCRIPTION: Schema =
 static S_LOCAL_SECONDARY_INDEX_DESCRIPTION_LIST: Schema =
     Schema::new("LocalSecondaryIndexDescriptionList", Kind::List)
         .members(&[Member::new("member", &S_LOCAL_SECONDARY_INDEX_DESCRIPTION)]);
+static S_LOCAL_SECONDARY_INDEX_INFO: Schema =
+    Schema::new("LocalSecondaryIndexInfo", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new("KeySchema", &S_KEY_SCHEMA),
+        Member::new("Projection", &S_PROJECTION),
+    ]);
 static S_LOCAL_SECONDARY_INDEX_LIST: Schema = Schema::new("LocalSecondaryIndexList", Kind::List)
     .members(&[Member::new("member", &S_LOCAL_SECONDARY_INDEX)]);
+static S_LOCAL_SECONDARY_INDEXES: Schema = Schema::new("LocalSecondaryIndexes", Kind::List)
+    .members(&[Member::new("member", &S_LOCAL_SECONDARY_INDEX_INFO)]);
 static S_MULTI_REGION_CONSISTENCY: Schema =
     Schema::new("MultiRegionConsistency", Kind::String).values(&["EVENTUAL", "STRONG"]);
 static S_NON_KEY_ATTRIBUTE_NAME: Schema = Schema::new("NonKeyAttributeName", Kind::String)
@@ -3193,6 +7611,26 @@ static S_ON_DEMAND_THROUGHPUT: Schema =
 static S_ON_DEMAND_THROUGHPUT_OVERRIDE: Schema =
     Schema::new("OnDemandThroughputOverride", Kind::Structure)
         .members(&[Member::new("MaxReadRequestUnits", &wire::schema::LONG)]);
+static S_POINT_IN_TIME_RECOVERY_DESCRIPTION: Schema =
+    Schema::new("PointInTimeRecoveryDescription", Kind::Structure).members(&[
+        Member::new(
+            "PointInTimeRecoveryStatus",
+            &S_POINT_IN_TIME_RECOVERY_STATUS,
+        ),
+        Member::new("RecoveryPeriodInDays", &S_RECOVERY_PERIOD_IN_DAYS),
+        Member::new("EarliestRestorableDateTime", &wire::schema::TIMESTAMP),
+        Member::new("LatestRestorableDateTime", &wire::schema::TIMESTAMP),
+    ]);
+static S_POINT_IN_TIME_RECOVERY_SPECIFICATION: Schema =
+    Schema::new("PointInTimeRecoverySpecification", Kind::Structure).members(&[
+        Member::new("PointInTimeRecoveryEnabled", &wire::schema::BOOLEAN).required(),
+        Member::new("RecoveryPeriodInDays", &S_RECOVERY_PERIOD_IN_DAYS),
+    ]);
+static S_POINT_IN_TIME_RECOVERY_STATUS: Schema =
+    Schema::new("PointInTimeRecoveryStatus", Kind::String).values(&["ENABLED", "DISABLED"]);
+static S_POLICY_REVISION_ID: Schema = Schema::new("PolicyRevisionId", Kind::String)
+    .min(1)
+    .max(255);
 static S_POSITIVE_INTEGER_OBJECT: Schema =
     Schema::new("PositiveIntegerObject", Kind::Integer).min(1);
 static S_POSITIVE_LONG_OBJECT: Schema = Schema::new("PositiveLongObject", Kind::Long).min(1);
@@ -3223,6 +7661,20 @@ static S_PROVISIONED_THROUGHPUT_EXCEEDED_EXCEPTION: Schema =
 static S_PROVISIONED_THROUGHPUT_OVERRIDE: Schema =
     Schema::new("ProvisionedThroughputOverride", Kind::Structure)
         .members(&[Member::new("ReadCapacityUnits", &S_POSITIVE_LONG_OBJECT)]);
+static S_PUT: Schema = Schema::new("Put", Kind::Structure).members(&[
+    Member::new("Item", &S_PUT_ITEM_INPUT_ATTRIBUTE_MAP).required(),
+    Member::new("TableName", &S_TABLE_ARN).required(),
+    Member::new("ConditionExpression", &wire::schema::STRING),
+    Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+    Member::new(
+        "ExpressionAttributeValues",
+        &S_EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ),
+    Member::new(
+        "ReturnValuesOnConditionCheckFailure",
+        &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+    ),
+]);
 static S_PUT_ITEM_INPUT: Schema = Schema::new("PutItemInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
     Member::new("Item", &S_PUT_ITEM_INPUT_ATTRIBUTE_MAP).required(),
@@ -3255,6 +7707,21 @@ static S_PUT_ITEM_OUTPUT: Schema = Schema::new("PutItemOutput", Kind::Structure)
     Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
     Member::new("ItemCollectionMetrics", &S_ITEM_COLLECTION_METRICS),
 ]);
+static S_PUT_REQUEST: Schema = Schema::new("PutRequest", Kind::Structure).members(&[Member::new(
+    "Item",
+    &S_PUT_ITEM_INPUT_ATTRIBUTE_MAP,
+)
+.required()]);
+static S_PUT_RESOURCE_POLICY_INPUT: Schema = Schema::new("PutResourcePolicyInput", Kind::Structure)
+    .members(&[
+        Member::new("ResourceArn", &S_RESOURCE_ARN_STRING).required(),
+        Member::new("Policy", &wire::schema::STRING).required(),
+        Member::new("ExpectedRevisionId", &S_POLICY_REVISION_ID),
+        Member::new("ConfirmRemoveSelfResourceAccess", &wire::schema::BOOLEAN),
+    ]);
+static S_PUT_RESOURCE_POLICY_OUTPUT: Schema =
+    Schema::new("PutResourcePolicyOutput", Kind::Structure)
+        .members(&[Member::new("RevisionId", &S_POLICY_REVISION_ID)]);
 static S_QUERY_INPUT: Schema = Schema::new("QueryInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
     Member::new("IndexName", &S_INDEX_NAME),
@@ -3284,6 +7751,9 @@ static S_QUERY_OUTPUT: Schema = Schema::new("QueryOutput", Kind::Structure).memb
     Member::new("LastEvaluatedKey", &S_KEY),
     Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
 ]);
+static S_RECOVERY_PERIOD_IN_DAYS: Schema = Schema::new("RecoveryPeriodInDays", Kind::Integer)
+    .min(1)
+    .max(35);
 static S_REPLICA_DESCRIPTION: Schema =
     Schema::new("ReplicaDescription", Kind::Structure).members(&[
         Member::new("RegionName", &wire::schema::STRING),
@@ -3314,6 +7784,18 @@ static S_REPLICA_DESCRIPTION: Schema =
     ]);
 static S_REPLICA_DESCRIPTION_LIST: Schema = Schema::new("ReplicaDescriptionList", Kind::List)
     .members(&[Member::new("member", &S_REPLICA_DESCRIPTION)]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX: Schema =
+    Schema::new("ReplicaGlobalSecondaryIndex", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME).required(),
+        Member::new(
+            "ProvisionedThroughputOverride",
+            &S_PROVISIONED_THROUGHPUT_OVERRIDE,
+        ),
+        Member::new(
+            "OnDemandThroughputOverride",
+            &S_ON_DEMAND_THROUGHPUT_OVERRIDE,
+        ),
+    ]);
 static S_REPLICA_GLOBAL_SECONDARY_INDEX_DESCRIPTION: Schema =
     Schema::new("ReplicaGlobalSecondaryIndexDescription", Kind::Structure).members(&[
         Member::new("IndexName", &S_INDEX_NAME),
@@ -3335,6 +7817,10 @@ static S_REPLICA_GLOBAL_SECONDARY_INDEX_DESCRIPTION_LIST: Schema =
         "member",
         &S_REPLICA_GLOBAL_SECONDARY_INDEX_DESCRIPTION,
     )]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_LIST: Schema =
+    Schema::new("ReplicaGlobalSecondaryIndexList", Kind::List)
+        .members(&[Member::new("member", &S_REPLICA_GLOBAL_SECONDARY_INDEX)])
+        .min(1);
 static S_REPLICA_STATUS: Schema = Schema::new("ReplicaStatus", Kind::String).values(&[
     "CREATING",
     "CREATION_FAILED",
@@ -3347,17 +7833,52 @@ static S_REPLICA_STATUS: Schema = Schema::new("ReplicaStatus", Kind::String).val
     "ARCHIVED",
     "REPLICATION_NOT_AUTHORIZED",
 ]);
+static S_REPLICATION_GROUP_UPDATE: Schema = Schema::new("ReplicationGroupUpdate", Kind::Structure)
+    .members(&[
+        Member::new("Create", &S_CREATE_REPLICATION_GROUP_MEMBER_ACTION),
+        Member::new("Update", &S_UPDATE_REPLICATION_GROUP_MEMBER_ACTION),
+        Member::new("Delete", &S_DELETE_REPLICATION_GROUP_MEMBER_ACTION),
+        Member::new(
+            "Disassociate",
+            &S_DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION,
+        ),
+    ]);
+static S_REPLICATION_GROUP_UPDATE_LIST: Schema =
+    Schema::new("ReplicationGroupUpdateList", Kind::List)
+        .members(&[Member::new("member", &S_REPLICATION_GROUP_UPDATE)])
+        .min(1);
 static S_REQUEST_LIMIT_EXCEEDED: Schema = Schema::new("RequestLimitExceeded", Kind::Structure)
     .members(&[
         Member::new("message", &wire::schema::STRING),
         Member::new("ThrottlingReasons", &S_THROTTLING_REASON_LIST),
     ]);
+static S_RESOURCE_ARN_STRING: Schema = Schema::new("ResourceArnString", Kind::String)
+    .min(1)
+    .max(1283);
 static S_RESTORE_SUMMARY: Schema = Schema::new("RestoreSummary", Kind::Structure).members(&[
     Member::new("SourceBackupArn", &S_BACKUP_ARN),
     Member::new("SourceTableArn", &S_TABLE_ARN),
     Member::new("RestoreDateTime", &wire::schema::TIMESTAMP).required(),
     Member::new("RestoreInProgress", &wire::schema::BOOLEAN).required(),
 ]);
+static S_RESTORE_TABLE_FROM_BACKUP_INPUT: Schema =
+    Schema::new("RestoreTableFromBackupInput", Kind::Structure).members(&[
+        Member::new("TargetTableName", &S_TABLE_NAME).required(),
+        Member::new("BackupArn", &S_BACKUP_ARN).required(),
+        Member::new("BillingModeOverride", &S_BILLING_MODE),
+        Member::new(
+            "GlobalSecondaryIndexOverride",
+            &S_GLOBAL_SECONDARY_INDEX_LIST,
+        ),
+        Member::new("LocalSecondaryIndexOverride", &S_LOCAL_SECONDARY_INDEX_LIST),
+        Member::new("ProvisionedThroughputOverride", &S_PROVISIONED_THROUGHPUT),
+        Member::new("OnDemandThroughputOverride", &S_ON_DEMAND_THROUGHPUT),
+        Member::new("SSESpecificationOverride", &S_SSE_SPECIFICATION),
+        Member::new("VectorIndexOverride", &S_VECTOR_INDEX_LIST),
+    ]);
+static S_RESTORE_TABLE_FROM_BACKUP_OUTPUT: Schema =
+    Schema::new("RestoreTableFromBackupOutput", Kind::Structure)
+        .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
 static S_RETURN_CONSUMED_CAPACITY: Schema =
     Schema::new("ReturnConsumedCapacity", Kind::String).values(&["INDEXES", "TOTAL", "NONE"]);
 static S_RETURN_ITEM_COLLECTION_METRICS: Schema =
@@ -3445,6 +7966,28 @@ static S_SELECT: Schema = Schema::new("Select", Kind::String).values(&[
     "SPECIFIC_ATTRIBUTES",
     "COUNT",
 ]);
+static S_SOURCE_TABLE_DETAILS: Schema =
+    Schema::new("SourceTableDetails", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME).required(),
+        Member::new("TableId", &S_TABLE_ID).required(),
+        Member::new("TableArn", &S_TABLE_ARN),
+        Member::new("TableSizeBytes", &wire::schema::LONG),
+        Member::new("KeySchema", &S_KEY_SCHEMA).required(),
+        Member::new("TableCreationDateTime", &wire::schema::TIMESTAMP).required(),
+        Member::new("ProvisionedThroughput", &S_PROVISIONED_THROUGHPUT).required(),
+        Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
+        Member::new("ItemCount", &S_ITEM_COUNT),
+        Member::new("BillingMode", &S_BILLING_MODE),
+    ]);
+static S_SOURCE_TABLE_FEATURE_DETAILS: Schema =
+    Schema::new("SourceTableFeatureDetails", Kind::Structure).members(&[
+        Member::new("LocalSecondaryIndexes", &S_LOCAL_SECONDARY_INDEXES),
+        Member::new("GlobalSecondaryIndexes", &S_GLOBAL_SECONDARY_INDEXES),
+        Member::new("StreamDescription", &S_STREAM_SPECIFICATION),
+        Member::new("TimeToLiveDescription", &S_TIME_TO_LIVE_DESCRIPTION),
+        Member::new("SSEDescription", &S_SSE_DESCRIPTION),
+        Member::new("VectorIndexes", &S_VECTOR_INDEXES),
+    ]);
 static S_STREAM_ARN: Schema = Schema::new("StreamArn", Kind::String).min(37).max(1024);
 static S_STREAM_SPECIFICATION: Schema = Schema::new("StreamSpecification", Kind::Structure)
     .members(&[
@@ -3540,9 +8083,15 @@ static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
     Member::new("Key", &S_TAG_KEY_STRING).required(),
     Member::new("Value", &S_TAG_VALUE_STRING).required(),
 ]);
+static S_TAG_KEY_LIST: Schema =
+    Schema::new("TagKeyList", Kind::List).members(&[Member::new("member", &S_TAG_KEY_STRING)]);
 static S_TAG_KEY_STRING: Schema = Schema::new("TagKeyString", Kind::String).min(1).max(128);
 static S_TAG_LIST: Schema =
     Schema::new("TagList", Kind::List).members(&[Member::new("member", &S_TAG)]);
+static S_TAG_RESOURCE_INPUT: Schema = Schema::new("TagResourceInput", Kind::Structure).members(&[
+    Member::new("ResourceArn", &S_RESOURCE_ARN_STRING).required(),
+    Member::new("Tags", &S_TAG_LIST).required(),
+]);
 static S_TAG_VALUE_STRING: Schema = Schema::new("TagValueString", Kind::String).min(0).max(256);
 static S_THROTTLING_EXCEPTION: Schema = Schema::new("ThrottlingException", Kind::Structure)
     .members(&[
@@ -3555,6 +8104,130 @@ static S_THROTTLING_REASON: Schema = Schema::new("ThrottlingReason", Kind::Struc
 ]);
 static S_THROTTLING_REASON_LIST: Schema = Schema::new("ThrottlingReasonList", Kind::List)
     .members(&[Member::new("member", &S_THROTTLING_REASON)]);
+static S_TIME_TO_LIVE_ATTRIBUTE_NAME: Schema = Schema::new("TimeToLiveAttributeName", Kind::String)
+    .min(1)
+    .max(255);
+static S_TIME_TO_LIVE_DESCRIPTION: Schema = Schema::new("TimeToLiveDescription", Kind::Structure)
+    .members(&[
+        Member::new("TimeToLiveStatus", &S_TIME_TO_LIVE_STATUS),
+        Member::new("AttributeName", &S_TIME_TO_LIVE_ATTRIBUTE_NAME),
+    ]);
+static S_TIME_TO_LIVE_SPECIFICATION: Schema =
+    Schema::new("TimeToLiveSpecification", Kind::Structure).members(&[
+        Member::new("Enabled", &wire::schema::BOOLEAN).required(),
+        Member::new("AttributeName", &S_TIME_TO_LIVE_ATTRIBUTE_NAME).required(),
+    ]);
+static S_TIME_TO_LIVE_STATUS: Schema = Schema::new("TimeToLiveStatus", Kind::String).values(&[
+    "ENABLING",
+    "DISABLING",
+    "ENABLED",
+    "DISABLED",
+]);
+static S_TRANSACT_GET_ITEM: Schema = Schema::new("TransactGetItem", Kind::Structure)
+    .members(&[Member::new("Get", &S_GET).required()]);
+static S_TRANSACT_GET_ITEM_LIST: Schema = Schema::new("TransactGetItemList", Kind::List)
+    .members(&[Member::new("member", &S_TRANSACT_GET_ITEM)])
+    .min(1)
+    .max(100);
+static S_TRANSACT_GET_ITEMS_INPUT: Schema = Schema::new("TransactGetItemsInput", Kind::Structure)
+    .members(&[
+        Member::new("TransactItems", &S_TRANSACT_GET_ITEM_LIST).required(),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+    ]);
+static S_TRANSACT_GET_ITEMS_OUTPUT: Schema = Schema::new("TransactGetItemsOutput", Kind::Structure)
+    .members(&[
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY_MULTIPLE),
+        Member::new("Responses", &S_ITEM_RESPONSE_LIST),
+    ]);
+static S_TRANSACT_WRITE_ITEM: Schema =
+    Schema::new("TransactWriteItem", Kind::Structure).members(&[
+        Member::new("ConditionCheck", &S_CONDITION_CHECK),
+        Member::new("Put", &S_PUT),
+        Member::new("Delete", &S_DELETE),
+        Member::new("Update", &S_UPDATE),
+    ]);
+static S_TRANSACT_WRITE_ITEM_LIST: Schema = Schema::new("TransactWriteItemList", Kind::List)
+    .members(&[Member::new("member", &S_TRANSACT_WRITE_ITEM)])
+    .min(1)
+    .max(100);
+static S_TRANSACT_WRITE_ITEMS_INPUT: Schema =
+    Schema::new("TransactWriteItemsInput", Kind::Structure).members(&[
+        Member::new("TransactItems", &S_TRANSACT_WRITE_ITEM_LIST).required(),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+        Member::new(
+            "ReturnItemCollectionMetrics",
+            &S_RETURN_ITEM_COLLECTION_METRICS,
+        ),
+        Member::new("ClientRequestToken", &S_CLIENT_REQUEST_TOKEN),
+    ]);
+static S_TRANSACT_WRITE_ITEMS_OUTPUT: Schema =
+    Schema::new("TransactWriteItemsOutput", Kind::Structure).members(&[
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY_MULTIPLE),
+        Member::new(
+            "ItemCollectionMetrics",
+            &S_ITEM_COLLECTION_METRICS_PER_TABLE,
+        ),
+    ]);
+static S_TRANSACTION_CANCELED_EXCEPTION: Schema =
+    Schema::new("TransactionCanceledException", Kind::Structure).members(&[
+        Member::new("Message", &wire::schema::STRING),
+        Member::new("CancellationReasons", &S_CANCELLATION_REASON_LIST),
+    ]);
+static S_UNTAG_RESOURCE_INPUT: Schema =
+    Schema::new("UntagResourceInput", Kind::Structure).members(&[
+        Member::new("ResourceArn", &S_RESOURCE_ARN_STRING).required(),
+        Member::new("TagKeys", &S_TAG_KEY_LIST).required(),
+    ]);
+static S_UPDATE: Schema = Schema::new("Update", Kind::Structure).members(&[
+    Member::new("Key", &S_KEY).required(),
+    Member::new("UpdateExpression", &wire::schema::STRING).required(),
+    Member::new("TableName", &S_TABLE_ARN).required(),
+    Member::new("ConditionExpression", &wire::schema::STRING),
+    Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+    Member::new(
+        "ExpressionAttributeValues",
+        &S_EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ),
+    Member::new(
+        "ReturnValuesOnConditionCheckFailure",
+        &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+    ),
+]);
+static S_UPDATE_CONTINUOUS_BACKUPS_INPUT: Schema =
+    Schema::new("UpdateContinuousBackupsInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new(
+            "PointInTimeRecoverySpecification",
+            &S_POINT_IN_TIME_RECOVERY_SPECIFICATION,
+        )
+        .required(),
+    ]);
+static S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT: Schema =
+    Schema::new("UpdateContinuousBackupsOutput", Kind::Structure).members(&[Member::new(
+        "ContinuousBackupsDescription",
+        &S_CONTINUOUS_BACKUPS_DESCRIPTION,
+    )]);
+static S_UPDATE_CONTRIBUTOR_INSIGHTS_INPUT: Schema =
+    Schema::new("UpdateContributorInsightsInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new("ContributorInsightsAction", &S_CONTRIBUTOR_INSIGHTS_ACTION).required(),
+        Member::new("ContributorInsightsMode", &S_CONTRIBUTOR_INSIGHTS_MODE),
+    ]);
+static S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT: Schema =
+    Schema::new("UpdateContributorInsightsOutput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new("ContributorInsightsStatus", &S_CONTRIBUTOR_INSIGHTS_STATUS),
+        Member::new("ContributorInsightsMode", &S_CONTRIBUTOR_INSIGHTS_MODE),
+    ]);
+static S_UPDATE_GLOBAL_SECONDARY_INDEX_ACTION: Schema =
+    Schema::new("UpdateGlobalSecondaryIndexAction", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME).required(),
+        Member::new("ProvisionedThroughput", &S_PROVISIONED_THROUGHPUT),
+        Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
+        Member::new("WarmThroughput", &S_WARM_THROUGHPUT),
+    ]);
 static S_UPDATE_ITEM_INPUT: Schema = Schema::new("UpdateItemInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
     Member::new("Key", &S_KEY).required(),
@@ -3584,6 +8257,88 @@ static S_UPDATE_ITEM_OUTPUT: Schema = Schema::new("UpdateItemOutput", Kind::Stru
     Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
     Member::new("ItemCollectionMetrics", &S_ITEM_COLLECTION_METRICS),
 ]);
+static S_UPDATE_KINESIS_STREAMING_CONFIGURATION: Schema =
+    Schema::new("UpdateKinesisStreamingConfiguration", Kind::Structure).members(&[Member::new(
+        "ApproximateCreationDateTimePrecision",
+        &S_APPROXIMATE_CREATION_DATE_TIME_PRECISION,
+    )]);
+static S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT: Schema =
+    Schema::new("UpdateKinesisStreamingDestinationInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("StreamArn", &S_STREAM_ARN).required(),
+        Member::new(
+            "UpdateKinesisStreamingConfiguration",
+            &S_UPDATE_KINESIS_STREAMING_CONFIGURATION,
+        ),
+    ]);
+static S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT: Schema =
+    Schema::new("UpdateKinesisStreamingDestinationOutput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("StreamArn", &S_STREAM_ARN),
+        Member::new("DestinationStatus", &S_DESTINATION_STATUS),
+        Member::new(
+            "UpdateKinesisStreamingConfiguration",
+            &S_UPDATE_KINESIS_STREAMING_CONFIGURATION,
+        ),
+    ]);
+static S_UPDATE_REPLICATION_GROUP_MEMBER_ACTION: Schema =
+    Schema::new("UpdateReplicationGroupMemberAction", Kind::Structure).members(&[
+        Member::new("RegionName", &wire::schema::STRING).required(),
+        Member::new("KMSMasterKeyId", &wire::schema::STRING),
+        Member::new(
+            "ProvisionedThroughputOverride",
+            &S_PROVISIONED_THROUGHPUT_OVERRIDE,
+        ),
+        Member::new(
+            "OnDemandThroughputOverride",
+            &S_ON_DEMAND_THROUGHPUT_OVERRIDE,
+        ),
+        Member::new(
+            "GlobalSecondaryIndexes",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_LIST,
+        ),
+        Member::new("TableClassOverride", &S_TABLE_CLASS),
+    ]);
+static S_UPDATE_TABLE_INPUT: Schema = Schema::new("UpdateTableInput", Kind::Structure).members(&[
+    Member::new("AttributeDefinitions", &S_ATTRIBUTE_DEFINITIONS),
+    Member::new("TableName", &S_TABLE_ARN).required(),
+    Member::new("BillingMode", &S_BILLING_MODE),
+    Member::new("ProvisionedThroughput", &S_PROVISIONED_THROUGHPUT),
+    Member::new(
+        "GlobalSecondaryIndexUpdates",
+        &S_GLOBAL_SECONDARY_INDEX_UPDATE_LIST,
+    ),
+    Member::new("StreamSpecification", &S_STREAM_SPECIFICATION),
+    Member::new("SSESpecification", &S_SSE_SPECIFICATION),
+    Member::new("ReplicaUpdates", &S_REPLICATION_GROUP_UPDATE_LIST),
+    Member::new("TableClass", &S_TABLE_CLASS),
+    Member::new("DeletionProtectionEnabled", &wire::schema::BOOLEAN),
+    Member::new("MultiRegionConsistency", &S_MULTI_REGION_CONSISTENCY),
+    Member::new(
+        "GlobalTableWitnessUpdates",
+        &S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE_LIST,
+    ),
+    Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
+    Member::new("WarmThroughput", &S_WARM_THROUGHPUT),
+    Member::new(
+        "GlobalTableSettingsReplicationMode",
+        &S_GLOBAL_TABLE_SETTINGS_REPLICATION_MODE,
+    ),
+    Member::new("DisassociationProtectionEnabled", &wire::schema::BOOLEAN),
+    Member::new("VectorIndexUpdates", &S_VECTOR_INDEX_UPDATE_LIST),
+]);
+static S_UPDATE_TABLE_OUTPUT: Schema = Schema::new("UpdateTableOutput", Kind::Structure)
+    .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
+static S_UPDATE_TIME_TO_LIVE_INPUT: Schema = Schema::new("UpdateTimeToLiveInput", Kind::Structure)
+    .members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("TimeToLiveSpecification", &S_TIME_TO_LIVE_SPECIFICATION).required(),
+    ]);
+static S_UPDATE_TIME_TO_LIVE_OUTPUT: Schema =
+    Schema::new("UpdateTimeToLiveOutput", Kind::Structure).members(&[Member::new(
+        "TimeToLiveSpecification",
+        &S_TIME_TO_LIVE_SPECIFICATION,
+    )]);
 static S_VECTOR_ATTRIBUTE_DEFINITION: Schema = Schema::new(
     "VectorAttributeDefinition",
     Kind::Structure,
@@ -3623,8 +8378,25 @@ static S_VECTOR_INDEX_DESCRIPTION: Schema = Schema::new("VectorIndexDescription"
 static S_VECTOR_INDEX_DESCRIPTION_LIST: Schema =
     Schema::new("VectorIndexDescriptionList", Kind::List)
         .members(&[Member::new("member", &S_VECTOR_INDEX_DESCRIPTION)]);
+static S_VECTOR_INDEX_INFO: Schema = Schema::new("VectorIndexInfo", Kind::Structure).members(&[
+    Member::new("IndexName", &S_INDEX_NAME),
+    Member::new("VectorAttribute", &S_VECTOR_ATTRIBUTE_DEFINITION),
+    Member::new("SearchSchema", &S_SEARCH_SCHEMA),
+    Member::new("Projection", &S_PROJECTION),
+    Member::new("Dimensions", &S_POSITIVE_LONG_OBJECT),
+    Member::new("DistanceFunction", &S_VECTOR_DISTANCE_FUNCTION),
+]);
 static S_VECTOR_INDEX_LIST: Schema =
     Schema::new("VectorIndexList", Kind::List).members(&[Member::new("member", &S_VECTOR_INDEX)]);
+static S_VECTOR_INDEX_UPDATE: Schema =
+    Schema::new("VectorIndexUpdate", Kind::Structure).members(&[
+        Member::new("Create", &S_CREATE_VECTOR_INDEX_ACTION),
+        Member::new("Delete", &S_DELETE_VECTOR_INDEX_ACTION),
+    ]);
+static S_VECTOR_INDEX_UPDATE_LIST: Schema = Schema::new("VectorIndexUpdateList", Kind::List)
+    .members(&[Member::new("member", &S_VECTOR_INDEX_UPDATE)]);
+static S_VECTOR_INDEXES: Schema = Schema::new("VectorIndexes", Kind::List)
+    .members(&[Member::new("member", &S_VECTOR_INDEX_INFO)]);
 static S_VECTOR_INDEXES_CAPACITY_MAP: Schema = Schema::new("VectorIndexesCapacityMap", Kind::Map)
     .members(&[
         Member::new("key", &S_INDEX_NAME),
@@ -3636,11 +8408,43 @@ static S_WARM_THROUGHPUT: Schema = Schema::new("WarmThroughput", Kind::Structure
 ]);
 static S_WITNESS_STATUS: Schema =
     Schema::new("WitnessStatus", Kind::String).values(&["CREATING", "DELETING", "ACTIVE"]);
+static S_WRITE_REQUEST: Schema = Schema::new("WriteRequest", Kind::Structure).members(&[
+    Member::new("PutRequest", &S_PUT_REQUEST),
+    Member::new("DeleteRequest", &S_DELETE_REQUEST),
+]);
+static S_WRITE_REQUESTS: Schema = Schema::new("WriteRequests", Kind::List)
+    .members(&[Member::new("member", &S_WRITE_REQUEST)])
+    .min(1)
+    .max(25);
+/// Values of `ApproximateCreationDateTimePrecision`
+pub mod approximate_creation_date_time_precision {
+    pub const MILLISECOND: &str = "MILLISECOND";
+    pub const MICROSECOND: &str = "MICROSECOND";
+}
 /// Values of `AttributeAction`
 pub mod attribute_action {
     pub const ADD: &str = "ADD";
     pub const PUT: &str = "PUT";
     pub const DELETE: &str = "DELETE";
+}
+/// Values of `BackupStatus`
+pub mod backup_status {
+    pub const CREATING: &str = "CREATING";
+    pub const DELETED: &str = "DELETED";
+    pub const AVAILABLE: &str = "AVAILABLE";
+}
+/// Values of `BackupType`
+pub mod backup_type {
+    pub const USER: &str = "USER";
+    pub const SYSTEM: &str = "SYSTEM";
+    pub const AWS_BACKUP: &str = "AWS_BACKUP";
+}
+/// Values of `BackupTypeFilter`
+pub mod backup_type_filter {
+    pub const USER: &str = "USER";
+    pub const SYSTEM: &str = "SYSTEM";
+    pub const AWS_BACKUP: &str = "AWS_BACKUP";
+    pub const ALL: &str = "ALL";
 }
 /// Values of `BillingMode`
 pub mod billing_mode {
@@ -3668,6 +8472,42 @@ pub mod conditional_operator {
     pub const AND: &str = "AND";
     pub const OR: &str = "OR";
 }
+/// Values of `ContinuousBackupsStatus`
+pub mod continuous_backups_status {
+    pub const ENABLED: &str = "ENABLED";
+    pub const DISABLED: &str = "DISABLED";
+}
+/// Values of `ContributorInsightsAction`
+pub mod contributor_insights_action {
+    pub const ENABLE: &str = "ENABLE";
+    pub const DISABLE: &str = "DISABLE";
+}
+/// Values of `ContributorInsightsMode`
+pub mod contributor_insights_mode {
+    pub const ACCESSED_AND_THROTTLED_KEYS: &str = "ACCESSED_AND_THROTTLED_KEYS";
+    pub const THROTTLED_KEYS: &str = "THROTTLED_KEYS";
+}
+/// Values of `ContributorInsightsStatus`
+pub mod contributor_insights_status {
+    pub const ENABLING: &str = "ENABLING";
+    pub const ENABLED: &str = "ENABLED";
+    pub const DISABLING: &str = "DISABLING";
+    pub const DISABLED: &str = "DISABLED";
+    pub const FAILED: &str = "FAILED";
+}
+/// Values of `DestinationStatus`
+pub mod destination_status {
+    pub const ENABLING: &str = "ENABLING";
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const DISABLING: &str = "DISABLING";
+    pub const DISABLED: &str = "DISABLED";
+    pub const ENABLE_FAILED: &str = "ENABLE_FAILED";
+    pub const UPDATING: &str = "UPDATING";
+}
+/// Values of `DisassociationMode`
+pub mod disassociation_mode {
+    pub const WAIT_FOR_REPLICATION: &str = "WAIT_FOR_REPLICATION";
+}
 /// Values of `GlobalTableSettingsReplicationMode`
 pub mod global_table_settings_replication_mode {
     pub const ENABLED: &str = "ENABLED";
@@ -3690,6 +8530,11 @@ pub mod key_type {
 pub mod multi_region_consistency {
     pub const EVENTUAL: &str = "EVENTUAL";
     pub const STRONG: &str = "STRONG";
+}
+/// Values of `PointInTimeRecoveryStatus`
+pub mod point_in_time_recovery_status {
+    pub const ENABLED: &str = "ENABLED";
+    pub const DISABLED: &str = "DISABLED";
 }
 /// Values of `ProjectionType`
 pub mod projection_type {
@@ -3788,6 +8633,13 @@ pub mod table_status {
     pub const ARCHIVED: &str = "ARCHIVED";
     pub const REPLICATION_NOT_AUTHORIZED: &str = "REPLICATION_NOT_AUTHORIZED";
 }
+/// Values of `TimeToLiveStatus`
+pub mod time_to_live_status {
+    pub const ENABLING: &str = "ENABLING";
+    pub const DISABLING: &str = "DISABLING";
+    pub const ENABLED: &str = "ENABLED";
+    pub const DISABLED: &str = "DISABLED";
+}
 /// Values of `VectorDistanceFunction`
 pub mod vector_distance_function {
     pub const COSINE: &str = "COSINE";
@@ -3814,12 +8666,52 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationException"),
     operations: &[
         Operation {
+            name: "BatchGetItem",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_BATCH_GET_ITEM_INPUT,
+            output: &S_BATCH_GET_ITEM_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "BatchWriteItem",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_BATCH_WRITE_ITEM_INPUT,
+            output: &S_BATCH_WRITE_ITEM_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateBackup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_BACKUP_INPUT,
+            output: &S_CREATE_BACKUP_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateTable",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_CREATE_TABLE_INPUT,
             output: &S_CREATE_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteBackup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_BACKUP_INPUT,
+            output: &S_DELETE_BACKUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -3834,12 +8726,82 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DeleteResourcePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_RESOURCE_POLICY_INPUT,
+            output: &S_DELETE_RESOURCE_POLICY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "DeleteTable",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_DELETE_TABLE_INPUT,
             output: &S_DELETE_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeBackup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_BACKUP_INPUT,
+            output: &S_DESCRIBE_BACKUP_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeContinuousBackups",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT,
+            output: &S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeContributorInsights",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_CONTRIBUTOR_INSIGHTS_INPUT,
+            output: &S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeEndpoints",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_ENDPOINTS_REQUEST,
+            output: &S_DESCRIBE_ENDPOINTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeKinesisStreamingDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT,
+            output: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeLimits",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_LIMITS_INPUT,
+            output: &S_DESCRIBE_LIMITS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -3854,6 +8816,36 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DescribeTimeToLive",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_TIME_TO_LIVE_INPUT,
+            output: &S_DESCRIBE_TIME_TO_LIVE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DisableKinesisStreamingDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_KINESIS_STREAMING_DESTINATION_INPUT,
+            output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "EnableKinesisStreamingDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_KINESIS_STREAMING_DESTINATION_INPUT,
+            output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "GetItem",
             method: "POST",
             uri: "/",
@@ -3864,12 +8856,52 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "GetResourcePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_RESOURCE_POLICY_INPUT,
+            output: &S_GET_RESOURCE_POLICY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListBackups",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_BACKUPS_INPUT,
+            output: &S_LIST_BACKUPS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListContributorInsights",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_CONTRIBUTOR_INSIGHTS_INPUT,
+            output: &S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "ListTables",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_LIST_TABLES_INPUT,
             output: &S_LIST_TABLES_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListTagsOfResource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_TAGS_OF_RESOURCE_INPUT,
+            output: &S_LIST_TAGS_OF_RESOURCE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -3884,12 +8916,32 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "PutResourcePolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_RESOURCE_POLICY_INPUT,
+            output: &S_PUT_RESOURCE_POLICY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "Query",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_QUERY_INPUT,
             output: &S_QUERY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "RestoreTableFromBackup",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RESTORE_TABLE_FROM_BACKUP_INPUT,
+            output: &S_RESTORE_TABLE_FROM_BACKUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -3904,6 +8956,66 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "TagResource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TAG_RESOURCE_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TransactGetItems",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TRANSACT_GET_ITEMS_INPUT,
+            output: &S_TRANSACT_GET_ITEMS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "TransactWriteItems",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_TRANSACT_WRITE_ITEMS_INPUT,
+            output: &S_TRANSACT_WRITE_ITEMS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UntagResource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UNTAG_RESOURCE_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateContinuousBackups",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_CONTINUOUS_BACKUPS_INPUT,
+            output: &S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateContributorInsights",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_CONTRIBUTOR_INSIGHTS_INPUT,
+            output: &S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "UpdateItem",
             method: "POST",
             uri: "/",
@@ -3913,124 +9025,299 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: None,
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "UpdateKinesisStreamingDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT,
+            output: &S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "UpdateTable",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_TABLE_INPUT,
+            output: &S_UPDATE_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "UpdateTimeToLive",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_TIME_TO_LIVE_INPUT,
+            output: &S_UPDATE_TIME_TO_LIVE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
     ],
     absent: &[
         ("BatchExecuteStatement", "POST", "/"),
-        ("BatchGetItem", "POST", "/"),
-        ("BatchWriteItem", "POST", "/"),
         ("CancelBulkOperation", "POST", "/"),
-        ("CreateBackup", "POST", "/"),
         ("CreateGlobalTable", "POST", "/"),
-        ("DeleteBackup", "POST", "/"),
-        ("DeleteResourcePolicy", "POST", "/"),
-        ("DescribeBackup", "POST", "/"),
         ("DescribeBulkOperation", "POST", "/"),
-        ("DescribeContinuousBackups", "POST", "/"),
-        ("DescribeContributorInsights", "POST", "/"),
-        ("DescribeEndpoints", "POST", "/"),
         ("DescribeExport", "POST", "/"),
         ("DescribeGlobalTable", "POST", "/"),
         ("DescribeGlobalTableSettings", "POST", "/"),
         ("DescribeImport", "POST", "/"),
-        ("DescribeKinesisStreamingDestination", "POST", "/"),
-        ("DescribeLimits", "POST", "/"),
         ("DescribeTableReplicaAutoScaling", "POST", "/"),
-        ("DescribeTimeToLive", "POST", "/"),
-        ("DisableKinesisStreamingDestination", "POST", "/"),
-        ("EnableKinesisStreamingDestination", "POST", "/"),
         ("ExecuteStatement", "POST", "/"),
         ("ExecuteTransaction", "POST", "/"),
         ("ExportTableToPointInTime", "POST", "/"),
-        ("GetResourcePolicy", "POST", "/"),
         ("ImportTable", "POST", "/"),
-        ("ListBackups", "POST", "/"),
         ("ListBulkOperations", "POST", "/"),
-        ("ListContributorInsights", "POST", "/"),
         ("ListExports", "POST", "/"),
         ("ListGlobalTables", "POST", "/"),
         ("ListImports", "POST", "/"),
-        ("ListTagsOfResource", "POST", "/"),
-        ("PutResourcePolicy", "POST", "/"),
-        ("RestoreTableFromBackup", "POST", "/"),
         ("RestoreTableToPointInTime", "POST", "/"),
         ("SearchVectors", "POST", "/"),
         ("StartBulkPutItems", "POST", "/"),
-        ("TagResource", "POST", "/"),
-        ("TransactGetItems", "POST", "/"),
-        ("TransactWriteItems", "POST", "/"),
-        ("UntagResource", "POST", "/"),
-        ("UpdateContinuousBackups", "POST", "/"),
-        ("UpdateContributorInsights", "POST", "/"),
         ("UpdateGlobalTable", "POST", "/"),
         ("UpdateGlobalTableSettings", "POST", "/"),
-        ("UpdateKinesisStreamingDestination", "POST", "/"),
-        ("UpdateTable", "POST", "/"),
         ("UpdateTableReplicaAutoScaling", "POST", "/"),
-        ("UpdateTimeToLive", "POST", "/"),
     ],
 };
 /// The operations that exist here.
 pub trait DynamoDb: Send + Sync + 'static {
+    /// `BatchGetItem`
+    fn batch_get_item(
+        &self,
+        ctx: &Context,
+        input: BatchGetItemInput,
+    ) -> impl Future<Output = Result<BatchGetItemOutput, Fault>> + Send;
+    /// `BatchWriteItem`
+    fn batch_write_item(
+        &self,
+        ctx: &Context,
+        input: BatchWriteItemInput,
+    ) -> impl Future<Output = Result<BatchWriteItemOutput, Fault>> + Send;
+    /// `CreateBackup`
+    fn create_backup(
+        &self,
+        ctx: &Context,
+        input: CreateBackupInput,
+    ) -> impl Future<Output = Result<CreateBackupOutput, Fault>> + Send;
     /// `CreateTable`
     fn create_table(
         &self,
         ctx: &Context,
         input: CreateTableInput,
     ) -> impl Future<Output = Result<CreateTableOutput, Fault>> + Send;
+    /// `DeleteBackup`
+    fn delete_backup(
+        &self,
+        ctx: &Context,
+        input: DeleteBackupInput,
+    ) -> impl Future<Output = Result<DeleteBackupOutput, Fault>> + Send;
     /// `DeleteItem`
     fn delete_item(
         &self,
         ctx: &Context,
         input: DeleteItemInput,
     ) -> impl Future<Output = Result<DeleteItemOutput, Fault>> + Send;
+    /// `DeleteResourcePolicy`
+    fn delete_resource_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteResourcePolicyInput,
+    ) -> impl Future<Output = Result<DeleteResourcePolicyOutput, Fault>> + Send;
     /// `DeleteTable`
     fn delete_table(
         &self,
         ctx: &Context,
         input: DeleteTableInput,
     ) -> impl Future<Output = Result<DeleteTableOutput, Fault>> + Send;
+    /// `DescribeBackup`
+    fn describe_backup(
+        &self,
+        ctx: &Context,
+        input: DescribeBackupInput,
+    ) -> impl Future<Output = Result<DescribeBackupOutput, Fault>> + Send;
+    /// `DescribeContinuousBackups`
+    fn describe_continuous_backups(
+        &self,
+        ctx: &Context,
+        input: DescribeContinuousBackupsInput,
+    ) -> impl Future<Output = Result<DescribeContinuousBackupsOutput, Fault>> + Send;
+    /// `DescribeContributorInsights`
+    fn describe_contributor_insights(
+        &self,
+        ctx: &Context,
+        input: DescribeContributorInsightsInput,
+    ) -> impl Future<Output = Result<DescribeContributorInsightsOutput, Fault>> + Send;
+    /// `DescribeEndpoints`
+    fn describe_endpoints(
+        &self,
+        ctx: &Context,
+        input: DescribeEndpointsInput,
+    ) -> impl Future<Output = Result<DescribeEndpointsOutput, Fault>> + Send;
+    /// `DescribeKinesisStreamingDestination`
+    fn describe_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: DescribeKinesisStreamingDestinationInput,
+    ) -> impl Future<Output = Result<DescribeKinesisStreamingDestinationOutput, Fault>> + Send;
+    /// `DescribeLimits`
+    fn describe_limits(
+        &self,
+        ctx: &Context,
+        input: DescribeLimitsInput,
+    ) -> impl Future<Output = Result<DescribeLimitsOutput, Fault>> + Send;
     /// `DescribeTable`
     fn describe_table(
         &self,
         ctx: &Context,
         input: DescribeTableInput,
     ) -> impl Future<Output = Result<DescribeTableOutput, Fault>> + Send;
+    /// `DescribeTimeToLive`
+    fn describe_time_to_live(
+        &self,
+        ctx: &Context,
+        input: DescribeTimeToLiveInput,
+    ) -> impl Future<Output = Result<DescribeTimeToLiveOutput, Fault>> + Send;
+    /// `DisableKinesisStreamingDestination`
+    fn disable_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: DisableKinesisStreamingDestinationInput,
+    ) -> impl Future<Output = Result<DisableKinesisStreamingDestinationOutput, Fault>> + Send;
+    /// `EnableKinesisStreamingDestination`
+    fn enable_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: EnableKinesisStreamingDestinationInput,
+    ) -> impl Future<Output = Result<EnableKinesisStreamingDestinationOutput, Fault>> + Send;
     /// `GetItem`
     fn get_item(
         &self,
         ctx: &Context,
         input: GetItemInput,
     ) -> impl Future<Output = Result<GetItemOutput, Fault>> + Send;
+    /// `GetResourcePolicy`
+    fn get_resource_policy(
+        &self,
+        ctx: &Context,
+        input: GetResourcePolicyInput,
+    ) -> impl Future<Output = Result<GetResourcePolicyOutput, Fault>> + Send;
+    /// `ListBackups`
+    fn list_backups(
+        &self,
+        ctx: &Context,
+        input: ListBackupsInput,
+    ) -> impl Future<Output = Result<ListBackupsOutput, Fault>> + Send;
+    /// `ListContributorInsights`
+    fn list_contributor_insights(
+        &self,
+        ctx: &Context,
+        input: ListContributorInsightsInput,
+    ) -> impl Future<Output = Result<ListContributorInsightsOutput, Fault>> + Send;
     /// `ListTables`
     fn list_tables(
         &self,
         ctx: &Context,
         input: ListTablesInput,
     ) -> impl Future<Output = Result<ListTablesOutput, Fault>> + Send;
+    /// `ListTagsOfResource`
+    fn list_tags_of_resource(
+        &self,
+        ctx: &Context,
+        input: ListTagsOfResourceInput,
+    ) -> impl Future<Output = Result<ListTagsOfResourceOutput, Fault>> + Send;
     /// `PutItem`
     fn put_item(
         &self,
         ctx: &Context,
         input: PutItemInput,
     ) -> impl Future<Output = Result<PutItemOutput, Fault>> + Send;
+    /// `PutResourcePolicy`
+    fn put_resource_policy(
+        &self,
+        ctx: &Context,
+        input: PutResourcePolicyInput,
+    ) -> impl Future<Output = Result<PutResourcePolicyOutput, Fault>> + Send;
     /// `Query`
     fn query(
         &self,
         ctx: &Context,
         input: QueryInput,
     ) -> impl Future<Output = Result<QueryOutput, Fault>> + Send;
+    /// `RestoreTableFromBackup`
+    fn restore_table_from_backup(
+        &self,
+        ctx: &Context,
+        input: RestoreTableFromBackupInput,
+    ) -> impl Future<Output = Result<RestoreTableFromBackupOutput, Fault>> + Send;
     /// `Scan`
     fn scan(
         &self,
         ctx: &Context,
         input: ScanInput,
     ) -> impl Future<Output = Result<ScanOutput, Fault>> + Send;
+    /// `TagResource`
+    fn tag_resource(
+        &self,
+        ctx: &Context,
+        input: TagResourceInput,
+    ) -> impl Future<Output = Result<TagResourceOutput, Fault>> + Send;
+    /// `TransactGetItems`
+    fn transact_get_items(
+        &self,
+        ctx: &Context,
+        input: TransactGetItemsInput,
+    ) -> impl Future<Output = Result<TransactGetItemsOutput, Fault>> + Send;
+    /// `TransactWriteItems`
+    fn transact_write_items(
+        &self,
+        ctx: &Context,
+        input: TransactWriteItemsInput,
+    ) -> impl Future<Output = Result<TransactWriteItemsOutput, Fault>> + Send;
+    /// `UntagResource`
+    fn untag_resource(
+        &self,
+        ctx: &Context,
+        input: UntagResourceInput,
+    ) -> impl Future<Output = Result<UntagResourceOutput, Fault>> + Send;
+    /// `UpdateContinuousBackups`
+    fn update_continuous_backups(
+        &self,
+        ctx: &Context,
+        input: UpdateContinuousBackupsInput,
+    ) -> impl Future<Output = Result<UpdateContinuousBackupsOutput, Fault>> + Send;
+    /// `UpdateContributorInsights`
+    fn update_contributor_insights(
+        &self,
+        ctx: &Context,
+        input: UpdateContributorInsightsInput,
+    ) -> impl Future<Output = Result<UpdateContributorInsightsOutput, Fault>> + Send;
     /// `UpdateItem`
     fn update_item(
         &self,
         ctx: &Context,
         input: UpdateItemInput,
     ) -> impl Future<Output = Result<UpdateItemOutput, Fault>> + Send;
+    /// `UpdateKinesisStreamingDestination`
+    fn update_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: UpdateKinesisStreamingDestinationInput,
+    ) -> impl Future<Output = Result<UpdateKinesisStreamingDestinationOutput, Fault>> + Send;
+    /// `UpdateTable`
+    fn update_table(
+        &self,
+        ctx: &Context,
+        input: UpdateTableInput,
+    ) -> impl Future<Output = Result<UpdateTableOutput, Fault>> + Send;
+    /// `UpdateTimeToLive`
+    fn update_time_to_live(
+        &self,
+        ctx: &Context,
+        input: UpdateTimeToLiveInput,
+    ) -> impl Future<Output = Result<UpdateTimeToLiveOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -4047,6 +9334,33 @@ impl<T: DynamoDb> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<BatchGetItemInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .batch_get_item(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
+                let input = decode::input::<BatchWriteItemInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .batch_write_item(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
+                let input = decode::input::<CreateBackupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_backup(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
                 let input = decode::input::<CreateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4055,7 +9369,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            4 => {
+                let input = decode::input::<DeleteBackupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_backup(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
                 let input = decode::input::<DeleteItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4064,7 +9387,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            6 => {
+                let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_resource_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
                 let input = decode::input::<DeleteTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4073,7 +9405,61 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            8 => {
+                let input = decode::input::<DescribeBackupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_backup(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
+                let input = decode::input::<DescribeContinuousBackupsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_continuous_backups(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<DescribeContributorInsightsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_contributor_insights(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
+                let input = decode::input::<DescribeEndpointsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_endpoints(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
+                let input = decode::input::<DescribeKinesisStreamingDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_kinesis_streaming_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
+                let input = decode::input::<DescribeLimitsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_limits(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
                 let input = decode::input::<DescribeTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4082,7 +9468,34 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            15 => {
+                let input = decode::input::<DescribeTimeToLiveInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_time_to_live(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<DisableKinesisStreamingDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .disable_kinesis_streaming_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
+                let input = decode::input::<EnableKinesisStreamingDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .enable_kinesis_streaming_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            18 => {
                 let input = decode::input::<GetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4091,7 +9504,34 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            19 => {
+                let input = decode::input::<GetResourcePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_resource_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
+                let input = decode::input::<ListBackupsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_backups(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
+                let input = decode::input::<ListContributorInsightsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_contributor_insights(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            22 => {
                 let input = decode::input::<ListTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4100,7 +9540,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            23 => {
+                let input = decode::input::<ListTagsOfResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_tags_of_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
                 let input = decode::input::<PutItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4109,7 +9558,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            25 => {
+                let input = decode::input::<PutResourcePolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_resource_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
                 let input = decode::input::<QueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4118,7 +9576,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            27 => {
+                let input = decode::input::<RestoreTableFromBackupInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .restore_table_from_backup(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            28 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4127,11 +9594,92 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            29 => {
+                let input = decode::input::<TagResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .tag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            30 => {
+                let input = decode::input::<TransactGetItemsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .transact_get_items(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            31 => {
+                let input = decode::input::<TransactWriteItemsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .transact_write_items(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            32 => {
+                let input = decode::input::<UntagResourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .untag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            33 => {
+                let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_continuous_backups(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
+                let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_contributor_insights(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .update_item(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            36 => {
+                let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_kinesis_streaming_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            37 => {
+                let input = decode::input::<UpdateTableInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_table(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            38 => {
+                let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_time_to_live(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

@@ -2,7 +2,7 @@
 
 use cloud::Context;
 use serde::{Deserialize, Serialize};
-use store::{Range, Read, Record, Scope, Tx};
+use store::{Range, Read, Scope, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::api::*;
@@ -13,20 +13,39 @@ use crate::errors::*;
 use crate::fault::{invalid_parameter, validation};
 use crate::key::Row;
 use crate::service::Dynamo;
-use crate::table::{TableRecord, Tallies};
+use crate::table::{TableRecord, Tallies, Tally};
 
-/// What is left of a deleted table or index: rows that begin with this.
+/// What is left of something that was deleted, to be removed in the background.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Remains {
-    account: String,
-    uid: u64,
-    /// One index only.
-    index: Option<u8>,
-    /// A stream's records too.
-    stream: u64,
+pub enum Remains {
+    /// A table's items, indexes and order of ends.
+    Table {
+        /// The account.
+        account: String,
+        /// The table's number.
+        uid: u64,
+        /// The number of its order of ends.
+        ttl: u64,
+    },
+    /// An index of a table.
+    Index {
+        /// The account.
+        account: String,
+        /// The table's number.
+        uid: u64,
+        /// The index's number.
+        number: u8,
+    },
+    /// An order of ends.
+    Ends {
+        /// The account.
+        account: String,
+        /// The table's number.
+        uid: u64,
+        /// Its number.
+        ttl: u64,
+    },
 }
-
-impl Record for Remains {}
 
 /// The job that removes remains.
 pub const SWEEP: &str = "dynamodb.sweep";
@@ -142,7 +161,9 @@ impl Dynamo {
             None => None,
         };
         self.insert_table(&table, |tx| match &policy {
-            Some(policy) => self.keep_policy(tx, &table.arn(), &table.account, policy),
+            Some(policy) => self
+                .keep_policy(tx, &table.arn(), &table.account, policy)
+                .map(|_| ()),
             None => Ok(()),
         })
         .await?;
@@ -301,7 +322,12 @@ impl Dynamo {
                 tx.delete(&self.catalog.records, &key);
                 self.close_stream(tx, &table, ctx.time)?;
                 self.drop_policies(tx, &table)?;
-                self.leave(tx, &table, None, ctx.time)?;
+                let remains = Remains::Table {
+                    account: table.account.clone(),
+                    uid: table.uid,
+                    ttl: table.ttl_uid,
+                };
+                self.leave(tx, &remains, ctx.time)?;
                 Ok::<_, Fault>(table)
             })
             .await?;
@@ -310,56 +336,85 @@ impl Dynamo {
         })
     }
 
-    /// Leaves a table's or an index's rows to be removed in the background.
-    pub fn leave(
-        &self,
-        tx: &mut Tx<'_>,
-        table: &TableRecord,
-        index: Option<u8>,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let remains = Remains {
-            account: table.account.clone(),
-            uid: table.uid,
-            index,
-            stream: 0,
+    /// Leaves something to be removed in the background.
+    pub fn leave(&self, tx: &mut Tx<'_>, remains: &Remains, now: Timestamp) -> Result<(), Fault> {
+        let key = match remains {
+            Remains::Table { uid, .. } => format!("{uid}"),
+            Remains::Index { uid, number, .. } => format!("{uid}-{number}"),
+            Remains::Ends { uid, ttl, .. } => format!("{uid}-ends-{ttl}"),
         };
-        let key = format!("{}-{}", table.uid, index.unwrap_or(0));
-        let payload = serde_json::to_value(&remains)?;
+        let payload = serde_json::to_value(remains)?;
         self.cloud.scheduler.at(tx, now, SWEEP, &key, payload)
     }
 
-    /// Removes some of what is left of a table or an index; `true` when nothing remains.
-    pub async fn sweep(&self, remains: &Remains) -> Result<bool, Fault> {
-        let uid = remains.uid.to_string();
-        let scope = ["dynamodb.items", &uid];
-        let account = remains.account.as_str();
+    /// Leaves a table's order of ends.
+    pub fn leave_ends(
+        &self,
+        tx: &mut Tx<'_>,
+        table: &TableRecord,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let remains = Remains::Ends {
+            account: table.account.clone(),
+            uid: table.uid,
+            ttl: table.ttl_uid,
+        };
+        self.leave(tx, &remains, now)
+    }
+
+    /// Removes what is left of something.
+    pub async fn sweep(&self, payload: serde_json::Value) -> Result<(), Fault> {
+        let remains: Remains = serde_json::from_value(payload)?;
+        while !self.sweep_some(&remains).await? {}
+        Ok(())
+    }
+
+    /// Removes some of it; `true` when nothing is left.
+    async fn sweep_some(&self, remains: &Remains) -> Result<bool, Fault> {
+        let (account, uid) = match remains {
+            Remains::Table { account, uid, .. }
+            | Remains::Index { account, uid, .. }
+            | Remains::Ends { account, uid, .. } => (account.as_str(), *uid),
+        };
+        let name = uid.to_string();
+        let scope = ["dynamodb.items", &name];
         self.cloud
             .store
-            .transact(Scope::new(&scope), |tx| {
-                let prefix = match remains.index {
-                    Some(index) => Row::index(account, remains.uid, index),
-                    None => Row::table(account, remains.uid),
-                };
-                let mut rows = Vec::new();
-                let mut found = tx.range(&self.items, Range::prefix(&prefix).limit(BATCH));
-                while let Some(row) = found.next_key()? {
-                    rows.push(row);
-                }
-                let is_done = rows.len() < BATCH;
-                for row in &rows {
-                    tx.delete(&self.items, row);
-                }
-                if remains.index.is_none() {
+            .transact(Scope::new(&scope), |tx| match remains {
+                Remains::Table { ttl, .. } => {
+                    let is_done = self.sweep_rows(tx, &Row::table(account, uid))?;
                     for shard in 0..SHARDS as u8 {
-                        tx.delete(&self.tallies, &(account, remains.uid, shard));
+                        tx.delete(&self.tallies, &(account, uid, shard));
                     }
-                    let left = self.forget_expiries(tx, account, remains.uid, BATCH)?;
-                    return Ok::<_, Fault>(is_done && !left);
+                    let is_more = *ttl != 0 && self.forget_ends(tx, account, *ttl, BATCH)?;
+                    Ok::<_, Fault>(is_done && !is_more)
                 }
-                Ok(is_done)
+                Remains::Index { number, .. } => {
+                    let is_done = self.sweep_rows(tx, &Row::index(account, uid, *number))?;
+                    for shard in 0..SHARDS as u8 {
+                        let key = (account, uid, shard);
+                        if let Some(mut tallies) = tx.get(&self.tallies, &key)? {
+                            *tallies.at(*number) = Tally::default();
+                            tx.put(&self.tallies, &key, &tallies)?;
+                        }
+                    }
+                    Ok(is_done)
+                }
+                Remains::Ends { ttl, .. } => Ok(!self.forget_ends(tx, account, *ttl, BATCH)?),
             })
             .await
+    }
+
+    fn sweep_rows(&self, tx: &mut Tx<'_>, prefix: &Row) -> Result<bool, Fault> {
+        let mut rows = Vec::new();
+        let mut found = tx.range(&self.items, Range::prefix(prefix).limit(BATCH));
+        while let Some(row) = found.next_key()? {
+            rows.push(row);
+        }
+        for row in &rows {
+            tx.delete(&self.items, row);
+        }
+        Ok(rows.len() < BATCH)
     }
 }
 

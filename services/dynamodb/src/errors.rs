@@ -3,9 +3,25 @@
 #![allow(dead_code, unused_imports)]
 use std::borrow::Cow;
 use wire::Fault;
+/// `BackupInUseException`, HTTP 400.
+pub fn backup_in_use_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "BackupInUseException", message)
+}
+/// `BackupNotFoundException`, HTTP 400.
+pub fn backup_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "BackupNotFoundException", message)
+}
 /// `ConditionalCheckFailedException`, HTTP 400.
 pub fn conditional_check_failed_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ConditionalCheckFailedException", message)
+}
+/// `ContinuousBackupsUnavailableException`, HTTP 400.
+pub fn continuous_backups_unavailable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ContinuousBackupsUnavailableException", message)
+}
+/// `IdempotentParameterMismatchException`, HTTP 400.
+pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "IdempotentParameterMismatchException", message).message_key("Message")
 }
 /// `InternalServerError`, HTTP 500.
 pub fn internal_server_error(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -20,6 +36,10 @@ pub fn item_collection_size_limit_exceeded_exception(
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "LimitExceededException", message)
+}
+/// `PolicyNotFoundException`, HTTP 400.
+pub fn policy_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "PolicyNotFoundException", message)
 }
 /// `ProvisionedThroughputExceededException`, HTTP 400.
 pub fn provisioned_throughput_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -41,11 +61,31 @@ pub fn resource_in_use_exception(message: impl Into<Cow<'static, str>>) -> Fault
 pub fn resource_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ResourceNotFoundException", message)
 }
+/// `TableAlreadyExistsException`, HTTP 400.
+pub fn table_already_exists_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "TableAlreadyExistsException", message)
+}
+/// `TableInUseException`, HTTP 400.
+pub fn table_in_use_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "TableInUseException", message)
+}
+/// `TableNotFoundException`, HTTP 400.
+pub fn table_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "TableNotFoundException", message)
+}
 /// `ThrottlingException`, HTTP 400.
 pub fn throttling_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ThrottlingException", message)
 }
+/// `TransactionCanceledException`, HTTP 400.
+pub fn transaction_canceled_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "TransactionCanceledException", message).message_key("Message")
+}
 /// `TransactionConflictException`, HTTP 400.
 pub fn transaction_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "TransactionConflictException", message)
+}
+/// `TransactionInProgressException`, HTTP 400.
+pub fn transaction_in_progress_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "TransactionInProgressException", message).message_key("Message")
 }

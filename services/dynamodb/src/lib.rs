@@ -1,6 +1,8 @@
 //! DynamoDB: tables of items under keys, with indexes, expressions, transactions and streams.
 
 pub mod api;
+mod backup;
+mod batch;
 mod capacity;
 mod catalog;
 mod change;
@@ -9,9 +11,11 @@ mod definition;
 pub mod errors;
 mod expression;
 mod fault;
+mod fill;
 pub mod item;
 mod key;
 mod legacy;
+mod limit;
 mod number;
 mod policy;
 mod query;
@@ -19,7 +23,10 @@ mod service;
 mod single;
 mod stream;
 mod table;
+mod tag;
+mod transact;
 mod ttl;
+mod update;
 pub mod value;
 
 pub use service::service;

@@ -60,6 +60,9 @@ pub struct TableRecord {
     pub is_protected: bool,
     /// The attribute that says when an item ends.
     pub ttl: Option<String>,
+    /// What the order of ends is kept under.
+    #[serde(default)]
+    pub ttl_uid: u64,
     /// Point-in-time recovery: since when, and for how many days.
     pub recovery: Option<(i64, i32)>,
     /// Where it was restored from: backup, source table, time.

@@ -1,0 +1,670 @@
+//! Transactions: many items changed together or not at all, or read at one moment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cloud::Context;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use store::{Range, Read, Record, Scope, Tx};
+use wire::{Fault, Timestamp};
+
+use crate::api::*;
+use crate::capacity::{Usage, read_units, write_units};
+use crate::change::{Action, Change, Outcome, Refusal, SHARDS, shard_name};
+use crate::errors::*;
+use crate::expression::{self, Placeholders, Update as Updates};
+use crate::fault::validation;
+use crate::item::{self, Item, Stored};
+use crate::service::Dynamo;
+use crate::single::{check_item, check_keys, collection_metrics, read_projection, refuse_key_update, shown};
+use crate::stream::Cause;
+use crate::table::TableRecord;
+use crate::value::Attributes;
+
+/// Actions of one transaction.
+const MAX_ACTIONS: usize = 100;
+/// Bytes that one transaction may bring along or read.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long a token is remembered, in milliseconds.
+const TOKEN_LIFE: i64 = 600_000;
+/// The job that forgets tokens.
+pub const TOKENS: &str = "dynamodb.tokens";
+
+/// A token that a transaction was made with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    digest: String,
+    when: i64,
+}
+
+impl Record for Token {}
+
+/// An action of a transaction, before its table is known.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its table, as the request names it.
+    pub table: String,
+    /// The item's key, or the whole item of a put.
+    pub item: Attributes,
+    /// What is done; for a put, the item again.
+    pub action: Action,
+    /// What must hold.
+    pub condition: Option<expression::Condition>,
+    /// Whether a refusal shows the item.
+    pub shows_item: bool,
+}
+
+/// The scopes of many items; each part is kept where the next can borrow it.
+struct Names(Vec<(String, &'static str, bool)>);
+
+/// The names of one item's scopes.
+type Parts<'n> = ([&'n str; 3], [&'n str; 2], bool);
+
+impl Names {
+    fn of<'c>(items: impl Iterator<Item = (&'c TableRecord, usize)>) -> Names {
+        let names = items.map(|(table, shard)| {
+            let uid = table.uid.to_string();
+            (uid, shard_name(shard), table.stream_view.is_some())
+        });
+        Names(names.collect())
+    }
+
+    fn parts(&self) -> Vec<Parts<'_>> {
+        self.0
+            .iter()
+            .map(|(uid, shard, has_stream)| {
+                (
+                    ["dynamodb.items", uid.as_str(), *shard],
+                    ["dynamodb.stream", uid.as_str()],
+                    *has_stream,
+                )
+            })
+            .collect()
+    }
+}
+
+/// Scopes to write items in.
+fn writing<'n>(parts: &'n [Parts<'n>]) -> Vec<Scope<'n>> {
+    parts
+        .iter()
+        .map(|(item, stream, has_stream)| {
+            let scope = Scope::new(item).within(&item[..2]);
+            if *has_stream { scope.and(stream) } else { scope }
+        })
+        .collect()
+}
+
+/// Scopes to read items in, while nobody writes them.
+fn reading<'n>(parts: &'n [Parts<'n>]) -> Vec<Scope<'n>> {
+    parts.iter().map(|(item, ..)| Scope::shared(item)).collect()
+}
+
+impl Dynamo {
+    /// Does several changes of different items in one transaction.
+    pub async fn change_all(
+        &self,
+        ctx: &Context,
+        changes: &[(Arc<TableRecord>, Change)],
+        cause: Cause,
+    ) -> Result<Vec<Outcome>, Refusal> {
+        let names = Names::of(changes.iter().map(|(t, c)| (&**t, c.row.shard(SHARDS))));
+        let parts = names.parts();
+        let scopes = writing(&parts);
+        let Some((first, rest)) = scopes.split_first() else {
+            return Ok(Vec::new());
+        };
+        let outcomes = self
+            .cloud
+            .store
+            .transact(first.clone().and_all(rest), |tx| {
+                let mut outcomes = Vec::with_capacity(changes.len());
+                for (table, change) in changes {
+                    if !self.catalog.is_current(tx, table)? {
+                        return Err(Refusal::Stale);
+                    }
+                    outcomes.push(self.apply(tx, table, change, ctx.time, cause)?);
+                }
+                Ok(outcomes)
+            })
+            .await?;
+        for ((table, _), outcome) in changes.iter().zip(&outcomes) {
+            self.plan_expiry(table, outcome.new.as_ref()).await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// `TransactWriteItems`
+    pub async fn transact_write_items(
+        &self,
+        ctx: &Context,
+        input: TransactWriteItemsInput,
+    ) -> Result<TransactWriteItemsOutput, Fault> {
+        if input.transact_items.len() > MAX_ACTIONS {
+            return Err(too_many(input.transact_items.len()));
+        }
+        let digest = input.client_request_token.as_ref().map(|token| {
+            let digest = Sha256::digest(format!("{:?}", input.transact_items));
+            (token.as_str(), format!("{digest:x?}"))
+        });
+        let mut steps = Vec::with_capacity(input.transact_items.len());
+        for item in &input.transact_items {
+            steps.push(step(item)?);
+        }
+        if steps.iter().map(|step| item::size(&step.item)).sum::<usize>() > MAX_BYTES {
+            return Err(validation(
+                "Transaction payload size cannot exceed 4194304 bytes",
+            ));
+        }
+        let done = self.transact(ctx, &steps, digest).await?;
+        let mode = input.return_consumed_capacity.as_deref();
+        let mut metrics = std::collections::BTreeMap::<String, Vec<ItemCollectionMetrics>>::new();
+        for (table, change) in &done.changes {
+            let mode = input.return_item_collection_metrics.as_deref();
+            if let Some(found) = collection_metrics(table, &change.key, mode) {
+                metrics.entry(table.name.clone()).or_default().push(found);
+            }
+        }
+        Ok(TransactWriteItemsOutput {
+            consumed_capacity: done.report(mode),
+            item_collection_metrics: (!metrics.is_empty()).then_some(metrics),
+        })
+    }
+
+    /// Does the steps of a transaction; with a token, at most once.
+    pub async fn transact(
+        &self,
+        ctx: &Context,
+        steps: &[Step],
+        token: Option<(&str, String)>,
+    ) -> Result<Done, Fault> {
+        loop {
+            let changes = self.changes(ctx, steps)?;
+            let names = Names::of(changes.iter().map(|(t, c)| (&**t, c.row.shard(SHARDS))));
+            let parts = names.parts();
+            let mut scopes = writing(&parts);
+            let token_scope = [
+                "dynamodb.token",
+                ctx.account.as_str(),
+                token.as_ref().map_or("", |(token, _)| token),
+            ];
+            if token.is_some() {
+                scopes.push(Scope::new(&token_scope));
+            }
+            let Some((first, rest)) = scopes.split_first() else {
+                return Ok(Done::default());
+            };
+            let done = self
+                .cloud
+                .store
+                .transact(first.clone().and_all(rest), |tx| {
+                    if let Some((token, digest)) = &token
+                        && self.was_done(tx, ctx, token, digest)?
+                    {
+                        return Ok(None);
+                    }
+                    self.apply_all(tx, &changes, ctx.time).map(Some)
+                })
+                .await;
+            let (outcomes, is_repeated) = match done {
+                Ok(Some(outcomes)) => (outcomes, false),
+                Ok(None) => (Vec::new(), true),
+                Err(Refusal::Stale) => continue,
+                Err(Refusal::Condition(_)) => return Err(Fault::internal("a lost condition")),
+                Err(Refusal::Fault(fault)) => return Err(fault),
+            };
+            for ((table, _), outcome) in changes.iter().zip(&outcomes) {
+                self.plan_expiry(table, outcome.new.as_ref()).await?;
+            }
+            return Ok(Done {
+                changes,
+                outcomes,
+                is_repeated,
+            });
+        }
+    }
+
+    /// The changes that steps come to; the first that does not fit its table cancels them all.
+    fn changes(
+        &self,
+        ctx: &Context,
+        steps: &[Step],
+    ) -> Result<Vec<(Arc<TableRecord>, Change)>, Fault> {
+        let mut changes = Vec::with_capacity(steps.len());
+        let mut rows = BTreeSet::new();
+        let mut tables = Vec::with_capacity(steps.len());
+        for step in steps {
+            tables.push(self.catalog.table(ctx, &step.table)?);
+        }
+        for (at, (step, table)) in steps.iter().zip(tables).enumerate() {
+            let change = step.change(&table).map_err(|fault| {
+                let mut reasons = vec![none(); steps.len()];
+                reasons[at] = reason("ValidationError", fault.message.to_string(), None);
+                cancelled(reasons)
+            })?;
+            if !rows.insert(change.row.clone()) {
+                return Err(validation(
+                    "Transaction request cannot include multiple operations on one item",
+                ));
+            }
+            changes.push((table, change));
+        }
+        Ok(changes)
+    }
+
+    fn apply_all(
+        &self,
+        tx: &mut Tx<'_>,
+        changes: &[(Arc<TableRecord>, Change)],
+        now: Timestamp,
+    ) -> Result<Vec<Outcome>, Refusal> {
+        let mut outcomes = Vec::with_capacity(changes.len());
+        let mut reasons = vec![none(); changes.len()];
+        let mut failed = false;
+        for (at, (table, change)) in changes.iter().enumerate() {
+            if !self.catalog.is_current(tx, table)? {
+                return Err(Refusal::Stale);
+            }
+            match self.apply(tx, table, change, now, Cause::Request) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(Refusal::Condition(item)) => {
+                    const MESSAGE: &str = "The conditional request failed";
+                    reasons[at] = reason("ConditionalCheckFailed", MESSAGE.into(), item);
+                    failed = true;
+                }
+                Err(Refusal::Fault(fault)) if fault.is("ValidationException") => {
+                    reasons[at] = reason("ValidationError", fault.message.to_string(), None);
+                    failed = true;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        match failed {
+            true => Err(Refusal::Fault(cancelled(reasons))),
+            false => Ok(outcomes),
+        }
+    }
+
+    /// Whether a transaction was done before with that token; if not, it is remembered.
+    fn was_done(
+        &self,
+        tx: &mut Tx<'_>,
+        ctx: &Context,
+        token: &str,
+        digest: &str,
+    ) -> Result<bool, Fault> {
+        let now = ctx.time.millis();
+        let key = (ctx.account.as_str(), ctx.region.as_str(), token);
+        if let Some(found) = tx.get(&self.tokens, &key)?
+            && found.when + TOKEN_LIFE > now
+        {
+            return match found.digest == digest {
+                true => Ok(true),
+                false => Err(idempotent_parameter_mismatch_exception(
+                    "Idempotent parameter mismatch",
+                )),
+            };
+        }
+        let token = Token {
+            digest: digest.to_owned(),
+            when: now,
+        };
+        tx.put(&self.tokens, &key, &token)?;
+        // One transaction in a while plans the removal of all that are old by then.
+        let planned = self.tokens_swept.load(Ordering::Relaxed);
+        if planned <= now {
+            let next = now + 2 * TOKEN_LIFE;
+            let won = self
+                .tokens_swept
+                .compare_exchange(planned, next, Ordering::Relaxed, Ordering::Relaxed);
+            if won.is_ok() {
+                let when = Timestamp(next);
+                self.cloud
+                    .scheduler
+                    .at(tx, when, TOKENS, "all", serde_json::Value::Null)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Forgets tokens that are too old to matter.
+    pub async fn sweep_tokens(&self) -> Result<(), Fault> {
+        let now = self.cloud.clock.now().millis();
+        let mut old = Vec::new();
+        for row in self.cloud.store.read().range(&self.tokens, Range::all()) {
+            let (key, token) = row?;
+            if token.when + TOKEN_LIFE <= now {
+                old.push(key);
+            }
+        }
+        for (account, region, token) in old {
+            let scope = ["dynamodb.token", account.as_str(), token.as_str()];
+            let key = (account.as_str(), region.as_str(), token.as_str());
+            self.cloud
+                .store
+                .transact(Scope::new(&scope), |tx| {
+                    let found = tx.get(&self.tokens, &key)?;
+                    if found.is_some_and(|token| token.when + TOKEN_LIFE <= now) {
+                        tx.delete(&self.tokens, &key);
+                    }
+                    Ok::<_, Fault>(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// `TransactGetItems`
+    pub async fn transact_get_items(
+        &self,
+        ctx: &Context,
+        input: TransactGetItemsInput,
+    ) -> Result<TransactGetItemsOutput, Fault> {
+        if input.transact_items.len() > MAX_ACTIONS {
+            return Err(too_many(input.transact_items.len()));
+        }
+        let mut wanted = Vec::new();
+        for item in input.transact_items {
+            let get = item.get;
+            let projection = read_projection(
+                None,
+                get.projection_expression.as_deref(),
+                get.expression_attribute_names,
+            )?;
+            wanted.push((get.table_name, get.key, projection));
+        }
+        let mut rows = Vec::new();
+        let mut seen = BTreeSet::new();
+        let count = wanted.len();
+        for (at, (name, key, projection)) in wanted.into_iter().enumerate() {
+            let table = self.catalog.table(ctx, &name)?;
+            table.keys.check_key(&key).map_err(|fault| {
+                let mut reasons = vec![none(); count];
+                reasons[at] = reason("ValidationError", fault.message.to_string(), None);
+                cancelled(reasons)
+            })?;
+            let row = table.row(&key);
+            if !seen.insert(row.clone()) {
+                return Err(validation(
+                    "Transaction request cannot include multiple operations on one item",
+                ));
+            }
+            rows.push((table, row, projection));
+        }
+        let found = self
+            .read_together(rows.iter().map(|(table, row, _)| (&**table, row)))
+            .await?;
+        let mode = input.return_consumed_capacity.as_deref();
+        let mut usage = std::collections::BTreeMap::<String, Usage>::new();
+        let mut responses = Vec::with_capacity(found.len());
+        let mut bytes = 0;
+        for (stored, (table, _, projection)) in found.into_iter().zip(&rows) {
+            let size = stored.as_ref().map_or(0, Stored::size);
+            bytes += size;
+            let units = Usage::of_table(read_units(size, true)).doubled();
+            usage.entry(table.name.clone()).or_default().add(&units);
+            let item = stored.map(|stored| shown(stored, projection.as_ref()));
+            responses.push(ItemResponse {
+                item: item.transpose()?,
+            });
+        }
+        if bytes > MAX_BYTES {
+            return Err(validation(
+                "Transaction payload size cannot exceed 4194304 bytes",
+            ));
+        }
+        let consumed: Vec<ConsumedCapacity> = usage
+            .iter()
+            .filter_map(|(name, usage)| usage.report_transaction(name, mode, true))
+            .collect();
+        Ok(TransactGetItemsOutput {
+            consumed_capacity: (!consumed.is_empty()).then_some(consumed),
+            responses: Some(responses),
+        })
+    }
+
+    /// Reads several items as they are at one moment.
+    pub async fn read_together<'r>(
+        &self,
+        rows: impl Iterator<Item = (&'r TableRecord, &'r crate::key::Row)> + Clone,
+    ) -> Result<Vec<Option<Stored>>, Fault> {
+        let names = Names::of(rows.clone().map(|(table, row)| (table, row.shard(SHARDS))));
+        let parts = names.parts();
+        let scopes = reading(&parts);
+        let rows: Vec<&crate::key::Row> = rows.map(|(_, row)| row).collect();
+        let Some((first, rest)) = scopes.split_first() else {
+            return Ok(Vec::new());
+        };
+        self.cloud
+            .store
+            .transact(first.clone().and_all(rest), |tx| {
+                rows.iter()
+                    .map(|row| Ok(tx.get(&self.items, *row)?))
+                    .collect()
+            })
+            .await
+    }
+}
+
+/// What a transaction did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The changes.
+    pub changes: Vec<(Arc<TableRecord>, Change)>,
+    /// How they went; none where it had been done before.
+    pub outcomes: Vec<Outcome>,
+    is_repeated: bool,
+}
+
+impl Done {
+    /// What it consumed, by table. A repetition only reads.
+    pub fn report(&self, mode: Option<&str>) -> Option<Vec<ConsumedCapacity>> {
+        let mut usage = std::collections::BTreeMap::<&str, Usage>::new();
+        if self.is_repeated {
+            for (table, change) in &self.changes {
+                let size = match &change.action {
+                    Action::Put(item) => item::size(item),
+                    _ => 0,
+                };
+                let units = Usage::of_table(read_units(size, true)).doubled();
+                usage.entry(&table.name).or_default().add(&units);
+            }
+        }
+        for ((table, change), outcome) in self.changes.iter().zip(&self.outcomes) {
+            let units = match change.action {
+                Action::Check => Usage::of_table(write_units(0).max(outcome.usage.table)),
+                _ => outcome.usage.clone(),
+            };
+            usage.entry(&table.name).or_default().add(&units.doubled());
+        }
+        let all: Vec<ConsumedCapacity> = usage
+            .iter()
+            .filter_map(|(name, usage)| usage.report_transaction(name, mode, self.is_repeated))
+            .collect();
+        (!all.is_empty()).then_some(all)
+    }
+}
+
+impl Step {
+    /// The change that it comes to in its table.
+    fn change(&self, table: &TableRecord) -> Result<Change, Fault> {
+        let key = match &self.action {
+            Action::Put(item) => {
+                check_keys(table, item)?;
+                table.keys.of(item)
+            }
+            action => {
+                table.keys.check_key(&self.item)?;
+                if let Action::Update(update) = action {
+                    refuse_key_update(table, update)?;
+                }
+                self.item.clone()
+            }
+        };
+        Ok(Change {
+            row: table.row(&key),
+            key,
+            action: self.action.clone(),
+            condition: self.condition.clone(),
+            shows_item: self.shows_item,
+            wants_old: false,
+            only_existing: false,
+        })
+    }
+}
+
+/// Reads one action of a request.
+fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
+    let given = [
+        item.condition_check.is_some(),
+        item.put.is_some(),
+        item.delete.is_some(),
+        item.update.is_some(),
+    ];
+    if given.iter().filter(|is_given| **is_given).count() != 1 {
+        return Err(validation(
+            "TransactItems can only contain one of Check, Put, Update or Delete",
+        ));
+    }
+    if let Some(check) = &item.condition_check {
+        let mut placeholders = Placeholders::new(
+            check.expression_attribute_names.clone(),
+            check.expression_attribute_values.clone(),
+            true,
+            None,
+        )?;
+        let condition = expression::Condition::parse(
+            "ConditionExpression",
+            &check.condition_expression,
+            &mut placeholders,
+        )?;
+        placeholders.finish()?;
+        return Ok(Step {
+            table: check.table_name.clone(),
+            item: check.key.clone(),
+            action: Action::Check,
+            condition: Some(condition),
+            shows_item: is_shown(check.return_values_on_condition_check_failure.as_deref()),
+        });
+    }
+    if let Some(put) = &item.put {
+        check_item(&put.item)?;
+        let (condition, _) = conditions(
+            put.condition_expression.as_deref(),
+            None,
+            put.expression_attribute_names.clone(),
+            put.expression_attribute_values.clone(),
+        )?;
+        return Ok(Step {
+            table: put.table_name.clone(),
+            item: put.item.clone(),
+            action: Action::Put(put.item.clone()),
+            condition,
+            shows_item: is_shown(put.return_values_on_condition_check_failure.as_deref()),
+        });
+    }
+    if let Some(delete) = &item.delete {
+        let (condition, _) = conditions(
+            delete.condition_expression.as_deref(),
+            None,
+            delete.expression_attribute_names.clone(),
+            delete.expression_attribute_values.clone(),
+        )?;
+        return Ok(Step {
+            table: delete.table_name.clone(),
+            item: delete.key.clone(),
+            action: Action::Delete,
+            condition,
+            shows_item: is_shown(delete.return_values_on_condition_check_failure.as_deref()),
+        });
+    }
+    let Some(update) = &item.update else {
+        return Err(validation(
+            "TransactItems can only contain one of Check, Put, Update or Delete",
+        ));
+    };
+    let (condition, change) = conditions(
+        update.condition_expression.as_deref(),
+        Some(&update.update_expression),
+        update.expression_attribute_names.clone(),
+        update.expression_attribute_values.clone(),
+    )?;
+    Ok(Step {
+        table: update.table_name.clone(),
+        item: update.key.clone(),
+        action: Action::Update(Box::new(change)),
+        condition,
+        shows_item: is_shown(update.return_values_on_condition_check_failure.as_deref()),
+    })
+}
+
+fn is_shown(mode: Option<&str>) -> bool {
+    mode == Some("ALL_OLD")
+}
+
+fn conditions(
+    condition: Option<&str>,
+    update: Option<&str>,
+    names: Option<std::collections::BTreeMap<String, String>>,
+    values: Option<Attributes>,
+) -> Result<(Option<expression::Condition>, Updates), Fault> {
+    let has_expression = condition.is_some() || update.is_some();
+    let mut placeholders = Placeholders::new(
+        names,
+        values,
+        has_expression,
+        (!has_expression).then_some(": ConditionExpression is null"),
+    )?;
+    let update = match update {
+        Some(text) => Updates::parse(text, &mut placeholders)?,
+        None => Updates::default(),
+    };
+    let condition = match condition {
+        Some(text) => Some(expression::Condition::parse(
+            "ConditionExpression",
+            text,
+            &mut placeholders,
+        )?),
+        None => None,
+    };
+    placeholders.finish()?;
+    Ok((condition, update))
+}
+
+fn too_many(count: usize) -> Fault {
+    validation(format!(
+        "1 validation error detected: Value '[{count} elements]' at 'transactItems' failed to satisfy constraint: Member must have length less than or equal to 100"
+    ))
+}
+
+fn none() -> CancellationReason {
+    CancellationReason {
+        code: Some("None".into()),
+        ..Default::default()
+    }
+}
+
+fn reason(code: &str, message: String, item: Option<Item>) -> CancellationReason {
+    CancellationReason {
+        code: Some(code.into()),
+        message: Some(message),
+        item,
+    }
+}
+
+/// The error of a transaction that was not done, with a reason for each action.
+fn cancelled(reasons: Vec<CancellationReason>) -> Fault {
+    let codes: Vec<&str> = reasons
+        .iter()
+        .map(|reason| reason.code.as_deref().unwrap_or("None"))
+        .collect();
+    let message = format!(
+        "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+        codes.join(", ")
+    );
+    transaction_canceled_exception(message.clone()).detail(TransactionCanceledException {
+        message: Some(message),
+        cancellation_reasons: Some(reasons),
+    })
+}
