@@ -4,6 +4,7 @@
 //! [`identify`] the caller, [`pipeline`] reads, calls and answers. No service is known here by name.
 
 pub mod detect;
+mod encoding;
 pub mod host;
 pub mod identify;
 pub mod listen;

@@ -196,7 +196,11 @@ mod tests {
             .map(|parts| Scope::new(parts).within(&table))
             .collect();
         let held = locks.hold(&Scope::new(&["token"]).and_all(&scopes));
-        let locked = locks.shards.iter().filter(|shard| shard.is_locked()).count();
+        let locked = locks
+            .shards
+            .iter()
+            .filter(|shard| shard.is_locked())
+            .count();
         assert!((2..=102).contains(&locked));
         assert!(locks.shards[locks.shard(&parts[7]) as usize].is_locked_exclusive());
         drop(held);

@@ -268,6 +268,81 @@ impl Encode for BackupSummary {
         w.end_structure();
     }
 }
+/// `BatchExecuteStatementInput`
+#[derive(Clone, Debug, Default)]
+pub struct BatchExecuteStatementInput {
+    pub statements: Vec<BatchStatementRequest>,
+    pub return_consumed_capacity: Option<String>,
+}
+impl Decode for BatchExecuteStatementInput {
+    const SCHEMA: &'static Schema = &S_BATCH_EXECUTE_STATEMENT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BATCH_EXECUTE_STATEMENT_INPUT.members;
+        let mut statements = None;
+        let mut return_consumed_capacity = None;
+        r.structure(&S_BATCH_EXECUTE_STATEMENT_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut statements,
+                    decode::nested::<BatchStatementRequest>,
+                )?,
+                1 => return_consumed_capacity = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if statements.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(statements),) = (statements,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(BatchExecuteStatementInput {
+            statements,
+            return_consumed_capacity,
+        })
+    }
+}
+/// `BatchExecuteStatementOutput`
+#[derive(Clone, Debug, Default)]
+pub struct BatchExecuteStatementOutput {
+    pub responses: Option<Vec<BatchStatementResponse>>,
+    pub consumed_capacity: Option<Vec<ConsumedCapacity>>,
+}
+impl Encode for BatchExecuteStatementOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_BATCH_EXECUTE_STATEMENT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BATCH_EXECUTE_STATEMENT_OUTPUT);
+        if let Some(v) = &self.responses {
+            w.member(&S_BATCH_EXECUTE_STATEMENT_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_BATCH_EXECUTE_STATEMENT_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_BATCH_EXECUTE_STATEMENT_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_BATCH_EXECUTE_STATEMENT_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `BatchGetItemInput`
 #[derive(Clone, Debug, Default)]
 pub struct BatchGetItemInput {
@@ -343,6 +418,108 @@ impl Encode for BatchGetItemOutput {
             encode::list(w, S_BATCH_GET_ITEM_OUTPUT.members[2].target, v, |w, v| {
                 v.encode(w);
             });
+        }
+        w.end_structure();
+    }
+}
+/// `BatchStatementError`
+#[derive(Clone, Debug, Default)]
+pub struct BatchStatementError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub item: Option<crate::item::Item>,
+}
+impl Encode for BatchStatementError {
+    fn schema(&self) -> &'static Schema {
+        &S_BATCH_STATEMENT_ERROR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BATCH_STATEMENT_ERROR);
+        if let Some(v) = &self.code {
+            w.member(&S_BATCH_STATEMENT_ERROR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_BATCH_STATEMENT_ERROR.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.item {
+            w.member(&S_BATCH_STATEMENT_ERROR.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BatchStatementRequest`
+#[derive(Clone, Debug, Default)]
+pub struct BatchStatementRequest {
+    pub statement: String,
+    pub parameters: Option<Vec<crate::value::Value>>,
+    pub consistent_read: Option<bool>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for BatchStatementRequest {
+    const SCHEMA: &'static Schema = &S_BATCH_STATEMENT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_BATCH_STATEMENT_REQUEST.members;
+        let mut statement = None;
+        let mut parameters = None;
+        let mut consistent_read = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_BATCH_STATEMENT_REQUEST, &mut |r, i| {
+            match i {
+                0 => statement = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut parameters,
+                    <crate::value::Value as Read>::read,
+                )?,
+                2 => consistent_read = Some(Read::read(r, a, &m[2])?),
+                3 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if statement.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(statement),) = (statement,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(BatchStatementRequest {
+            statement,
+            parameters,
+            consistent_read,
+            return_values_on_condition_check_failure,
+        })
+    }
+}
+/// `BatchStatementResponse`
+#[derive(Clone, Debug, Default)]
+pub struct BatchStatementResponse {
+    pub error: Option<BatchStatementError>,
+    pub table_name: Option<String>,
+    pub item: Option<crate::item::Item>,
+}
+impl Encode for BatchStatementResponse {
+    fn schema(&self) -> &'static Schema {
+        &S_BATCH_STATEMENT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BATCH_STATEMENT_RESPONSE);
+        if let Some(v) = &self.error {
+            w.member(&S_BATCH_STATEMENT_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.table_name {
+            w.member(&S_BATCH_STATEMENT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.item {
+            w.member(&S_BATCH_STATEMENT_RESPONSE.members[2]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -2151,6 +2328,190 @@ impl Encode for Endpoint {
         w.end_structure();
     }
 }
+/// `ExecuteStatementInput`
+#[derive(Clone, Debug, Default)]
+pub struct ExecuteStatementInput {
+    pub statement: String,
+    pub parameters: Option<Vec<crate::value::Value>>,
+    pub consistent_read: Option<bool>,
+    pub next_token: Option<String>,
+    pub return_consumed_capacity: Option<String>,
+    pub limit: Option<i32>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for ExecuteStatementInput {
+    const SCHEMA: &'static Schema = &S_EXECUTE_STATEMENT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EXECUTE_STATEMENT_INPUT.members;
+        let mut statement = None;
+        let mut parameters = None;
+        let mut consistent_read = None;
+        let mut next_token = None;
+        let mut return_consumed_capacity = None;
+        let mut limit = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_EXECUTE_STATEMENT_INPUT, &mut |r, i| {
+            match i {
+                0 => statement = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut parameters,
+                    <crate::value::Value as Read>::read,
+                )?,
+                2 => consistent_read = Some(Read::read(r, a, &m[2])?),
+                3 => next_token = Some(Read::read(r, a, &m[3])?),
+                4 => return_consumed_capacity = Some(Read::read(r, a, &m[4])?),
+                5 => limit = Some(Read::read(r, a, &m[5])?),
+                6 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[6])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if statement.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(statement),) = (statement,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ExecuteStatementInput {
+            statement,
+            parameters,
+            consistent_read,
+            next_token,
+            return_consumed_capacity,
+            limit,
+            return_values_on_condition_check_failure,
+        })
+    }
+}
+/// `ExecuteStatementOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ExecuteStatementOutput {
+    pub items: Option<Vec<crate::item::Item>>,
+    pub next_token: Option<String>,
+    pub consumed_capacity: Option<ConsumedCapacity>,
+    pub last_evaluated_key: Option<BTreeMap<String, crate::value::Value>>,
+}
+impl Encode for ExecuteStatementOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_EXECUTE_STATEMENT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXECUTE_STATEMENT_OUTPUT);
+        if let Some(v) = &self.items {
+            w.member(&S_EXECUTE_STATEMENT_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_EXECUTE_STATEMENT_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_EXECUTE_STATEMENT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_EXECUTE_STATEMENT_OUTPUT.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.last_evaluated_key {
+            w.member(&S_EXECUTE_STATEMENT_OUTPUT.members[3]);
+            encode::map(
+                w,
+                S_EXECUTE_STATEMENT_OUTPUT.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ExecuteTransactionInput`
+#[derive(Clone, Debug, Default)]
+pub struct ExecuteTransactionInput {
+    pub transact_statements: Vec<ParameterizedStatement>,
+    pub client_request_token: Option<String>,
+    pub return_consumed_capacity: Option<String>,
+}
+impl Decode for ExecuteTransactionInput {
+    const SCHEMA: &'static Schema = &S_EXECUTE_TRANSACTION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EXECUTE_TRANSACTION_INPUT.members;
+        let mut transact_statements = None;
+        let mut client_request_token = None;
+        let mut return_consumed_capacity = None;
+        r.structure(&S_EXECUTE_TRANSACTION_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut transact_statements,
+                    decode::nested::<ParameterizedStatement>,
+                )?,
+                1 => client_request_token = Some(Read::read(r, a, &m[1])?),
+                2 => return_consumed_capacity = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if transact_statements.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(transact_statements),) = (transact_statements,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ExecuteTransactionInput {
+            transact_statements,
+            client_request_token,
+            return_consumed_capacity,
+        })
+    }
+}
+/// `ExecuteTransactionOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ExecuteTransactionOutput {
+    pub responses: Option<Vec<ItemResponse>>,
+    pub consumed_capacity: Option<Vec<ConsumedCapacity>>,
+}
+impl Encode for ExecuteTransactionOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_EXECUTE_TRANSACTION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXECUTE_TRANSACTION_OUTPUT);
+        if let Some(v) = &self.responses {
+            w.member(&S_EXECUTE_TRANSACTION_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_EXECUTE_TRANSACTION_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_EXECUTE_TRANSACTION_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_EXECUTE_TRANSACTION_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `ExpectedAttributeValue`
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedAttributeValue {
@@ -3432,6 +3793,48 @@ impl Encode for OnDemandThroughputOverride {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `ParameterizedStatement`
+#[derive(Clone, Debug, Default)]
+pub struct ParameterizedStatement {
+    pub statement: String,
+    pub parameters: Option<Vec<crate::value::Value>>,
+    pub return_values_on_condition_check_failure: Option<String>,
+}
+impl Decode for ParameterizedStatement {
+    const SCHEMA: &'static Schema = &S_PARAMETERIZED_STATEMENT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PARAMETERIZED_STATEMENT.members;
+        let mut statement = None;
+        let mut parameters = None;
+        let mut return_values_on_condition_check_failure = None;
+        r.structure(&S_PARAMETERIZED_STATEMENT, &mut |r, i| {
+            match i {
+                0 => statement = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut parameters,
+                    <crate::value::Value as Read>::read,
+                )?,
+                2 => return_values_on_condition_check_failure = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if statement.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(statement),) = (statement,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ParameterizedStatement {
+            statement,
+            parameters,
+            return_values_on_condition_check_failure,
+        })
     }
 }
 /// `PointInTimeRecoveryDescription`
@@ -6861,6 +7264,16 @@ static S_BACKUP_TYPE_FILTER: Schema =
 static S_BACKUPS_INPUT_LIMIT: Schema = Schema::new("BackupsInputLimit", Kind::Integer)
     .min(1)
     .max(100);
+static S_BATCH_EXECUTE_STATEMENT_INPUT: Schema =
+    Schema::new("BatchExecuteStatementInput", Kind::Structure).members(&[
+        Member::new("Statements", &S_PARTI_QL_BATCH_REQUEST).required(),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+    ]);
+static S_BATCH_EXECUTE_STATEMENT_OUTPUT: Schema =
+    Schema::new("BatchExecuteStatementOutput", Kind::Structure).members(&[
+        Member::new("Responses", &S_PARTI_QL_BATCH_RESPONSE),
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY_MULTIPLE),
+    ]);
 static S_BATCH_GET_ITEM_INPUT: Schema =
     Schema::new("BatchGetItemInput", Kind::Structure).members(&[
         Member::new("RequestItems", &S_BATCH_GET_REQUEST_MAP).required(),
@@ -6883,6 +7296,42 @@ static S_BATCH_GET_RESPONSE_MAP: Schema = Schema::new("BatchGetResponseMap", Kin
     Member::new("key", &S_TABLE_ARN),
     Member::new("value", &S_ITEM_LIST),
 ]);
+static S_BATCH_STATEMENT_ERROR: Schema = Schema::new("BatchStatementError", Kind::Structure)
+    .members(&[
+        Member::new("Code", &S_BATCH_STATEMENT_ERROR_CODE_ENUM),
+        Member::new("Message", &wire::schema::STRING),
+        Member::new("Item", &crate::item::SCHEMA),
+    ]);
+static S_BATCH_STATEMENT_ERROR_CODE_ENUM: Schema =
+    Schema::new("BatchStatementErrorCodeEnum", Kind::String).values(&[
+        "ConditionalCheckFailed",
+        "ItemCollectionSizeLimitExceeded",
+        "RequestLimitExceeded",
+        "ValidationError",
+        "ProvisionedThroughputExceeded",
+        "TransactionConflict",
+        "ThrottlingError",
+        "InternalServerError",
+        "ResourceNotFound",
+        "AccessDenied",
+        "DuplicateItem",
+    ]);
+static S_BATCH_STATEMENT_REQUEST: Schema = Schema::new("BatchStatementRequest", Kind::Structure)
+    .members(&[
+        Member::new("Statement", &S_PARTI_QL_STATEMENT).required(),
+        Member::new("Parameters", &S_PREPARED_STATEMENT_PARAMETERS),
+        Member::new("ConsistentRead", &wire::schema::BOOLEAN),
+        Member::new(
+            "ReturnValuesOnConditionCheckFailure",
+            &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+        ),
+    ]);
+static S_BATCH_STATEMENT_RESPONSE: Schema = Schema::new("BatchStatementResponse", Kind::Structure)
+    .members(&[
+        Member::new("Error", &S_BATCH_STATEMENT_ERROR),
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("Item", &crate::item::SCHEMA),
+    ]);
 static S_BATCH_WRITE_ITEM_INPUT: Schema = Schema::new("BatchWriteItemInput", Kind::Structure)
     .members(&[
         Member::new("RequestItems", &S_BATCH_WRITE_ITEM_REQUEST_MAP).required(),
@@ -7271,6 +7720,37 @@ static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::Structure).members(&[
 ]);
 static S_ENDPOINTS: Schema =
     Schema::new("Endpoints", Kind::List).members(&[Member::new("member", &S_ENDPOINT)]);
+static S_EXECUTE_STATEMENT_INPUT: Schema = Schema::new("ExecuteStatementInput", Kind::Structure)
+    .members(&[
+        Member::new("Statement", &S_PARTI_QL_STATEMENT).required(),
+        Member::new("Parameters", &S_PREPARED_STATEMENT_PARAMETERS),
+        Member::new("ConsistentRead", &wire::schema::BOOLEAN),
+        Member::new("NextToken", &S_PARTI_QL_NEXT_TOKEN),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+        Member::new("Limit", &S_POSITIVE_INTEGER_OBJECT),
+        Member::new(
+            "ReturnValuesOnConditionCheckFailure",
+            &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+        ),
+    ]);
+static S_EXECUTE_STATEMENT_OUTPUT: Schema = Schema::new("ExecuteStatementOutput", Kind::Structure)
+    .members(&[
+        Member::new("Items", &S_ITEM_LIST),
+        Member::new("NextToken", &S_PARTI_QL_NEXT_TOKEN),
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
+        Member::new("LastEvaluatedKey", &S_KEY),
+    ]);
+static S_EXECUTE_TRANSACTION_INPUT: Schema =
+    Schema::new("ExecuteTransactionInput", Kind::Structure).members(&[
+        Member::new("TransactStatements", &S_PARAMETERIZED_STATEMENTS).required(),
+        Member::new("ClientRequestToken", &S_CLIENT_REQUEST_TOKEN),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+    ]);
+static S_EXECUTE_TRANSACTION_OUTPUT: Schema =
+    Schema::new("ExecuteTransactionOutput", Kind::Structure).members(&[
+        Member::new("Responses", &S_ITEM_RESPONSE_LIST),
+        Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY_MULTIPLE),
+    ]);
 static S_EXPECTED_ATTRIBUTE_MAP: Schema =
     Schema::new("ExpectedAttributeMap", Kind::Map).members(&[
         Member::new("key", &S_ATTRIBUTE_NAME),
@@ -7611,6 +8091,31 @@ static S_ON_DEMAND_THROUGHPUT: Schema =
 static S_ON_DEMAND_THROUGHPUT_OVERRIDE: Schema =
     Schema::new("OnDemandThroughputOverride", Kind::Structure)
         .members(&[Member::new("MaxReadRequestUnits", &wire::schema::LONG)]);
+static S_PARAMETERIZED_STATEMENT: Schema = Schema::new("ParameterizedStatement", Kind::Structure)
+    .members(&[
+        Member::new("Statement", &S_PARTI_QL_STATEMENT).required(),
+        Member::new("Parameters", &S_PREPARED_STATEMENT_PARAMETERS),
+        Member::new(
+            "ReturnValuesOnConditionCheckFailure",
+            &S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+        ),
+    ]);
+static S_PARAMETERIZED_STATEMENTS: Schema = Schema::new("ParameterizedStatements", Kind::List)
+    .members(&[Member::new("member", &S_PARAMETERIZED_STATEMENT)])
+    .min(1)
+    .max(100);
+static S_PARTI_QL_BATCH_REQUEST: Schema = Schema::new("PartiQLBatchRequest", Kind::List)
+    .members(&[Member::new("member", &S_BATCH_STATEMENT_REQUEST)])
+    .min(1)
+    .max(25);
+static S_PARTI_QL_BATCH_RESPONSE: Schema = Schema::new("PartiQLBatchResponse", Kind::List)
+    .members(&[Member::new("member", &S_BATCH_STATEMENT_RESPONSE)]);
+static S_PARTI_QL_NEXT_TOKEN: Schema = Schema::new("PartiQLNextToken", Kind::String)
+    .min(1)
+    .max(32768);
+static S_PARTI_QL_STATEMENT: Schema = Schema::new("PartiQLStatement", Kind::String)
+    .min(1)
+    .max(8192);
 static S_POINT_IN_TIME_RECOVERY_DESCRIPTION: Schema =
     Schema::new("PointInTimeRecoveryDescription", Kind::Structure).members(&[
         Member::new(
@@ -7634,6 +8139,10 @@ static S_POLICY_REVISION_ID: Schema = Schema::new("PolicyRevisionId", Kind::Stri
 static S_POSITIVE_INTEGER_OBJECT: Schema =
     Schema::new("PositiveIntegerObject", Kind::Integer).min(1);
 static S_POSITIVE_LONG_OBJECT: Schema = Schema::new("PositiveLongObject", Kind::Long).min(1);
+static S_PREPARED_STATEMENT_PARAMETERS: Schema =
+    Schema::new("PreparedStatementParameters", Kind::List)
+        .members(&[Member::new("member", &crate::value::SCHEMA)])
+        .min(1);
 static S_PROJECTION: Schema = Schema::new("Projection", Kind::Structure).members(&[
     Member::new("ProjectionType", &S_PROJECTION_TYPE),
     Member::new("NonKeyAttributes", &S_NON_KEY_ATTRIBUTE_NAME_LIST),
@@ -8446,6 +8955,20 @@ pub mod backup_type_filter {
     pub const AWS_BACKUP: &str = "AWS_BACKUP";
     pub const ALL: &str = "ALL";
 }
+/// Values of `BatchStatementErrorCodeEnum`
+pub mod batch_statement_error_code_enum {
+    pub const CONDITIONALCHECKFAILED: &str = "ConditionalCheckFailed";
+    pub const ITEMCOLLECTIONSIZELIMITEXCEEDED: &str = "ItemCollectionSizeLimitExceeded";
+    pub const REQUESTLIMITEXCEEDED: &str = "RequestLimitExceeded";
+    pub const VALIDATIONERROR: &str = "ValidationError";
+    pub const PROVISIONEDTHROUGHPUTEXCEEDED: &str = "ProvisionedThroughputExceeded";
+    pub const TRANSACTIONCONFLICT: &str = "TransactionConflict";
+    pub const THROTTLINGERROR: &str = "ThrottlingError";
+    pub const INTERNALSERVERERROR: &str = "InternalServerError";
+    pub const RESOURCENOTFOUND: &str = "ResourceNotFound";
+    pub const ACCESSDENIED: &str = "AccessDenied";
+    pub const DUPLICATEITEM: &str = "DuplicateItem";
+}
 /// Values of `BillingMode`
 pub mod billing_mode {
     pub const PROVISIONED: &str = "PROVISIONED";
@@ -8666,6 +9189,16 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationException"),
     operations: &[
         Operation {
+            name: "BatchExecuteStatement",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_BATCH_EXECUTE_STATEMENT_INPUT,
+            output: &S_BATCH_EXECUTE_STATEMENT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "BatchGetItem",
             method: "POST",
             uri: "/",
@@ -8844,6 +9377,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ExecuteStatement",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_EXECUTE_STATEMENT_INPUT,
+            output: &S_EXECUTE_STATEMENT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ExecuteTransaction",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_EXECUTE_TRANSACTION_INPUT,
+            output: &S_EXECUTE_TRANSACTION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "GetItem",
@@ -9057,7 +9610,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         },
     ],
     absent: &[
-        ("BatchExecuteStatement", "POST", "/"),
         ("CancelBulkOperation", "POST", "/"),
         ("CreateGlobalTable", "POST", "/"),
         ("DescribeBulkOperation", "POST", "/"),
@@ -9066,8 +9618,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("DescribeGlobalTableSettings", "POST", "/"),
         ("DescribeImport", "POST", "/"),
         ("DescribeTableReplicaAutoScaling", "POST", "/"),
-        ("ExecuteStatement", "POST", "/"),
-        ("ExecuteTransaction", "POST", "/"),
         ("ExportTableToPointInTime", "POST", "/"),
         ("ImportTable", "POST", "/"),
         ("ListBulkOperations", "POST", "/"),
@@ -9084,6 +9634,12 @@ pub static MODEL: ServiceModel = ServiceModel {
 };
 /// The operations that exist here.
 pub trait DynamoDb: Send + Sync + 'static {
+    /// `BatchExecuteStatement`
+    fn batch_execute_statement(
+        &self,
+        ctx: &Context,
+        input: BatchExecuteStatementInput,
+    ) -> impl Future<Output = Result<BatchExecuteStatementOutput, Fault>> + Send;
     /// `BatchGetItem`
     fn batch_get_item(
         &self,
@@ -9192,6 +9748,18 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: EnableKinesisStreamingDestinationInput,
     ) -> impl Future<Output = Result<EnableKinesisStreamingDestinationOutput, Fault>> + Send;
+    /// `ExecuteStatement`
+    fn execute_statement(
+        &self,
+        ctx: &Context,
+        input: ExecuteStatementInput,
+    ) -> impl Future<Output = Result<ExecuteStatementOutput, Fault>> + Send;
+    /// `ExecuteTransaction`
+    fn execute_transaction(
+        &self,
+        ctx: &Context,
+        input: ExecuteTransactionInput,
+    ) -> impl Future<Output = Result<ExecuteTransactionOutput, Fault>> + Send;
     /// `GetItem`
     fn get_item(
         &self,
@@ -9334,6 +9902,15 @@ impl<T: DynamoDb> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<BatchExecuteStatementInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .batch_execute_statement(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
                 let input = decode::input::<BatchGetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9342,7 +9919,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            2 => {
                 let input = decode::input::<BatchWriteItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9351,7 +9928,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            3 => {
                 let input = decode::input::<CreateBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9360,7 +9937,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            4 => {
                 let input = decode::input::<CreateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9369,7 +9946,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            5 => {
                 let input = decode::input::<DeleteBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9378,7 +9955,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<DeleteItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9387,7 +9964,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
                 let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9396,7 +9973,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            8 => {
                 let input = decode::input::<DeleteTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9405,7 +9982,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            9 => {
                 let input = decode::input::<DescribeBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9414,7 +9991,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            10 => {
                 let input = decode::input::<DescribeContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9423,7 +10000,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            11 => {
                 let input = decode::input::<DescribeContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9432,7 +10009,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            12 => {
                 let input = decode::input::<DescribeEndpointsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9441,7 +10018,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            13 => {
                 let input = decode::input::<DescribeKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9450,7 +10027,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            14 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9459,7 +10036,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            15 => {
                 let input = decode::input::<DescribeTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9468,7 +10045,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            16 => {
                 let input = decode::input::<DescribeTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9477,7 +10054,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            17 => {
                 let input = decode::input::<DisableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9486,7 +10063,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            18 => {
                 let input = decode::input::<EnableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9495,7 +10072,25 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            19 => {
+                let input = decode::input::<ExecuteStatementInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .execute_statement(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
+                let input = decode::input::<ExecuteTransactionInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .execute_transaction(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
                 let input = decode::input::<GetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9504,7 +10099,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            22 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9513,7 +10108,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            23 => {
                 let input = decode::input::<ListBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9522,7 +10117,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            24 => {
                 let input = decode::input::<ListContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9531,7 +10126,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            25 => {
                 let input = decode::input::<ListTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9540,7 +10135,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            26 => {
                 let input = decode::input::<ListTagsOfResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9549,7 +10144,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            27 => {
                 let input = decode::input::<PutItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9558,7 +10153,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            28 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9567,7 +10162,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            29 => {
                 let input = decode::input::<QueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9576,7 +10171,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            30 => {
                 let input = decode::input::<RestoreTableFromBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9585,7 +10180,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            31 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9594,7 +10189,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            32 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9603,7 +10198,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            33 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9612,7 +10207,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            34 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9621,7 +10216,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            35 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9630,7 +10225,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            36 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9639,7 +10234,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            37 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9648,7 +10243,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            38 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9657,7 +10252,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            39 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9666,7 +10261,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            40 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9675,7 +10270,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            41 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

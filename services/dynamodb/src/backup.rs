@@ -51,7 +51,10 @@ const BATCH: usize = 500;
 impl BackupPlace {
     fn of(arn: &str) -> Option<BackupPlace> {
         let arn: cloud::Arn = arn.parse().ok()?;
-        let (table, id) = arn.resource.strip_prefix("table/")?.split_once("/backup/")?;
+        let (table, id) = arn
+            .resource
+            .strip_prefix("table/")?
+            .split_once("/backup/")?;
         (arn.service == "dynamodb").then(|| BackupPlace {
             account: arn.account.clone(),
             region: arn.region.clone(),
@@ -107,7 +110,9 @@ impl Dynamo {
             .transact(Scope::new(&scope), |tx| {
                 tx.put(&self.backups, &place.key(), &backup)?;
                 let when = now.plus_millis(60_000);
-                self.cloud.scheduler.at(tx, when, BACKUP, &place.id, payload)
+                self.cloud
+                    .scheduler
+                    .at(tx, when, BACKUP, &place.id, payload)
             })
             .await?;
         self.fill_backup(&place).await?;
@@ -320,9 +325,8 @@ impl Dynamo {
             return Err(backup_in_use_exception("Backup is being created"));
         }
         let target = Place::of(ctx, &input.target_table_name)?;
-        let exists = || {
-            table_already_exists_exception(format!("Table already exists: {}", target.name))
-        };
+        let exists =
+            || table_already_exists_exception(format!("Table already exists: {}", target.name));
         let view = self.cloud.store.read();
         let found = self
             .catalog

@@ -25,7 +25,6 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 const DUPLICATES: &str = "Provided list of item keys contains duplicates";
 
-
 impl Dynamo {
     /// `BatchGetItem`
     pub async fn batch_get_item(
@@ -35,7 +34,9 @@ impl Dynamo {
     ) -> Result<BatchGetItemOutput, Fault> {
         let total: usize = input.request_items.values().map(|r| r.keys.len()).sum();
         if total > MAX_KEYS {
-            return Err(validation("Too many items requested for the BatchGetItem call"));
+            return Err(validation(
+                "Too many items requested for the BatchGetItem call",
+            ));
         }
         let mut responses = BTreeMap::new();
         let mut unprocessed = BTreeMap::new();
@@ -136,8 +137,7 @@ impl Dynamo {
             match self.change_all(ctx, &changes, Cause::Request).await {
                 Ok(outcomes) => {
                     let mut usage: BTreeMap<&str, Usage> = BTreeMap::new();
-                    let mut metrics: BTreeMap<String, Vec<ItemCollectionMetrics>> =
-                        BTreeMap::new();
+                    let mut metrics: BTreeMap<String, Vec<ItemCollectionMetrics>> = BTreeMap::new();
                     for ((table, change), outcome) in changes.iter().zip(&outcomes) {
                         usage.entry(&table.name).or_default().add(&outcome.usage);
                         if let Some(found) = collection_metrics(
@@ -200,7 +200,6 @@ impl Dynamo {
                     condition: None,
                     shows_item: false,
                     wants_old: false,
-                    only_existing: false,
                 };
                 changes.push((table.clone(), change));
             }

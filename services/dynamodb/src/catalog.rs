@@ -70,7 +70,9 @@ impl Catalog {
     pub fn forget(&self) {
         let mut cached = self.cached.write();
         cached.generation += 1;
-        cached.slots.retain(|_, slot| matches!(slot, Slot::Changing(_)));
+        cached
+            .slots
+            .retain(|_, slot| matches!(slot, Slot::Changing(_)));
     }
 
     /// Announces a change of a table's record; to be held until its transaction is over.
@@ -119,15 +121,25 @@ impl Catalog {
     /// The table that a request names, by name or ARN.
     pub fn table(&self, ctx: &Context, name: &str) -> Result<Arc<TableRecord>, Fault> {
         let place = Place::of(ctx, name)?;
-        self.find(&self.store.read(), &place.account, &place.region, &place.name)?
-            .ok_or_else(|| resource_not_found_exception("Requested resource not found"))
+        self.find(
+            &self.store.read(),
+            &place.account,
+            &place.region,
+            &place.name,
+        )?
+        .ok_or_else(|| resource_not_found_exception("Requested resource not found"))
     }
 
     /// [`Catalog::table`] for operations about tables, whose error names the table.
     pub fn described(&self, ctx: &Context, name: &str) -> Result<Arc<TableRecord>, Fault> {
         let place = Place::of(ctx, name)?;
-        self.find(&self.store.read(), &place.account, &place.region, &place.name)?
-            .ok_or_else(|| no_table(&place.name))
+        self.find(
+            &self.store.read(),
+            &place.account,
+            &place.region,
+            &place.name,
+        )?
+        .ok_or_else(|| no_table(&place.name))
     }
 
     /// The record as a transaction sees it; `None` if it is no longer that table as it was.
@@ -227,6 +239,14 @@ pub fn tags(tags: &[api::Tag]) -> Result<std::collections::BTreeMap<String, Stri
             return Err(validation(
                 "One or more parameter values were invalid: Tag keys cannot begin with aws:",
             ));
+        }
+        let is_allowed =
+            |c: char| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c);
+        if !tag.key.chars().chain(tag.value.chars()).all(is_allowed) {
+            return Err(validation(format!(
+                "One or more parameter values were invalid: Tag contains characters that are not allowed: {}={}",
+                tag.key, tag.value
+            )));
         }
         if found.insert(tag.key.clone(), tag.value.clone()).is_some() {
             return Err(validation(format!(

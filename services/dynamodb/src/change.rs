@@ -48,8 +48,6 @@ pub struct Change {
     pub shows_item: bool,
     /// Whether the caller wants to see what was there.
     pub wants_old: bool,
-    /// An update of an item that is not there leaves it so: the legacy way to delete attributes.
-    pub only_existing: bool,
 }
 
 /// How it went.
@@ -102,8 +100,7 @@ pub fn condition_failed(item: Option<Item>) -> Fault {
 /// Names of shards, for scopes.
 pub fn shard_name(shard: usize) -> &'static str {
     const NAMES: [&str; SHARDS] = {
-        const DIGITS: &str =
-            "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
+        const DIGITS: &str = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
         let mut names = [""; SHARDS];
         let mut at = 0;
         while at < SHARDS {
@@ -186,7 +183,7 @@ impl Dynamo {
             Action::Delete => None,
             Action::Put(item) => Some(item.clone()),
             Action::Update(update) => {
-                if old.is_none() && change.only_existing {
+                if old.is_none() && !update.creates() {
                     return Ok(Outcome {
                         usage: Usage::of_table(1.0),
                         ..Outcome::default()
@@ -215,8 +212,7 @@ impl Dynamo {
         own.items += i64::from(encoded.is_some()) - i64::from(stored.is_some());
         own.bytes += new_size as i64 - old_size as i64;
         for index in &table.indexes {
-            let (units, items, bytes) =
-                self.index(tx, table, index, old.as_ref(), new.as_ref())?;
+            let (units, items, bytes) = self.index(tx, table, index, old.as_ref(), new.as_ref())?;
             if units > 0.0 {
                 usage.add_index(&index.name, index.is_local, units);
             }

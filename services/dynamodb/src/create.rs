@@ -62,22 +62,36 @@ pub fn unique() -> u64 {
 /// A stream's label: when it was enabled.
 pub fn stream_label(now: Timestamp) -> String {
     let text = now.format(wire::TimestampFormat::Iso8601);
-    let seconds = text.trim_end_matches('Z').split('.').next().unwrap_or_default();
+    let seconds = text
+        .trim_end_matches('Z')
+        .split('.')
+        .next()
+        .unwrap_or_default();
     format!("{seconds}.{:03}", now.millis().rem_euclid(1000))
 }
 
 /// The ARN of the key that encrypts a table, where one was asked for.
-pub fn encryption(ctx: &Context, given: Option<&SSESpecification>) -> Result<Option<String>, Fault> {
+pub fn encryption(
+    ctx: &Context,
+    given: Option<&SSESpecification>,
+) -> Result<Option<String>, Fault> {
     let Some(given) = given else {
         return Ok(None);
     };
     if given.enabled != Some(true) {
         if given.kms_master_key_id.is_some() && given.enabled.is_none() {
-            return Err(invalid_parameter("SSEEnabled must be set to true when KMSMasterKeyId is specified"));
+            return Err(invalid_parameter(
+                "SSEEnabled must be set to true when KMSMasterKeyId is specified",
+            ));
         }
         return Ok(None);
     }
-    let prefix = format!("arn:{}:kms:{}:{}:", ctx.partition(), ctx.region, ctx.account);
+    let prefix = format!(
+        "arn:{}:kms:{}:{}:",
+        ctx.partition(),
+        ctx.region,
+        ctx.account
+    );
     Ok(Some(match given.kms_master_key_id.as_deref() {
         Some(key) if key.starts_with("arn:") => key.to_owned(),
         Some(key) if key.starts_with("alias/") => format!("{prefix}{key}"),
@@ -109,7 +123,11 @@ impl Dynamo {
                 "Vector indexes and replicas of global tables are not implemented.",
             ));
         }
-        let Some(schema) = input.key_schema.as_deref().filter(|schema| !schema.is_empty()) else {
+        let Some(schema) = input
+            .key_schema
+            .as_deref()
+            .filter(|schema| !schema.is_empty())
+        else {
             return Err(missing("keySchema"));
         };
         let Some(given) = input.attribute_definitions.as_deref() else {

@@ -112,10 +112,7 @@ fn keys(schema: &[api::KeySchemaElement], definitions: &Definitions) -> Result<K
 }
 
 /// Reads the key schema of a global index, which may have several attributes for each role.
-fn global_keys(
-    schema: &[api::KeySchemaElement],
-    definitions: &Definitions,
-) -> Result<Keys, Fault> {
+fn global_keys(schema: &[api::KeySchemaElement], definitions: &Definitions) -> Result<Keys, Fault> {
     let of = |kind: &str| schema.iter().filter(|e| e.key_type == kind).count();
     let (hashes, ranges) = (of("HASH"), of("RANGE"));
     if hashes == 0 {
@@ -225,7 +222,12 @@ pub fn capacity(given: &api::ProvisionedThroughput) -> Result<Capacity, Fault> {
 /// Reads throughput on demand.
 pub fn on_demand(given: Option<&api::OnDemandThroughput>) -> Option<(Option<i64>, Option<i64>)> {
     let limit = |units: Option<i64>| units.filter(|units| *units != -1);
-    let limits = given.map(|t| (limit(t.max_read_request_units), limit(t.max_write_request_units)))?;
+    let limits = given.map(|t| {
+        (
+            limit(t.max_read_request_units),
+            limit(t.max_write_request_units),
+        )
+    })?;
     (limits != (None, None)).then_some(limits)
 }
 

@@ -19,6 +19,10 @@ pub fn conditional_check_failed_exception(message: impl Into<Cow<'static, str>>)
 pub fn continuous_backups_unavailable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ContinuousBackupsUnavailableException", message)
 }
+/// `DuplicateItemException`, HTTP 400.
+pub fn duplicate_item_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "DuplicateItemException", message)
+}
 /// `IdempotentParameterMismatchException`, HTTP 400.
 pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "IdempotentParameterMismatchException", message).message_key("Message")

@@ -195,15 +195,17 @@ impl Dynamo {
             tx.put(&self.tallies, &key, &tallies)?;
         }
         let is_more = rows.len() >= BATCH;
-        Ok(rows.into_iter().last().filter(|_| is_more).map(|(row, _)| row.0))
+        Ok(rows
+            .into_iter()
+            .last()
+            .filter(|_| is_more)
+            .map(|(row, _)| row.0))
     }
 
     /// Everything is filled.
     async fn filled(&self, place: &Place, table: &TableRecord, task: Task) -> Result<(), Fault> {
         match task {
-            Task::Ends(ttl) => {
-                self.plan_first_end(table, ttl).await
-            }
+            Task::Ends(ttl) => self.plan_first_end(table, ttl).await,
             Task::Index(number) => {
                 let uid = table.uid;
                 let done = self

@@ -8,8 +8,10 @@ use wire::{Encode, Fault, Kind, Member, Schema, Writer};
 use crate::value::{self, Attributes, Value};
 
 /// The shape of an item in answers.
-pub static SCHEMA: Schema = Schema::new("AttributeMap", Kind::Map)
-    .members(&[Member::new("key", &STRING), Member::new("value", &value::SCHEMA)]);
+pub static SCHEMA: Schema = Schema::new("AttributeMap", Kind::Map).members(&[
+    Member::new("key", &STRING),
+    Member::new("value", &value::SCHEMA),
+]);
 
 /// An item as it is stored: its size as DynamoDB measures it, then its attributes in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -87,10 +87,19 @@ impl Keys {
             .collect()
     }
 
-    /// Whether an item has all its attributes, each of its type, and so belongs into an index of this key.
+    /// Whether an item has all its attributes, each as the key needs it, and so belongs into an index of this key.
+    /// Items that were there before the index may have others.
     pub fn cover(&self, item: &Attributes) -> bool {
-        self.parts()
-            .all(|part| item.get(&part.name).is_some_and(|v| part.kind.fits(v)))
+        let fit = |parts: &[Part], longest: usize| {
+            let mut length = 0;
+            parts.iter().all(|part| {
+                item.get(&part.name).is_some_and(|value| {
+                    length += value.size();
+                    part.kind.fits(value) && value.size() > 0 && length <= longest
+                })
+            })
+        };
+        fit(&self.hash, MAX_HASH) && fit(&self.range, MAX_RANGE)
     }
 
     /// Checks the key of a request that names an item: exactly the key's attributes.
@@ -99,15 +108,21 @@ impl Keys {
             for value in key.values() {
                 value.check()?;
             }
-            return Err(validation("The provided key element does not match the schema"));
+            return Err(validation(
+                "The provided key element does not match the schema",
+            ));
         }
         for part in self.parts() {
             let Some(value) = key.get(&part.name) else {
-                return Err(validation("The provided key element does not match the schema"));
+                return Err(validation(
+                    "The provided key element does not match the schema",
+                ));
             };
             value.check()?;
             if !part.kind.fits(value) {
-                return Err(validation("The provided key element does not match the schema"));
+                return Err(validation(
+                    "The provided key element does not match the schema",
+                ));
             }
         }
         self.check_values(key)
@@ -307,7 +322,9 @@ impl Row {
 
     /// The row of an item in the table itself.
     pub fn item(account: &str, table: u64, keys: &Keys, key: &Attributes) -> Row {
-        Row::index(account, table, BASE).partition(keys, key).ranged(keys, key)
+        Row::index(account, table, BASE)
+            .partition(keys, key)
+            .ranged(keys, key)
     }
 
     fn ranged(mut self, keys: &Keys, key: &Attributes) -> Row {

@@ -34,10 +34,7 @@ pub fn refuse_mixture(old: &[(&str, bool)], new: &[(&str, bool)]) -> Result<(), 
 }
 
 /// Joins tests of attributes as `ConditionalOperator` says.
-fn join(
-    tests: Vec<Condition>,
-    operator: Option<&str>,
-) -> Option<Condition> {
+fn join(tests: Vec<Condition>, operator: Option<&str>) -> Option<Condition> {
     let is_or = operator == Some("OR");
     tests.into_iter().reduce(|a, b| {
         let (a, b) = (Box::new(a), Box::new(b));
@@ -67,16 +64,19 @@ pub fn expected(
     refuse_lone_operator(operator, given.is_some())?;
     let mut tests = Vec::new();
     for (name, test) in given.into_iter().flatten() {
-        let problem = |message: &str| {
-            invalid_parameter(&format!("{message} for Attribute: {name}"))
-        };
+        let problem =
+            |message: &str| invalid_parameter(&format!("{message} for Attribute: {name}"));
         let path = Path::of(name);
         match (&test.comparison_operator, &test.value) {
             (Some(_), _) if test.exists.is_some() => {
-                return Err(problem("Exists and ComparisonOperator cannot be used together"));
+                return Err(problem(
+                    "Exists and ComparisonOperator cannot be used together",
+                ));
             }
             (Some(_), Some(_)) if test.attribute_value_list.is_some() => {
-                return Err(problem("Value and AttributeValueList cannot be used together"));
+                return Err(problem(
+                    "Value and AttributeValueList cannot be used together",
+                ));
             }
             (Some(operator), value) => {
                 let list = match (value, &test.attribute_value_list) {
@@ -161,7 +161,9 @@ fn check(operator: &str, list: &[Value]) -> Result<(), Fault> {
         )));
     }
     if let [first, rest @ ..] = list
-        && rest.iter().any(|value| value.type_name() != first.type_name())
+        && rest
+            .iter()
+            .any(|value| value.type_name() != first.type_name())
     {
         return Err(invalid_parameter(
             "AttributeValues inside AttributeValueList must be of same type",
@@ -205,7 +207,10 @@ fn compare(name: &str, operator: &str, list: Vec<Value>) -> Result<Condition, Fa
                 ("CONTAINS", _) => Condition::Contains(attribute(), first),
                 _ => Condition::And(
                     Box::new(Condition::Exists(path.clone())),
-                    Box::new(Condition::Not(Box::new(Condition::Contains(attribute(), first)))),
+                    Box::new(Condition::Not(Box::new(Condition::Contains(
+                        attribute(),
+                        first,
+                    )))),
                 ),
             });
         }
@@ -247,19 +252,19 @@ pub fn key_conditions(given: &BTreeMap<String, api::Condition>) -> Result<KeyCon
         tests.push((name.clone(), test));
     }
     if tests.len() > 2 {
-        return Err(validation(
-            "Conditions can be of length 1 or 2 only",
-        ));
+        return Err(validation("Conditions can be of length 1 or 2 only"));
     }
     Ok(KeyCondition { tests })
 }
 
-/// `AttributeUpdates`, and whether it does anything where there is no item yet.
+/// `AttributeUpdates`
 pub fn attribute_updates(
     given: &BTreeMap<String, api::AttributeValueUpdate>,
-) -> Result<(Update, bool), Fault> {
-    let mut update = Update::default();
-    let mut creates = given.is_empty();
+) -> Result<Update, Fault> {
+    let mut update = Update {
+        is_legacy: true,
+        ..Update::default()
+    };
     for (name, change) in given {
         if name.is_empty() {
             return Err(invalid_parameter("Empty attribute name"));
@@ -270,33 +275,29 @@ pub fn attribute_updates(
         }
         match (change.action.as_deref().unwrap_or("PUT"), &change.value) {
             ("PUT", Some(value)) => {
-                creates = true;
                 update.set.push((path, Expression::Value(value.clone())));
             }
-            ("ADD", Some(value)) => {
-                creates = true;
-                match value {
-                    Value::L(_) => update.set.push((
-                        path.clone(),
-                        Expression::ListAppend(
-                            Box::new(Expression::IfNotExists(
-                                path,
-                                Box::new(Expression::Value(Value::L(Vec::new()))),
-                            )),
-                            Box::new(Expression::Value(value.clone())),
-                        ),
-                    )),
-                    Value::N(_) | Value::SS(_) | Value::NS(_) | Value::BS(_) => {
-                        update.add.push((path, value.clone()));
-                    }
-                    other => {
-                        return Err(invalid_parameter(&format!(
-                            "ADD action is not supported for the type {}",
-                            other.type_name()
-                        )));
-                    }
+            ("ADD", Some(value)) => match value {
+                Value::L(_) => update.set.push((
+                    path.clone(),
+                    Expression::ListAppend(
+                        Box::new(Expression::IfNotExists(
+                            path,
+                            Box::new(Expression::Value(Value::L(Vec::new()))),
+                        )),
+                        Box::new(Expression::Value(value.clone())),
+                    ),
+                )),
+                Value::N(_) | Value::SS(_) | Value::NS(_) | Value::BS(_) => {
+                    update.add.push((path, value.clone()));
                 }
-            }
+                other => {
+                    return Err(invalid_parameter(&format!(
+                        "ADD action is not supported for the type {}",
+                        other.type_name()
+                    )));
+                }
+            },
             ("DELETE", None) => update.remove.push(path),
             ("DELETE", Some(value)) => match value {
                 Value::SS(_) | Value::NS(_) | Value::BS(_) => {
@@ -319,5 +320,5 @@ pub fn attribute_updates(
             }
         }
     }
-    Ok((update, creates))
+    Ok(update)
 }

@@ -17,6 +17,7 @@ mod key;
 mod legacy;
 mod limit;
 mod number;
+mod partiql;
 mod policy;
 mod query;
 mod service;

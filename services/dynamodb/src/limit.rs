@@ -86,7 +86,9 @@ impl Dynamo {
     ) -> Result<std::sync::Arc<TableRecord>, Fault> {
         self.catalog.described(ctx, name).map_err(|fault| {
             match fault.is("ResourceNotFoundException") {
-                true => crate::errors::table_not_found_exception(format!("Table not found: {name}")),
+                true => {
+                    crate::errors::table_not_found_exception(format!("Table not found: {name}"))
+                }
                 false => fault,
             }
         })
@@ -132,7 +134,11 @@ impl Dynamo {
         let table = self.indexed_table(ctx, &input.table_name, input.index_name.as_deref())?;
         let index = input.index_name.clone().unwrap_or_default();
         let found = table.insights.get(&index);
-        let status = if found.is_some() { "ENABLED" } else { "DISABLED" };
+        let status = if found.is_some() {
+            "ENABLED"
+        } else {
+            "DISABLED"
+        };
         Ok(DescribeContributorInsightsOutput {
             table_name: Some(table.name.clone()),
             index_name: input.index_name,
@@ -186,12 +192,14 @@ impl Dynamo {
             .last()
             .filter(|_| is_more)
             .map(|(table, index, _)| cloud::paging::token(OF, &[table, index]));
-        let shown = found.into_iter().map(|(table, index, mode)| ContributorInsightsSummary {
-            table_name: Some(table),
-            index_name: (!index.is_empty()).then_some(index),
-            contributor_insights_status: Some("ENABLED".into()),
-            contributor_insights_mode: Some(mode),
-        });
+        let shown = found
+            .into_iter()
+            .map(|(table, index, mode)| ContributorInsightsSummary {
+                table_name: Some(table),
+                index_name: (!index.is_empty()).then_some(index),
+                contributor_insights_status: Some("ENABLED".into()),
+                contributor_insights_mode: Some(mode),
+            });
         Ok(ListContributorInsightsOutput {
             contributor_insights_summaries: Some(shown.collect()),
             next_token: next,
@@ -314,14 +322,16 @@ impl Dynamo {
         input: DescribeKinesisStreamingDestinationInput,
     ) -> Result<DescribeKinesisStreamingDestinationOutput, Fault> {
         let table = self.catalog.described(ctx, &input.table_name)?;
-        let shown = table.kinesis.iter().map(|(arn, status, precision)| {
-            KinesisDataStreamDestination {
-                stream_arn: Some(arn.clone()),
-                destination_status: Some(status.clone()),
-                destination_status_description: None,
-                approximate_creation_date_time_precision: precision.clone(),
-            }
-        });
+        let shown =
+            table
+                .kinesis
+                .iter()
+                .map(|(arn, status, precision)| KinesisDataStreamDestination {
+                    stream_arn: Some(arn.clone()),
+                    destination_status: Some(status.clone()),
+                    destination_status_description: None,
+                    approximate_creation_date_time_precision: precision.clone(),
+                });
         Ok(DescribeKinesisStreamingDestinationOutput {
             table_name: Some(table.name.clone()),
             kinesis_data_stream_destinations: Some(shown.collect()),

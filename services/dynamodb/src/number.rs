@@ -248,7 +248,9 @@ impl Number {
         let (digits, rest) = rest.split_at_checked(len)?;
         *input = rest;
         let mut bytes = [0u8; 16];
-        bytes.get_mut(16usize.checked_sub(len)?..)?.copy_from_slice(digits);
+        bytes
+            .get_mut(16usize.checked_sub(len)?..)?
+            .copy_from_slice(digits);
         Some(Number {
             negative: head & 0x80 != 0,
             coefficient: u128::from_be_bytes(bytes),
@@ -414,7 +416,13 @@ mod tests {
             let (negative, places) = naive(n);
             let signed: Vec<i32> = places
                 .iter()
-                .map(|d| if negative { -i32::from(*d) } else { i32::from(*d) })
+                .map(|d| {
+                    if negative {
+                        -i32::from(*d)
+                    } else {
+                        i32::from(*d)
+                    }
+                })
                 .collect();
             signed
         };
@@ -517,9 +525,6 @@ mod tests {
         assert!(Number::parse("9.9e125").is_ok());
         assert!(matches!(Number::parse("1e"), Err(BadNumber::Syntax(_))));
         assert!(matches!(Number::parse(" 1"), Err(BadNumber::Syntax(_))));
-        assert_eq!(
-            number("1e50").add(number("1")),
-            Err(BadNumber::Overflow)
-        );
+        assert_eq!(number("1e50").add(number("1")), Err(BadNumber::Overflow));
     }
 }

@@ -24,9 +24,10 @@ impl Record for Policy {}
 const MAX_POLICY: usize = 20 * 1024;
 
 fn no_policy(arn: &str) -> Fault {
-    policy_not_found_exception(format!("Resource-based policy not found for the provided ResourceArn: {arn}"))
+    policy_not_found_exception(format!(
+        "Resource-based policy not found for the provided ResourceArn: {arn}"
+    ))
 }
-
 
 impl Dynamo {
     /// A policy document, if it is one.
@@ -39,7 +40,9 @@ impl Dynamo {
         let document: Result<serde_json::Value, _> = serde_json::from_str(text);
         match document {
             Ok(document) if document.get("Statement").is_some() => Ok(text.to_owned()),
-            _ => Err(validation("Invalid policy document: Syntax errors in policy")),
+            _ => Err(validation(
+                "Invalid policy document: Syntax errors in policy",
+            )),
         }
     }
 
@@ -69,7 +72,8 @@ impl Dynamo {
             found.push(of);
         }
         for of in found.iter().filter(|of| {
-            of.strip_prefix(&arn).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            of.strip_prefix(&arn)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         }) {
             tx.delete(&self.policies, &(account, of.as_str()));
         }

@@ -66,10 +66,7 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     /// What is answered, and whether a local index must be left for it.
-    fn read(
-        &self,
-        placeholders: &mut Placeholders,
-    ) -> Result<Option<Projection>, Fault> {
+    fn read(&self, placeholders: &mut Placeholders) -> Result<Option<Projection>, Fault> {
         match (self.projection, self.attributes) {
             (Some(text), _) => Projection::parse(text, placeholders).map(Some),
             (None, Some(names)) => Projection::of(names).map(Some),
@@ -263,8 +260,7 @@ impl Bounds {
 
     /// The rows of an index that they allow.
     fn range(&self, table: &TableRecord, number: u8, keys: &Keys) -> Range<Row> {
-        let mut prefix =
-            Row::index(&table.account, table.uid, number).partition(keys, &self.hash);
+        let mut prefix = Row::index(&table.account, table.uid, number).partition(keys, &self.hash);
         for value in &self.equal {
             prefix = prefix.then(value);
         }
@@ -277,9 +273,7 @@ impl Bounds {
             Some(Test::Compare(Comparator::Gt, value)) => all.from(&at(value).behind()),
             Some(Test::Compare(Comparator::Le, value)) => all.until(&at(value).behind()),
             Some(Test::Between(low, high)) => all.from(&at(low)).until(&at(high).behind()),
-            Some(Test::BeginsWith(value)) => {
-                Range::prefix(&prefix.clone().then_prefix(value))
-            }
+            Some(Test::BeginsWith(value)) => Range::prefix(&prefix.clone().then_prefix(value)),
         }
     }
 
@@ -341,14 +335,13 @@ fn empty_key(what: &str) -> Fault {
 }
 
 /// Checks `ExclusiveStartKey` and gives its row.
-fn start_row(
-    table: &TableRecord,
-    index: Option<&Index>,
-    key: &Attributes,
-) -> Result<Row, Fault> {
+fn start_row(table: &TableRecord, index: Option<&Index>, key: &Attributes) -> Result<Row, Fault> {
     const INVALID: &str = "The provided starting key is invalid";
     let keys = index.map(|index| &index.keys);
-    let parts = table.keys.parts().chain(keys.into_iter().flat_map(Keys::parts));
+    let parts = table
+        .keys
+        .parts()
+        .chain(keys.into_iter().flat_map(Keys::parts));
     let mut wanted = 0;
     let mut names: Vec<&str> = Vec::new();
     for part in parts {
@@ -389,7 +382,121 @@ fn start_row(
     })
 }
 
+/// A reading as a PartiQL statement says it.
+pub struct Select<'a> {
+    /// The table.
+    pub table: &'a TableRecord,
+    /// Its index.
+    pub index: Option<&'a str>,
+    /// The `WHERE` clause.
+    pub condition: Option<&'a expression::Condition>,
+    /// What is read of items.
+    pub paths: Option<&'a [expression::Path]>,
+    /// The sort key, and whether it descends.
+    pub order: Option<(&'a str, bool)>,
+    /// Most items that are looked at.
+    pub limit: Option<usize>,
+    /// The key behind which it begins.
+    pub start: Option<Attributes>,
+    /// Whether it is consistent.
+    pub is_consistent: bool,
+}
+
+/// The tests of key attributes in a condition, if they name the hash key: what a query can do.
+fn key_condition(condition: Option<&expression::Condition>, keys: &Keys) -> Option<Bounds> {
+    use expression::condition::Operand;
+    let mut tests: Vec<(String, Test)> = Vec::new();
+    for part in crate::partiql::conjuncts(condition) {
+        let (operand, test) = match part {
+            expression::Condition::Compare(comparator, path, Operand::Value(value))
+                if *comparator != Comparator::Ne =>
+            {
+                (path, Test::Compare(*comparator, value.clone()))
+            }
+            expression::Condition::Between(path, Operand::Value(low), Operand::Value(high)) => {
+                (path, Test::Between(low.clone(), high.clone()))
+            }
+            expression::Condition::BeginsWith(path, Operand::Value(value)) => {
+                (path, Test::BeginsWith(value.clone()))
+            }
+            _ => continue,
+        };
+        let Operand::Path(path) = operand else {
+            continue;
+        };
+        let is_new = !tests.iter().any(|(name, _)| *name == path.root);
+        if path.steps.is_empty() && keys.has(&path.root) && is_new {
+            tests.push((path.root.clone(), test));
+        }
+    }
+    Bounds::of(KeyCondition { tests }, keys).ok()
+}
+
 impl Dynamo {
+    /// Reads what a statement selects: the items, the key to go on behind, and what it took.
+    #[allow(clippy::type_complexity, reason = "named only here")]
+    pub fn select(
+        &self,
+        select: Select<'_>,
+    ) -> Result<(Vec<Item>, Option<Attributes>, Usage), Fault> {
+        let table = select.table;
+        let index = index(table, select.index)?;
+        refuse_consistent(index, select.is_consistent)?;
+        let keys = index.map_or(&table.keys, |index| &index.keys);
+        let number = index.map_or(BASE, |index| index.number);
+        let bounds = key_condition(select.condition, keys);
+        let mut range = match &bounds {
+            Some(bounds) => bounds.range(table, number, keys),
+            None => Range::prefix(&Row::index(&table.account, table.uid, number)),
+        };
+        let is_reverse = match select.order {
+            None => false,
+            Some((name, is_descending)) => {
+                if bounds.is_none() {
+                    return Err(validation(
+                        "Must have WHERE clause in the statement when using ORDER BY clause.",
+                    ));
+                }
+                if !keys.has(name) {
+                    return Err(validation(format!(
+                        "Variable reference {name} in ORDER BY clause must be part of the primary key"
+                    )));
+                }
+                is_descending
+            }
+        };
+        if let Some(key) = &select.start {
+            let row = start_row(table, index, key)?;
+            range = match is_reverse {
+                false => range.after(&row),
+                true => range.until(&row),
+            };
+        }
+        let projection = select.paths.map(|paths| Projection {
+            paths: paths
+                .iter()
+                .map(|path| expression::Path::of(&path.root))
+                .collect(),
+        });
+        let selection = Selection {
+            select: None,
+            attributes: None,
+            projection: select.paths.map(|_| ""),
+        };
+        let (shown, fetches) = selection.resolve(projection, table, index)?;
+        let found = self.find(Reading {
+            table,
+            index,
+            range: if is_reverse { range.reverse() } else { range },
+            filter: select.condition.cloned(),
+            shown,
+            fetches,
+            limit: select.limit,
+            is_consistent: select.is_consistent,
+        })?;
+        Ok((found.items, found.last, found.usage))
+    }
+
     /// `Query`
     pub async fn query(&self, ctx: &Context, input: QueryInput) -> Result<QueryOutput, Fault> {
         refuse_mixture(
@@ -397,13 +504,26 @@ impl Dynamo {
                 ("AttributesToGet", input.attributes_to_get.is_some()),
                 ("QueryFilter", input.query_filter.is_some()),
                 ("ConditionalOperator", input.conditional_operator.is_some()),
-                ("KeyConditions", input.key_conditions.is_some()),
             ],
             &[
-                ("ProjectionExpression", input.projection_expression.is_some()),
+                (
+                    "ProjectionExpression",
+                    input.projection_expression.is_some(),
+                ),
                 ("FilterExpression", input.filter_expression.is_some()),
-                ("KeyConditionExpression", input.key_condition_expression.is_some()),
+                (
+                    "KeyConditionExpression",
+                    input.key_condition_expression.is_some(),
+                ),
             ],
+        )?;
+        // `KeyConditions` goes together with all expressions but its own successor.
+        refuse_mixture(
+            &[("KeyConditions", input.key_conditions.is_some())],
+            &[(
+                "KeyConditionExpression",
+                input.key_condition_expression.is_some(),
+            )],
         )?;
         let has_conditions =
             input.filter_expression.is_some() || input.key_condition_expression.is_some();
@@ -411,8 +531,7 @@ impl Dynamo {
             input.expression_attribute_names,
             input.expression_attribute_values,
             has_conditions || input.projection_expression.is_some(),
-            (!has_conditions)
-                .then_some(": FilterExpression and KeyConditionExpression are null"),
+            (!has_conditions).then_some(": FilterExpression and KeyConditionExpression are null"),
         )?;
         let selection = Selection {
             select: input.select.as_deref(),
@@ -473,7 +592,10 @@ impl Dynamo {
                 let shown: Vec<String> = key
                     .iter()
                     .map(|(name, value)| {
-                        format!("{name}=AttributeValue: {}", expression::condition::shown(value))
+                        format!(
+                            "{name}=AttributeValue: {}",
+                            expression::condition::shown(value)
+                        )
                     })
                     .collect();
                 return Err(validation(format!(
@@ -523,7 +645,10 @@ impl Dynamo {
                 ("ConditionalOperator", input.conditional_operator.is_some()),
             ],
             &[
-                ("ProjectionExpression", input.projection_expression.is_some()),
+                (
+                    "ProjectionExpression",
+                    input.projection_expression.is_some(),
+                ),
                 ("FilterExpression", input.filter_expression.is_some()),
             ],
         )?;
@@ -627,8 +752,7 @@ impl Dynamo {
             let (_, stored) = row?;
             scanned += 1;
             bytes += stored.size();
-            let is_last =
-                limit.is_some_and(|limit| scanned as usize >= limit) || bytes >= PAGE;
+            let is_last = limit.is_some_and(|limit| scanned as usize >= limit) || bytes >= PAGE;
             if is_last {
                 last = Some(stored.clone());
             }

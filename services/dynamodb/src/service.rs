@@ -113,6 +113,9 @@ macro_rules! operations {
 }
 
 operations! {
+    execute_transaction: ExecuteTransactionInput => ExecuteTransactionOutput,
+    execute_statement: ExecuteStatementInput => ExecuteStatementOutput,
+    batch_execute_statement: BatchExecuteStatementInput => BatchExecuteStatementOutput,
     batch_get_item: BatchGetItemInput => BatchGetItemOutput,
     batch_write_item: BatchWriteItemInput => BatchWriteItemOutput,
     create_backup: CreateBackupInput => CreateBackupOutput,

@@ -28,7 +28,9 @@ pub fn check_item(item: &Attributes) -> Result<(), Fault> {
         value.check()?;
     }
     if item::size(item) > MAX_ITEM {
-        return Err(validation("Item size has exceeded the maximum allowed size"));
+        return Err(validation(
+            "Item size has exceeded the maximum allowed size",
+        ));
     }
     Ok(())
 }
@@ -63,9 +65,7 @@ struct Conditions<'a> {
 impl Conditions<'_> {
     fn read(&self, placeholders: &mut Placeholders) -> Result<Option<Condition>, Fault> {
         match self.expression {
-            Some(text) => {
-                Condition::parse("ConditionExpression", text, placeholders).map(Some)
-            }
+            Some(text) => Condition::parse("ConditionExpression", text, placeholders).map(Some),
             None => legacy::expected(self.expected, self.operator),
         }
     }
@@ -164,7 +164,6 @@ impl Dynamo {
                     condition: condition.clone(),
                     shows_item,
                     wants_old,
-                    only_existing: false,
                 })
             })
             .await?;
@@ -221,7 +220,6 @@ impl Dynamo {
                     condition: condition.clone(),
                     shows_item,
                     wants_old,
-                    only_existing: false,
                 })
             })
             .await?;
@@ -263,10 +261,10 @@ impl Dynamo {
             has_expression,
             (!has_expression).then_some(": UpdateExpression and ConditionExpression are null"),
         )?;
-        let (update, creates) = match (&input.update_expression, &input.attribute_updates) {
-            (Some(text), _) => (Updates::parse(text, &mut placeholders)?, true),
+        let update = match (&input.update_expression, &input.attribute_updates) {
+            (Some(text), _) => Updates::parse(text, &mut placeholders)?,
             (None, Some(updates)) => legacy::attribute_updates(updates)?,
-            (None, None) => (Updates::default(), true),
+            (None, None) => Updates::default(),
         };
         let conditions = Conditions {
             expression: input.condition_expression.as_deref(),
@@ -287,7 +285,6 @@ impl Dynamo {
                     condition: condition.clone(),
                     shows_item,
                     wants_old: true,
-                    only_existing: !creates,
                 })
             })
             .await?;
@@ -333,9 +330,10 @@ impl Dynamo {
         let size = found.as_ref().map_or(0, Stored::size);
         let usage = Usage::of_table(read_units(size, input.consistent_read == Some(true)));
         Ok(GetItemOutput {
-            item: found.map(|stored| shown(stored, projection.as_ref())).transpose()?,
-            consumed_capacity: usage
-                .report(&table.name, input.return_consumed_capacity.as_deref()),
+            item: found
+                .map(|stored| shown(stored, projection.as_ref()))
+                .transpose()?,
+            consumed_capacity: usage.report(&table.name, input.return_consumed_capacity.as_deref()),
         })
     }
 

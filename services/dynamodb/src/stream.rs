@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cloud::ports::{TableStream, TableStreamRecords, TableStreamShard, TableStreamStart, TableStreams};
+use cloud::ports::{
+    TableStream, TableStreamRecords, TableStreamShard, TableStreamStart, TableStreams,
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
@@ -141,9 +143,17 @@ struct Place {
 /// The parts of a stream's ARN.
 fn parts(arn: &str) -> Option<(String, String, String, String)> {
     let arn: cloud::Arn = arn.parse().ok()?;
-    let (table, label) = arn.resource.strip_prefix("table/")?.split_once("/stream/")?;
+    let (table, label) = arn
+        .resource
+        .strip_prefix("table/")?
+        .split_once("/stream/")?;
     (arn.service == "dynamodb").then(|| {
-        (arn.account.clone(), arn.region.clone(), table.to_owned(), label.to_owned())
+        (
+            arn.account.clone(),
+            arn.region.clone(),
+            table.to_owned(),
+            label.to_owned(),
+        )
     })
 }
 
@@ -164,7 +174,9 @@ fn trimmed() -> Fault {
 }
 
 fn no_stream(arn: &str) -> Fault {
-    resource_not_found_exception(format!("Requested resource not found: Stream: {arn} not found"))
+    resource_not_found_exception(format!(
+        "Requested resource not found: Stream: {arn} not found"
+    ))
 }
 
 impl Dynamo {
@@ -266,7 +278,10 @@ impl Dynamo {
                     let Some(stream) = tx.get(&self.streams, &key)? else {
                         return Ok(true);
                     };
-                    if stream.closed.is_some_and(|closed| closed + LIFE <= now.millis()) {
+                    if stream
+                        .closed
+                        .is_some_and(|closed| closed + LIFE <= now.millis())
+                    {
                         tx.delete(&self.streams, &key);
                         self.entries.forget(tx, &of);
                         return Ok(true);
@@ -287,7 +302,12 @@ impl Dynamo {
         let Some((account, region, table, label)) = parts(arn) else {
             return Ok(None);
         };
-        let key = (account.as_str(), region.as_str(), table.as_str(), label.as_str());
+        let key = (
+            account.as_str(),
+            region.as_str(),
+            table.as_str(),
+            label.as_str(),
+        );
         let Some(stream) = self.cloud.store.read().get(&self.streams, &key)? else {
             return Ok(None);
         };
@@ -365,7 +385,10 @@ impl TableStreams for Dynamo {
         let mut found = Vec::new();
         for row in view.range(&self.streams, range) {
             let ((_, _, table, label), stream) = row?;
-            let arn = format!("{}/stream/{label}", crate::table::arn(account, region, &table));
+            let arn = format!(
+                "{}/stream/{label}",
+                crate::table::arn(account, region, &table)
+            );
             found.push(self.described(account, arn, table, label, &stream)?);
         }
         Ok(found)
@@ -414,7 +437,10 @@ impl TableStreams for Dynamo {
         let view = self.cloud.store.read();
         let from = from.max(oldest);
         let (mut records, mut next, mut bytes) = (Vec::new(), from, 0);
-        for row in self.entries.range(&view, &(account.as_str(), stream.uid), from, limit) {
+        for row in self
+            .entries
+            .range(&view, &(account.as_str(), stream.uid), from, limit)
+        {
             let ((_, number), entry) = row?;
             bytes += entry.size;
             if bytes > MAX_BYTES && !records.is_empty() {
@@ -438,12 +464,7 @@ impl TableStreams for Dynamo {
 
 impl Entry {
     /// As `GetRecords` answers it.
-    fn shown(
-        &self,
-        number: u64,
-        region: &str,
-        view: &str,
-    ) -> Result<serde_json::Value, Fault> {
+    fn shown(&self, number: u64, region: &str, view: &str) -> Result<serde_json::Value, Fault> {
         let image = |stored: &Stored| -> Result<serde_json::Value, Fault> {
             let mut writer = wire::json::JsonWriter::new();
             wire::Encode::encode(&item::Item::Stored(stored.clone()), &mut writer);

@@ -234,6 +234,7 @@ impl TableRecord {
             item_count: Some(all.items.max(0)),
             deletion_protection_enabled: Some(self.is_protected),
             provisioned_throughput: Some(throughput(self.provisioned.as_ref())),
+            billing_mode_summary: self.billing(),
             ..Default::default()
         };
         if is_gone {
@@ -252,7 +253,6 @@ impl TableRecord {
                     .collect(),
             ),
             key_schema: Some(key_schema(&self.keys)),
-            billing_mode_summary: self.billing(),
             local_secondary_indexes: some(
                 local
                     .map(|index| api::LocalSecondaryIndexDescription {
@@ -270,12 +270,13 @@ impl TableRecord {
                     .map(|index| self.describe_index(index, status, tally(index.number)))
                     .collect(),
             ),
-            stream_specification: self.stream_view.as_ref().map(|view| {
-                api::StreamSpecification {
+            stream_specification: self
+                .stream_view
+                .as_ref()
+                .map(|view| api::StreamSpecification {
                     stream_enabled: true,
                     stream_view_type: Some(view.clone()),
-                }
-            }),
+                }),
             latest_stream_label: self.stream_label.clone(),
             latest_stream_arn: self.stream_arn(),
             restore_summary: self.restored.as_ref().map(|(backup, table, when)| {
@@ -292,12 +293,13 @@ impl TableRecord {
                 kms_master_key_arn: Some(key.clone()),
                 inaccessible_encryption_date_time: None,
             }),
-            table_class_summary: self.class.as_ref().map(|(class, when)| {
-                api::TableClassSummary {
+            table_class_summary: self
+                .class
+                .as_ref()
+                .map(|(class, when)| api::TableClassSummary {
                     table_class: Some(class.clone()),
                     last_update_date_time: when.map(Timestamp),
-                }
-            }),
+                }),
             on_demand_throughput: on_demand(self.on_demand.as_ref()),
             warm_throughput: Some(self.warm_throughput(status)),
             ..described
@@ -329,7 +331,9 @@ impl TableRecord {
         status: &str,
         tally: Tally,
     ) -> api::GlobalSecondaryIndexDescription {
-        let (read, write) = index.warm.unwrap_or(default_warm(index.provisioned.as_ref()));
+        let (read, write) = index
+            .warm
+            .unwrap_or(default_warm(index.provisioned.as_ref()));
         let index_status = match index.is_backfilling || status == "CREATING" {
             true => "CREATING",
             false => "ACTIVE",
@@ -416,7 +420,8 @@ pub fn key_schema(keys: &Keys) -> Vec<api::KeySchemaElement> {
         }
     };
     let hash = keys.hash.iter().map(element("HASH"));
-    hash.chain(keys.range.iter().map(element("RANGE"))).collect()
+    hash.chain(keys.range.iter().map(element("RANGE")))
+        .collect()
 }
 
 /// How a projection is described.

@@ -19,6 +19,11 @@ pub fn table_of(ctx: &Context, arn: &str) -> Result<Place, Fault> {
             "Invalid TableArn: Invalid ResourceArn provided as input {arn}"
         ))
     };
+    if !arn.starts_with("arn:") {
+        return Err(validation(format!(
+            "Invalid ResourceArn: ARNs must start with 'arn:': {arn}"
+        )));
+    }
     let parsed: cloud::Arn = arn.parse().map_err(|_| invalid())?;
     let name = parsed
         .resource

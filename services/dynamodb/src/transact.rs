@@ -18,7 +18,9 @@ use crate::expression::{self, Placeholders, Update as Updates};
 use crate::fault::validation;
 use crate::item::{self, Item, Stored};
 use crate::service::Dynamo;
-use crate::single::{check_item, check_keys, collection_metrics, read_projection, refuse_key_update, shown};
+use crate::single::{
+    check_item, check_keys, collection_metrics, read_projection, refuse_key_update, shown,
+};
 use crate::stream::Cause;
 use crate::table::TableRecord;
 use crate::value::Attributes;
@@ -91,7 +93,11 @@ fn writing<'n>(parts: &'n [Parts<'n>]) -> Vec<Scope<'n>> {
         .iter()
         .map(|(item, stream, has_stream)| {
             let scope = Scope::new(item).within(&item[..2]);
-            if *has_stream { scope.and(stream) } else { scope }
+            if *has_stream {
+                scope.and(stream)
+            } else {
+                scope
+            }
         })
         .collect()
 }
@@ -145,14 +151,21 @@ impl Dynamo {
             return Err(too_many(input.transact_items.len()));
         }
         let digest = input.client_request_token.as_ref().map(|token| {
-            let digest = Sha256::digest(format!("{:?}", input.transact_items));
-            (token.as_str(), format!("{digest:x?}"))
+            (
+                token.as_str(),
+                digest(&format!("{:?}", input.transact_items)),
+            )
         });
         let mut steps = Vec::with_capacity(input.transact_items.len());
         for item in &input.transact_items {
             steps.push(step(item)?);
         }
-        if steps.iter().map(|step| item::size(&step.item)).sum::<usize>() > MAX_BYTES {
+        if steps
+            .iter()
+            .map(|step| item::size(&step.item))
+            .sum::<usize>()
+            > MAX_BYTES
+        {
             return Err(validation(
                 "Transaction payload size cannot exceed 4194304 bytes",
             ));
@@ -315,9 +328,12 @@ impl Dynamo {
         let planned = self.tokens_swept.load(Ordering::Relaxed);
         if planned <= now {
             let next = now + 2 * TOKEN_LIFE;
-            let won = self
-                .tokens_swept
-                .compare_exchange(planned, next, Ordering::Relaxed, Ordering::Relaxed);
+            let won = self.tokens_swept.compare_exchange(
+                planned,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
             if won.is_ok() {
                 let when = Timestamp(next);
                 self.cloud
@@ -509,7 +525,6 @@ impl Step {
             condition: self.condition.clone(),
             shows_item: self.shows_item,
             wants_old: false,
-            only_existing: false,
         })
     }
 }
@@ -630,6 +645,12 @@ fn conditions(
     };
     placeholders.finish()?;
     Ok((condition, update))
+}
+
+/// What tells one request from another with the same token.
+pub fn digest(request: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(request))
 }
 
 fn too_many(count: usize) -> Fault {

@@ -220,7 +220,6 @@ impl Dynamo {
                 )),
                 shows_item: false,
                 wants_old: false,
-                only_existing: false,
             };
             return match self.change(ctx, table, &change, Cause::Expiry).await {
                 // Changed meanwhile: its new end is planned.

@@ -23,7 +23,10 @@ impl Dynamo {
     ) -> Result<UpdateTableOutput, Fault> {
         let place = Place::of(ctx, &input.table_name)?;
         refuse_absent(&input)?;
-        let indexes = input.global_secondary_index_updates.as_deref().unwrap_or_default();
+        let indexes = input
+            .global_secondary_index_updates
+            .as_deref()
+            .unwrap_or_default();
         let is_empty = indexes.is_empty()
             && input.provisioned_throughput.is_none()
             && input.billing_mode.is_none()
@@ -184,7 +187,10 @@ fn no_index() -> Fault {
 
 /// What of the model is not there is said to be so, and not done in part.
 fn refuse_absent(input: &UpdateTableInput) -> Result<(), Fault> {
-    let has_replicas = input.replica_updates.as_ref().is_some_and(|u| !u.is_empty());
+    let has_replicas = input
+        .replica_updates
+        .as_ref()
+        .is_some_and(|u| !u.is_empty());
     if has_replicas
         || input.multi_region_consistency.is_some()
         || input.global_table_witness_updates.is_some()
@@ -258,6 +264,25 @@ fn create_index(
             }
         }
     }
+    let undefined = create.key_schema.iter().any(|element| {
+        !given
+            .iter()
+            .any(|(name, _)| *name == element.attribute_name)
+    });
+    if undefined {
+        let listed = |names: Vec<&str>| format!("[{}]", names.join(", "));
+        return Err(invalid_parameter(&format!(
+            "Some index key attributes are not defined in AttributeDefinitions. Keys: {}, AttributeDefinitions: {}",
+            listed(
+                create
+                    .key_schema
+                    .iter()
+                    .map(|e| e.attribute_name.as_str())
+                    .collect()
+            ),
+            listed(given.iter().map(|(name, _)| name.as_str()).collect())
+        )));
+    }
     let index = GlobalSecondaryIndex {
         index_name: name.clone(),
         key_schema: create.key_schema.clone(),
@@ -266,8 +291,7 @@ fn create_index(
         on_demand_throughput: create.on_demand_throughput.clone(),
         warm_throughput: create.warm_throughput.clone(),
     };
-    let mut index =
-        definition::global_index(&index, table.provisioned.is_some(), &definitions)?;
+    let mut index = definition::global_index(&index, table.provisioned.is_some(), &definitions)?;
     let Some(next) = table.next_index.checked_add(1) else {
         return Err(limit_exceeded_exception(
             "Too many indexes have been created for this table",
@@ -328,11 +352,7 @@ fn changed(
     Ok(new)
 }
 
-fn set_billing(
-    table: &mut TableRecord,
-    input: &UpdateTableInput,
-    now: i64,
-) -> Result<(), Fault> {
+fn set_billing(table: &mut TableRecord, input: &UpdateTableInput, now: i64) -> Result<(), Fault> {
     let given = input.provisioned_throughput.as_ref();
     match (input.billing_mode.as_deref(), given) {
         (None, None) => Ok(()),

@@ -238,18 +238,25 @@ impl Value {
         let deep = || (depth >= MAX_NESTING).then(|| NESTING.to_owned());
         match self {
             Value::Bad(message) => Some(message.to_string()),
-            Value::L(list) => deep().or_else(|| list.iter().find_map(|v| v.problem_within(depth + 1))),
-            Value::M(map) => deep().or_else(|| map.values().find_map(|v| v.problem_within(depth + 1))),
+            Value::L(list) => {
+                deep().or_else(|| list.iter().find_map(|v| v.problem_within(depth + 1)))
+            }
+            Value::M(map) => {
+                deep().or_else(|| map.values().find_map(|v| v.problem_within(depth + 1)))
+            }
             Value::SS(set) if set.is_empty() => Some(invalid("An string set  may not be empty")),
             Value::NS(set) if set.is_empty() => Some(invalid("An number set  may not be empty")),
             Value::BS(set) if set.is_empty() => Some(invalid("Binary sets should not be empty")),
             Value::SS(set) => has_twins(set).then(|| {
-                invalid(&format!("Input collection [{}] contains duplicates.", set.join(", ")))
+                invalid(&format!(
+                    "Input collection [{}] contains duplicates.",
+                    set.join(", ")
+                ))
             }),
             Value::NS(set) => has_twins(set).then(|| "Input collection contains duplicates".into()),
-            Value::BS(set) => has_twins(set).then(|| {
-                invalid("Input collection of type BS contains duplicates.")
-            }),
+            Value::BS(set) => {
+                has_twins(set).then(|| invalid("Input collection of type BS contains duplicates."))
+            }
             _ => None,
         }
     }
@@ -299,7 +306,12 @@ impl Value {
             Value::B(bytes) => bytes.len(),
             Value::Bool(_) | Value::Null | Value::Bad(_) => 1,
             Value::L(list) => 3 + list.iter().map(|v| v.size() + 1).sum::<usize>(),
-            Value::M(map) => 3 + map.iter().map(|(k, v)| k.len() + v.size() + 1).sum::<usize>(),
+            Value::M(map) => {
+                3 + map
+                    .iter()
+                    .map(|(k, v)| k.len() + v.size() + 1)
+                    .sum::<usize>()
+            }
             Value::SS(set) => set.iter().map(String::len).sum(),
             Value::NS(set) => set.iter().map(|n| n.size()).sum(),
             Value::BS(set) => set.iter().map(|b| b.len()).sum(),
@@ -336,7 +348,8 @@ impl Value {
             Value::SS(set) => {
                 out.push(tag::SS);
                 store_len(set.len(), out);
-                set.iter().for_each(|text| store_bytes(text.as_bytes(), out));
+                set.iter()
+                    .for_each(|text| store_bytes(text.as_bytes(), out));
             }
             Value::NS(set) => {
                 out.push(tag::NS);
@@ -364,7 +377,11 @@ impl Value {
             tag::NULL => Value::Null,
             tag::L => {
                 let len = load_len(input)?;
-                Value::L((0..len).map(|_| Value::load(input)).collect::<Option<_>>()?)
+                Value::L(
+                    (0..len)
+                        .map(|_| Value::load(input))
+                        .collect::<Option<_>>()?,
+                )
             }
             tag::M => Value::M(load_map(input)?),
             tag::SS => {
@@ -374,7 +391,11 @@ impl Value {
             }
             tag::NS => {
                 let len = load_len(input)?;
-                Value::NS((0..len).map(|_| Number::decode(input)).collect::<Option<_>>()?)
+                Value::NS(
+                    (0..len)
+                        .map(|_| Number::decode(input))
+                        .collect::<Option<_>>()?,
+                )
             }
             tag::BS => {
                 let len = load_len(input)?;

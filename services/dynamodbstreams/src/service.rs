@@ -27,14 +27,26 @@ const ITERATOR_LIFE: i64 = 900_000;
 /// What tokens of iterators are of.
 const ITERATOR: &str = "ShardIterator";
 /// Most records of an answer.
-const MAX_RECORDS: usize = 1000;
+const MAX_RECORDS: i32 = 1000;
 
 fn validation(message: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ValidationException", message)
 }
 
 fn no_stream(arn: &str) -> Fault {
-    resource_not_found_exception(format!("Requested resource not found: Stream: {arn} not found"))
+    resource_not_found_exception(format!(
+        "Requested resource not found: Stream: {arn} not found"
+    ))
+}
+
+/// Refuses a limit that the model does not refuse.
+fn check_limit(limit: Option<i32>, most: i32) -> Result<usize, Fault> {
+    match limit {
+        Some(limit) if limit > most => Err(validation(format!(
+            "1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: Member must have value less than or equal to {most}"
+        ))),
+        limit => Ok(limit.unwrap_or(most) as usize),
+    }
 }
 
 /// Refuses what is no stream's ARN.
@@ -65,7 +77,11 @@ impl Streams {
         let is_own = arn
             .parse::<cloud::Arn>()
             .is_ok_and(|arn| arn.account == ctx.account && arn.region == ctx.region);
-        let found = if is_own { self.port()?.find(arn)? } else { None };
+        let found = if is_own {
+            self.port()?.find(arn)?
+        } else {
+            None
+        };
         found.ok_or_else(|| no_stream(arn))
     }
 }
@@ -80,11 +96,9 @@ impl api::DynamoDbStreams for Streams {
         if let Some(filter) = &input.shard_filter
             && (filter.r#type.is_none() || filter.shard_id.is_none())
         {
-            return Err(validation(
-                "ShardFilter must have both Type and ShardId",
-            ));
+            return Err(validation("ShardFilter must have both Type and ShardId"));
         }
-        let limit = input.limit.unwrap_or(100) as usize;
+        let limit = check_limit(input.limit, 100)?;
         // The shards of a stream have no parents here, so none is a child of another.
         let is_filtered = input.shard_filter.is_some();
         let after = input.exclusive_start_shard_id.as_deref();
@@ -111,7 +125,14 @@ impl api::DynamoDbStreams for Streams {
             stream_description: Some(StreamDescription {
                 stream_arn: Some(stream.arn.clone()),
                 stream_label: Some(stream.label.clone()),
-                stream_status: Some(if stream.is_open { "ENABLED" } else { "DISABLED" }.into()),
+                stream_status: Some(
+                    if stream.is_open {
+                        "ENABLED"
+                    } else {
+                        "DISABLED"
+                    }
+                    .into(),
+                ),
                 stream_view_type: Some(stream.view.clone()),
                 creation_request_date_time: Some(stream.created),
                 table_name: Some(stream.table.clone()),
@@ -130,18 +151,20 @@ impl api::DynamoDbStreams for Streams {
         ctx: &Context,
         input: ListStreamsInput,
     ) -> Result<ListStreamsOutput, Fault> {
-        let limit = input.limit.unwrap_or(100) as usize;
+        let limit = check_limit(input.limit, 100)?;
         if let Some(arn) = &input.exclusive_start_stream_arn {
             check_arn(arn)?;
         }
         let table = input.table_name.as_deref().map(|name| {
             let arn = name.parse::<cloud::Arn>().ok();
-            let table = arn.as_ref().and_then(|arn| arn.resource.strip_prefix("table/"));
+            let table = arn
+                .as_ref()
+                .and_then(|arn| arn.resource.strip_prefix("table/"));
             table.unwrap_or(name).to_owned()
         });
-        let mut found =
-            self.port()?
-                .list(&ctx.account, &ctx.region, table.as_deref())?;
+        let mut found = self
+            .port()?
+            .list(&ctx.account, &ctx.region, table.as_deref())?;
         if let Some(after) = &input.exclusive_start_stream_arn {
             // By table and label, as they are listed; a table's name may sort otherwise within an ARN.
             let place = |arn: &str| -> Option<(String, String)> {
@@ -233,7 +256,7 @@ impl api::DynamoDbStreams for Streams {
             ));
         }
         self.find(ctx, arn)?;
-        let limit = input.limit.map_or(MAX_RECORDS, |limit| limit as usize);
+        let limit = check_limit(input.limit, MAX_RECORDS)?;
         let found = self.port()?.read(arn, shard, position, limit)?;
         Ok(GetRecordsOutput {
             records: Some(found.records),

@@ -130,7 +130,7 @@ pub enum Condition {
     /// `attribute_not_exists`
     NotExists(Path),
     /// `attribute_type`
-    Type(Path, String),
+    Type(Operand, String),
     /// `begins_with`
     BeginsWith(Operand, Operand),
     /// `contains`
@@ -174,9 +174,9 @@ impl Condition {
             Condition::Group(inner) => inner.holds(item),
             Condition::Exists(path) => path.find(item).is_some(),
             Condition::NotExists(path) => path.find(item).is_none(),
-            Condition::Type(path, name) => {
-                path.find(item).is_some_and(|value| value.type_name() == name)
-            }
+            Condition::Type(operand, name) => operand
+                .value(item)
+                .is_some_and(|value| value.type_name() == name),
             Condition::BeginsWith(a, b) => match (a.value(item), b.value(item)) {
                 (Some(a), Some(b)) => begins_with(&a, &b),
                 _ => false,
@@ -211,9 +211,8 @@ impl Condition {
                 b.paths(visit);
             }
             Condition::Not(inner) | Condition::Group(inner) => inner.paths(visit),
-            Condition::Exists(path) | Condition::NotExists(path) | Condition::Type(path, _) => {
-                visit(path);
-            }
+            Condition::Exists(path) | Condition::NotExists(path) => visit(path),
+            Condition::Type(operand, _) => operand.paths(visit),
         }
     }
 }
@@ -480,11 +479,7 @@ fn is_function(name: &str) -> bool {
     )
 }
 
-fn arguments(
-    p: &mut Parser<'_, '_>,
-    name: &str,
-    wanted: usize,
-) -> Result<Vec<Operand>, Fault> {
+fn arguments(p: &mut Parser<'_, '_>, name: &str, wanted: usize) -> Result<Vec<Operand>, Fault> {
     p.count()?;
     p.next();
     p.expect("(")?;
@@ -535,11 +530,6 @@ fn call(p: &mut Parser<'_, '_>, name: &str) -> Result<Condition, Fault> {
     };
     match name {
         "attribute_type" => {
-            let Operand::Path(path) = first else {
-                return Err(p.error(format!(
-                    "Operator or function requires a document path; operator or function: {name}"
-                )));
-            };
             match second {
                 Operand::Value(Value::S(kind)) => {
                     const TYPES: [&str; 10] =
@@ -550,7 +540,7 @@ fn call(p: &mut Parser<'_, '_>, name: &str) -> Result<Condition, Fault> {
                             TYPES.join(",")
                         )));
                     }
-                    Ok(Condition::Type(path, kind))
+                    Ok(Condition::Type(first, kind))
                 }
                 Operand::Value(value) => Err(wrong_type(p, name, &value)),
                 _ => Err(p.error(format!(
@@ -575,4 +565,3 @@ fn call(p: &mut Parser<'_, '_>, name: &str) -> Result<Condition, Fault> {
         }
     }
 }
-

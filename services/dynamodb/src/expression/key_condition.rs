@@ -97,9 +97,7 @@ fn collect(condition: &Condition, tests: &mut Vec<(String, Test)>) -> Result<(),
             "KeyConditionExpressions cannot have conditions on nested attributes",
         )),
         Operand::Size(_) => Err(operator("size")),
-        Operand::Value(_) => Err(error(
-            "No key attribute specified; operator: =",
-        )),
+        Operand::Value(_) => Err(error("No key attribute specified; operator: =")),
     }
 }
 

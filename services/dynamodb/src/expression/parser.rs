@@ -186,7 +186,9 @@ impl<'a, 'p> Parser<'a, 'p> {
                 .unwrap_or(self.text),
             _ => self.text,
         };
-        self.error(format!("Syntax error; token: \"{shown}\", near: \"{near}\""))
+        self.error(format!(
+            "Syntax error; token: \"{shown}\", near: \"{near}\""
+        ))
     }
 
     /// The word here.
@@ -253,16 +255,15 @@ impl<'a, 'p> Parser<'a, 'p> {
     pub fn count(&mut self) -> Result<(), Fault> {
         self.operators += 1;
         if self.operators > MAX_OPERATORS {
-            return Err(self.error("The expression contains too many operators; operator count: 301"));
+            return Err(
+                self.error("The expression contains too many operators; operator count: 301")
+            );
         }
         Ok(())
     }
 
     /// Goes one level deeper while `f` reads.
-    pub fn deeper<R>(
-        &mut self,
-        f: impl FnOnce(&mut Self) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
+    pub fn deeper<R>(&mut self, f: impl FnOnce(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
         if self.depth >= MAX_DEPTH {
             return Err(self.error("The expression has too many levels of nesting"));
         }
@@ -333,9 +334,9 @@ impl<'a, 'p> Parser<'a, 'p> {
             }
         }
         if steps.len() >= MAX_NESTING {
-            return Err(self.error(
-                "The document path has too many nesting elements; nesting levels: 33",
-            ));
+            return Err(
+                self.error("The document path has too many nesting elements; nesting levels: 33")
+            );
         }
         Ok(Path { root, steps })
     }

@@ -46,11 +46,18 @@ pub fn tokens(text: &str) -> Vec<Token<'_>> {
         let (kind, end) = match first {
             b'a'..=b'z' | b'A'..=b'Z' => (Kind::Word, run(at)),
             b'0'..=b'9' => {
-                let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+                let digits = bytes[at..]
+                    .iter()
+                    .take_while(|b| b.is_ascii_digit())
+                    .count();
                 (Kind::Number, at + digits)
             }
             b'#' | b':' if run(at + 1) > at + 1 => (
-                if first == b'#' { Kind::Name } else { Kind::Value },
+                if first == b'#' {
+                    Kind::Name
+                } else {
+                    Kind::Value
+                },
                 run(at + 1),
             ),
             b'<' if matches!(bytes.get(at + 1), Some(b'=' | b'>')) => (Kind::Symbol, at + 2),

@@ -19,6 +19,8 @@ pub struct Update {
     pub add: Vec<(Path, Value)>,
     /// Sets to be taken from.
     pub delete: Vec<(Path, Value)>,
+    /// It was given as `AttributeUpdates`, whose errors have other words.
+    pub is_legacy: bool,
 }
 
 /// The right side of an assignment.
@@ -121,6 +123,11 @@ impl Update {
         set.chain(self.remove.iter()).chain(add).chain(delete)
     }
 
+    /// Whether it does anything where there is no item: one that only takes away does not.
+    pub fn creates(&self) -> bool {
+        !self.set.is_empty() || !self.add.is_empty() || self.targets().next().is_none()
+    }
+
     /// Whether one of its paths goes into an attribute.
     pub fn is_nested(&self) -> bool {
         self.targets().any(|path| !path.steps.is_empty())
@@ -128,6 +135,15 @@ impl Update {
 
     /// The item after it.
     pub fn apply(&self, old: &Attributes) -> Result<Attributes, Fault> {
+        self.changed(old).map_err(
+            |fault| match self.is_legacy && fault.message == WRONG_OPERAND {
+                true => crate::fault::validation("Type mismatch for attribute to update"),
+                false => fault,
+            },
+        )
+    }
+
+    fn changed(&self, old: &Attributes) -> Result<Attributes, Fault> {
         let mut new = old.clone();
         // An index behind the end appends, in the order of the indexes.
         let mut set: Vec<&(Path, Expression)> = self.set.iter().collect();
@@ -171,8 +187,10 @@ impl From<NoWay> for Fault {
     }
 }
 
+const WRONG_OPERAND: &str = "An operand in the update expression has an incorrect data type";
+
 fn wrong_operand() -> Fault {
-    validation("An operand in the update expression has an incorrect data type")
+    validation(WRONG_OPERAND)
 }
 
 /// The sum of numbers or the union of sets.
@@ -297,8 +315,12 @@ fn term(p: &mut Parser<'_, '_>) -> Result<Expression, Fault> {
 fn call(p: &mut Parser<'_, '_>, name: &str) -> Result<Expression, Fault> {
     match name {
         "if_not_exists" | "list_append" => {}
-        "attribute_exists" | "attribute_not_exists" | "attribute_type" | "begins_with"
-        | "contains" | "size" => {
+        "attribute_exists"
+        | "attribute_not_exists"
+        | "attribute_type"
+        | "begins_with"
+        | "contains"
+        | "size" => {
             return Err(p.error(format!(
                 "The function is not allowed in an update expression; function: {name}"
             )));
@@ -335,6 +357,11 @@ fn call(p: &mut Parser<'_, '_>, name: &str) -> Result<Expression, Fault> {
         return Ok(Expression::IfNotExists(path, Box::new(second)));
     }
     for side in [&first, &second] {
+        if matches!(side, Expression::ListAppend(..)) {
+            return Err(p.error(format!(
+                "The function is not allowed to be used this way in an expression; function: {name}"
+            )));
+        }
         if let Some(value) = side.constant().filter(|v| !matches!(v, Value::L(_))) {
             return Err(p.error(format!(
                 "Incorrect operand type for operator or function; operator or function: {name}, operand type: {}",
@@ -344,4 +371,3 @@ fn call(p: &mut Parser<'_, '_>, name: &str) -> Result<Expression, Fault> {
     }
     Ok(Expression::ListAppend(Box::new(first), Box::new(second)))
 }
-
