@@ -251,9 +251,6 @@ pub fn key_conditions(given: &BTreeMap<String, api::Condition>) -> Result<KeyCon
         };
         tests.push((name.clone(), test));
     }
-    if tests.len() > 2 {
-        return Err(validation("Conditions can be of length 1 or 2 only"));
-    }
     Ok(KeyCondition { tests })
 }
 

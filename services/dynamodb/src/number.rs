@@ -135,16 +135,19 @@ impl Number {
         } else {
             (other, self)
         };
-        // A result of 38 digits reaches at most as far down as its first digit lets it; what is further apart
-        // cannot be written exactly.
+        // The lower one's last digit is no zero and stays: what does not fit here has more than 38 digits.
         let shift = u32::from(high.exponent.abs_diff(low.exponent));
         let scaled = 10u128
             .checked_pow(shift)
             .and_then(|power| high.coefficient.checked_mul(power))
-            .filter(|scaled| *scaled < 1u128 << 126)
             .ok_or(BadNumber::Overflow)?;
         let (negative, sum) = if high.negative == low.negative {
-            (high.negative, scaled + low.coefficient)
+            (
+                high.negative,
+                scaled
+                    .checked_add(low.coefficient)
+                    .ok_or(BadNumber::Overflow)?,
+            )
         } else if scaled >= low.coefficient {
             (high.negative, scaled - low.coefficient)
         } else {

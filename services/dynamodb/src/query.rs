@@ -191,9 +191,7 @@ impl Bounds {
             }
         }
         if count > 2 && !is_composite {
-            return Err(validation(
-                "Invalid KeyConditionExpression: Conditions can be of length 1 or 2 only",
-            ));
+            return Err(validation("Conditions can be of length 1 or 2 only"));
         }
         let mut hash = Attributes::new();
         for part in &keys.hash {

@@ -56,6 +56,8 @@ pub struct Step {
     pub condition: Option<expression::Condition>,
     /// Whether a refusal shows the item.
     pub shows_item: bool,
+    /// Its condition is that there is no such item yet, as a statement's INSERT has it.
+    pub is_insert: bool,
 }
 
 /// The scopes of many items; each part is kept where the next can borrow it.
@@ -217,7 +219,7 @@ impl Dynamo {
                     {
                         return Ok(None);
                     }
-                    self.apply_all(tx, &changes, ctx.time).map(Some)
+                    self.apply_all(tx, steps, &changes, ctx.time).map(Some)
                 })
                 .await;
             let (outcomes, is_repeated) = match done {
@@ -269,21 +271,25 @@ impl Dynamo {
     fn apply_all(
         &self,
         tx: &mut Tx<'_>,
+        steps: &[Step],
         changes: &[(Arc<TableRecord>, Change)],
         now: Timestamp,
     ) -> Result<Vec<Outcome>, Refusal> {
         let mut outcomes = Vec::with_capacity(changes.len());
         let mut reasons = vec![none(); changes.len()];
         let mut failed = false;
-        for (at, (table, change)) in changes.iter().enumerate() {
+        for (at, ((table, change), step)) in changes.iter().zip(steps).enumerate() {
             if !self.catalog.is_current(tx, table)? {
                 return Err(Refusal::Stale);
             }
             match self.apply(tx, table, change, now, Cause::Request) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(Refusal::Condition(item)) => {
-                    const MESSAGE: &str = "The conditional request failed";
-                    reasons[at] = reason("ConditionalCheckFailed", MESSAGE.into(), item);
+                    let (code, message) = match step.is_insert {
+                        true => ("DuplicateItem", "Duplicate primary key exists in table"),
+                        false => ("ConditionalCheckFailed", "The conditional request failed"),
+                    };
+                    reasons[at] = reason(code, message.into(), item);
                     failed = true;
                 }
                 Err(Refusal::Fault(fault)) if fault.is("ValidationException") => {
@@ -561,6 +567,7 @@ fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
             action: Action::Check,
             condition: Some(condition),
             shows_item: is_shown(check.return_values_on_condition_check_failure.as_deref()),
+            is_insert: false,
         });
     }
     if let Some(put) = &item.put {
@@ -577,6 +584,7 @@ fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
             action: Action::Put(put.item.clone()),
             condition,
             shows_item: is_shown(put.return_values_on_condition_check_failure.as_deref()),
+            is_insert: false,
         });
     }
     if let Some(delete) = &item.delete {
@@ -592,6 +600,7 @@ fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
             action: Action::Delete,
             condition,
             shows_item: is_shown(delete.return_values_on_condition_check_failure.as_deref()),
+            is_insert: false,
         });
     }
     let Some(update) = &item.update else {
@@ -611,6 +620,7 @@ fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
         action: Action::Update(Box::new(change)),
         condition,
         shows_item: is_shown(update.return_values_on_condition_check_failure.as_deref()),
+        is_insert: false,
     })
 }
 

@@ -140,6 +140,7 @@ impl Statement {
             action,
             condition,
             shows_item,
+            is_insert: matches!(self.kind, Kind::Insert { .. }),
         })
     }
 

@@ -67,7 +67,10 @@ impl Region {
         let code = answer["__type"].as_str().unwrap_or_default();
         let code = code.rsplit('#').next().unwrap_or_default().to_owned();
         let text = |key: &str| answer[key].as_str().map(str::to_owned);
-        (code, text("message").or(text("Message")).unwrap_or_default())
+        (
+            code,
+            text("message").or(text("Message")).unwrap_or_default(),
+        )
     }
 
     /// Creates a table with the keys `p` (text) and `c` (a number), on demand, with what else is given.
@@ -96,6 +99,7 @@ impl Region {
         for (key, value) in more.as_object().expect("a map") {
             item[key] = value.clone();
         }
-        self.ok("PutItem", json!({"TableName": table, "Item": item})).await;
+        self.ok("PutItem", json!({"TableName": table, "Item": item}))
+            .await;
     }
 }
