@@ -102,7 +102,7 @@ impl Number {
         if coefficient == 0 {
             return Number::default();
         }
-        while coefficient % 10 == 0 {
+        while coefficient.is_multiple_of(10) {
             coefficient /= 10;
             exponent += 1;
         }
@@ -493,7 +493,7 @@ mod tests {
                     let (Some(last), Some(first)) = (last, first) else {
                         panic!("zero is a number");
                     };
-                    prop_assert!(first - last >= 38 || first > 425 || first < 170);
+                    prop_assert!(first - last >= 38 || !(170..=425).contains(&first));
                 }
             }
         }

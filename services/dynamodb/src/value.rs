@@ -408,15 +408,15 @@ impl Value {
 
     /// Writes a stored value straight into an answer.
     pub fn relay(input: &mut &[u8], w: &mut dyn Writer) -> Option<()> {
-        match input.first()? {
-            &tag::S => {
+        match *input.first()? {
+            tag::S => {
                 *input = &input[1..];
                 w.structure(&SCHEMA);
                 w.member(&SCHEMA.members[0]);
                 w.string(load_text(input)?);
                 w.end_structure();
             }
-            &tag::M => {
+            tag::M => {
                 *input = &input[1..];
                 w.structure(&SCHEMA);
                 w.member(&SCHEMA.members[6]);

@@ -2,7 +2,7 @@
 
 mod region;
 
-use cloud::ports::{TableStreamStart, TableStreams};
+use cloud::ports::TableStreamStart;
 use region::Region;
 use serde_json::{Value, json};
 
@@ -14,17 +14,26 @@ async fn streamed(region: &Region, view: &str) -> String {
         .await;
     table["Table"]["LatestStreamArn"]
         .as_str()
-        .unwrap()
+        .expect("it is there")
         .to_owned()
 }
 
 fn records(region: &Region, arn: &str) -> Vec<Value> {
-    let streams = region.cloud.ports.table_streams().unwrap();
-    let shard = streams.find(arn).unwrap().unwrap().shards[0].id.clone();
+    let streams = region.cloud.ports.table_streams().expect("it is there");
+    let shard = streams
+        .find(arn)
+        .expect("it is there")
+        .expect("it is there")
+        .shards[0]
+        .id
+        .clone();
     let from = streams
         .position(arn, &shard, TableStreamStart::Oldest)
-        .unwrap();
-    streams.read(arn, &shard, from, 1000).unwrap().records
+        .expect("it is there");
+    streams
+        .read(arn, &shard, from, 1000)
+        .expect("it is there")
+        .records
 }
 
 #[tokio::test]
