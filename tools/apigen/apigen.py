@@ -76,9 +76,6 @@ class Service:
         for shape in patches.get("open_enums", {}).get("shapes", []):
             if shape in self.shapes:
                 self.shapes[shape].pop("enum", None)
-        for shape in patches.get("open_shapes", {}).get("shapes", []):
-            for constraint in ("enum", "min", "max", "pattern"):
-                self.shapes.get(shape, {}).pop(constraint, None)
         # Shapes that the service writes by hand: the type and its schema.
         self.native = patches.get("native", {})
         self.operations = self.config["operations"]

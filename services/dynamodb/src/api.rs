@@ -8234,7 +8234,7 @@ static S_PUT_RESOURCE_POLICY_OUTPUT: Schema =
 static S_QUERY_INPUT: Schema = Schema::new("QueryInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
     Member::new("IndexName", &S_INDEX_NAME),
-    Member::new("Select", &S_SELECT),
+    Member::new("Select", &wire::schema::STRING),
     Member::new("AttributesToGet", &S_ATTRIBUTE_NAME_LIST),
     Member::new("Limit", &S_POSITIVE_INTEGER_OBJECT),
     Member::new("ConsistentRead", &wire::schema::BOOLEAN),
@@ -8427,7 +8427,7 @@ static S_SCAN_INPUT: Schema = Schema::new("ScanInput", Kind::Structure).members(
     Member::new("IndexName", &S_INDEX_NAME),
     Member::new("AttributesToGet", &S_ATTRIBUTE_NAME_LIST),
     Member::new("Limit", &S_POSITIVE_INTEGER_OBJECT),
-    Member::new("Select", &S_SELECT),
+    Member::new("Select", &wire::schema::STRING),
     Member::new("ScanFilter", &S_FILTER_CONDITION_MAP),
     Member::new("ConditionalOperator", &S_CONDITIONAL_OPERATOR),
     Member::new("ExclusiveStartKey", &S_KEY),
@@ -8469,12 +8469,6 @@ static S_SECONDARY_INDEXES_CAPACITY_MAP: Schema =
         Member::new("key", &S_INDEX_NAME),
         Member::new("value", &S_CAPACITY),
     ]);
-static S_SELECT: Schema = Schema::new("Select", Kind::String).values(&[
-    "ALL_ATTRIBUTES",
-    "ALL_PROJECTED_ATTRIBUTES",
-    "SPECIFIC_ATTRIBUTES",
-    "COUNT",
-]);
 static S_SOURCE_TABLE_DETAILS: Schema =
     Schema::new("SourceTableDetails", Kind::Structure).members(&[
         Member::new("TableName", &S_TABLE_NAME).required(),
@@ -9125,13 +9119,6 @@ pub mod scalar_attribute_type {
 pub mod search_schema_element_type {
     pub const HASH: &str = "HASH";
     pub const INLINE_FILTER: &str = "INLINE_FILTER";
-}
-/// Values of `Select`
-pub mod select {
-    pub const ALL_ATTRIBUTES: &str = "ALL_ATTRIBUTES";
-    pub const ALL_PROJECTED_ATTRIBUTES: &str = "ALL_PROJECTED_ATTRIBUTES";
-    pub const SPECIFIC_ATTRIBUTES: &str = "SPECIFIC_ATTRIBUTES";
-    pub const COUNT: &str = "COUNT";
 }
 /// Values of `StreamViewType`
 pub mod stream_view_type {

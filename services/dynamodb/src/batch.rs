@@ -12,7 +12,9 @@ use crate::change::{Action, Change, Refusal};
 use crate::fault::validation;
 use crate::item::Stored;
 use crate::service::Dynamo;
-use crate::single::{check_item, check_keys, collection_metrics, read_projection, shown};
+use crate::single::{
+    check_item, check_keys, check_size, collection_metrics, read_projection, shown,
+};
 use crate::stream::Cause;
 use crate::table::TableRecord;
 
@@ -118,7 +120,10 @@ impl Dynamo {
         }
         for request in input.request_items.values().flatten() {
             match (&request.put_request, &request.delete_request) {
-                (Some(put), None) => check_item(&put.item)?,
+                (Some(put), None) => {
+                    check_item(&put.item)?;
+                    check_size(&put.item)?;
+                }
                 (None, Some(_)) => {}
                 (None, None) => {
                     return Err(validation(

@@ -324,7 +324,19 @@ fn updated(
                 )));
             }
         }
-        index.keys.check_index(&index.name, &new)?;
+        index.keys.check_index(&index.name, &new).map_err(|fault| {
+            let is_empty = fault.message.contains("cannot contain an empty");
+            let what = match fault.message.contains("binary") {
+                true => "binary",
+                false => "string",
+            };
+            match is_empty {
+                true => validation(format!(
+                    "One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty {what} value."
+                )),
+                false => fault,
+            }
+        })?;
     }
     if item::size(&new) > MAX_ITEM {
         return Err(validation(

@@ -19,6 +19,20 @@ pub fn invalid_parameter(message: &str) -> Fault {
     validation(invalid(message))
 }
 
+/// What checks of a request alone answer in the operations that write one item: as if the model had been broken, and
+/// of a value only what is wrong with it.
+pub fn listed(fault: Fault) -> Fault {
+    const PREFIX: &str = "1 validation error detected: ";
+    const VALUE: &str = "ExpressionAttributeValues contains invalid value: ";
+    if !fault.is("ValidationException") || fault.message.starts_with(PREFIX) {
+        return fault;
+    }
+    let problem = fault.message.strip_prefix(VALUE);
+    let problem = problem.map(|text| text.rsplit_once(" for key ").map_or(text, |(text, _)| text));
+    let problem = problem.unwrap_or(&fault.message);
+    validation(format!("{PREFIX}{problem}"))
+}
+
 /// Who may not do that.
 pub fn access_denied(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "AccessDeniedException", message)

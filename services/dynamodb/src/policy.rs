@@ -29,6 +29,29 @@ fn no_policy(arn: &str) -> Fault {
     ))
 }
 
+/// Refuses a change that expects another revision.
+fn check_revision(arn: &str, expected: Option<&str>, found: Option<&Policy>) -> Result<(), Fault> {
+    let table = arn.rsplit_once('/').map_or(arn, |(_, table)| table);
+    let wrong = |detail: String| {
+        policy_not_found_exception(format!(
+            "Resource-based policy not found for the provided ResourceArn: {detail}"
+        ))
+    };
+    match (expected, found) {
+        (None, _) | (Some("NO_POLICY"), None) => Ok(()),
+        (Some(expected), Some(policy)) if policy.revision == expected => Ok(()),
+        (Some("NO_POLICY"), Some(policy)) => Err(wrong(format!(
+            "Requested policy update expecting none to be present for table {table}, but a policy exists with revision id {}.",
+            policy.revision
+        ))),
+        (Some(expected), Some(policy)) => Err(wrong(format!(
+            "Requested update for policy with revision id {expected}, but the policy associated to target table {table} has revision id {}.",
+            policy.revision
+        ))),
+        (Some(_), None) => Err(no_policy(arn)),
+    }
+}
+
 impl Dynamo {
     /// A policy document, if it is one.
     pub fn checked_policy(&self, text: &str) -> Result<String, Fault> {
@@ -91,7 +114,13 @@ impl Dynamo {
                 ))),
             };
         }
-        self.resource(ctx, arn).map(|_| ())
+        let place = crate::tag::table_of(ctx, arn)?;
+        self.resource(ctx, arn).map(|_| ()).map_err(|fault| {
+            match fault.is("ResourceNotFoundException") {
+                true => crate::catalog::no_table(&place.name),
+                false => fault,
+            }
+        })
     }
 
     /// `PutResourcePolicy`
@@ -110,11 +139,7 @@ impl Dynamo {
             .store
             .transact(Scope::new(&scope), |tx| {
                 let found = tx.get(&self.policies, &(account, arn.as_str()))?;
-                match (input.expected_revision_id.as_deref(), &found) {
-                    (Some("NO_POLICY"), None) | (None, _) => {}
-                    (Some(expected), Some(policy)) if policy.revision == expected => {}
-                    _ => return Err(no_policy(arn)),
-                }
+                check_revision(arn, input.expected_revision_id.as_deref(), found.as_ref())?;
                 if let Some(policy) = found.filter(|policy| policy.document == document) {
                     return Ok(policy.revision);
                 }
@@ -159,13 +184,9 @@ impl Dynamo {
             .transact(Scope::new(&scope), |tx| {
                 let key = (account, arn.as_str());
                 let found = tx.get(&self.policies, &key)?;
-                match (input.expected_revision_id.as_deref(), &found) {
-                    (None, _) => {}
-                    (Some(expected), Some(policy)) if policy.revision == expected => {}
-                    _ => return Err(no_policy(arn)),
-                }
+                check_revision(arn, input.expected_revision_id.as_deref(), found.as_ref())?;
                 tx.delete(&self.policies, &key);
-                Ok(found.map(|policy| policy.revision))
+                Ok::<_, Fault>(found.map(|policy| policy.revision))
             })
             .await?;
         Ok(DeleteResourcePolicyOutput {

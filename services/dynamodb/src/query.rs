@@ -13,7 +13,7 @@ use crate::errors::resource_not_found_exception;
 use crate::expression::condition::Comparator;
 use crate::expression::key_condition::Test;
 use crate::expression::{self, KeyCondition, Placeholders, Projection};
-use crate::fault::{invalid_parameter, validation};
+use crate::fault::{invalid_parameter, listed, validation};
 use crate::item::{Item, Stored};
 use crate::key::{BASE, Keys, Row};
 use crate::legacy::{self, refuse_mixture};
@@ -74,17 +74,16 @@ impl Selection<'_> {
         }
     }
 
-    fn resolve(
-        &self,
-        projection: Option<Projection>,
-        table: &TableRecord,
-        index: Option<&Index>,
-    ) -> Result<(Shown, bool), Fault> {
+    /// Refuses what does not go together.
+    fn check(&self, has_index: bool) -> Result<(), Fault> {
         let name = match self.projection {
             Some(_) => "ProjectionExpression",
             None => "AttributesToGet",
         };
-        match (self.select, &projection) {
+        match (
+            self.select,
+            self.projection.map(|_| ()).or(self.attributes.map(|_| ())),
+        ) {
             (Some(select @ ("ALL_ATTRIBUTES" | "ALL_PROJECTED_ATTRIBUTES" | "COUNT")), Some(_)) => {
                 let what = match select {
                     "COUNT" => "only the Count",
@@ -99,13 +98,33 @@ impl Selection<'_> {
                     "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES",
                 ));
             }
-            (Some("ALL_PROJECTED_ATTRIBUTES"), None) if index.is_none() => {
-                return Err(invalid_parameter(
+            (Some("ALL_PROJECTED_ATTRIBUTES"), None) if !has_index => {
+                return Err(validation(
                     "ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName",
                 ));
             }
-            _ => {}
+            (
+                Some(
+                    "SPECIFIC_ATTRIBUTES" | "COUNT" | "ALL_ATTRIBUTES" | "ALL_PROJECTED_ATTRIBUTES",
+                )
+                | None,
+                _,
+            ) => {}
+            (Some(other), _) => {
+                return Err(validation(format!(
+                    "1 validation error detected: Value '{other}' at 'select' failed to satisfy constraint: Member must satisfy enum value set: [SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES]"
+                )));
+            }
         }
+        Ok(())
+    }
+
+    fn resolve(
+        &self,
+        projection: Option<Projection>,
+        table: &TableRecord,
+        index: Option<&Index>,
+    ) -> Result<(Shown, bool), Fault> {
         let is_whole = index.is_none_or(|index| index.projected == Projected::All);
         if self.select == Some("ALL_ATTRIBUTES")
             && let Some(index) = index.filter(|index| !index.is_local && !is_whole)
@@ -247,11 +266,15 @@ impl Bounds {
                 _ => validation("Query key condition not supported"),
             });
         }
-        for value in hash.values().chain(&equal) {
-            refuse_empty(value)?;
+        for (name, value) in &hash {
+            refuse_empty(name, value)?;
         }
-        if let Some(Test::Compare(_, value)) = &last {
-            refuse_empty(value)?;
+        let last_value = match &last {
+            Some(Test::Compare(_, value)) => Some(value),
+            _ => None,
+        };
+        for (part, value) in keys.range.iter().zip(equal.iter().chain(last_value)) {
+            refuse_empty(&part.name, value)?;
         }
         Ok(Bounds { hash, equal, last })
     }
@@ -318,18 +341,15 @@ fn check_type(fits: bool) -> Result<(), Fault> {
     }
 }
 
-fn refuse_empty(value: &Value) -> Result<(), Fault> {
-    match value {
-        Value::S(text) if text.is_empty() => Err(empty_key("string")),
-        Value::B(bytes) if bytes.is_empty() => Err(empty_key("binary")),
-        _ => Ok(()),
-    }
-}
-
-fn empty_key(what: &str) -> Fault {
-    validation(format!(
-        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty {what} value."
-    ))
+fn refuse_empty(name: &str, value: &Value) -> Result<(), Fault> {
+    let what = match value {
+        Value::S(text) if text.is_empty() => "string",
+        Value::B(bytes) if bytes.is_empty() => "binary",
+        _ => return Ok(()),
+    };
+    Err(validation(format!(
+        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty {what} value. Key: {name}"
+    )))
 }
 
 /// Checks `ExclusiveStartKey` and gives its row.
@@ -349,7 +369,7 @@ fn start_row(table: &TableRecord, index: Option<&Index>, key: &Attributes) -> Re
         names.push(&part.name);
         wanted += 1;
         match key.get(&part.name) {
-            Some(value) if part.kind.fits(value) => refuse_empty(value)?,
+            Some(value) if part.kind.fits(value) => refuse_empty(&part.name, value)?,
             Some(_) => {
                 return Err(validation(format!(
                     "{INVALID}: The provided key element does not match the schema"
@@ -438,7 +458,12 @@ impl Dynamo {
         select: Select<'_>,
     ) -> Result<(Vec<Item>, Option<Attributes>, Usage), Fault> {
         let table = select.table;
-        let index = index(table, select.index)?;
+        let index = index(table, select.index).map_err(|fault| match select.index {
+            Some(name) if table.index(name).is_none() => {
+                validation("The table does not have the specified index")
+            }
+            _ => fault,
+        })?;
         refuse_consistent(index, select.is_consistent)?;
         let keys = index.map_or(&table.keys, |index| &index.keys);
         let number = index.map_or(BASE, |index| index.number);
@@ -536,6 +561,9 @@ impl Dynamo {
             attributes: input.attributes_to_get.as_deref(),
             projection: input.projection_expression.as_deref(),
         };
+        selection
+            .check(input.index_name.is_some())
+            .map_err(listed)?;
         let filter = match &input.filter_expression {
             Some(text) => Some(expression::Condition::parse(
                 "FilterExpression",
@@ -663,6 +691,7 @@ impl Dynamo {
             attributes: input.attributes_to_get.as_deref(),
             projection: input.projection_expression.as_deref(),
         };
+        selection.check(input.index_name.is_some())?;
         let filter = match &input.filter_expression {
             Some(text) => Some(expression::Condition::parse(
                 "FilterExpression",

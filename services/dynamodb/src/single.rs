@@ -11,7 +11,7 @@ use crate::api::*;
 use crate::capacity::{Usage, read_units};
 use crate::change::{Action, Change, MAX_ITEM, Outcome, Refusal, condition_failed};
 use crate::expression::{Condition, Placeholders, Projection, Update as Updates};
-use crate::fault::{invalid_parameter, validation};
+use crate::fault::{invalid_parameter, listed, validation};
 use crate::item::{self, Item, Stored};
 use crate::legacy::{self, refuse_mixture};
 use crate::service::Dynamo;
@@ -27,6 +27,11 @@ pub fn check_item(item: &Attributes) -> Result<(), Fault> {
         }
         value.check()?;
     }
+    Ok(())
+}
+
+/// Refuses an item that is too large.
+pub fn check_size(item: &Attributes) -> Result<(), Fault> {
     if item::size(item) > MAX_ITEM {
         return Err(validation(
             "Item size has exceeded the maximum allowed size",
@@ -55,20 +60,79 @@ pub fn refuse_key_update(table: &TableRecord, update: &Updates) -> Result<(), Fa
     }
 }
 
-/// The condition of a write, in either form, and the placeholders that are left for other expressions.
-struct Conditions<'a> {
-    expression: Option<&'a str>,
-    expected: Option<&'a BTreeMap<String, ExpectedAttributeValue>>,
-    operator: Option<&'a str>,
+/// The condition of a put or a delete, in either form.
+fn condition(
+    expression: Option<&str>,
+    expected: Option<&BTreeMap<String, ExpectedAttributeValue>>,
+    operator: Option<&str>,
+    names: Option<BTreeMap<String, String>>,
+    values: Option<Attributes>,
+) -> Result<Option<Condition>, Fault> {
+    refuse_mixture(
+        &[
+            ("Expected", expected.is_some()),
+            ("ConditionalOperator", operator.is_some()),
+        ],
+        &[("ConditionExpression", expression.is_some())],
+    )?;
+    let mut placeholders = Placeholders::new(
+        names,
+        values,
+        expression.is_some(),
+        expression
+            .is_none()
+            .then_some(": ConditionExpression is null"),
+    )?;
+    let condition = match expression {
+        Some(text) => Some(Condition::parse(
+            "ConditionExpression",
+            text,
+            &mut placeholders,
+        )?),
+        None => legacy::expected(expected, operator)?,
+    };
+    placeholders.finish()?;
+    Ok(condition)
 }
 
-impl Conditions<'_> {
-    fn read(&self, placeholders: &mut Placeholders) -> Result<Option<Condition>, Fault> {
-        match self.expression {
-            Some(text) => Condition::parse("ConditionExpression", text, placeholders).map(Some),
-            None => legacy::expected(self.expected, self.operator),
-        }
-    }
+/// The change and the condition of an update, in either form.
+fn update(input: &mut UpdateItemInput) -> Result<(Updates, Option<Condition>), Fault> {
+    refuse_mixture(
+        &[
+            ("AttributeUpdates", input.attribute_updates.is_some()),
+            ("Expected", input.expected.is_some()),
+            ("ConditionalOperator", input.conditional_operator.is_some()),
+        ],
+        &[
+            ("UpdateExpression", input.update_expression.is_some()),
+            ("ConditionExpression", input.condition_expression.is_some()),
+        ],
+    )?;
+    let has_expression = input.update_expression.is_some() || input.condition_expression.is_some();
+    let mut placeholders = Placeholders::new(
+        input.expression_attribute_names.take(),
+        input.expression_attribute_values.take(),
+        has_expression,
+        (!has_expression).then_some(": UpdateExpression and ConditionExpression are null"),
+    )?;
+    let update = match (&input.update_expression, &input.attribute_updates) {
+        (Some(text), _) => Updates::parse(text, &mut placeholders)?,
+        (None, Some(updates)) => legacy::attribute_updates(updates)?,
+        (None, None) => Updates::default(),
+    };
+    let condition = match &input.condition_expression {
+        Some(text) => Some(Condition::parse(
+            "ConditionExpression",
+            text,
+            &mut placeholders,
+        )?),
+        None => legacy::expected(
+            input.expected.as_ref(),
+            input.conditional_operator.as_deref(),
+        )?,
+    };
+    placeholders.finish()?;
+    Ok((update, condition))
 }
 
 /// Item collection metrics, where asked for and where the table has collections.
@@ -128,29 +192,17 @@ impl Dynamo {
         ctx: &Context,
         input: PutItemInput,
     ) -> Result<PutItemOutput, Fault> {
-        refuse_mixture(
-            &[
-                ("Expected", input.expected.is_some()),
-                ("ConditionalOperator", input.conditional_operator.is_some()),
-            ],
-            &[("ConditionExpression", input.condition_expression.is_some())],
-        )?;
         check_returned(input.return_values.as_deref())?;
-        let has_expression = input.condition_expression.is_some();
-        let mut placeholders = Placeholders::new(
+        check_item(&input.item).map_err(listed)?;
+        check_size(&input.item)?;
+        let condition = condition(
+            input.condition_expression.as_deref(),
+            input.expected.as_ref(),
+            input.conditional_operator.as_deref(),
             input.expression_attribute_names,
             input.expression_attribute_values,
-            has_expression,
-            (!has_expression).then_some(": ConditionExpression is null"),
-        )?;
-        let conditions = Conditions {
-            expression: input.condition_expression.as_deref(),
-            expected: input.expected.as_ref(),
-            operator: input.conditional_operator.as_deref(),
-        };
-        check_item(&input.item)?;
-        let condition = conditions.read(&mut placeholders)?;
-        placeholders.finish()?;
+        )
+        .map_err(listed)?;
         let wants_old = is_old(input.return_values.as_deref());
         let shows_item = is_old(input.return_values_on_condition_check_failure.as_deref());
         let (table, outcome) = self
@@ -186,28 +238,15 @@ impl Dynamo {
         ctx: &Context,
         input: DeleteItemInput,
     ) -> Result<DeleteItemOutput, Fault> {
-        refuse_mixture(
-            &[
-                ("Expected", input.expected.is_some()),
-                ("ConditionalOperator", input.conditional_operator.is_some()),
-            ],
-            &[("ConditionExpression", input.condition_expression.is_some())],
-        )?;
         check_returned(input.return_values.as_deref())?;
-        let has_expression = input.condition_expression.is_some();
-        let mut placeholders = Placeholders::new(
+        let condition = condition(
+            input.condition_expression.as_deref(),
+            input.expected.as_ref(),
+            input.conditional_operator.as_deref(),
             input.expression_attribute_names,
             input.expression_attribute_values,
-            has_expression,
-            (!has_expression).then_some(": ConditionExpression is null"),
-        )?;
-        let conditions = Conditions {
-            expression: input.condition_expression.as_deref(),
-            expected: input.expected.as_ref(),
-            operator: input.conditional_operator.as_deref(),
-        };
-        let condition = conditions.read(&mut placeholders)?;
-        placeholders.finish()?;
+        )
+        .map_err(listed)?;
         let wants_old = is_old(input.return_values.as_deref());
         let shows_item = is_old(input.return_values_on_condition_check_failure.as_deref());
         let (table, outcome) = self
@@ -240,39 +279,9 @@ impl Dynamo {
     pub async fn update_item(
         &self,
         ctx: &Context,
-        input: UpdateItemInput,
+        mut input: UpdateItemInput,
     ) -> Result<UpdateItemOutput, Fault> {
-        refuse_mixture(
-            &[
-                ("AttributeUpdates", input.attribute_updates.is_some()),
-                ("Expected", input.expected.is_some()),
-                ("ConditionalOperator", input.conditional_operator.is_some()),
-            ],
-            &[
-                ("UpdateExpression", input.update_expression.is_some()),
-                ("ConditionExpression", input.condition_expression.is_some()),
-            ],
-        )?;
-        let has_expression =
-            input.update_expression.is_some() || input.condition_expression.is_some();
-        let mut placeholders = Placeholders::new(
-            input.expression_attribute_names,
-            input.expression_attribute_values,
-            has_expression,
-            (!has_expression).then_some(": UpdateExpression and ConditionExpression are null"),
-        )?;
-        let update = match (&input.update_expression, &input.attribute_updates) {
-            (Some(text), _) => Updates::parse(text, &mut placeholders)?,
-            (None, Some(updates)) => legacy::attribute_updates(updates)?,
-            (None, None) => Updates::default(),
-        };
-        let conditions = Conditions {
-            expression: input.condition_expression.as_deref(),
-            expected: input.expected.as_ref(),
-            operator: input.conditional_operator.as_deref(),
-        };
-        let condition = conditions.read(&mut placeholders)?;
-        placeholders.finish()?;
+        let (update, condition) = update(&mut input).map_err(listed)?;
         let shows_item = is_old(input.return_values_on_condition_check_failure.as_deref());
         let (table, outcome) = self
             .write(ctx, &input.table_name, |table| {

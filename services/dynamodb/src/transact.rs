@@ -19,7 +19,8 @@ use crate::fault::validation;
 use crate::item::{self, Item, Stored};
 use crate::service::Dynamo;
 use crate::single::{
-    check_item, check_keys, collection_metrics, read_projection, refuse_key_update, shown,
+    check_item, check_keys, check_size, collection_metrics, read_projection, refuse_key_update,
+    shown,
 };
 use crate::stream::Cause;
 use crate::table::TableRecord;
@@ -254,6 +255,13 @@ impl Dynamo {
         }
         for (at, (step, table)) in steps.iter().zip(tables).enumerate() {
             let change = step.change(&table).map_err(|fault| {
+                // An empty key is the request's own error, not a reason.
+                if fault
+                    .message
+                    .starts_with("One or more parameter values are not valid.")
+                {
+                    return fault;
+                }
                 let mut reasons = vec![none(); steps.len()];
                 reasons[at] = reason("ValidationError", fault.message.to_string(), None);
                 cancelled(reasons)
@@ -572,6 +580,7 @@ fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
     }
     if let Some(put) = &item.put {
         check_item(&put.item)?;
+        check_size(&put.item)?;
         let (condition, _) = conditions(
             put.condition_expression.as_deref(),
             None,

@@ -106,7 +106,7 @@ fn constant(operand: &Operand) -> Result<Value, Fault> {
         Operand::Value(value) => Ok(value.clone()),
         Operand::Size(_) => Err(operator("size")),
         Operand::Path(_) => Err(error(
-            "KeyConditionExpressions cannot contain an attribute path as right operand",
+            "Invalid condition in KeyConditionExpression: Multiple attribute names used in one condition",
         )),
     }
 }

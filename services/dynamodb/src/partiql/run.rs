@@ -16,7 +16,7 @@ use crate::item::{Item, Stored};
 use crate::key::Keys;
 use crate::query::Select;
 use crate::service::Dynamo;
-use crate::single::{check_item, check_keys, refuse_key_update};
+use crate::single::{check_item, check_keys, check_size, refuse_key_update};
 use crate::stream::Cause;
 use crate::table::TableRecord;
 use crate::transact::Step as Part;
@@ -106,6 +106,7 @@ impl Statement {
         let (item, action, condition) = match &self.kind {
             Kind::Insert { item } => {
                 check_item(item)?;
+                check_size(item)?;
                 check_keys(table, item)?;
                 let hash = table.keys.hash.first();
                 let condition = hash.map(|part| Condition::NotExists(Path::of(&part.name)));
