@@ -186,7 +186,10 @@ impl Dynamo {
                 let (key, action) = match (&request.put_request, &request.delete_request) {
                     (Some(put), _) => {
                         check_keys(&table, &put.item)?;
-                        (table.keys.of(&put.item), Action::Put(put.item.clone()))
+                        (
+                            table.keys.of(&put.item),
+                            Action::Put(Arc::new(put.item.clone())),
+                        )
                     }
                     (None, Some(delete)) => {
                         table.keys.check_key(&delete.key)?;

@@ -1,5 +1,7 @@
 //! A change of one item: its condition, and everything that follows from it in the same transaction.
 
+use std::sync::Arc;
+
 use cloud::Context;
 use store::{Read, Scope, Tx};
 use wire::{Fault, Timestamp};
@@ -24,7 +26,7 @@ pub const SHARDS: usize = 64;
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Put in place of what is there.
-    Put(Attributes),
+    Put(Arc<Attributes>),
     /// Changed, or created.
     Update(Box<Update>),
     /// Deleted.
@@ -56,7 +58,7 @@ pub struct Outcome {
     /// What was there, where anything needed to know.
     pub old: Option<Attributes>,
     /// What is there now.
-    pub new: Option<Attributes>,
+    pub new: Option<Arc<Attributes>>,
     /// What it took.
     pub usage: Usage,
 }
@@ -141,7 +143,7 @@ impl Dynamo {
                 self.apply(tx, table, change, ctx.time, cause)
             })
             .await?;
-        self.plan_expiry(table, outcome.new.as_ref()).await?;
+        self.plan_expiry(table, outcome.new.as_deref()).await?;
         Ok(outcome)
     }
 
@@ -189,10 +191,10 @@ impl Dynamo {
                         ..Outcome::default()
                     });
                 }
-                Some(updated(table, change, old.as_ref(), update)?)
+                Some(Arc::new(updated(table, change, old.as_ref(), update)?))
             }
         };
-        let encoded = new.as_ref().map(Stored::new);
+        let encoded = new.as_deref().map(Stored::new);
         let new_size = encoded.as_ref().map_or(0, Stored::size);
         let mut usage = Usage::of_table(write_units(old_size.max(new_size)));
         match &encoded {
@@ -212,7 +214,8 @@ impl Dynamo {
         own.items += i64::from(encoded.is_some()) - i64::from(stored.is_some());
         own.bytes += new_size as i64 - old_size as i64;
         for index in &table.indexes {
-            let (units, items, bytes) = self.index(tx, table, index, old.as_ref(), new.as_ref())?;
+            let (units, items, bytes) =
+                self.index(tx, table, index, old.as_ref(), new.as_deref())?;
             if units > 0.0 {
                 usage.add_index(&index.name, index.is_local, units);
             }
@@ -222,10 +225,10 @@ impl Dynamo {
         }
         tx.put(&self.tallies, &tally_key, &tallies)?;
         if table.ttl.is_some() {
-            self.index_expiry(tx, table, &change.row, old.as_ref(), new.as_ref())?;
+            self.index_expiry(tx, table, &change.row, old.as_ref(), new.as_deref())?;
         }
         if table.stream_view.is_some() {
-            self.record(tx, table, change, old.as_ref(), new.as_ref(), now, cause)?;
+            self.record(tx, table, change, old.as_ref(), new.as_deref(), now, cause)?;
         }
         Ok(Outcome { old, new, usage })
     }

@@ -23,9 +23,10 @@ pub type Definitions = Vec<(String, KeyType)>;
 /// Reads attribute definitions.
 pub fn definitions(given: &[api::AttributeDefinition]) -> Result<Definitions, Fault> {
     let mut found = Definitions::new();
+    let mut seen = std::collections::BTreeSet::new();
     for definition in given {
         let name = &definition.attribute_name;
-        if found.iter().any(|(n, _)| n == name) {
+        if !seen.insert(name) {
             return Err(invalid_parameter(&format!(
                 "Duplicate AttributeName in AttributeDefinitions: {name}"
             )));

@@ -205,7 +205,7 @@ impl Dynamo {
     /// Everything is filled.
     async fn filled(&self, place: &Place, table: &TableRecord, task: Task) -> Result<(), Fault> {
         match task {
-            Task::Ends(ttl) => self.plan_first_end(table, ttl).await,
+            Task::Ends(_) => self.plan_first_end(table).await,
             Task::Index(number) => {
                 let uid = table.uid;
                 let done = self

@@ -62,12 +62,15 @@ impl Stored {
 
     /// Some of its attributes, by name.
     pub fn pick(&self, wanted: &[&str]) -> Result<Attributes, Fault> {
+        // A request may name many, and an item have many.
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
         let pick = || {
             let mut input = self.body()?;
             let mut found = Attributes::new();
             for _ in 0..value::load_len(&mut input)? {
                 let name = value::load_text(&mut input)?;
-                if wanted.contains(&name) {
+                if wanted.binary_search(&name).is_ok() {
                     found.insert(name.to_owned(), Value::load(&mut input)?);
                 } else {
                     Value::skip(&mut input)?;

@@ -205,14 +205,15 @@ impl Dynamo {
         .map_err(listed)?;
         let wants_old = is_old(input.return_values.as_deref());
         let shows_item = is_old(input.return_values_on_condition_check_failure.as_deref());
+        let item = Arc::new(input.item);
         let (table, outcome) = self
             .write(ctx, &input.table_name, |table| {
-                check_keys(table, &input.item)?;
-                let key = table.keys.of(&input.item);
+                check_keys(table, &item)?;
+                let key = table.keys.of(&item);
                 Ok(Change {
                     row: table.row(&key),
                     key,
-                    action: Action::Put(input.item.clone()),
+                    action: Action::Put(item.clone()),
                     condition: condition.clone(),
                     shows_item,
                     wants_old,
@@ -226,7 +227,7 @@ impl Dynamo {
                 .report(&table.name, input.return_consumed_capacity.as_deref()),
             item_collection_metrics: collection_metrics(
                 &table,
-                &input.item,
+                &item,
                 input.return_item_collection_metrics.as_deref(),
             ),
         })
@@ -304,9 +305,9 @@ impl Dynamo {
         };
         let attributes = match input.return_values.as_deref() {
             Some("ALL_OLD") => outcome.old,
-            Some("ALL_NEW") => outcome.new,
+            Some("ALL_NEW") => outcome.new.map(Arc::unwrap_or_clone),
             Some("UPDATED_OLD") => touched(outcome.old),
-            Some("UPDATED_NEW") => touched(outcome.new),
+            Some("UPDATED_NEW") => touched(outcome.new.map(Arc::unwrap_or_clone)),
             _ => None,
         };
         Ok(UpdateItemOutput {

@@ -139,7 +139,7 @@ impl Dynamo {
             })
             .await?;
         for ((table, _), outcome) in changes.iter().zip(&outcomes) {
-            self.plan_expiry(table, outcome.new.as_ref()).await?;
+            self.plan_expiry(table, outcome.new.as_deref()).await?;
         }
         Ok(outcomes)
     }
@@ -231,7 +231,7 @@ impl Dynamo {
                 Err(Refusal::Fault(fault)) => return Err(fault),
             };
             for ((table, _), outcome) in changes.iter().zip(&outcomes) {
-                self.plan_expiry(table, outcome.new.as_ref()).await?;
+                self.plan_expiry(table, outcome.new.as_deref()).await?;
             }
             return Ok(Done {
                 changes,
@@ -590,7 +590,7 @@ fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
         return Ok(Step {
             table: put.table_name.clone(),
             item: put.item.clone(),
-            action: Action::Put(put.item.clone()),
+            action: Action::Put(Arc::new(put.item.clone())),
             condition,
             shows_item: is_shown(put.return_values_on_condition_check_failure.as_deref()),
             is_insert: false,

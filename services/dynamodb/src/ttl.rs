@@ -130,6 +130,13 @@ impl Dynamo {
                 if planned.is_some_and(|planned| planned <= seconds) {
                     return Ok(());
                 }
+                // After a restart it is not known what is planned; the first of all ends is never too late.
+                let seconds = match planned {
+                    None => self
+                        .first_end(tx, table)?
+                        .map_or(seconds, |first| first.min(seconds)),
+                    Some(_) => seconds,
+                };
                 let when = Timestamp::from_secs(seconds.max(0));
                 self.cloud.scheduler.at(tx, when, EXPIRE, &key, payload)?;
                 self.planned_ends.lock().insert(table.ttl_uid, seconds);
@@ -139,14 +146,21 @@ impl Dynamo {
     }
 
     /// Plans the job for the first of all ends.
-    pub async fn plan_first_end(&self, table: &TableRecord, ttl: u64) -> Result<(), Fault> {
-        let prefix = ends(&table.account, ttl);
-        let view = self.cloud.store.read();
-        let first = view.range(&self.ends, Range::prefix(&prefix)).next_key()?;
-        match first.and_then(|end| split(&prefix, &end)) {
-            Some((seconds, _)) => self.plan_end(table, seconds).await,
+    pub async fn plan_first_end(&self, table: &TableRecord) -> Result<(), Fault> {
+        let first = self.first_end(&self.cloud.store.read(), table)?;
+        match first {
+            Some(seconds) => self.plan_end(table, seconds).await,
             None => Ok(()),
         }
+    }
+
+    fn first_end(&self, reader: &impl Read, table: &TableRecord) -> Result<Option<i64>, Fault> {
+        let prefix = ends(&table.account, table.ttl_uid);
+        let range = Range::prefix(&prefix).limit(1);
+        let first = reader.range(&self.ends, range).next_key()?;
+        Ok(first
+            .and_then(|end| split(&prefix, &end))
+            .map(|(seconds, _)| seconds))
     }
 
     /// Ends the items of a table whose time has come, and plans the next.

@@ -1,5 +1,7 @@
 //! Projection expressions: which parts of an item are answered.
 
+use std::collections::BTreeSet;
+
 use wire::Fault;
 
 use super::parser::{Parser, Placeholders};
@@ -32,11 +34,12 @@ impl Projection {
 
     /// The legacy parameter `AttributesToGet`.
     pub fn of(names: &[String]) -> Result<Projection, Fault> {
-        for (at, name) in names.iter().enumerate() {
+        let mut seen = BTreeSet::new();
+        for name in names {
             if name.is_empty() {
                 return Err(crate::fault::invalid_parameter("Empty attribute name"));
             }
-            if names[..at].contains(name) {
+            if !seen.insert(name) {
                 return Err(crate::fault::invalid_parameter(&format!(
                     "Duplicate value in attribute name: {name}"
                 )));

@@ -1,5 +1,7 @@
 //! Update expressions.
 
+use std::collections::BTreeSet;
+
 use wire::Fault;
 
 use super::parser::{Parser, Placeholders};
@@ -195,9 +197,10 @@ fn wrong_operand() -> Fault {
 
 /// The sum of numbers or the union of sets.
 pub fn add(old: &Value, more: &Value) -> Result<Value, Fault> {
-    fn union<T: PartialEq + Clone>(a: &[T], b: &[T]) -> Vec<T> {
+    fn union<T: Ord + Clone>(a: &[T], b: &[T]) -> Vec<T> {
+        let known: BTreeSet<&T> = a.iter().collect();
         let mut all = a.to_vec();
-        all.extend(b.iter().filter(|v| !a.contains(v)).cloned());
+        all.extend(b.iter().filter(|v| !known.contains(v)).cloned());
         all
     }
     Ok(match (old, more) {
@@ -211,8 +214,9 @@ pub fn add(old: &Value, more: &Value) -> Result<Value, Fault> {
 
 /// A set without the elements of another; `None` where nothing is left.
 pub fn subtract(old: &Value, less: &Value) -> Result<Option<Value>, Fault> {
-    fn rest<T: PartialEq + Clone>(a: &[T], b: &[T]) -> Option<Vec<T>> {
-        let left: Vec<T> = a.iter().filter(|v| !b.contains(v)).cloned().collect();
+    fn rest<T: Ord + Clone>(a: &[T], b: &[T]) -> Option<Vec<T>> {
+        let less: BTreeSet<&T> = b.iter().collect();
+        let left: Vec<T> = a.iter().filter(|v| !less.contains(v)).cloned().collect();
         (!left.is_empty()).then_some(left)
     }
     Ok(match (old, less) {

@@ -112,7 +112,7 @@ impl Parser<'_> {
     fn statement(&mut self) -> Result<Statement, Fault> {
         if self.takes_word("EXISTS") {
             self.expect("(")?;
-            let mut inner = self.statement()?;
+            let mut inner = self.deeper(Self::statement)?;
             self.expect(")")?;
             match inner.kind {
                 Kind::Select { .. } => inner.kind = Kind::Exists,

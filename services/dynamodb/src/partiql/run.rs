@@ -1,5 +1,7 @@
 //! Statements, executed.
 
+use std::sync::Arc;
+
 use cloud::Context;
 use wire::Fault;
 
@@ -110,7 +112,7 @@ impl Statement {
                 check_keys(table, item)?;
                 let hash = table.keys.hash.first();
                 let condition = hash.map(|part| Condition::NotExists(Path::of(&part.name)));
-                (item.clone(), Action::Put(item.clone()), condition)
+                (item.clone(), Action::Put(Arc::new(item.clone())), condition)
             }
             Kind::Update { update, .. } => {
                 let (key, rest) = keyed()?;
@@ -157,7 +159,7 @@ impl Statement {
         let returning = self.returning()?;
         let item = match returning.is_old {
             true => outcome.old.clone()?,
-            false => outcome.new.clone()?,
+            false => outcome.new.as_deref().cloned()?,
         };
         match (&self.kind, returning.is_all) {
             (Kind::Update { update, .. }, false) => {
@@ -320,7 +322,7 @@ impl Dynamo {
         ctx: &Context,
         statement: &Statement,
         what: &str,
-    ) -> Result<(std::sync::Arc<TableRecord>, Attributes, Option<Condition>), Fault> {
+    ) -> Result<(Arc<TableRecord>, Attributes, Option<Condition>), Fault> {
         let table = self.catalog.table(ctx, &statement.table)?;
         let split = split(statement.condition.as_ref(), &table.keys);
         let (key, rest) = split.filter(|_| statement.index.is_none()).ok_or_else(|| {
