@@ -72,15 +72,15 @@ async fn bad_items_are_refused_in_dynamodbs_words() {
         ),
         (
             json!({"p": {"S": "a"}, "c": {"N": "x"}}),
-            "The parameter cannot be converted to a numeric value: x",
+            "1 validation error detected: The parameter cannot be converted to a numeric value: x",
         ),
         (
             json!({"p": {"S": "a"}, "c": {"N": "1"}, "d": {}}),
-            "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes",
+            "1 validation error detected: Supplied AttributeValue is empty, must contain exactly one of the supported datatypes",
         ),
         (
             json!({"p": {"S": "a"}, "c": {"N": "1"}, "d": {"SS": []}}),
-            "One or more parameter values were invalid: An string set  may not be empty",
+            "1 validation error detected: One or more parameter values were invalid: An string set  may not be empty",
         ),
         (
             json!({"p": {"S": "a"}, "c": {"N": "1"}, "d": {"S": "x".repeat(410_000)}}),
