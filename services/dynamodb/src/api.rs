@@ -4889,6 +4889,114 @@ impl Encode for RestoreTableFromBackupOutput {
         w.end_structure();
     }
 }
+/// `RestoreTableToPointInTimeInput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreTableToPointInTimeInput {
+    pub source_table_arn: Option<String>,
+    pub source_table_name: Option<String>,
+    pub target_table_name: String,
+    pub use_latest_restorable_time: Option<bool>,
+    pub restore_date_time: Option<Timestamp>,
+    pub billing_mode_override: Option<String>,
+    pub global_secondary_index_override: Option<Vec<GlobalSecondaryIndex>>,
+    pub local_secondary_index_override: Option<Vec<LocalSecondaryIndex>>,
+    pub provisioned_throughput_override: Option<ProvisionedThroughput>,
+    pub on_demand_throughput_override: Option<OnDemandThroughput>,
+    pub sse_specification_override: Option<SSESpecification>,
+    pub vector_index_override: Option<Vec<VectorIndex>>,
+}
+impl Decode for RestoreTableToPointInTimeInput {
+    const SCHEMA: &'static Schema = &S_RESTORE_TABLE_TO_POINT_IN_TIME_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESTORE_TABLE_TO_POINT_IN_TIME_INPUT.members;
+        let mut source_table_arn = None;
+        let mut source_table_name = None;
+        let mut target_table_name = None;
+        let mut use_latest_restorable_time = None;
+        let mut restore_date_time = None;
+        let mut billing_mode_override = None;
+        let mut global_secondary_index_override = None;
+        let mut local_secondary_index_override = None;
+        let mut provisioned_throughput_override = None;
+        let mut on_demand_throughput_override = None;
+        let mut sse_specification_override = None;
+        let mut vector_index_override = None;
+        r.structure(&S_RESTORE_TABLE_TO_POINT_IN_TIME_INPUT, &mut |r, i| {
+            match i {
+                0 => source_table_arn = Some(Read::read(r, a, &m[0])?),
+                1 => source_table_name = Some(Read::read(r, a, &m[1])?),
+                2 => target_table_name = Some(Read::read(r, a, &m[2])?),
+                3 => use_latest_restorable_time = Some(Read::read(r, a, &m[3])?),
+                4 => restore_date_time = Some(Read::read(r, a, &m[4])?),
+                5 => billing_mode_override = Some(Read::read(r, a, &m[5])?),
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut global_secondary_index_override,
+                    decode::nested::<GlobalSecondaryIndex>,
+                )?,
+                7 => decode::list(
+                    r,
+                    a,
+                    &m[7],
+                    &mut local_secondary_index_override,
+                    decode::nested::<LocalSecondaryIndex>,
+                )?,
+                8 => provisioned_throughput_override = Some(decode::nested(r, a, &m[8])?),
+                9 => on_demand_throughput_override = Some(decode::nested(r, a, &m[9])?),
+                10 => sse_specification_override = Some(decode::nested(r, a, &m[10])?),
+                11 => decode::list(
+                    r,
+                    a,
+                    &m[11],
+                    &mut vector_index_override,
+                    decode::nested::<VectorIndex>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if target_table_name.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(target_table_name),) = (target_table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RestoreTableToPointInTimeInput {
+            source_table_arn,
+            source_table_name,
+            target_table_name,
+            use_latest_restorable_time,
+            restore_date_time,
+            billing_mode_override,
+            global_secondary_index_override,
+            local_secondary_index_override,
+            provisioned_throughput_override,
+            on_demand_throughput_override,
+            sse_specification_override,
+            vector_index_override,
+        })
+    }
+}
+/// `RestoreTableToPointInTimeOutput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreTableToPointInTimeOutput {
+    pub table_description: Option<TableDescription>,
+}
+impl Encode for RestoreTableToPointInTimeOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_TABLE_TO_POINT_IN_TIME_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_TABLE_TO_POINT_IN_TIME_OUTPUT);
+        if let Some(v) = &self.table_description {
+            w.member(&S_RESTORE_TABLE_TO_POINT_IN_TIME_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SSEDescription`
 #[derive(Clone, Debug, Default)]
 pub struct SSEDescription {
@@ -8388,6 +8496,27 @@ static S_RESTORE_TABLE_FROM_BACKUP_INPUT: Schema =
 static S_RESTORE_TABLE_FROM_BACKUP_OUTPUT: Schema =
     Schema::new("RestoreTableFromBackupOutput", Kind::Structure)
         .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
+static S_RESTORE_TABLE_TO_POINT_IN_TIME_INPUT: Schema =
+    Schema::new("RestoreTableToPointInTimeInput", Kind::Structure).members(&[
+        Member::new("SourceTableArn", &S_TABLE_ARN),
+        Member::new("SourceTableName", &S_TABLE_NAME),
+        Member::new("TargetTableName", &S_TABLE_NAME).required(),
+        Member::new("UseLatestRestorableTime", &wire::schema::BOOLEAN),
+        Member::new("RestoreDateTime", &wire::schema::TIMESTAMP),
+        Member::new("BillingModeOverride", &S_BILLING_MODE),
+        Member::new(
+            "GlobalSecondaryIndexOverride",
+            &S_GLOBAL_SECONDARY_INDEX_LIST,
+        ),
+        Member::new("LocalSecondaryIndexOverride", &S_LOCAL_SECONDARY_INDEX_LIST),
+        Member::new("ProvisionedThroughputOverride", &S_PROVISIONED_THROUGHPUT),
+        Member::new("OnDemandThroughputOverride", &S_ON_DEMAND_THROUGHPUT),
+        Member::new("SSESpecificationOverride", &S_SSE_SPECIFICATION),
+        Member::new("VectorIndexOverride", &S_VECTOR_INDEX_LIST),
+    ]);
+static S_RESTORE_TABLE_TO_POINT_IN_TIME_OUTPUT: Schema =
+    Schema::new("RestoreTableToPointInTimeOutput", Kind::Structure)
+        .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
 static S_RETURN_CONSUMED_CAPACITY: Schema =
     Schema::new("ReturnConsumedCapacity", Kind::String).values(&["INDEXES", "TOTAL", "NONE"]);
 static S_RETURN_ITEM_COLLECTION_METRICS: Schema =
@@ -9283,7 +9412,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT,
             output: &S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "DescribeContributorInsights",
@@ -9486,6 +9615,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "RestoreTableToPointInTime",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RESTORE_TABLE_TO_POINT_IN_TIME_INPUT,
+            output: &S_RESTORE_TABLE_TO_POINT_IN_TIME_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "Scan",
             method: "POST",
             uri: "/",
@@ -9543,7 +9682,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_UPDATE_CONTINUOUS_BACKUPS_INPUT,
             output: &S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "UpdateContributorInsights",
@@ -9611,7 +9750,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("ListExports", "POST", "/"),
         ("ListGlobalTables", "POST", "/"),
         ("ListImports", "POST", "/"),
-        ("RestoreTableToPointInTime", "POST", "/"),
         ("SearchVectors", "POST", "/"),
         ("StartBulkPutItems", "POST", "/"),
         ("UpdateGlobalTable", "POST", "/"),
@@ -9807,6 +9945,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: RestoreTableFromBackupInput,
     ) -> impl Future<Output = Result<RestoreTableFromBackupOutput, Fault>> + Send;
+    /// `RestoreTableToPointInTime`
+    fn restore_table_to_point_in_time(
+        &self,
+        ctx: &Context,
+        input: RestoreTableToPointInTimeInput,
+    ) -> impl Future<Output = Result<RestoreTableToPointInTimeOutput, Fault>> + Send;
     /// `Scan`
     fn scan(
         &self,
@@ -10168,6 +10312,15 @@ impl<T: DynamoDb> Handler for Api<T> {
                 }))
             }
             31 => {
+                let input = decode::input::<RestoreTableToPointInTimeInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .restore_table_to_point_in_time(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            32 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10176,7 +10329,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            33 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10185,7 +10338,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            34 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10194,7 +10347,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            35 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10203,7 +10356,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            36 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10212,7 +10365,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            37 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10221,7 +10374,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            38 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10230,7 +10383,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            39 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10239,7 +10392,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            40 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10248,7 +10401,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            41 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10257,7 +10410,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            42 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

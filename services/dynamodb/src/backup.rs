@@ -325,6 +325,34 @@ impl Dynamo {
             return Err(backup_in_use_exception("Backup is being created"));
         }
         let target = Place::of(ctx, &input.target_table_name)?;
+        let restore = Restore {
+            billing_mode: input.billing_mode_override,
+            global: input.global_secondary_index_override,
+            local: input.local_secondary_index_override,
+            provisioned: input.provisioned_throughput_override,
+            on_demand: input.on_demand_throughput_override,
+            sse: input.sse_specification_override,
+            backup: Some(place.arn()),
+            when: backup.created,
+        };
+        let description = self
+            .restore(ctx, &backup.table, backup.uid, &target, restore, None)
+            .await?;
+        Ok(RestoreTableFromBackupOutput {
+            table_description: Some(description),
+        })
+    }
+
+    /// Makes a table of the items under a number, with changes after a time taken back where a history is given.
+    pub async fn restore(
+        &self,
+        ctx: &Context,
+        source: &TableRecord,
+        from: u64,
+        target: &Place,
+        restore: Restore,
+        undo: Option<(u64, i64)>,
+    ) -> Result<TableDescription, Fault> {
         let exists =
             || table_already_exists_exception(format!("Table already exists: {}", target.name));
         let view = self.cloud.store.read();
@@ -334,7 +362,7 @@ impl Dynamo {
         if found.is_some() {
             return Err(exists());
         }
-        let table = restored(ctx, &input, &place, &backup, &target)?;
+        let table = restored(ctx, &restore, source, target)?;
         let remains = Remains::Table {
             account: table.account.clone(),
             uid: table.uid,
@@ -348,7 +376,10 @@ impl Dynamo {
             .store
             .transact(Scope::new(&scope), |tx| self.leave(tx, &remains, abandoned))
             .await?;
-        self.copy(&table.account, backup.uid, table.uid).await?;
+        self.copy(&table.account, from, table.uid).await?;
+        if let Some(undo) = undo {
+            self.undo(&table.account, from, table.uid, undo).await?;
+        }
         let tasks: Vec<Task> = table
             .indexes
             .iter()
@@ -375,34 +406,44 @@ impl Dynamo {
             let table = self.catalog.described(ctx, &table.name)?;
             self.fill_now(&table, task).await;
         }
-        Ok(RestoreTableFromBackupOutput {
-            table_description: Some(description),
-        })
+        Ok(description)
     }
+}
+
+/// What a restore changes of the table that it makes again.
+pub struct Restore {
+    /// Another billing mode.
+    pub billing_mode: Option<String>,
+    /// The global indexes that are kept.
+    pub global: Option<Vec<GlobalSecondaryIndex>>,
+    /// The local indexes that are kept.
+    pub local: Option<Vec<LocalSecondaryIndex>>,
+    /// Another throughput.
+    pub provisioned: Option<ProvisionedThroughput>,
+    /// Another throughput on demand.
+    pub on_demand: Option<OnDemandThroughput>,
+    /// Another encryption.
+    pub sse: Option<SSESpecification>,
+    /// The backup's ARN.
+    pub backup: Option<String>,
+    /// The time that is restored, in milliseconds.
+    pub when: i64,
 }
 
 /// The table that a restore makes.
 fn restored(
     ctx: &Context,
-    input: &RestoreTableFromBackupInput,
-    place: &BackupPlace,
-    backup: &Backup,
+    input: &Restore,
+    source: &TableRecord,
     target: &Place,
 ) -> Result<TableRecord, Fault> {
-    let source = &backup.table;
     let now = ctx.time.millis();
-    let provisioned = match (
-        input.billing_mode_override.as_deref(),
-        &input.provisioned_throughput_override,
-    ) {
+    let provisioned = match (input.billing_mode.as_deref(), &input.provisioned) {
         (None, None) => source.provisioned,
         (Some("PROVISIONED"), None) if source.provisioned.is_some() => source.provisioned,
         (mode, given) => definition::billing(mode, given.as_ref())?,
     };
-    let mut indexes = match (
-        &input.local_secondary_index_override,
-        &input.global_secondary_index_override,
-    ) {
+    let mut indexes = match (&input.local, &input.global) {
         (None, None) => source.indexes.clone(),
         (local, global) => {
             let is_kept = |index: &table::Index| match (index.is_local, local, global) {
@@ -422,7 +463,7 @@ fn restored(
             Some(_) => None,
         };
     }
-    let sse = match &input.sse_specification_override {
+    let sse = match &input.sse {
         Some(given) => encryption(ctx, Some(given))?,
         None => source.sse.clone(),
     };
@@ -446,13 +487,13 @@ fn restored(
         on_demand_since: provisioned.is_none().then_some(now),
         indexes,
         provisioned,
-        on_demand: match &input.on_demand_throughput_override {
+        on_demand: match &input.on_demand {
             Some(given) => definition::on_demand(Some(given)),
             None => source.on_demand,
         },
         class: source.class.clone(),
         sse,
-        restored: Some((Some(place.arn()), source.arn(), now)),
+        restored: Some((input.backup.clone(), source.arn(), input.when)),
         ..TableRecord::default()
     })
 }

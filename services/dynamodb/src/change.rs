@@ -195,6 +195,9 @@ impl Dynamo {
             }
         };
         let encoded = new.as_deref().map(Stored::new);
+        if encoded.is_some() || stored.is_some() {
+            self.keep_former(tx, table, &change.row, stored.as_ref())?;
+        }
         let new_size = encoded.as_ref().map_or(0, Stored::size);
         let mut usage = Usage::of_table(write_units(old_size.max(new_size)));
         match &encoded {

@@ -36,6 +36,13 @@ pub enum Remains {
         /// The index's number.
         number: u8,
     },
+    /// A history of changes.
+    History {
+        /// The account.
+        account: String,
+        /// Its number.
+        uid: u64,
+    },
     /// An order of ends.
     Ends {
         /// The account.
@@ -334,11 +341,14 @@ impl Dynamo {
                     .ok_or_else(|| no_table(name))?;
                 if table.is_protected {
                     return Err(validation(format!(
-                        "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first. Table: {name}"
+                        "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first."
                     )));
                 }
                 tx.delete(&self.catalog.records, &key);
                 self.close_stream(tx, &table, ctx.time)?;
+                if table.recovery.is_some() {
+                    self.leave_history(tx, &table, ctx.time)?;
+                }
                 self.drop_policies(tx, &table)?;
                 let remains = Remains::Table {
                     account: table.account.clone(),
@@ -359,6 +369,7 @@ impl Dynamo {
         let key = match remains {
             Remains::Table { uid, .. } => format!("{uid}"),
             Remains::Index { uid, number, .. } => format!("{uid}-{number}"),
+            Remains::History { uid, .. } => format!("{uid}-history"),
             Remains::Ends { uid, ttl, .. } => format!("{uid}-ends-{ttl}"),
         };
         let payload = serde_json::to_value(remains)?;
@@ -392,6 +403,7 @@ impl Dynamo {
         let (account, uid) = match remains {
             Remains::Table { account, uid, .. }
             | Remains::Index { account, uid, .. }
+            | Remains::History { account, uid }
             | Remains::Ends { account, uid, .. } => (account.as_str(), *uid),
         };
         let name = uid.to_string();
@@ -418,6 +430,7 @@ impl Dynamo {
                     }
                     Ok(is_done)
                 }
+                Remains::History { .. } => Ok(!self.forget_history(tx, account, uid, None)?),
                 Remains::Ends { ttl, .. } => Ok(!self.forget_ends(tx, account, *ttl, BATCH)?),
             })
             .await

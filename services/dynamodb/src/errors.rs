@@ -31,6 +31,10 @@ pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, s
 pub fn internal_server_error(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "InternalServerError", message)
 }
+/// `InvalidRestoreTimeException`, HTTP 400.
+pub fn invalid_restore_time_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidRestoreTimeException", message)
+}
 /// `ItemCollectionSizeLimitExceededException`, HTTP 400.
 pub fn item_collection_size_limit_exceeded_exception(
     message: impl Into<Cow<'static, str>>,
@@ -40,6 +44,12 @@ pub fn item_collection_size_limit_exceeded_exception(
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "LimitExceededException", message)
+}
+/// `PointInTimeRecoveryUnavailableException`, HTTP 400.
+pub fn point_in_time_recovery_unavailable_exception(
+    message: impl Into<Cow<'static, str>>,
+) -> Fault {
+    Fault::sender(400, "PointInTimeRecoveryUnavailableException", message)
 }
 /// `PolicyNotFoundException`, HTTP 400.
 pub fn policy_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {

@@ -20,6 +20,7 @@ mod number;
 mod partiql;
 mod policy;
 mod query;
+mod recovery;
 mod service;
 mod single;
 mod stream;

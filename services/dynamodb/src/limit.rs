@@ -40,44 +40,6 @@ impl Dynamo {
         })
     }
 
-    /// `DescribeContinuousBackups`
-    pub async fn describe_continuous_backups(
-        &self,
-        ctx: &Context,
-        input: DescribeContinuousBackupsInput,
-    ) -> Result<DescribeContinuousBackupsOutput, Fault> {
-        let table = self.backed_up(ctx, &input.table_name)?;
-        Ok(DescribeContinuousBackupsOutput {
-            continuous_backups_description: Some(recovery(&table, ctx.time)),
-        })
-    }
-
-    /// `UpdateContinuousBackups`
-    pub async fn update_continuous_backups(
-        &self,
-        ctx: &Context,
-        input: UpdateContinuousBackupsInput,
-    ) -> Result<UpdateContinuousBackupsOutput, Fault> {
-        self.backed_up(ctx, &input.table_name)?;
-        let place = Place::of(ctx, &input.table_name)?;
-        let wanted = input.point_in_time_recovery_specification;
-        let days = wanted.recovery_period_in_days.unwrap_or(35);
-        let now = ctx.time.millis();
-        let ((), table) = self
-            .change_table(&place, |_, table| {
-                table.recovery = match (wanted.point_in_time_recovery_enabled, table.recovery) {
-                    (false, _) => None,
-                    (true, Some((since, _))) => Some((since, days)),
-                    (true, None) => Some((now, days)),
-                };
-                Ok(())
-            })
-            .await?;
-        Ok(UpdateContinuousBackupsOutput {
-            continuous_backups_description: Some(recovery(&table, ctx.time)),
-        })
-    }
-
     /// The table of a request about backups, whose error is another.
     pub fn backed_up(
         &self,
@@ -336,28 +298,5 @@ impl Dynamo {
             table_name: Some(table.name.clone()),
             kinesis_data_stream_destinations: Some(shown.collect()),
         })
-    }
-}
-
-/// How a table's continuous backups are described.
-fn recovery(table: &TableRecord, now: Timestamp) -> ContinuousBackupsDescription {
-    let days = 86_400_000;
-    let description = match table.recovery {
-        None => PointInTimeRecoveryDescription {
-            point_in_time_recovery_status: Some("DISABLED".into()),
-            ..Default::default()
-        },
-        Some((since, period)) => PointInTimeRecoveryDescription {
-            point_in_time_recovery_status: Some("ENABLED".into()),
-            recovery_period_in_days: Some(period),
-            earliest_restorable_date_time: Some(Timestamp(
-                since.max(now.millis() - i64::from(period) * days),
-            )),
-            latest_restorable_date_time: Some(now),
-        },
-    };
-    ContinuousBackupsDescription {
-        continuous_backups_status: "ENABLED".into(),
-        point_in_time_recovery_description: Some(description),
     }
 }

@@ -18,6 +18,7 @@ use crate::fill::FILL;
 use crate::item::Stored;
 use crate::key::Row;
 use crate::policy::Policy;
+use crate::recovery::{Former, HISTORY};
 use crate::stream::{Entry, Stream, TRIM, Wakers};
 use crate::table::Tallies;
 use crate::transact::{TOKENS, Token};
@@ -39,6 +40,7 @@ pub fn service(cloud: &Cloud) -> Service {
         tokens_swept: AtomicI64::new(0),
         policies: store.table("dynamodb.policies"),
         backups: store.table("dynamodb.backups"),
+        formers: store.table("dynamodb.formers"),
         cloud: cloud.clone(),
     });
     dynamo.register_jobs();
@@ -80,6 +82,8 @@ pub struct Dynamo {
     pub policies: Table<(String, String), Policy>,
     /// Backups, by account, region, table and id.
     pub backups: Table<(String, String, String, String), Backup>,
+    /// What rows held before, by history, time and row.
+    pub formers: Table<Row, Former>,
 }
 
 impl Dynamo {
@@ -97,6 +101,7 @@ impl Dynamo {
         job!(FILL, this, job => this.fill(job.payload));
         job!(EXPIRE, this, job => this.expire(job.payload));
         job!(TRIM, this, job => this.trim(job.payload));
+        job!(HISTORY, this, job => this.trim_history(job.payload));
         job!(BACKUP, this, job => this.finish_backup(job.payload));
         job!(TOKENS, this, _job => this.sweep_tokens());
     }
@@ -143,6 +148,7 @@ operations! {
     put_item: PutItemInput => PutItemOutput,
     put_resource_policy: PutResourcePolicyInput => PutResourcePolicyOutput,
     query: QueryInput => QueryOutput,
+    restore_table_to_point_in_time: RestoreTableToPointInTimeInput => RestoreTableToPointInTimeOutput,
     restore_table_from_backup: RestoreTableFromBackupInput => RestoreTableFromBackupOutput,
     scan: ScanInput => ScanOutput,
     tag_resource: TagResourceInput => TagResourceOutput,

@@ -65,6 +65,9 @@ pub struct TableRecord {
     pub ttl_uid: u64,
     /// Point-in-time recovery: since when, and for how many days.
     pub recovery: Option<(i64, i32)>,
+    /// What its history is kept under.
+    #[serde(default)]
+    pub recovery_uid: u64,
     /// Where it was restored from: backup, source table, time.
     pub restored: Option<(Option<String>, String, i64)>,
     /// Kinesis streams that were named, their status and precision.

@@ -244,3 +244,80 @@ async fn what_is_not_there_says_so() {
     let (status, _) = region.call("ExportTableToPointInTime", json!({})).await;
     assert_eq!(status, 501);
 }
+
+#[tokio::test]
+async fn a_table_is_restored_as_it_was_at_any_time() {
+    let region = Region::new();
+    region.table("live", json!({})).await;
+    let restore = |target: &str, seconds: f64| {
+        json!({
+            "SourceTableName": "live", "TargetTableName": target, "RestoreDateTime": seconds,
+        })
+    };
+    let (code, message) = region
+        .fails("RestoreTableToPointInTime", restore("never", 0.0))
+        .await;
+    assert_eq!(code, "PointInTimeRecoveryUnavailableException");
+    assert_eq!(
+        message,
+        "Point in time recovery is not enabled for table 'live'"
+    );
+    for c in 0..10 {
+        region.put("live", "a", c, json!({})).await;
+    }
+    let on = json!({
+        "TableName": "live",
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true, "RecoveryPeriodInDays": 2},
+    });
+    region.ok("UpdateContinuousBackups", on).await;
+    let now = || region.cloud.clock.now();
+    let pass = async |seconds: i64| {
+        let when = now().plus_secs(seconds);
+        region.cloud.scheduler.advance_to(when).await.unwrap();
+    };
+    let seconds = || now().millis() as f64 / 1000.0;
+    // At each time the table is another; each is seen again afterwards.
+    let mut moments = Vec::new();
+    for round in 0..4i64 {
+        pass(60).await;
+        for c in 0..5 {
+            region
+                .put("live", "a", c, json!({"round": {"N": round.to_string()}}))
+                .await;
+        }
+        let key = json!({"p": {"S": "a"}, "c": {"N": (5 + round).to_string()}});
+        region
+            .ok("DeleteItem", json!({"TableName": "live", "Key": key}))
+            .await;
+        region.put("live", "new", round, json!({})).await;
+        pass(60).await;
+        let all = region.ok("Scan", json!({"TableName": "live"})).await;
+        moments.push((seconds(), all["Items"].clone()));
+    }
+    pass(60).await;
+    for (at, (when, items)) in moments.iter().enumerate() {
+        let target = format!("restored-{at}");
+        region
+            .ok("RestoreTableToPointInTime", restore(&target, *when))
+            .await;
+        let all = region.ok("Scan", json!({"TableName": target})).await;
+        assert_eq!(&all["Items"], items, "moment {at}");
+        let table = region
+            .ok("DescribeTable", json!({"TableName": target}))
+            .await;
+        assert_eq!(table["Table"]["ItemCount"], all["Count"]);
+    }
+    let (code, _) = region
+        .fails(
+            "RestoreTableToPointInTime",
+            restore("future", seconds() + 100.0),
+        )
+        .await;
+    assert_eq!(code, "InvalidRestoreTimeException");
+    // Two days later what was before cannot be restored, and is not kept.
+    pass(4 * 86_400).await;
+    let (code, _) = region
+        .fails("RestoreTableToPointInTime", restore("late", moments[0].0))
+        .await;
+    assert_eq!(code, "InvalidRestoreTimeException");
+}
