@@ -1,5 +1,7 @@
 """DynamoDB and its streams with boto3, the aws CLI and Terraform, and through kill -9."""
 import decimal
+import gzip
+import json
 import threading
 
 import boto3
@@ -158,6 +160,37 @@ def test_acknowledged_writes_and_their_records_survive_kill_9(make_region):
             assert own == sorted(own)
     finally:
         again.stop()
+
+
+def test_an_export_holds_the_table_as_it_was(region, table):
+    client, s3 = region.client("dynamodb"), region.client("s3")
+    arn = client.describe_table(TableName=table.name)["Table"]["TableArn"]
+    s3.create_bucket(Bucket="exports")
+    with pytest.raises(client.exceptions.PointInTimeRecoveryUnavailableException):
+        client.export_table_to_point_in_time(TableArn=arn, S3Bucket="exports")
+    client.update_continuous_backups(TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True})
+    for c in range(50):
+        table.put_item(Item={"p": "a", "c": c})
+
+    def export(bucket):
+        made = client.export_table_to_point_in_time(TableArn=arn, S3Bucket=bucket, S3Prefix="daily")["ExportDescription"]
+        assert made["ExportStatus"] == "IN_PROGRESS"
+        table.put_item(Item={"p": "later", "c": 0})
+        ended = lambda: client.describe_export(ExportArn=made["ExportArn"])["ExportDescription"]  # noqa: E731
+        return wait_for(lambda: ended()["ExportStatus"] != "IN_PROGRESS" and ended(), what="the export")
+
+    done = export("exports")
+    assert done["ExportStatus"] == "COMPLETED" and done["ItemCount"] == 50
+    lines = []
+    for found in s3.list_objects_v2(Bucket="exports", Prefix="daily/")["Contents"]:
+        if "/data/" in found["Key"]:
+            lines += gzip.decompress(s3.get_object(Bucket="exports", Key=found["Key"])["Body"].read()).splitlines()
+    assert sorted(int(json.loads(line)["Item"]["c"]["N"]) for line in lines) == list(range(50))
+    manifest = json.loads(s3.get_object(Bucket="exports", Key=done["ExportManifest"])["Body"].read())
+    assert manifest["itemCount"] == 50 and manifest["outputFormat"] == "DYNAMODB_JSON"
+    failed = export("no-such-bucket-here")
+    assert (failed["ExportStatus"], failed["FailureCode"]) == ("FAILED", "S3NoSuchBucket")
+    assert len(client.list_exports(TableArn=arn)["ExportSummaries"]) == 2
 
 
 TERRAFORM = """

@@ -2036,6 +2036,50 @@ impl Encode for DescribeEndpointsOutput {
         w.end_structure();
     }
 }
+/// `DescribeExportInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeExportInput {
+    pub export_arn: String,
+}
+impl Decode for DescribeExportInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_EXPORT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_EXPORT_INPUT.members;
+        let mut export_arn = None;
+        r.structure(&S_DESCRIBE_EXPORT_INPUT, &mut |r, i| {
+            match i {
+                0 => export_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if export_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(export_arn),) = (export_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeExportInput { export_arn })
+    }
+}
+/// `DescribeExportOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeExportOutput {
+    pub export_description: Option<ExportDescription>,
+}
+impl Encode for DescribeExportOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_EXPORT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_EXPORT_OUTPUT);
+        if let Some(v) = &self.export_description {
+            w.member(&S_DESCRIBE_EXPORT_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DescribeKinesisStreamingDestinationInput`
 #[derive(Clone, Debug, Default)]
 pub struct DescribeKinesisStreamingDestinationInput {
@@ -2552,6 +2596,250 @@ impl Decode for ExpectedAttributeValue {
         })
     }
 }
+/// `ExportDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ExportDescription {
+    pub export_arn: Option<String>,
+    pub export_status: Option<String>,
+    pub start_time: Option<Timestamp>,
+    pub end_time: Option<Timestamp>,
+    pub export_manifest: Option<String>,
+    pub table_arn: Option<String>,
+    pub table_id: Option<String>,
+    pub export_time: Option<Timestamp>,
+    pub client_token: Option<String>,
+    pub s3_bucket: Option<String>,
+    pub s3_bucket_owner: Option<String>,
+    pub s3_prefix: Option<String>,
+    pub s3_sse_algorithm: Option<String>,
+    pub s3_sse_kms_key_id: Option<String>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub export_format: Option<String>,
+    pub billed_size_bytes: Option<i64>,
+    pub item_count: Option<i64>,
+    pub export_type: Option<String>,
+    pub incremental_export_specification: Option<IncrementalExportSpecification>,
+    pub filter_specification: Option<FilterSpecification>,
+}
+impl Encode for ExportDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_EXPORT_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXPORT_DESCRIPTION);
+        if let Some(v) = &self.export_arn {
+            w.member(&S_EXPORT_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_status {
+            w.member(&S_EXPORT_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.start_time {
+            w.member(&S_EXPORT_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.end_time {
+            w.member(&S_EXPORT_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_manifest {
+            w.member(&S_EXPORT_DESCRIPTION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_arn {
+            w.member(&S_EXPORT_DESCRIPTION.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_id {
+            w.member(&S_EXPORT_DESCRIPTION.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_time {
+            w.member(&S_EXPORT_DESCRIPTION.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.client_token {
+            w.member(&S_EXPORT_DESCRIPTION.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_bucket {
+            w.member(&S_EXPORT_DESCRIPTION.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_bucket_owner {
+            w.member(&S_EXPORT_DESCRIPTION.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_prefix {
+            w.member(&S_EXPORT_DESCRIPTION.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_sse_algorithm {
+            w.member(&S_EXPORT_DESCRIPTION.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_sse_kms_key_id {
+            w.member(&S_EXPORT_DESCRIPTION.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_code {
+            w.member(&S_EXPORT_DESCRIPTION.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_message {
+            w.member(&S_EXPORT_DESCRIPTION.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_format {
+            w.member(&S_EXPORT_DESCRIPTION.members[16]);
+            v.write(w);
+        }
+        if let Some(v) = &self.billed_size_bytes {
+            w.member(&S_EXPORT_DESCRIPTION.members[17]);
+            v.write(w);
+        }
+        if let Some(v) = &self.item_count {
+            w.member(&S_EXPORT_DESCRIPTION.members[18]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_type {
+            w.member(&S_EXPORT_DESCRIPTION.members[19]);
+            v.write(w);
+        }
+        if let Some(v) = &self.incremental_export_specification {
+            w.member(&S_EXPORT_DESCRIPTION.members[20]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.filter_specification {
+            w.member(&S_EXPORT_DESCRIPTION.members[21]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ExportSummary`
+#[derive(Clone, Debug, Default)]
+pub struct ExportSummary {
+    pub export_arn: Option<String>,
+    pub export_status: Option<String>,
+    pub export_type: Option<String>,
+}
+impl Encode for ExportSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_EXPORT_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXPORT_SUMMARY);
+        if let Some(v) = &self.export_arn {
+            w.member(&S_EXPORT_SUMMARY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_status {
+            w.member(&S_EXPORT_SUMMARY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_type {
+            w.member(&S_EXPORT_SUMMARY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ExportTableToPointInTimeInput`
+#[derive(Clone, Debug, Default)]
+pub struct ExportTableToPointInTimeInput {
+    pub table_arn: String,
+    pub export_time: Option<Timestamp>,
+    pub client_token: Option<String>,
+    pub s3_bucket: String,
+    pub s3_bucket_owner: Option<String>,
+    pub s3_prefix: Option<String>,
+    pub s3_sse_algorithm: Option<String>,
+    pub s3_sse_kms_key_id: Option<String>,
+    pub export_format: Option<String>,
+    pub export_type: Option<String>,
+    pub incremental_export_specification: Option<IncrementalExportSpecification>,
+    pub filter_specification: Option<FilterSpecification>,
+}
+impl Decode for ExportTableToPointInTimeInput {
+    const SCHEMA: &'static Schema = &S_EXPORT_TABLE_TO_POINT_IN_TIME_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EXPORT_TABLE_TO_POINT_IN_TIME_INPUT.members;
+        let mut table_arn = None;
+        let mut export_time = None;
+        let mut client_token = None;
+        let mut s3_bucket = None;
+        let mut s3_bucket_owner = None;
+        let mut s3_prefix = None;
+        let mut s3_sse_algorithm = None;
+        let mut s3_sse_kms_key_id = None;
+        let mut export_format = None;
+        let mut export_type = None;
+        let mut incremental_export_specification = None;
+        let mut filter_specification = None;
+        r.structure(&S_EXPORT_TABLE_TO_POINT_IN_TIME_INPUT, &mut |r, i| {
+            match i {
+                0 => table_arn = Some(Read::read(r, a, &m[0])?),
+                1 => export_time = Some(Read::read(r, a, &m[1])?),
+                2 => client_token = Some(Read::read(r, a, &m[2])?),
+                3 => s3_bucket = Some(Read::read(r, a, &m[3])?),
+                4 => s3_bucket_owner = Some(Read::read(r, a, &m[4])?),
+                5 => s3_prefix = Some(Read::read(r, a, &m[5])?),
+                6 => s3_sse_algorithm = Some(Read::read(r, a, &m[6])?),
+                7 => s3_sse_kms_key_id = Some(Read::read(r, a, &m[7])?),
+                8 => export_format = Some(Read::read(r, a, &m[8])?),
+                9 => export_type = Some(Read::read(r, a, &m[9])?),
+                10 => incremental_export_specification = Some(decode::nested(r, a, &m[10])?),
+                11 => filter_specification = Some(decode::nested(r, a, &m[11])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if s3_bucket.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(table_arn), Some(s3_bucket)) = (table_arn, s3_bucket) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ExportTableToPointInTimeInput {
+            table_arn,
+            export_time,
+            client_token,
+            s3_bucket,
+            s3_bucket_owner,
+            s3_prefix,
+            s3_sse_algorithm,
+            s3_sse_kms_key_id,
+            export_format,
+            export_type,
+            incremental_export_specification,
+            filter_specification,
+        })
+    }
+}
+/// `ExportTableToPointInTimeOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ExportTableToPointInTimeOutput {
+    pub export_description: Option<ExportDescription>,
+}
+impl Encode for ExportTableToPointInTimeOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_EXPORT_TABLE_TO_POINT_IN_TIME_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EXPORT_TABLE_TO_POINT_IN_TIME_OUTPUT);
+        if let Some(v) = &self.export_description {
+            w.member(&S_EXPORT_TABLE_TO_POINT_IN_TIME_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `FailureException`
 #[derive(Clone, Debug, Default)]
 pub struct FailureException {
@@ -2571,6 +2859,89 @@ impl Encode for FailureException {
         if let Some(v) = &self.exception_description {
             w.member(&S_FAILURE_EXCEPTION.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FilterSpecification`
+#[derive(Clone, Debug, Default)]
+pub struct FilterSpecification {
+    pub filter_expression: Option<String>,
+    pub projection_expression: Option<String>,
+    pub key_condition_expression: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+    pub expression_attribute_values: Option<BTreeMap<String, crate::value::Value>>,
+}
+impl Decode for FilterSpecification {
+    const SCHEMA: &'static Schema = &S_FILTER_SPECIFICATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_FILTER_SPECIFICATION.members;
+        let mut filter_expression = None;
+        let mut projection_expression = None;
+        let mut key_condition_expression = None;
+        let mut expression_attribute_names = None;
+        let mut expression_attribute_values = None;
+        r.structure(&S_FILTER_SPECIFICATION, &mut |r, i| {
+            match i {
+                0 => filter_expression = Some(Read::read(r, a, &m[0])?),
+                1 => projection_expression = Some(Read::read(r, a, &m[1])?),
+                2 => key_condition_expression = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(
+                    r,
+                    a,
+                    &m[3],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_values,
+                    <crate::value::Value as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(FilterSpecification {
+            filter_expression,
+            projection_expression,
+            key_condition_expression,
+            expression_attribute_names,
+            expression_attribute_values,
+        })
+    }
+}
+impl Encode for FilterSpecification {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTER_SPECIFICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTER_SPECIFICATION);
+        if let Some(v) = &self.filter_expression {
+            w.member(&S_FILTER_SPECIFICATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.projection_expression {
+            w.member(&S_FILTER_SPECIFICATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_condition_expression {
+            w.member(&S_FILTER_SPECIFICATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expression_attribute_names {
+            w.member(&S_FILTER_SPECIFICATION.members[3]);
+            encode::map(w, S_FILTER_SPECIFICATION.members[3].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.expression_attribute_values {
+            w.member(&S_FILTER_SPECIFICATION.members[4]);
+            encode::map(w, S_FILTER_SPECIFICATION.members[4].target, v, |w, v| {
+                v.encode(w);
+            });
         }
         w.end_structure();
     }
@@ -3043,6 +3414,57 @@ impl Decode for GlobalTableWitnessGroupUpdate {
         Ok(GlobalTableWitnessGroupUpdate { create, delete })
     }
 }
+/// `IncrementalExportSpecification`
+#[derive(Clone, Debug, Default)]
+pub struct IncrementalExportSpecification {
+    pub export_from_time: Option<Timestamp>,
+    pub export_to_time: Option<Timestamp>,
+    pub export_view_type: Option<String>,
+}
+impl Decode for IncrementalExportSpecification {
+    const SCHEMA: &'static Schema = &S_INCREMENTAL_EXPORT_SPECIFICATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INCREMENTAL_EXPORT_SPECIFICATION.members;
+        let mut export_from_time = None;
+        let mut export_to_time = None;
+        let mut export_view_type = None;
+        r.structure(&S_INCREMENTAL_EXPORT_SPECIFICATION, &mut |r, i| {
+            match i {
+                0 => export_from_time = Some(Read::read(r, a, &m[0])?),
+                1 => export_to_time = Some(Read::read(r, a, &m[1])?),
+                2 => export_view_type = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(IncrementalExportSpecification {
+            export_from_time,
+            export_to_time,
+            export_view_type,
+        })
+    }
+}
+impl Encode for IncrementalExportSpecification {
+    fn schema(&self) -> &'static Schema {
+        &S_INCREMENTAL_EXPORT_SPECIFICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INCREMENTAL_EXPORT_SPECIFICATION);
+        if let Some(v) = &self.export_from_time {
+            w.member(&S_INCREMENTAL_EXPORT_SPECIFICATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_to_time {
+            w.member(&S_INCREMENTAL_EXPORT_SPECIFICATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.export_view_type {
+            w.member(&S_INCREMENTAL_EXPORT_SPECIFICATION.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ItemCollectionMetrics`
 #[derive(Clone, Debug, Default)]
 pub struct ItemCollectionMetrics {
@@ -3464,6 +3886,61 @@ impl Encode for ListContributorInsightsOutput {
         }
         if let Some(v) = &self.next_token {
             w.member(&S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListExportsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListExportsInput {
+    pub table_arn: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl Decode for ListExportsInput {
+    const SCHEMA: &'static Schema = &S_LIST_EXPORTS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_EXPORTS_INPUT.members;
+        let mut table_arn = None;
+        let mut max_results = None;
+        let mut next_token = None;
+        r.structure(&S_LIST_EXPORTS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_arn = Some(Read::read(r, a, &m[0])?),
+                1 => max_results = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListExportsInput {
+            table_arn,
+            max_results,
+            next_token,
+        })
+    }
+}
+/// `ListExportsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListExportsOutput {
+    pub export_summaries: Option<Vec<ExportSummary>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListExportsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_EXPORTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_EXPORTS_OUTPUT);
+        if let Some(v) = &self.export_summaries {
+            w.member(&S_LIST_EXPORTS_OUTPUT.members[0]);
+            encode::list(w, S_LIST_EXPORTS_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_EXPORTS_OUTPUT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -7465,6 +7942,7 @@ static S_BATCH_WRITE_ITEM_REQUEST_MAP: Schema = Schema::new("BatchWriteItemReque
     ])
     .min(1)
     .max(25);
+static S_BILLED_SIZE_BYTES: Schema = Schema::new("BilledSizeBytes", Kind::Long).min(0);
 static S_BILLING_MODE: Schema =
     Schema::new("BillingMode", Kind::String).values(&["PROVISIONED", "PAY_PER_REQUEST"]);
 static S_BILLING_MODE_SUMMARY: Schema =
@@ -7493,6 +7971,7 @@ static S_CAPACITY: Schema = Schema::new("Capacity", Kind::Structure).members(&[
 static S_CLIENT_REQUEST_TOKEN: Schema = Schema::new("ClientRequestToken", Kind::String)
     .min(1)
     .max(36);
+static S_CLIENT_TOKEN: Schema = Schema::new("ClientToken", Kind::String).pattern(r#"^[^\$]+$"#);
 static S_COMPARISON_OPERATOR: Schema = Schema::new("ComparisonOperator", Kind::String).values(&[
     "EQ",
     "NE",
@@ -7769,6 +8248,10 @@ static S_DESCRIBE_ENDPOINTS_RESPONSE: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("Endpoints", &S_ENDPOINTS).required()]);
+static S_DESCRIBE_EXPORT_INPUT: Schema = Schema::new("DescribeExportInput", Kind::Structure)
+    .members(&[Member::new("ExportArn", &S_EXPORT_ARN).required()]);
+static S_DESCRIBE_EXPORT_OUTPUT: Schema = Schema::new("DescribeExportOutput", Kind::Structure)
+    .members(&[Member::new("ExportDescription", &S_EXPORT_DESCRIPTION)]);
 static S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT: Schema =
     Schema::new("DescribeKinesisStreamingDestinationInput", Kind::Structure)
         .members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
@@ -7871,6 +8354,70 @@ static S_EXPECTED_ATTRIBUTE_VALUE: Schema = Schema::new("ExpectedAttributeValue"
         Member::new("ComparisonOperator", &S_COMPARISON_OPERATOR),
         Member::new("AttributeValueList", &S_ATTRIBUTE_VALUE_LIST),
     ]);
+static S_EXPORT_ARN: Schema = Schema::new("ExportArn", Kind::String).min(37).max(1024);
+static S_EXPORT_DESCRIPTION: Schema = Schema::new("ExportDescription", Kind::Structure).members(&[
+    Member::new("ExportArn", &S_EXPORT_ARN),
+    Member::new("ExportStatus", &S_EXPORT_STATUS),
+    Member::new("StartTime", &wire::schema::TIMESTAMP),
+    Member::new("EndTime", &wire::schema::TIMESTAMP),
+    Member::new("ExportManifest", &wire::schema::STRING),
+    Member::new("TableArn", &S_TABLE_ARN),
+    Member::new("TableId", &S_TABLE_ID),
+    Member::new("ExportTime", &wire::schema::TIMESTAMP),
+    Member::new("ClientToken", &S_CLIENT_TOKEN),
+    Member::new("S3Bucket", &S_S3_BUCKET),
+    Member::new("S3BucketOwner", &S_S3_BUCKET_OWNER),
+    Member::new("S3Prefix", &S_S3_PREFIX),
+    Member::new("S3SseAlgorithm", &S_S3_SSE_ALGORITHM),
+    Member::new("S3SseKmsKeyId", &S_S3_SSE_KMS_KEY_ID),
+    Member::new("FailureCode", &wire::schema::STRING),
+    Member::new("FailureMessage", &wire::schema::STRING),
+    Member::new("ExportFormat", &S_EXPORT_FORMAT),
+    Member::new("BilledSizeBytes", &S_BILLED_SIZE_BYTES),
+    Member::new("ItemCount", &S_ITEM_COUNT),
+    Member::new("ExportType", &S_EXPORT_TYPE),
+    Member::new(
+        "IncrementalExportSpecification",
+        &S_INCREMENTAL_EXPORT_SPECIFICATION,
+    ),
+    Member::new("FilterSpecification", &S_FILTER_SPECIFICATION),
+]);
+static S_EXPORT_FORMAT: Schema =
+    Schema::new("ExportFormat", Kind::String).values(&["DYNAMODB_JSON", "ION"]);
+static S_EXPORT_STATUS: Schema =
+    Schema::new("ExportStatus", Kind::String).values(&["IN_PROGRESS", "COMPLETED", "FAILED"]);
+static S_EXPORT_SUMMARIES: Schema =
+    Schema::new("ExportSummaries", Kind::List).members(&[Member::new("member", &S_EXPORT_SUMMARY)]);
+static S_EXPORT_SUMMARY: Schema = Schema::new("ExportSummary", Kind::Structure).members(&[
+    Member::new("ExportArn", &S_EXPORT_ARN),
+    Member::new("ExportStatus", &S_EXPORT_STATUS),
+    Member::new("ExportType", &S_EXPORT_TYPE),
+]);
+static S_EXPORT_TABLE_TO_POINT_IN_TIME_INPUT: Schema =
+    Schema::new("ExportTableToPointInTimeInput", Kind::Structure).members(&[
+        Member::new("TableArn", &S_TABLE_ARN).required(),
+        Member::new("ExportTime", &wire::schema::TIMESTAMP),
+        Member::new("ClientToken", &S_CLIENT_TOKEN),
+        Member::new("S3Bucket", &S_S3_BUCKET).required(),
+        Member::new("S3BucketOwner", &S_S3_BUCKET_OWNER),
+        Member::new("S3Prefix", &S_S3_PREFIX),
+        Member::new("S3SseAlgorithm", &S_S3_SSE_ALGORITHM),
+        Member::new("S3SseKmsKeyId", &S_S3_SSE_KMS_KEY_ID),
+        Member::new("ExportFormat", &S_EXPORT_FORMAT),
+        Member::new("ExportType", &S_EXPORT_TYPE),
+        Member::new(
+            "IncrementalExportSpecification",
+            &S_INCREMENTAL_EXPORT_SPECIFICATION,
+        ),
+        Member::new("FilterSpecification", &S_FILTER_SPECIFICATION),
+    ]);
+static S_EXPORT_TABLE_TO_POINT_IN_TIME_OUTPUT: Schema =
+    Schema::new("ExportTableToPointInTimeOutput", Kind::Structure)
+        .members(&[Member::new("ExportDescription", &S_EXPORT_DESCRIPTION)]);
+static S_EXPORT_TYPE: Schema =
+    Schema::new("ExportType", Kind::String).values(&["FULL_EXPORT", "INCREMENTAL_EXPORT"]);
+static S_EXPORT_VIEW_TYPE: Schema =
+    Schema::new("ExportViewType", Kind::String).values(&["NEW_IMAGE", "NEW_AND_OLD_IMAGES"]);
 static S_EXPRESSION_ATTRIBUTE_NAME_MAP: Schema =
     Schema::new("ExpressionAttributeNameMap", Kind::Map).members(&[
         Member::new("key", &wire::schema::STRING),
@@ -7889,6 +8436,17 @@ static S_FILTER_CONDITION_MAP: Schema = Schema::new("FilterConditionMap", Kind::
     Member::new("key", &S_ATTRIBUTE_NAME),
     Member::new("value", &S_CONDITION),
 ]);
+static S_FILTER_SPECIFICATION: Schema = Schema::new("FilterSpecification", Kind::Structure)
+    .members(&[
+        Member::new("FilterExpression", &wire::schema::STRING),
+        Member::new("ProjectionExpression", &wire::schema::STRING),
+        Member::new("KeyConditionExpression", &wire::schema::STRING),
+        Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+        Member::new(
+            "ExpressionAttributeValues",
+            &S_EXPRESSION_ATTRIBUTE_VALUE_MAP,
+        ),
+    ]);
 static S_GET: Schema = Schema::new("Get", Kind::Structure).members(&[
     Member::new("Key", &S_KEY).required(),
     Member::new("TableName", &S_TABLE_ARN).required(),
@@ -8001,6 +8559,12 @@ static S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE_LIST: Schema =
         .members(&[Member::new("member", &S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE)])
         .min(1)
         .max(1);
+static S_INCREMENTAL_EXPORT_SPECIFICATION: Schema =
+    Schema::new("IncrementalExportSpecification", Kind::Structure).members(&[
+        Member::new("ExportFromTime", &wire::schema::TIMESTAMP),
+        Member::new("ExportToTime", &wire::schema::TIMESTAMP),
+        Member::new("ExportViewType", &S_EXPORT_VIEW_TYPE),
+    ]);
 static S_INDEX_NAME: Schema = Schema::new("IndexName", Kind::String)
     .min(3)
     .max(255)
@@ -8130,6 +8694,19 @@ static S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT: Schema =
             "ContributorInsightsSummaries",
             &S_CONTRIBUTOR_INSIGHTS_SUMMARIES,
         ),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
+static S_LIST_EXPORTS_INPUT: Schema = Schema::new("ListExportsInput", Kind::Structure).members(&[
+    Member::new("TableArn", &S_TABLE_ARN),
+    Member::new("MaxResults", &S_LIST_EXPORTS_MAX_LIMIT),
+    Member::new("NextToken", &wire::schema::STRING),
+]);
+static S_LIST_EXPORTS_MAX_LIMIT: Schema = Schema::new("ListExportsMaxLimit", Kind::Integer)
+    .min(1)
+    .max(25);
+static S_LIST_EXPORTS_OUTPUT: Schema =
+    Schema::new("ListExportsOutput", Kind::Structure).members(&[
+        Member::new("ExportSummaries", &S_EXPORT_SUMMARIES),
         Member::new("NextToken", &wire::schema::STRING),
     ]);
 static S_LIST_TABLES_INPUT: Schema = Schema::new("ListTablesInput", Kind::Structure).members(&[
@@ -8530,6 +9107,14 @@ static S_RETURN_VALUE: Schema = Schema::new("ReturnValue", Kind::String).values(
 ]);
 static S_RETURN_VALUES_ON_CONDITION_CHECK_FAILURE: Schema =
     Schema::new("ReturnValuesOnConditionCheckFailure", Kind::String).values(&["ALL_OLD", "NONE"]);
+static S_S3_BUCKET: Schema = Schema::new("S3Bucket", Kind::String)
+    .max(255)
+    .pattern(r#"^[a-z0-9A-Z]+[\.\-\w]*[a-z0-9A-Z]+$"#);
+static S_S3_BUCKET_OWNER: Schema = Schema::new("S3BucketOwner", Kind::String).pattern("[0-9]{12}");
+static S_S3_PREFIX: Schema = Schema::new("S3Prefix", Kind::String).max(1024);
+static S_S3_SSE_ALGORITHM: Schema =
+    Schema::new("S3SseAlgorithm", Kind::String).values(&["AES256", "KMS"]);
+static S_S3_SSE_KMS_KEY_ID: Schema = Schema::new("S3SseKmsKeyId", Kind::String).min(1).max(2048);
 static S_SSE_DESCRIPTION: Schema = Schema::new("SSEDescription", Kind::Structure).members(&[
     Member::new("Status", &S_SSE_STATUS),
     Member::new("SSEType", &S_SSE_TYPE),
@@ -9154,6 +9739,27 @@ pub mod destination_status {
 pub mod disassociation_mode {
     pub const WAIT_FOR_REPLICATION: &str = "WAIT_FOR_REPLICATION";
 }
+/// Values of `ExportFormat`
+pub mod export_format {
+    pub const DYNAMODB_JSON: &str = "DYNAMODB_JSON";
+    pub const ION: &str = "ION";
+}
+/// Values of `ExportStatus`
+pub mod export_status {
+    pub const IN_PROGRESS: &str = "IN_PROGRESS";
+    pub const COMPLETED: &str = "COMPLETED";
+    pub const FAILED: &str = "FAILED";
+}
+/// Values of `ExportType`
+pub mod export_type {
+    pub const FULL_EXPORT: &str = "FULL_EXPORT";
+    pub const INCREMENTAL_EXPORT: &str = "INCREMENTAL_EXPORT";
+}
+/// Values of `ExportViewType`
+pub mod export_view_type {
+    pub const NEW_IMAGE: &str = "NEW_IMAGE";
+    pub const NEW_AND_OLD_IMAGES: &str = "NEW_AND_OLD_IMAGES";
+}
 /// Values of `GlobalTableSettingsReplicationMode`
 pub mod global_table_settings_replication_mode {
     pub const ENABLED: &str = "ENABLED";
@@ -9224,6 +9830,11 @@ pub mod return_value {
 pub mod return_values_on_condition_check_failure {
     pub const ALL_OLD: &str = "ALL_OLD";
     pub const NONE: &str = "NONE";
+}
+/// Values of `S3SseAlgorithm`
+pub mod s3_sse_algorithm {
+    pub const AES256: &str = "AES256";
+    pub const KMS: &str = "KMS";
 }
 /// Values of `SSEStatus`
 pub mod sse_status {
@@ -9435,6 +10046,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DescribeExport",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_EXPORT_INPUT,
+            output: &S_DESCRIBE_EXPORT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "DescribeKinesisStreamingDestination",
             method: "POST",
             uri: "/",
@@ -9515,6 +10136,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "ExportTableToPointInTime",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_EXPORT_TABLE_TO_POINT_IN_TIME_INPUT,
+            output: &S_EXPORT_TABLE_TO_POINT_IN_TIME_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "GetItem",
             method: "POST",
             uri: "/",
@@ -9553,6 +10184,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListExports",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_EXPORTS_INPUT,
+            output: &S_LIST_EXPORTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ListTables",
@@ -9739,15 +10380,12 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("CancelBulkOperation", "POST", "/"),
         ("CreateGlobalTable", "POST", "/"),
         ("DescribeBulkOperation", "POST", "/"),
-        ("DescribeExport", "POST", "/"),
         ("DescribeGlobalTable", "POST", "/"),
         ("DescribeGlobalTableSettings", "POST", "/"),
         ("DescribeImport", "POST", "/"),
         ("DescribeTableReplicaAutoScaling", "POST", "/"),
-        ("ExportTableToPointInTime", "POST", "/"),
         ("ImportTable", "POST", "/"),
         ("ListBulkOperations", "POST", "/"),
-        ("ListExports", "POST", "/"),
         ("ListGlobalTables", "POST", "/"),
         ("ListImports", "POST", "/"),
         ("SearchVectors", "POST", "/"),
@@ -9837,6 +10475,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeEndpointsInput,
     ) -> impl Future<Output = Result<DescribeEndpointsOutput, Fault>> + Send;
+    /// `DescribeExport`
+    fn describe_export(
+        &self,
+        ctx: &Context,
+        input: DescribeExportInput,
+    ) -> impl Future<Output = Result<DescribeExportOutput, Fault>> + Send;
     /// `DescribeKinesisStreamingDestination`
     fn describe_kinesis_streaming_destination(
         &self,
@@ -9885,6 +10529,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: ExecuteTransactionInput,
     ) -> impl Future<Output = Result<ExecuteTransactionOutput, Fault>> + Send;
+    /// `ExportTableToPointInTime`
+    fn export_table_to_point_in_time(
+        &self,
+        ctx: &Context,
+        input: ExportTableToPointInTimeInput,
+    ) -> impl Future<Output = Result<ExportTableToPointInTimeOutput, Fault>> + Send;
     /// `GetItem`
     fn get_item(
         &self,
@@ -9909,6 +10559,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: ListContributorInsightsInput,
     ) -> impl Future<Output = Result<ListContributorInsightsOutput, Fault>> + Send;
+    /// `ListExports`
+    fn list_exports(
+        &self,
+        ctx: &Context,
+        input: ListExportsInput,
+    ) -> impl Future<Output = Result<ListExportsOutput, Fault>> + Send;
     /// `ListTables`
     fn list_tables(
         &self,
@@ -10150,6 +10806,15 @@ impl<T: DynamoDb> Handler for Api<T> {
                 }))
             }
             13 => {
+                let input = decode::input::<DescribeExportInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_export(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
                 let input = decode::input::<DescribeKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10158,7 +10823,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            15 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10167,7 +10832,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            16 => {
                 let input = decode::input::<DescribeTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10176,7 +10841,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            17 => {
                 let input = decode::input::<DescribeTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10185,7 +10850,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            18 => {
                 let input = decode::input::<DisableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10194,7 +10859,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            19 => {
                 let input = decode::input::<EnableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10203,7 +10868,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            20 => {
                 let input = decode::input::<ExecuteStatementInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10212,7 +10877,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            21 => {
                 let input = decode::input::<ExecuteTransactionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10221,7 +10886,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            22 => {
+                let input = decode::input::<ExportTableToPointInTimeInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .export_table_to_point_in_time(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
                 let input = decode::input::<GetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10230,7 +10904,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            24 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10239,7 +10913,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            25 => {
                 let input = decode::input::<ListBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10248,7 +10922,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            26 => {
                 let input = decode::input::<ListContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10257,7 +10931,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            27 => {
+                let input = decode::input::<ListExportsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_exports(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            28 => {
                 let input = decode::input::<ListTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10266,7 +10949,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            29 => {
                 let input = decode::input::<ListTagsOfResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10275,7 +10958,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            30 => {
                 let input = decode::input::<PutItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10284,7 +10967,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            31 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10293,7 +10976,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            32 => {
                 let input = decode::input::<QueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10302,7 +10985,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            33 => {
                 let input = decode::input::<RestoreTableFromBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10311,7 +10994,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            34 => {
                 let input = decode::input::<RestoreTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10320,7 +11003,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            35 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10329,7 +11012,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            36 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10338,7 +11021,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            37 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10347,7 +11030,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            38 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10356,7 +11039,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            39 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10365,7 +11048,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            40 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10374,7 +11057,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            41 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10383,7 +11066,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            42 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10392,7 +11075,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            43 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10401,7 +11084,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            44 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10410,7 +11093,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            45 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -155,7 +155,7 @@ impl Dynamo {
     }
 
     /// Copies the items under one number to another, in batches; as in AWS, a backup is no moment.
-    async fn copy(&self, account: &str, from: u64, to: u64) -> Result<Tallies, Fault> {
+    pub async fn copy(&self, account: &str, from: u64, to: u64) -> Result<Tallies, Fault> {
         let source = Row::index(account, from, BASE);
         let target = Row::index(account, to, BASE);
         let name = to.to_string();

@@ -23,6 +23,14 @@ pub fn continuous_backups_unavailable_exception(message: impl Into<Cow<'static, 
 pub fn duplicate_item_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "DuplicateItemException", message)
 }
+/// `ExportConflictException`, HTTP 400.
+pub fn export_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ExportConflictException", message)
+}
+/// `ExportNotFoundException`, HTTP 400.
+pub fn export_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ExportNotFoundException", message)
+}
 /// `IdempotentParameterMismatchException`, HTTP 400.
 pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "IdempotentParameterMismatchException", message).message_key("Message")
@@ -30,6 +38,10 @@ pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, s
 /// `InternalServerError`, HTTP 500.
 pub fn internal_server_error(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "InternalServerError", message)
+}
+/// `InvalidExportTimeException`, HTTP 400.
+pub fn invalid_export_time_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "InvalidExportTimeException", message)
 }
 /// `InvalidRestoreTimeException`, HTTP 400.
 pub fn invalid_restore_time_exception(message: impl Into<Cow<'static, str>>) -> Fault {

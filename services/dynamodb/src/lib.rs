@@ -9,6 +9,7 @@ mod change;
 mod create;
 mod definition;
 pub mod errors;
+mod export;
 mod expression;
 mod fault;
 mod fill;

@@ -353,7 +353,7 @@ impl Dynamo {
 }
 
 /// The error of a table that keeps no history.
-fn unavailable(table: &TableRecord) -> Fault {
+pub fn unavailable(table: &TableRecord) -> Fault {
     point_in_time_recovery_unavailable_exception(format!(
         "Point in time recovery is not enabled for table '{}'",
         table.name

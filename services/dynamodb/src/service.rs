@@ -14,6 +14,7 @@ use crate::api;
 use crate::backup::{BACKUP, Backup};
 use crate::catalog::Catalog;
 use crate::create::SWEEP;
+use crate::export::{EXPORT, Export};
 use crate::fill::FILL;
 use crate::item::Stored;
 use crate::key::Row;
@@ -41,6 +42,7 @@ pub fn service(cloud: &Cloud) -> Service {
         policies: store.table("dynamodb.policies"),
         backups: store.table("dynamodb.backups"),
         formers: store.table("dynamodb.formers"),
+        exports: store.table("dynamodb.exports"),
         cloud: cloud.clone(),
     });
     dynamo.register_jobs();
@@ -84,6 +86,8 @@ pub struct Dynamo {
     pub backups: Table<(String, String, String, String), Backup>,
     /// What rows held before, by history, time and row.
     pub formers: Table<Row, Former>,
+    /// Exports, by account, region, table and id.
+    pub exports: Table<(String, String, String, String), Export>,
 }
 
 impl Dynamo {
@@ -101,6 +105,7 @@ impl Dynamo {
         job!(FILL, this, job => this.fill(job.payload));
         job!(EXPIRE, this, job => this.expire(job.payload));
         job!(TRIM, this, job => this.trim(job.payload));
+        job!(EXPORT, this, job => this.export(job.payload));
         job!(HISTORY, this, job => this.trim_history(job.payload));
         job!(BACKUP, this, job => this.finish_backup(job.payload));
         job!(TOKENS, this, _job => this.sweep_tokens());
@@ -139,6 +144,9 @@ operations! {
     describe_time_to_live: DescribeTimeToLiveInput => DescribeTimeToLiveOutput,
     disable_kinesis_streaming_destination: DisableKinesisStreamingDestinationInput => DisableKinesisStreamingDestinationOutput,
     enable_kinesis_streaming_destination: EnableKinesisStreamingDestinationInput => EnableKinesisStreamingDestinationOutput,
+    describe_export: DescribeExportInput => DescribeExportOutput,
+    export_table_to_point_in_time: ExportTableToPointInTimeInput => ExportTableToPointInTimeOutput,
+    list_exports: ListExportsInput => ListExportsOutput,
     get_item: GetItemInput => GetItemOutput,
     get_resource_policy: GetResourcePolicyInput => GetResourcePolicyOutput,
     list_backups: ListBackupsInput => ListBackupsOutput,

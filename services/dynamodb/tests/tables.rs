@@ -241,7 +241,7 @@ async fn what_is_not_there_says_so() {
     });
     let (status, answer) = region.call("UpdateTable", replica).await;
     assert_eq!((status, &answer["__type"]), (501, &json!("NotImplemented")));
-    let (status, _) = region.call("ExportTableToPointInTime", json!({})).await;
+    let (status, _) = region.call("ImportTable", json!({})).await;
     assert_eq!(status, 501);
 }
 
