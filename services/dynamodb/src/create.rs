@@ -340,9 +340,9 @@ impl Dynamo {
                     .filter(|table| table.uid == found.uid)
                     .ok_or_else(|| no_table(name))?;
                 if table.is_protected {
-                    return Err(validation(format!(
-                        "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first."
-                    )));
+                    return Err(validation(
+                        "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.",
+                    ));
                 }
                 tx.delete(&self.catalog.records, &key);
                 self.close_stream(tx, &table, ctx.time)?;

@@ -1,6 +1,5 @@
 //! Queries and scans.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloud::Context;
@@ -8,10 +7,9 @@ use store::{Range, Read};
 use wire::Fault;
 
 use crate::api::*;
+use crate::bounds::{Bounds, segments, start_row};
 use crate::capacity::{Usage, read_units};
 use crate::errors::resource_not_found_exception;
-use crate::expression::condition::Comparator;
-use crate::expression::key_condition::Test;
 use crate::expression::{self, KeyCondition, Placeholders, Projection};
 use crate::fault::{invalid_parameter, listed, validation};
 use crate::item::{Item, Stored};
@@ -19,14 +17,14 @@ use crate::key::{BASE, Keys, Row};
 use crate::legacy::{self, refuse_mixture};
 use crate::service::Dynamo;
 use crate::table::{Index, Projected, TableRecord};
-use crate::value::{Attributes, Value};
+use crate::value::Attributes;
 
 /// Bytes of items that one answer is made from.
 const PAGE: usize = 1024 * 1024;
 
 /// What of the items found is answered.
 #[derive(Clone, Debug)]
-enum Shown {
+pub enum Shown {
     /// Only their number.
     Count,
     /// All that was read.
@@ -36,36 +34,51 @@ enum Shown {
 }
 
 /// What queries and scans have in common.
-struct Reading<'a> {
-    table: &'a TableRecord,
-    index: Option<&'a Index>,
-    range: Range<Row>,
-    filter: Option<expression::Condition>,
-    shown: Shown,
+pub struct Reading<'a> {
+    /// The table.
+    pub table: &'a TableRecord,
+    /// Its index.
+    pub index: Option<&'a Index>,
+    /// The rows.
+    pub range: Range<Row>,
+    /// What must hold of items.
+    pub filter: Option<expression::Condition>,
+    /// What is answered.
+    pub shown: Shown,
     /// A local index does not hold all that is asked for: items are read from the table.
-    fetches: bool,
-    limit: Option<usize>,
-    is_consistent: bool,
+    pub fetches: bool,
+    /// Most items that are looked at.
+    pub limit: Option<usize>,
+    /// Whether it is consistent.
+    pub is_consistent: bool,
 }
 
 /// What was found.
-struct Found {
-    items: Vec<Item>,
-    count: i32,
-    scanned: i32,
-    last: Option<Attributes>,
-    usage: Usage,
+pub struct Found {
+    /// The items.
+    pub items: Vec<Item>,
+    /// How many passed the filter.
+    pub count: i32,
+    /// How many were looked at.
+    pub scanned: i32,
+    /// The key to go on behind.
+    pub last: Option<Attributes>,
+    /// What it took.
+    pub usage: Usage,
 }
 
 /// Parameters that queries and scans share.
-struct Selection<'a> {
-    select: Option<&'a str>,
-    attributes: Option<&'a [String]>,
-    projection: Option<&'a str>,
+pub struct Selection<'a> {
+    /// `Select`
+    pub select: Option<&'a str>,
+    /// `AttributesToGet`
+    pub attributes: Option<&'a [String]>,
+    /// `ProjectionExpression`
+    pub projection: Option<&'a str>,
 }
 
 impl Selection<'_> {
-    /// What is answered, and whether a local index must be left for it.
+    /// Reads the projection, in either form.
     fn read(&self, placeholders: &mut Placeholders) -> Result<Option<Projection>, Fault> {
         match (self.projection, self.attributes) {
             (Some(text), _) => Projection::parse(text, placeholders).map(Some),
@@ -119,7 +132,8 @@ impl Selection<'_> {
         Ok(())
     }
 
-    fn resolve(
+    /// What is answered, and whether a local index must be left for it.
+    pub fn resolve(
         &self,
         projection: Option<Projection>,
         table: &TableRecord,
@@ -160,7 +174,7 @@ impl Selection<'_> {
 }
 
 /// The index that a request names.
-fn index<'t>(table: &'t TableRecord, name: Option<&str>) -> Result<Option<&'t Index>, Fault> {
+pub fn index<'t>(table: &'t TableRecord, name: Option<&str>) -> Result<Option<&'t Index>, Fault> {
     let Some(name) = name else {
         return Ok(None);
     };
@@ -177,7 +191,8 @@ fn index<'t>(table: &'t TableRecord, name: Option<&str>) -> Result<Option<&'t In
     Ok(Some(index))
 }
 
-fn refuse_consistent(index: Option<&Index>, is_consistent: bool) -> Result<(), Fault> {
+/// Refuses what global indexes cannot do.
+pub fn refuse_consistent(index: Option<&Index>, is_consistent: bool) -> Result<(), Fault> {
     match index {
         Some(index) if !index.is_local && is_consistent => Err(validation(
             "Consistent reads are not supported on global secondary indexes",
@@ -186,340 +201,7 @@ fn refuse_consistent(index: Option<&Index>, is_consistent: bool) -> Result<(), F
     }
 }
 
-/// Key conditions as they apply to a key: its hash attributes, and tests of range attributes in their order.
-struct Bounds {
-    hash: Attributes,
-    equal: Vec<Value>,
-    last: Option<Test>,
-}
-
-fn key_element_missing(name: &str) -> Fault {
-    validation(format!("Query condition missed key schema element: {name}"))
-}
-
-impl Bounds {
-    fn of(condition: KeyCondition, keys: &Keys) -> Result<Bounds, Fault> {
-        let is_composite = keys.hash.len() + keys.range.len() > 2;
-        let mut tests: BTreeMap<String, Test> = BTreeMap::new();
-        let count = condition.tests.len();
-        for (name, test) in condition.tests {
-            if tests.insert(name, test).is_some() {
-                return Err(validation(
-                    "Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key",
-                ));
-            }
-        }
-        if count > 2 && !is_composite {
-            return Err(validation("Conditions can be of length 1 or 2 only"));
-        }
-        let mut hash = Attributes::new();
-        for part in &keys.hash {
-            match tests.remove(&part.name) {
-                Some(Test::Compare(Comparator::Eq, value)) => {
-                    check_type(part.kind.fits(&value))?;
-                    hash.insert(part.name.clone(), value);
-                }
-                Some(_) if !is_composite => {
-                    return Err(validation("Query key condition not supported"));
-                }
-                None if !is_composite => return Err(key_element_missing(&part.name)),
-                _ => {
-                    return Err(validation(format!(
-                        "Query key condition not supported: all HASH key attributes of the index need an equality condition, missing: {}",
-                        part.name
-                    )));
-                }
-            }
-        }
-        let (mut equal, mut last) = (Vec::new(), None);
-        for part in &keys.range {
-            let Some(test) = tests.remove(&part.name) else {
-                break;
-            };
-            for value in test.values() {
-                check_type(part.kind.fits(value))?;
-            }
-            match test {
-                Test::Compare(Comparator::Eq, value) => equal.push(value),
-                Test::BeginsWith(Value::N(_)) => {
-                    return Err(validation(
-                        "One or more parameter values were invalid: ComparisonOperator BEGINS_WITH is not valid for N AttributeValue type",
-                    ));
-                }
-                Test::Compare(Comparator::Ne, _) => {
-                    return Err(validation("Query key condition not supported"));
-                }
-                other => {
-                    last = Some(other);
-                    break;
-                }
-            }
-        }
-        if let Some(name) = tests.keys().next() {
-            if keys.has(name) {
-                return Err(validation(format!(
-                    "Query key condition not supported: conditions on RANGE key attributes must be equality conditions from the first attribute on, only the last one may be another: {name}"
-                )));
-            }
-            return Err(match keys.range.first() {
-                Some(part) if !is_composite => key_element_missing(&part.name),
-                _ => validation("Query key condition not supported"),
-            });
-        }
-        for (name, value) in &hash {
-            refuse_empty(name, value)?;
-        }
-        let last_value = match &last {
-            Some(Test::Compare(_, value)) => Some(value),
-            _ => None,
-        };
-        for (part, value) in keys.range.iter().zip(equal.iter().chain(last_value)) {
-            refuse_empty(&part.name, value)?;
-        }
-        Ok(Bounds { hash, equal, last })
-    }
-
-    /// The rows of an index that they allow.
-    fn range(&self, table: &TableRecord, number: u8, keys: &Keys) -> Range<Row> {
-        let mut prefix = Row::index(&table.account, table.uid, number).partition(keys, &self.hash);
-        for value in &self.equal {
-            prefix = prefix.then(value);
-        }
-        let all = Range::prefix(&prefix);
-        let at = |value: &Value| prefix.clone().then(value);
-        match &self.last {
-            None | Some(Test::Compare(Comparator::Eq | Comparator::Ne, _)) => all,
-            Some(Test::Compare(Comparator::Lt, value)) => all.until(&at(value)),
-            Some(Test::Compare(Comparator::Ge, value)) => all.from(&at(value)),
-            Some(Test::Compare(Comparator::Gt, value)) => all.from(&at(value).behind()),
-            Some(Test::Compare(Comparator::Le, value)) => all.until(&at(value).behind()),
-            Some(Test::Between(low, high)) => all.from(&at(low)).until(&at(high).behind()),
-            Some(Test::BeginsWith(value)) => Range::prefix(&prefix.clone().then_prefix(value)),
-        }
-    }
-
-    /// Whether a key is among those that they allow.
-    fn allow(&self, keys: &Keys, key: &Attributes) -> bool {
-        let is_equal = |name: &str, value: &Value| key.get(name) == Some(value);
-        if !self.hash.iter().all(|(name, value)| is_equal(name, value)) {
-            return false;
-        }
-        let mut range = keys.range.iter();
-        for value in &self.equal {
-            if !range.next().is_some_and(|part| is_equal(&part.name, value)) {
-                return false;
-            }
-        }
-        let (Some(test), Some(part)) = (&self.last, range.next()) else {
-            return true;
-        };
-        let Some(value) = key.get(&part.name) else {
-            return false;
-        };
-        let order = |other: &Value| value.order(other);
-        use std::cmp::Ordering::*;
-        match test {
-            Test::Compare(Comparator::Lt, other) => order(other) == Some(Less),
-            Test::Compare(Comparator::Le, other) => order(other).is_some_and(|o| o.is_le()),
-            Test::Compare(Comparator::Gt, other) => order(other) == Some(Greater),
-            Test::Compare(Comparator::Ge, other) => order(other).is_some_and(|o| o.is_ge()),
-            Test::Compare(_, other) => order(other) == Some(Equal),
-            Test::Between(low, high) => {
-                order(low).is_some_and(|o| o.is_ge()) && order(high).is_some_and(|o| o.is_le())
-            }
-            Test::BeginsWith(prefix) => expression::condition::begins_with(value, prefix),
-        }
-    }
-}
-
-fn check_type(fits: bool) -> Result<(), Fault> {
-    match fits {
-        true => Ok(()),
-        false => Err(invalid_parameter(
-            "Condition parameter type does not match schema type",
-        )),
-    }
-}
-
-fn refuse_empty(name: &str, value: &Value) -> Result<(), Fault> {
-    let what = match value {
-        Value::S(text) if text.is_empty() => "string",
-        Value::B(bytes) if bytes.is_empty() => "binary",
-        _ => return Ok(()),
-    };
-    Err(validation(format!(
-        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty {what} value. Key: {name}"
-    )))
-}
-
-/// Checks `ExclusiveStartKey` and gives its row.
-fn start_row(table: &TableRecord, index: Option<&Index>, key: &Attributes) -> Result<Row, Fault> {
-    const INVALID: &str = "The provided starting key is invalid";
-    let keys = index.map(|index| &index.keys);
-    let parts = table
-        .keys
-        .parts()
-        .chain(keys.into_iter().flat_map(Keys::parts));
-    let mut wanted = 0;
-    let mut names: Vec<&str> = Vec::new();
-    for part in parts {
-        if names.contains(&part.name.as_str()) {
-            continue;
-        }
-        names.push(&part.name);
-        wanted += 1;
-        match key.get(&part.name) {
-            Some(value) if part.kind.fits(value) => refuse_empty(&part.name, value)?,
-            Some(_) => {
-                return Err(validation(format!(
-                    "{INVALID}: The provided key element does not match the schema"
-                )));
-            }
-            None => {
-                return Err(validation(format!(
-                    "{INVALID}: The provided key element does not match the schema"
-                )));
-            }
-        }
-    }
-    if key.len() != wanted {
-        return Err(validation(format!(
-            "{INVALID}: The provided key element does not match the schema"
-        )));
-    }
-    Ok(match index {
-        None => table.row(key),
-        Some(index) => Row::entry(
-            &table.account,
-            table.uid,
-            index.number,
-            &index.keys,
-            &table.keys,
-            key,
-        ),
-    })
-}
-
-/// A reading as a PartiQL statement says it.
-pub struct Select<'a> {
-    /// The table.
-    pub table: &'a TableRecord,
-    /// Its index.
-    pub index: Option<&'a str>,
-    /// The `WHERE` clause.
-    pub condition: Option<&'a expression::Condition>,
-    /// What is read of items.
-    pub paths: Option<&'a [expression::Path]>,
-    /// The sort key, and whether it descends.
-    pub order: Option<(&'a str, bool)>,
-    /// Most items that are looked at.
-    pub limit: Option<usize>,
-    /// The key behind which it begins.
-    pub start: Option<Attributes>,
-    /// Whether it is consistent.
-    pub is_consistent: bool,
-}
-
-/// The tests of key attributes in a condition, if they name the hash key: what a query can do.
-fn key_condition(condition: Option<&expression::Condition>, keys: &Keys) -> Option<Bounds> {
-    use expression::condition::Operand;
-    let mut tests: Vec<(String, Test)> = Vec::new();
-    for part in crate::partiql::conjuncts(condition) {
-        let (operand, test) = match part {
-            expression::Condition::Compare(comparator, path, Operand::Value(value))
-                if *comparator != Comparator::Ne =>
-            {
-                (path, Test::Compare(*comparator, value.clone()))
-            }
-            expression::Condition::Between(path, Operand::Value(low), Operand::Value(high)) => {
-                (path, Test::Between(low.clone(), high.clone()))
-            }
-            expression::Condition::BeginsWith(path, Operand::Value(value)) => {
-                (path, Test::BeginsWith(value.clone()))
-            }
-            _ => continue,
-        };
-        let Operand::Path(path) = operand else {
-            continue;
-        };
-        let is_new = !tests.iter().any(|(name, _)| *name == path.root);
-        if path.steps.is_empty() && keys.has(&path.root) && is_new {
-            tests.push((path.root.clone(), test));
-        }
-    }
-    Bounds::of(KeyCondition { tests }, keys).ok()
-}
-
 impl Dynamo {
-    /// Reads what a statement selects: the items, the key to go on behind, and what it took.
-    #[allow(clippy::type_complexity, reason = "named only here")]
-    pub fn select(
-        &self,
-        select: Select<'_>,
-    ) -> Result<(Vec<Item>, Option<Attributes>, Usage), Fault> {
-        let table = select.table;
-        let index = index(table, select.index).map_err(|fault| match select.index {
-            Some(name) if table.index(name).is_none() => {
-                validation("The table does not have the specified index")
-            }
-            _ => fault,
-        })?;
-        refuse_consistent(index, select.is_consistent)?;
-        let keys = index.map_or(&table.keys, |index| &index.keys);
-        let number = index.map_or(BASE, |index| index.number);
-        let bounds = key_condition(select.condition, keys);
-        let mut range = match &bounds {
-            Some(bounds) => bounds.range(table, number, keys),
-            None => Range::prefix(&Row::index(&table.account, table.uid, number)),
-        };
-        let is_reverse = match select.order {
-            None => false,
-            Some((name, is_descending)) => {
-                if bounds.is_none() {
-                    return Err(validation(
-                        "Must have WHERE clause in the statement when using ORDER BY clause.",
-                    ));
-                }
-                if !keys.has(name) {
-                    return Err(validation(format!(
-                        "Variable reference {name} in ORDER BY clause must be part of the primary key"
-                    )));
-                }
-                is_descending
-            }
-        };
-        if let Some(key) = &select.start {
-            let row = start_row(table, index, key)?;
-            range = match is_reverse {
-                false => range.after(&row),
-                true => range.until(&row),
-            };
-        }
-        let projection = select.paths.map(|paths| Projection {
-            paths: paths
-                .iter()
-                .map(|path| expression::Path::of(&path.root))
-                .collect(),
-        });
-        let selection = Selection {
-            select: None,
-            attributes: None,
-            projection: select.paths.map(|_| ""),
-        };
-        let (shown, fetches) = selection.resolve(projection, table, index)?;
-        let found = self.find(Reading {
-            table,
-            index,
-            range: if is_reverse { range.reverse() } else { range },
-            filter: select.condition.cloned(),
-            shown,
-            fetches,
-            limit: select.limit,
-            is_consistent: select.is_consistent,
-        })?;
-        Ok((found.items, found.last, found.usage))
-    }
-
     /// `Query`
     pub async fn query(&self, ctx: &Context, input: QueryInput) -> Result<QueryOutput, Fault> {
         refuse_mixture(
@@ -759,7 +441,7 @@ impl Dynamo {
     }
 
     /// Reads one page.
-    fn find(&self, reading: Reading<'_>) -> Result<Found, Fault> {
+    pub fn find(&self, reading: Reading<'_>) -> Result<Found, Fault> {
         let Reading {
             table,
             index,
@@ -851,24 +533,4 @@ impl Dynamo {
 
 fn names(keys: &Keys) -> Vec<&str> {
     keys.parts().map(|part| part.name.as_str()).collect()
-}
-
-/// `Segment` and `TotalSegments`
-fn segments(segment: Option<i32>, total: Option<i32>) -> Result<Option<(u64, u64)>, Fault> {
-    match (segment, total) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(validation(
-            "The TotalSegments parameter is required but was not present in the request when Segment parameter is present",
-        )),
-        (None, Some(_)) => Err(validation(
-            "The Segment parameter is required but was not present in the request when parameter TotalSegments is present",
-        )),
-        (Some(segment), Some(total)) if segment >= total => Err(validation(format!(
-            "The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: {segment} is not less than TotalSegments: {total}"
-        ))),
-        (Some(segment), Some(total)) => Ok(Some((
-            u64::from(segment.unsigned_abs()),
-            u64::from(total.unsigned_abs()),
-        ))),
-    }
 }

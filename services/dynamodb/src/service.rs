@@ -22,7 +22,7 @@ use crate::policy::Policy;
 use crate::recovery::{Former, HISTORY};
 use crate::stream::{Entry, Stream, TRIM, Wakers};
 use crate::table::Tallies;
-use crate::transact::{TOKENS, Token};
+use crate::token::{TOKENS, Token};
 use crate::ttl::{EXPIRE, End};
 
 /// The service.

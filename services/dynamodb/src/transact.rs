@@ -2,65 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use cloud::Context;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use store::{Range, Read, Record, Scope, Tx};
+use store::{Read, Scope, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::api::*;
 use crate::capacity::{Usage, read_units, write_units};
 use crate::change::{Action, Change, Outcome, Refusal, SHARDS, shard_name};
 use crate::errors::*;
-use crate::expression::{self, Placeholders, Update as Updates};
 use crate::fault::validation;
 use crate::item::{self, Item, Stored};
 use crate::service::Dynamo;
-use crate::single::{
-    check_item, check_keys, check_size, collection_metrics, read_projection, refuse_key_update,
-    shown,
-};
+use crate::single::{collection_metrics, read_projection, shown};
+use crate::step::{Step, step};
 use crate::stream::Cause;
 use crate::table::TableRecord;
-use crate::value::Attributes;
+use crate::token::digest;
 
 /// Actions of one transaction.
 const MAX_ACTIONS: usize = 100;
 /// Bytes that one transaction may bring along or read.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How long a token is remembered, in milliseconds.
-const TOKEN_LIFE: i64 = 600_000;
-/// The job that forgets tokens.
-pub const TOKENS: &str = "dynamodb.tokens";
-
-/// A token that a transaction was made with.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Token {
-    digest: String,
-    when: i64,
-}
-
-impl Record for Token {}
-
-/// An action of a transaction, before its table is known.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// Its table, as the request names it.
-    pub table: String,
-    /// The item's key, or the whole item of a put.
-    pub item: Attributes,
-    /// What is done; for a put, the item again.
-    pub action: Action,
-    /// What must hold.
-    pub condition: Option<expression::Condition>,
-    /// Whether a refusal shows the item.
-    pub shows_item: bool,
-    /// Its condition is that there is no such item yet, as a statement's INSERT has it.
-    pub is_insert: bool,
-}
-
 /// The scopes of many items; each part is kept where the next can borrow it.
 struct Names(Vec<(String, &'static str, bool)>);
 
@@ -313,78 +276,6 @@ impl Dynamo {
         }
     }
 
-    /// Whether a transaction was done before with that token; if not, it is remembered.
-    fn was_done(
-        &self,
-        tx: &mut Tx<'_>,
-        ctx: &Context,
-        token: &str,
-        digest: &str,
-    ) -> Result<bool, Fault> {
-        let now = ctx.time.millis();
-        let key = (ctx.account.as_str(), ctx.region.as_str(), token);
-        if let Some(found) = tx.get(&self.tokens, &key)?
-            && found.when + TOKEN_LIFE > now
-        {
-            return match found.digest == digest {
-                true => Ok(true),
-                false => Err(idempotent_parameter_mismatch_exception(
-                    "Idempotent parameter mismatch",
-                )),
-            };
-        }
-        let token = Token {
-            digest: digest.to_owned(),
-            when: now,
-        };
-        tx.put(&self.tokens, &key, &token)?;
-        // One transaction in a while plans the removal of all that are old by then.
-        let planned = self.tokens_swept.load(Ordering::Relaxed);
-        if planned <= now {
-            let next = now + 2 * TOKEN_LIFE;
-            let won = self.tokens_swept.compare_exchange(
-                planned,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            if won.is_ok() {
-                let when = Timestamp(next);
-                self.cloud
-                    .scheduler
-                    .at(tx, when, TOKENS, "all", serde_json::Value::Null)?;
-            }
-        }
-        Ok(false)
-    }
-
-    /// Forgets tokens that are too old to matter.
-    pub async fn sweep_tokens(&self) -> Result<(), Fault> {
-        let now = self.cloud.clock.now().millis();
-        let mut old = Vec::new();
-        for row in self.cloud.store.read().range(&self.tokens, Range::all()) {
-            let (key, token) = row?;
-            if token.when + TOKEN_LIFE <= now {
-                old.push(key);
-            }
-        }
-        for (account, region, token) in old {
-            let scope = ["dynamodb.token", account.as_str(), token.as_str()];
-            let key = (account.as_str(), region.as_str(), token.as_str());
-            self.cloud
-                .store
-                .transact(Scope::new(&scope), |tx| {
-                    let found = tx.get(&self.tokens, &key)?;
-                    if found.is_some_and(|token| token.when + TOKEN_LIFE <= now) {
-                        tx.delete(&self.tokens, &key);
-                    }
-                    Ok::<_, Fault>(())
-                })
-                .await?;
-        }
-        Ok(())
-    }
-
     /// `TransactGetItems`
     pub async fn transact_get_items(
         &self,
@@ -514,162 +405,6 @@ impl Done {
             .collect();
         (!all.is_empty()).then_some(all)
     }
-}
-
-impl Step {
-    /// The change that it comes to in its table.
-    fn change(&self, table: &TableRecord) -> Result<Change, Fault> {
-        let key = match &self.action {
-            Action::Put(item) => {
-                check_keys(table, item)?;
-                table.keys.of(item)
-            }
-            action => {
-                table.keys.check_key(&self.item)?;
-                if let Action::Update(update) = action {
-                    refuse_key_update(table, update)?;
-                }
-                self.item.clone()
-            }
-        };
-        Ok(Change {
-            row: table.row(&key),
-            key,
-            action: self.action.clone(),
-            condition: self.condition.clone(),
-            shows_item: self.shows_item,
-            wants_old: false,
-        })
-    }
-}
-
-/// Reads one action of a request.
-fn step(item: &TransactWriteItem) -> Result<Step, Fault> {
-    let given = [
-        item.condition_check.is_some(),
-        item.put.is_some(),
-        item.delete.is_some(),
-        item.update.is_some(),
-    ];
-    if given.iter().filter(|is_given| **is_given).count() != 1 {
-        return Err(validation(
-            "TransactItems can only contain one of Check, Put, Update or Delete",
-        ));
-    }
-    if let Some(check) = &item.condition_check {
-        let mut placeholders = Placeholders::new(
-            check.expression_attribute_names.clone(),
-            check.expression_attribute_values.clone(),
-            true,
-            None,
-        )?;
-        let condition = expression::Condition::parse(
-            "ConditionExpression",
-            &check.condition_expression,
-            &mut placeholders,
-        )?;
-        placeholders.finish()?;
-        return Ok(Step {
-            table: check.table_name.clone(),
-            item: check.key.clone(),
-            action: Action::Check,
-            condition: Some(condition),
-            shows_item: is_shown(check.return_values_on_condition_check_failure.as_deref()),
-            is_insert: false,
-        });
-    }
-    if let Some(put) = &item.put {
-        check_item(&put.item)?;
-        check_size(&put.item)?;
-        let (condition, _) = conditions(
-            put.condition_expression.as_deref(),
-            None,
-            put.expression_attribute_names.clone(),
-            put.expression_attribute_values.clone(),
-        )?;
-        return Ok(Step {
-            table: put.table_name.clone(),
-            item: put.item.clone(),
-            action: Action::Put(Arc::new(put.item.clone())),
-            condition,
-            shows_item: is_shown(put.return_values_on_condition_check_failure.as_deref()),
-            is_insert: false,
-        });
-    }
-    if let Some(delete) = &item.delete {
-        let (condition, _) = conditions(
-            delete.condition_expression.as_deref(),
-            None,
-            delete.expression_attribute_names.clone(),
-            delete.expression_attribute_values.clone(),
-        )?;
-        return Ok(Step {
-            table: delete.table_name.clone(),
-            item: delete.key.clone(),
-            action: Action::Delete,
-            condition,
-            shows_item: is_shown(delete.return_values_on_condition_check_failure.as_deref()),
-            is_insert: false,
-        });
-    }
-    let Some(update) = &item.update else {
-        return Err(validation(
-            "TransactItems can only contain one of Check, Put, Update or Delete",
-        ));
-    };
-    let (condition, change) = conditions(
-        update.condition_expression.as_deref(),
-        Some(&update.update_expression),
-        update.expression_attribute_names.clone(),
-        update.expression_attribute_values.clone(),
-    )?;
-    Ok(Step {
-        table: update.table_name.clone(),
-        item: update.key.clone(),
-        action: Action::Update(Box::new(change)),
-        condition,
-        shows_item: is_shown(update.return_values_on_condition_check_failure.as_deref()),
-        is_insert: false,
-    })
-}
-
-fn is_shown(mode: Option<&str>) -> bool {
-    mode == Some("ALL_OLD")
-}
-
-fn conditions(
-    condition: Option<&str>,
-    update: Option<&str>,
-    names: Option<std::collections::BTreeMap<String, String>>,
-    values: Option<Attributes>,
-) -> Result<(Option<expression::Condition>, Updates), Fault> {
-    let has_expression = condition.is_some() || update.is_some();
-    let mut placeholders = Placeholders::new(
-        names,
-        values,
-        has_expression,
-        (!has_expression).then_some(": ConditionExpression is null"),
-    )?;
-    let update = match update {
-        Some(text) => Updates::parse(text, &mut placeholders)?,
-        None => Updates::default(),
-    };
-    let condition = match condition {
-        Some(text) => Some(expression::Condition::parse(
-            "ConditionExpression",
-            text,
-            &mut placeholders,
-        )?),
-        None => None,
-    };
-    placeholders.finish()?;
-    Ok((condition, update))
-}
-
-/// What tells one request from another with the same token.
-pub fn digest(request: &str) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(request))
 }
 
 fn too_many(count: usize) -> Fault {

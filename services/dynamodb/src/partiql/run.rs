@@ -16,12 +16,12 @@ use crate::expression::{Path, Projection};
 use crate::fault::validation;
 use crate::item::{Item, Stored};
 use crate::key::Keys;
-use crate::query::Select;
+use crate::select::Select;
 use crate::service::Dynamo;
 use crate::single::{check_item, check_keys, check_size, refuse_key_update};
+use crate::step::Step as Part;
 use crate::stream::Cause;
 use crate::table::TableRecord;
-use crate::transact::Step as Part;
 use crate::value::Attributes;
 
 /// What paging tokens are of.
@@ -454,7 +454,7 @@ impl Dynamo {
         }
         let digest = input.client_request_token.as_deref().map(|token| {
             let all = format!("{:?}", input.transact_statements);
-            (token, crate::transact::digest(&all))
+            (token, crate::token::digest(&all))
         });
         let count = parts.len();
         let done = self.transact(ctx, &parts, digest).await?;
