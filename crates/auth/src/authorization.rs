@@ -95,8 +95,9 @@ impl<'a> Authorization<'a> {
     /// Reads an `Authorization` header without copying. Spaces between and around components may be absent or many.
     pub fn parse(header: &'a str) -> Result<Self, MalformedAuthorization> {
         let header = header.trim();
-        let (scheme, rest) = header
-            .split_once([' ', '\t'])
+        let space = header.bytes().position(|b| matches!(b, b' ' | b'\t'));
+        let (scheme, rest) = space
+            .map(|at| (&header[..at], &header[at + 1..]))
             .ok_or(MalformedAuthorization::UnsupportedType)?;
         match scheme {
             V4_ALGORITHM => Ok(Self::V4(SignatureV4::parse(rest, Credential::parse)?)),
@@ -139,13 +140,20 @@ impl<'a> SignatureV4<'a> {
         credential: fn(&'a str) -> Option<Credential<'a>>,
     ) -> Result<Self, MalformedAuthorization> {
         let (mut scope, mut signed_headers, mut signature) = (None, None, None);
-        for component in components.split(',').flat_map(str::split_ascii_whitespace) {
-            match component.split_once('=') {
-                Some(("Credential", value)) => scope = Some(value),
-                Some(("SignedHeaders", value)) => signed_headers = Some(value),
-                Some(("Signature", value)) => signature = Some(value),
-                _ => {}
-            }
+        // Byte by byte: this is read on each request, and is too short for searches that have to be set up.
+        let is_gap = |b: &u8| matches!(b, b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0c);
+        for component in components.as_bytes().split(is_gap) {
+            let found = if component.starts_with(b"Credential=") {
+                &mut scope
+            } else if component.starts_with(b"SignedHeaders=") {
+                &mut signed_headers
+            } else if component.starts_with(b"Signature=") {
+                &mut signature
+            } else {
+                continue;
+            };
+            let equals = component.iter().position(|b| *b == b'=').unwrap_or(0);
+            *found = std::str::from_utf8(&component[equals + 1..]).ok();
         }
         let missing = MalformedAuthorization::MissingComponent;
         Ok(SignatureV4 {

@@ -9,6 +9,7 @@ pub mod identify;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
+mod socket;
 
 pub use listen::{Limits, Listener};
 pub use metrics::Metrics;

@@ -1,6 +1,7 @@
 //! Connections: HTTP/1.1, HTTP/2 and TLS on one port, told apart by the first byte.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use wire::{Body, BodyError};
 
 use crate::pipeline::Gateway;
+use crate::socket::{Outbox, Socket};
 
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -148,16 +150,21 @@ impl Connection {
         match &self.tls {
             Some(tls) if first[0] == TLS_HANDSHAKE => {
                 match tokio::time::timeout(self.limits.header_timeout, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true).await,
+                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true, None).await,
                     Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                     Err(_) => {}
                 }
             }
-            _ => self.http(TokioIo::new(socket), false).await,
+            _ => {
+                let socket = Socket::new(socket);
+                let outbox = socket.outbox();
+                self.http(TokioIo::new(socket), false, outbox).await;
+            }
         }
     }
 
-    async fn http<I>(self, io: I, secure: bool)
+    /// Speaks HTTP; with an outbox where `io` sends files.
+    async fn http<I>(self, io: I, secure: bool, outbox: Option<Outbox>)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -169,12 +176,13 @@ impl Connection {
             ..
         } = self;
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let gateway = gateway.clone();
+            let (gateway, outbox) = (gateway.clone(), outbox.clone());
             async move {
                 let head = request.method() == http::Method::HEAD;
+                let outbox = outbox.filter(|_| request.version() < http::Version::HTTP_2);
                 let request = request.map(|body| incoming(body, limits.body_timeout));
                 let response = gateway.answer(request, peer.ip(), secure).await;
-                Ok::<_, std::convert::Infallible>(outgoing(response, head))
+                Ok::<_, std::convert::Infallible>(outgoing(response, head, outbox))
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -230,20 +238,19 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
 }
 
 /// An answer as hyper sends it.
-fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
+fn outgoing(response: wire::protocol::Response, head: bool, outbox: Option<Outbox>) -> Answered {
     use http_body_util::Either;
     let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
     for (name, value) in response.headers {
-        let shown = name.clone();
         // The value's own bytes are handed on, not copied.
         match (
-            header_name(name),
+            header_name(&name),
             HeaderValue::from_maybe_shared(Bytes::from(value)),
         ) {
             (Ok(name), Ok(value)) => {
                 headers.append(name, value);
             }
-            _ => tracing::warn!(name = %shown, "a header that cannot be sent is left out"),
+            _ => tracing::warn!(%name, "a header that cannot be sent is left out"),
         }
     }
     if let Some(len) = response.body.len()
@@ -258,9 +265,12 @@ fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
         _ if head => Either::Left(Full::new(Bytes::new())),
         Body::Empty => Either::Left(Full::new(Bytes::new())),
         Body::Bytes(bytes) => Either::Left(Full::new(bytes)),
-        stream => Either::Right(StreamBody::new(Box::pin(
-            stream.into_stream().map(|chunk| chunk.map(Frame::data)),
-        ) as Frames)),
+        body => Either::Right(StreamBody::new(match (body, outbox) {
+            (Body::Files(files, _), Some(outbox)) => {
+                Box::pin(outbox.pieces(files).map(|piece| piece.map(Frame::data))) as Frames
+            }
+            (body, _) => Box::pin(body.into_stream().map(|chunk| chunk.map(Frame::data))),
+        })),
     };
     let mut answer = http::Response::new(body);
     *answer.headers_mut() = headers;
@@ -271,12 +281,28 @@ fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
     answer
 }
 
-/// Names known when the program was written need no copy; HTTP's own are found by their lower case.
-fn header_name(name: Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
-    match name {
-        Cow::Borrowed(name) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') => {
-            Ok(HeaderName::from_static(name))
+/// How many names a thread remembers.
+const NAMES: usize = 256;
+
+thread_local! {
+    /// Names known when the program was written, as they were last looked up: the same few go out with every answer.
+    static KNOWN: RefCell<Vec<Option<(&'static str, HeaderName)>>> = RefCell::new(vec![None; NAMES]);
+}
+
+fn header_name(name: &Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
+    let Cow::Borrowed(name) = *name else {
+        return HeaderName::from_bytes(name.as_bytes());
+    };
+    KNOWN.with_borrow_mut(|known| {
+        // Literals lie where they lie: their address tells them apart.
+        let slot = &mut known[(name.as_ptr() as usize ^ name.len()) % NAMES];
+        match slot {
+            Some((known, header)) if std::ptr::eq(*known, name) => Ok(header.clone()),
+            _ => {
+                let header = HeaderName::from_bytes(name.as_bytes())?;
+                *slot = Some((name, header.clone()));
+                Ok(header)
+            }
         }
-        name => HeaderName::from_bytes(name.as_bytes()),
-    }
+    })
 }

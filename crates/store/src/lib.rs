@@ -28,6 +28,7 @@
 //! ```
 
 mod blob;
+mod decoded;
 mod engine;
 mod error;
 mod key;
@@ -42,6 +43,7 @@ mod table;
 mod transaction;
 
 pub use blob::{Blob, BlobId, BlobStream, BlobWriter, Blobs, NewBlob};
+pub use decoded::Decoded;
 pub use error::Error;
 pub use key::{Key, KeyFor, PrefixOf};
 pub use log::Log;

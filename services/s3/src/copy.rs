@@ -1,5 +1,7 @@
 //! Copying objects and parts within the region.
 
+use std::sync::Arc;
+
 use cloud::Context;
 use percent_encoding::percent_decode_str;
 use wire::{Body, Fault, Timestamp};
@@ -109,7 +111,7 @@ impl crate::S3 {
         Ok(Original {
             bucket,
             key: source.key,
-            version,
+            version: Arc::unwrap_or_clone(version),
             is_current,
             customer,
         })
@@ -434,7 +436,7 @@ impl crate::S3 {
         let original = Original {
             bucket: from,
             key: key.to_owned(),
-            version: found.version,
+            version: Arc::unwrap_or_clone(found.version),
             is_current: found.is_current,
             customer: None,
         };

@@ -1,5 +1,7 @@
 //! Reading objects.
 
+use std::sync::Arc;
+
 use cloud::Context;
 use store::Read;
 use wire::{Body, Fault, Timestamp};
@@ -17,7 +19,7 @@ use crate::{api, content, fault, range, set_checksum, set_encryption, tagging};
 /// A version that was found, for a caller who may read it.
 pub(crate) struct Found {
     /// The version.
-    pub version: Version,
+    pub version: Arc<Version>,
     /// Whether it is the key's current one.
     pub is_current: bool,
 }
@@ -139,13 +141,13 @@ impl crate::S3 {
                 self.objects
                     .version(read, bucket, key, id)?
                     .map(|(version, is_current)| Found {
-                        version,
+                        version: Arc::new(version),
                         is_current,
                     })
             }
             None => self
                 .objects
-                .current(read, bucket, key)?
+                .current_shared(read, bucket, key)?
                 .map(|version| Found {
                     version,
                     is_current: true,

@@ -61,9 +61,9 @@ impl Front {
         let website = host.as_deref().and_then(address::website_bucket);
         if let Some(bucket) = website.map(str::to_owned) {
             let (parts, _) = request.into_parts();
-            return Ok(Before::Answer(
-                website::serve(&self.0, ctx, &bucket, &parts).await,
-            ));
+            // Boxed, as what else is rare: every request would carry room for it.
+            let answer = Box::pin(website::serve(&self.0, ctx, &bucket, &parts));
+            return Ok(Before::Answer(answer.await));
         }
         let bucket_of_host = host.as_deref().and_then(address::bucket).map(str::to_owned);
         if let Some(bucket) = &bucket_of_host {
@@ -89,7 +89,8 @@ impl Front {
         }
         if form::is_form(&request) {
             let (parts, body) = request.into_parts();
-            let mut response = match form::receive(&self.0, ctx, &parts, body).await {
+            let received = Box::pin(form::receive(&self.0, ctx, &parts, body));
+            let mut response = match received.await {
                 Ok(response) => response,
                 Err(fault) => answer(&fault, ctx),
             };
@@ -119,8 +120,9 @@ impl Front {
 
 impl cloud::Front for Front {
     fn claims(&self, request: &Parts) -> bool {
-        address::host(&request.uri, &request.headers)
-            .is_some_and(|host| address::website_bucket(&host).is_some())
+        address::may_be_website(&request.headers)
+            && address::host(&request.uri, &request.headers)
+                .is_some_and(|host| address::website_bucket(&host).is_some())
     }
 
     fn before<'a>(

@@ -4,11 +4,12 @@
 //! table, newest first. Contents of a few kilobytes lie in a third, so that listings do not carry them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use store::{Blob, BlobId, Range, Read, Record, Store, Table, Tx};
+use store::{Blob, BlobId, Decoded, Range, Read, Record, Store, Table, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::acl::Acl;
@@ -192,7 +193,7 @@ impl Version {
     }
     /// Its ETag with quotes.
     pub fn quoted_etag(&self) -> String {
-        format!("\"{}\"", self.etag)
+        ["\"", &self.etag, "\""].concat()
     }
     /// Its storage class.
     pub fn class(&self) -> &str {
@@ -227,6 +228,8 @@ pub struct Objects {
     pub store: Store,
     /// Current versions by account, bucket and key.
     pub current: Table<(String, String, String), Version>,
+    /// Current versions that were read lately.
+    recent: Arc<Decoded<Version>>,
     /// Older versions; the last part counts down.
     pub older: Table<(String, String, String, u64), Version>,
     contents: Table<(String, String, String, u64), Inline>,
@@ -240,6 +243,7 @@ impl Objects {
         Objects {
             store: store.clone(),
             current: store.table("s3.objects"),
+            recent: Arc::default(),
             older: store.table("s3.versions"),
             contents: store.table("s3.contents"),
             nulls: store.table("s3.nulls"),
@@ -257,6 +261,16 @@ impl Objects {
             &self.current,
             &(&bucket.account, &bucket.name, key),
         )?)
+    }
+    /// The same, shared with whoever else reads it.
+    pub fn current_shared(
+        &self,
+        read: &impl Read,
+        bucket: &Bucket,
+        key: &str,
+    ) -> Result<Option<Arc<Version>>, Fault> {
+        let key = (&bucket.account, &bucket.name, key);
+        Ok(self.recent.get(read, &self.current, &key)?)
     }
     /// The version of that id, and whether it is the current one.
     pub fn version(

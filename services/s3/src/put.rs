@@ -46,7 +46,7 @@ impl Version {
     pub(crate) fn fill(&mut self, taken: &mut Taken) -> Option<Vec<u8>> {
         self.size = taken.size;
         self.etag = if self.encryption.has_md5_etag() {
-            hex::encode(taken.md5)
+            hex_of(&taken.md5)
         } else {
             self.encryption.etag(&taken.md5)
         };
@@ -249,6 +249,13 @@ impl crate::S3 {
         }
         Ok(version)
     }
+}
+
+fn hex_of(md5: &[u8; 16]) -> String {
+    let mut digits = vec![0; 32];
+    // Two digits a byte have room, and are ASCII.
+    let _ = hex::encode_to_slice(md5, &mut digits);
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 /// `x-amz-version-id`, which buckets that never had versioning do not show.
