@@ -191,7 +191,8 @@ impl Environment {
             Heard::Said(Said::Done, payload) => {
                 (Ended::Done(payload), Report::new(id, took, "success", None))
             }
-            Heard::Said(Said::Error, payload) => {
+            Heard::Said(Said::Error { last }, payload) => {
+                self.is_sound &= !last;
                 let kind = error_type(&payload);
                 (Ended::Failed(payload), Report::new(id, took, "error", kind))
             }
@@ -329,7 +330,9 @@ impl Environment {
                 Heard::Said(Said::End, error) if error.is_empty() => {
                     return Heard::Said(Said::Done, gathered.freeze());
                 }
-                Heard::Said(Said::End, error) => return Heard::Said(Said::Error, error),
+                Heard::Said(Said::End, error) => {
+                    return Heard::Said(Said::Error { last: false }, error);
+                }
                 other => return other,
             }
         }

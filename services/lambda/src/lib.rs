@@ -13,6 +13,7 @@ mod code_signing;
 mod concurrency;
 mod configuration;
 mod destination;
+mod discovery;
 mod environment;
 mod front;
 mod function;
