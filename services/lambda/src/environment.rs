@@ -14,6 +14,7 @@ use crate::channel::{Channel, Invoke, Said};
 use crate::configuration::Configuration;
 use crate::log::Log;
 use crate::name::Name;
+use crate::provisioned::Member;
 use crate::runtime_api::RuntimeApi;
 use crate::state::State;
 use crate::stream::Piece;
@@ -35,6 +36,19 @@ pub struct Blueprint {
     pub name: Name,
     pub version: String,
     pub configuration: Configuration,
+    /// Whether its environments are made before they are called for.
+    pub is_provisioned: bool,
+}
+
+impl Blueprint {
+    /// How AWS names what makes its environments.
+    pub fn initialization_type(&self) -> &'static str {
+        if self.is_provisioned {
+            "provisioned-concurrency"
+        } else {
+            "on-demand"
+        }
+    }
 }
 
 /// What an invocation brings.
@@ -70,6 +84,8 @@ pub struct Environment {
     pub is_frozen: bool,
     /// Whether it can take another invocation.
     pub is_sound: bool,
+    /// Its place among provisioned environments.
+    pub member: Option<Member>,
 }
 
 impl Environment {
@@ -105,7 +121,7 @@ impl Environment {
         self.log.platform(
             format!("INIT_REPORT Init Duration: {millis:.2} ms\tPhase: init\tStatus: {status}\tError Type: {kind}\n"),
             "platform.initReport",
-            json!({ "initializationType": "on-demand", "phase": "init", "status": status, "errorType": kind,
+            json!({ "initializationType": self.blueprint.initialization_type(), "phase": "init", "status": status, "errorType": kind,
                     "metrics": { "durationMs": round(millis) } }),
         );
         Err(error)
@@ -255,7 +271,9 @@ impl Environment {
         let peak = peak.clamp(1, u64::try_from(memory).unwrap_or(128));
         let millis = took.as_secs_f64() * 1000.0;
         let init = self.init.take();
-        let billed = (millis + init.unwrap_or(0.0)).ceil();
+        // Provisioned environments are paid for by the hour, their initialization with them.
+        let paid = init.filter(|_| !self.blueprint.is_provisioned);
+        let billed = (millis + paid.unwrap_or(0.0)).ceil();
         let mut text = format!(
             "REPORT RequestId: {id}\tDuration: {millis:.2} ms\tBilled Duration: {billed:.0} ms\tMemory Size: {memory} MB\tMax Memory Used: {peak} MB\t"
         );

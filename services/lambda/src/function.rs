@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, Logging, Vpc};
 use crate::interpreter::{self, Language};
 use crate::name::{LATEST, Name};
 use crate::state::State;
-use crate::{code, errors, layer, version};
+use crate::{code, errors, layer, provisioned, version};
 
 /// A function: the version that can be changed, and what belongs to all of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -549,7 +549,7 @@ pub async fn delete(
         .await?;
     state.pools.retire(&name, None);
     state.reservations.forget();
-    Ok(())
+    provisioned::sync(state, &name)
 }
 
 type Key<Q> = (String, String, String, Q);

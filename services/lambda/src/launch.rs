@@ -212,13 +212,14 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         _runtime_api: runtime_api,
         is_frozen: false,
         is_sound: true,
+        member: None,
     };
     let version = interpreter::version_name(&runtime);
     let arn = interpreter::version_arn(&name.region, &runtime);
     environment.log.platform(
             format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
             "platform.initStart",
-            json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn,
+            json!({ "initializationType": blueprint.initialization_type(), "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn,
                     "functionName": name.function, "functionVersion": blueprint.version }),
         );
     if let Some(notice) = found.as_ref().and_then(|f| f.notice.clone()) {
@@ -358,7 +359,10 @@ async fn variables(
     );
     set("AWS_LAMBDA_LOG_GROUP_NAME", log.group.clone());
     set("AWS_LAMBDA_LOG_STREAM_NAME", log.stream.clone());
-    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());
+    set(
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        blueprint.initialization_type().into(),
+    );
     set("AWS_EXECUTION_ENV", format!("AWS_Lambda_{runtime}"));
     set(
         "AWS_LAMBDA_LOG_FORMAT",

@@ -26,6 +26,7 @@ mod name;
 mod payload;
 mod policy;
 mod pool;
+mod provisioned;
 mod queue;
 mod runtime_api;
 mod service;
