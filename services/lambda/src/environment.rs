@@ -310,6 +310,12 @@ impl Environment {
         )
     }
 
+    /// Logs what was printed so far, for it may be long until the next invocation.
+    pub async fn rest(&mut self) {
+        self.drain().await;
+        self.log.flush();
+    }
+
     /// Logs lines until every one printed so far has come.
     async fn drain(&mut self) {
         let flushed = self.sandbox.flush_output();

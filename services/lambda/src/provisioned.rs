@@ -146,7 +146,7 @@ impl Fleet {
                 Ok(()) => {
                     self.ready.fetch_add(1, Ordering::AcqRel);
                     environment.member = Some(Member(self.clone()));
-                    environment.log.flush();
+                    environment.rest().await;
                     Pools::park(state, &self.key, environment, None);
                     return;
                 }
