@@ -23,6 +23,8 @@ use crate::stream::Piece;
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// How long what a running function prints may wait.
 const LOG_EVERY: Duration = Duration::from_secs(1);
+/// How often it is seen whether a running function has more memory than it may.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// How long an ended process is listened to.
 const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Bytes of a streamed answer that a caller who wants it whole can get, and one more.
@@ -84,6 +86,10 @@ pub struct Environment {
     pub is_frozen: bool,
     /// Whether it can take another invocation.
     pub is_sound: bool,
+    /// MiB of memory that it is known to have used.
+    pub used: u64,
+    /// How it ended where it was ended from here.
+    pub ended: Option<Exit>,
     /// Its place among provisioned environments.
     pub member: Option<Member>,
 }
@@ -143,6 +149,17 @@ impl Environment {
     /// Whether a kept environment still runs.
     pub fn is_alive(&self) -> bool {
         self.is_sound && self.sandbox.exit().is_none()
+    }
+
+    fn is_out_of_memory(&self) -> bool {
+        let exit = self.ended.or_else(|| self.sandbox.exit());
+        exit.is_some_and(|exit| exit.oom_killed)
+    }
+
+    /// Whether its processes have more memory than the function may. The kernel's own limit leaves room for what lies in `/tmp`.
+    fn exceeds_memory(&self) -> bool {
+        let limit = u64::try_from(self.blueprint.configuration.memory).unwrap_or(128) * MIB;
+        self.sandbox.private_memory().is_ok_and(|used| used > limit)
     }
 
     /// Stops all its processes where they are.
@@ -250,7 +267,7 @@ impl Environment {
             .as_deref()
             .filter(|k| k.starts_with("Runtime.ExitError") || *k == "Runtime.OutOfMemory")
         {
-            let text = match self.sandbox.exit() {
+            let text = match self.ended.or_else(|| self.sandbox.exit()) {
                 Some(exit) => exit_text(exit),
                 None => "Runtime exited without providing a reason".into(),
             };
@@ -263,12 +280,19 @@ impl Environment {
             json!({ "requestId": id, "status": status, "errorType": kind, "metrics": { "durationMs": round(took.as_secs_f64() * 1000.0) } }),
         );
         let memory = self.blueprint.configuration.memory;
-        let peak = self
+        let now = self
             .sandbox
             .stats()
-            .map(|s| s.memory_peak_bytes.div_ceil(MIB))
+            .map(|s| s.resident_peak_bytes.div_ceil(MIB))
             .unwrap_or(0);
-        let peak = peak.clamp(1, u64::try_from(memory).unwrap_or(128));
+        // Of a process that has ended no more is known than what it was charged with.
+        self.used = self.used.max(now);
+        let most = u64::try_from(memory).unwrap_or(128);
+        let peak = if self.is_out_of_memory() {
+            most
+        } else {
+            self.used.clamp(1, most)
+        };
         let millis = took.as_secs_f64() * 1000.0;
         let init = self.init.take();
         // Provisioned environments are paid for by the hour, their initialization with them.
@@ -365,6 +389,8 @@ impl Environment {
     /// Waits for the bootstrap to say something, logging what is printed meanwhile.
     async fn hear(&mut self, deadline: Deadline) -> Heard {
         let mut printing = true;
+        let mut flushed = tokio::time::Instant::now();
+        let mut check = tokio::time::interval_at(flushed + CHECK_EVERY, CHECK_EVERY);
         loop {
             let exit = tokio::select! {
                 biased;
@@ -385,8 +411,16 @@ impl Environment {
                 }
                 exit = self.sandbox.wait() => exit,
                 () = tokio::time::sleep_until(deadline) => return Heard::Late,
-                () = tokio::time::sleep(LOG_EVERY) => {
-                    self.log.flush();
+                _ = check.tick() => {
+                    if self.exceeds_memory() {
+                        let exit = Exit { signal: Some(9), oom_killed: true, ..Exit::default() };
+                        self.ended = Some(exit);
+                        return Heard::Gone(exit);
+                    }
+                    if flushed.elapsed() >= LOG_EVERY {
+                        flushed = tokio::time::Instant::now();
+                        self.log.flush();
+                    }
                     continue;
                 }
             };

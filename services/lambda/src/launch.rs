@@ -114,7 +114,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
             bytes: storage,
         }],
         limits: Limits {
-            // What lies in /tmp is memory too, as far as the kernel is concerned.
+            // What lies in /tmp is memory too, as far as the kernel is concerned; the function's own is watched while it runs.
             memory_bytes: Some(memory + storage),
             // AWS initializes functions with all it has; their share begins with the first invocation.
             cpu: None,
@@ -212,6 +212,8 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         _runtime_api: runtime_api,
         is_frozen: false,
         is_sound: true,
+        used: 0,
+        ended: None,
         member: None,
     };
     let version = interpreter::version_name(&runtime);
