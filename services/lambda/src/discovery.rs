@@ -1,4 +1,8 @@
 //! Where the host's interpreters are, and which of them is the nearest to the version that a runtime names.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "looks for programs of the host, and asks them for their version"
+)]
 
 use std::path::{Path, PathBuf};
 

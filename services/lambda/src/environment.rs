@@ -1,4 +1,8 @@
 //! Execution environments: a sandbox with a function's code that answers one invocation at a time.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "durations and timeouts of a process are those of the host, whatever the clock of the region does"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +101,6 @@ pub struct Environment {
 impl Environment {
     /// Waits until the function is initialized. `Err` is the error that the invocation gets.
     pub async fn initialize(&mut self, state: &State, id: &str) -> Result<(), Ended> {
-        #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let before = self.init.unwrap_or(0.0);
         let timeout =
@@ -195,7 +198,6 @@ impl Environment {
             "platform.start",
             json!({ "requestId": id, "version": version }),
         );
-        #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let heard = match ready {
             Err(ended) => {

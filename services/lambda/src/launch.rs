@@ -52,6 +52,10 @@ const BOOTSTRAPS: [(&str, &[u8]); 5] = [
 ];
 
 /// The directory with our bootstraps, written if it is not there.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "writes out what sandboxes show; it can be lost without loss"
+)]
 pub fn runtime_directory(state: &State) -> Result<PathBuf, Fault> {
     let place = state
         .scratch()

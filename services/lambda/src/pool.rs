@@ -231,6 +231,7 @@ impl Pools {
     }
 
     /// Waits until no environment is left.
+    #[allow(clippy::disallowed_methods, reason = "waits for processes of the host")]
     pub async fn gone(&self) {
         while self.alive.load(Ordering::Acquire) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -243,6 +244,7 @@ impl Pools {
     }
 
     /// Whether the code in a directory was seen to use boto3, or mentions it.
+    #[allow(clippy::disallowed_methods, reason = "looks into unpacked code")]
     pub fn wants_boto3(&self, task: &Path) -> bool {
         let key = task.display().to_string();
         if self.boto3.lock().contains(&key) {
@@ -267,6 +269,10 @@ impl Pools {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a moment of the host, too short for anybody to notice"
+)]
 async fn keep(
     state: &State,
     mut environment: Environment,

@@ -181,6 +181,7 @@ impl State {
     }
 
     /// Ends all environments.
+    #[allow(clippy::disallowed_methods, reason = "waits for processes of the host")]
     pub async fn stop(&self) {
         self.fleets.clear();
         self.pools.clear();

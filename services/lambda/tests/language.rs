@@ -1,5 +1,9 @@
 //! Functions in Java and Ruby. A language that the host lacks is not tested.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, wait, and look at files"
+)]
 
 mod region;
 

@@ -1,5 +1,9 @@
 //! Environments that are there before they are called for.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, wait, and look at files"
+)]
 
 mod region;
 
