@@ -220,10 +220,15 @@ impl Sandbox {
     pub fn private_memory(&self) -> Result<u64> {
         match &self.inner {
             #[cfg(target_os = "linux")]
-            Inner::Linux(cage) => cage.0.group().private_memory(),
-            Inner::Process(group) => group.stats().map(|stats| stats.memory_current),
+            Inner::Linux(cage) => cage
+                .0
+                .group()
+                .private_memory()
+                .map_err(Error::setup("read statistics")),
+            Inner::Process(_) => Err(Error::Unsupported(
+                "the process backend would have to look through all processes".into(),
+            )),
         }
-        .map_err(Error::setup("read statistics"))
     }
 
     /// Makes [`Stats::memory_peak_bytes`] start again from the present use.

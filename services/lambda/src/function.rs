@@ -380,12 +380,8 @@ pub async fn create(
         .await?;
     drop(taken);
     warm(state, &function.latest);
-    let arn = if publish {
-        name.arn_of(&shown_version)
-    } else {
-        name.arn()
-    };
-    let mut shown = shown_configuration.describe(&name, arn, &shown_version);
+    // The function's own ARN, also where its first version was published with it.
+    let mut shown = shown_configuration.describe(&name, name.arn(), &shown_version);
     pending(&mut shown);
     Ok(shown)
 }

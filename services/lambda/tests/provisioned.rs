@@ -48,6 +48,14 @@ async fn with_version(options: store::Options, code: &str) -> Region {
     let region = Region::over(options, tempfile::tempdir().unwrap()).await;
     let made = region.python("f", code, json!({ "Publish": true })).await;
     assert_eq!(made.status, 201, "{:?}", made.body);
+    let made = made.json();
+    assert_eq!(
+        (&made["Version"], &made["FunctionArn"]),
+        (
+            &json!("1"),
+            &json!("arn:aws:lambda:us-east-1:000000000000:function:f")
+        )
+    );
     region
 }
 
