@@ -1,5 +1,6 @@
 //! Each candidate behind one small trait.
 
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -243,7 +244,7 @@ impl Engine for Lmdb {
     }
     fn range(&self, from: &Key, count: usize) -> usize {
         let tx = self.0.read_txn().unwrap();
-        let rows = self.1.range(&tx, &(&from[..]..)).unwrap();
+        let rows = self.1.range(&tx, &(Bound::Included(&from[..]), Bound::Unbounded)).unwrap();
         rows.take(count).map(|row| row.unwrap().1.len()).sum()
     }
     fn is_quick(&self) -> bool {
