@@ -10,6 +10,7 @@ pub mod listen;
 pub mod metrics;
 pub mod pipeline;
 mod socket;
+mod workers;
 
 pub use listen::{Limits, Listener};
 pub use metrics::Metrics;

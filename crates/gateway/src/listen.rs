@@ -19,12 +19,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use wire::{Body, BodyError};
 
 use crate::pipeline::Gateway;
 use crate::socket::{Outbox, Socket};
+use crate::workers::{Serve, Workers, within};
 
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,7 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    workers: Workers<Connection>,
 }
 
 type Answered = http::Response<http_body_util::Either<Full<Bytes>, StreamBody<Frames>>>;
@@ -72,6 +75,7 @@ impl Listener {
             socket,
             tls: tls.map(TlsAcceptor::from),
             limits,
+            workers: Workers::start()?,
         })
     }
     /// The address that was bound.
@@ -82,6 +86,7 @@ impl Listener {
     /// Serves until `stop` turns true, then lets requests under way finish.
     pub async fn serve(self, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
         let (done, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
+        let runtime = Handle::current();
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -103,22 +108,25 @@ impl Listener {
                 limits: self.limits,
                 stop: stop.clone(),
                 peer,
+                runtime: runtime.clone(),
+                _done: done.clone(),
             };
-            let done = done.clone();
-            tokio::spawn(async move {
-                connection
-                    .gateway
-                    .metrics
-                    .connections
-                    .fetch_add(1, Ordering::Relaxed);
-                let metrics = connection.gateway.metrics.clone();
-                connection.run(socket).await;
-                metrics.connections.fetch_sub(1, Ordering::Relaxed);
-                drop(done);
-            });
+            if let Err(error) = self.workers.take(socket, connection) {
+                tracing::warn!(%error, "a connection could not be served");
+            }
         }
         drop(done);
         let _ = tokio::time::timeout(self.limits.drain, all_done.recv()).await;
+        self.workers.stop().await;
+    }
+}
+
+impl Serve for Connection {
+    async fn serve(self, socket: TcpStream) {
+        let metrics = self.gateway.metrics.clone();
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        self.run(socket).await;
+        metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,6 +142,10 @@ struct Connection {
     limits: Limits,
     stop: watch::Receiver<bool>,
     peer: SocketAddr,
+    /// Where requests are at home.
+    runtime: Handle,
+    /// Tells at its end that the connection is through.
+    _done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// The first byte of a TLS handshake record.
@@ -173,15 +185,18 @@ impl Connection {
             limits,
             mut stop,
             peer,
+            runtime,
+            _done,
             ..
         } = self;
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (gateway, outbox) = (gateway.clone(), outbox.clone());
+            let (gateway, outbox, runtime) = (gateway.clone(), outbox.clone(), runtime.clone());
             async move {
                 let head = request.method() == http::Method::HEAD;
                 let outbox = outbox.filter(|_| request.version() < http::Version::HTTP_2);
                 let request = request.map(|body| incoming(body, limits.body_timeout));
-                let response = gateway.answer(request, peer.ip(), secure).await;
+                let answer = gateway.answer(request, peer.ip(), secure);
+                let response = within(&runtime, answer).await;
                 Ok::<_, std::convert::Infallible>(outgoing(response, head, outbox))
             }
         });
