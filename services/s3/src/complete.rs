@@ -220,6 +220,7 @@ fn assemble(upload: &Upload, id: &str, parts: &[(i32, UploadedPart)], modified: 
         storage_class: upload.storage_class.clone(),
         checksum,
         encryption: upload.encryption.clone(),
+        sealed: upload.sealed.clone(),
         tags: upload.tags.clone(),
         acl: upload.acl.clone(),
         parts: parts

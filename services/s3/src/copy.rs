@@ -225,6 +225,7 @@ impl crate::S3 {
             none_match: input.if_none_match.as_deref(),
         };
         write.validate()?;
+        self.seal(&bucket, &mut properties).await?;
         let algorithm = input
             .checksum_algorithm
             .as_deref()
@@ -281,12 +282,13 @@ impl crate::S3 {
             .checksum
             .as_ref()
             .is_some_and(|c| c.full_object && algorithm.is_none_or(|a| a == c.algorithm));
-        let is_plain = |encryption: &Encryption| !matches!(encryption, Encryption::Customer { .. });
+        let is_ours = |encryption: &Encryption| !matches!(encryption, Encryption::Customer { .. });
         let shares = keeps_sum
             && source.parts.is_empty()
             && matches!(source.content, Content::Pieces(_))
-            && is_plain(&source.encryption)
-            && is_plain(&properties.encryption)
+            && is_ours(&source.encryption)
+            && is_ours(&properties.encryption)
+            && source.sealed.is_some() == properties.sealed.is_some()
             && source.encryption.has_md5_etag() == properties.encryption.has_md5_etag();
         let modified = self.cloud.clock.now().0;
         if shares {
@@ -295,6 +297,13 @@ impl crate::S3 {
             version.etag = source.etag.clone();
             version.content = source.content.clone();
             version.checksum = source.checksum.clone();
+            if let Some(sealed) = &source.sealed {
+                // The bytes stay under their key, which changes its master.
+                let view = self.objects.store.read();
+                let data_key = self.masters.unseal(&view, &original.bucket, sealed)?;
+                let resealed = self.masters.seal(bucket, &version.encryption, &data_key);
+                version.sealed = Some(resealed.await?);
+            }
             let new = New {
                 version,
                 bytes: None,
@@ -423,7 +432,7 @@ impl crate::S3 {
         key: &str,
         found: Found,
         to: &Bucket,
-        class: Option<&str>,
+        rule: &api::ReplicationRule,
         owner: &str,
     ) -> Result<Option<Version>, Fault> {
         if matches!(found.version.encryption, Encryption::Customer { .. }) {
@@ -444,11 +453,26 @@ impl crate::S3 {
                 .extend_pairs(source.tags.iter())
                 .finish()
         });
+        let destination = &rule.destination;
+        let class = destination.storage_class.as_deref();
+        let kms_key = destination.encryption_configuration.as_ref();
+        let algorithm = source.encryption.algorithm();
         let asked = crate::properties::Requested {
             storage_class: class.or(source.storage_class.as_deref()),
+            // A replica is encrypted as its source is, whatever the bucket's default.
+            encryption: crate::encryption::Requested {
+                algorithm: algorithm.as_deref(),
+                kms_key: kms_key
+                    .and_then(|e| e.replica_kms_key_id.as_deref())
+                    .filter(|_| source.encryption.kms_key().is_some()),
+                context: None,
+                bucket_key: source.encryption.bucket_key(),
+            },
             ..Default::default()
         };
         let mut properties = asked.read(ctx, to, key)?;
+        properties.is_sealed = source.sealed.is_some();
+        self.seal(to, &mut properties).await?;
         properties.owner = owner.to_owned();
         properties.replication = Some("REPLICA".to_owned());
         properties.headers = source.headers.clone();

@@ -1,18 +1,17 @@
 //! Encryption at rest: by S3, by KMS keys, and with keys that only the customer has.
 //!
-//! Contents under a customer's key are really encrypted with it (AES-256 in counter mode). `AES256` and `aws:kms` are
-//! recorded and answered; what keeps those bytes from other eyes is the protection of the data directory.
+//! What a request or a bucket's configuration asks to encrypt is encrypted (AES-256 in counter mode): with the
+//! customer's key, or with a data key that a master key wraps (`data_key`). The `AES256` that every object has without
+//! asking is only answered; what keeps those bytes from other eyes is the protection of the data directory.
 
-use aes::Aes256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use wire::Fault;
 
 use crate::bucket::Bucket;
+use crate::data_key::{self, DataKey};
 use crate::{api, fault};
 
 /// How a version is encrypted.
@@ -124,7 +123,8 @@ macro_rules! set_encryption {
 /// A key that came with a request and goes with it.
 #[derive(Clone)]
 pub struct CustomerKey {
-    bytes: [u8; 32],
+    /// The key itself.
+    pub key: DataKey,
     /// Base64 of its MD5.
     pub md5: String,
 }
@@ -178,35 +178,10 @@ impl CustomerKey {
             );
         }
         Ok(Some(CustomerKey {
-            bytes,
+            key: bytes.into(),
             md5: md5.to_owned(),
         }))
     }
-    /// The cipher of a content, `offset` bytes behind its beginning.
-    pub fn cipher(&self, nonce: &[u8; 16], offset: u64) -> Cipher {
-        let mut cipher = Ctr128BE::<Aes256>::new(&self.bytes.into(), &(*nonce).into());
-        cipher.seek(offset);
-        Cipher(cipher)
-    }
-}
-
-/// A cipher at its place in a content.
-pub struct Cipher(Ctr128BE<Aes256>);
-
-impl Cipher {
-    /// Encrypts or decrypts the next bytes.
-    pub fn apply(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut out = bytes.to_vec();
-        self.0.apply_keystream(&mut out);
-        out
-    }
-}
-
-/// A first counter block.
-pub fn nonce() -> [u8; 16] {
-    let mut nonce = [0; 16];
-    cloud::ids::random(&mut nonce);
-    nonce
 }
 
 /// What a request says of encryption.
@@ -239,7 +214,7 @@ pub fn choose(
         }
         return Ok(Encryption::Customer {
             key_md5: key.md5.clone(),
-            nonce: nonce(),
+            nonce: data_key::nonce(),
         });
     }
     let default_key = || {
@@ -291,6 +266,21 @@ pub fn choose(
     }
 }
 
+/// Whether somebody asked for that encryption, by the request or the bucket's configuration: then it is done.
+pub fn is_asked(requested: &Requested<'_>, bucket: &Bucket, encryption: &Encryption) -> bool {
+    match encryption {
+        Encryption::Kms { .. } => true,
+        Encryption::Customer { .. } => false,
+        Encryption::S3 => {
+            let rules = bucket.encryption.iter().flat_map(|e| &e.rules);
+            requested.algorithm.is_some()
+                || rules
+                    .take(1)
+                    .any(|r| r.apply_server_side_encryption_by_default.is_some())
+        }
+    }
+}
+
 /// Checks PutBucketEncryption's document.
 pub fn check(configuration: &api::ServerSideEncryptionConfiguration) -> Result<(), Fault> {
     let [rule] = &configuration.rules[..] else {
@@ -317,28 +307,6 @@ pub fn check(configuration: &api::ServerSideEncryptionConfiguration) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key() -> CustomerKey {
-        let bytes = [7u8; 32];
-        let md5 = STANDARD.encode(Md5::digest(bytes));
-        CustomerKey::read(Some("AES256"), Some(&STANDARD.encode(bytes)), Some(&md5))
-            .expect("a key")
-            .expect("a key")
-    }
-
-    #[test]
-    fn a_range_decrypts_by_itself() {
-        let (key, nonce) = (key(), nonce());
-        let plain: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
-        let mut cipher = key.cipher(&nonce, 0);
-        let mut encrypted = cipher.apply(&plain[..33_333]);
-        encrypted.extend(cipher.apply(&plain[33_333..]));
-        assert_ne!(encrypted, plain);
-        assert_eq!(
-            key.cipher(&nonce, 777).apply(&encrypted[777..999]),
-            &plain[777..999]
-        );
-    }
 
     #[test]
     fn a_key_whose_md5_is_wrong_is_refused() {

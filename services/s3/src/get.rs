@@ -310,27 +310,45 @@ impl crate::S3 {
         range: std::ops::Range<u64>,
         customer: Option<&CustomerKey>,
     ) -> Result<Option<Body>, Fault> {
+        let view = self.objects.store.read();
+        let (key_of_bytes, nonce) = match (&version.encryption, &version.sealed) {
+            (_, Some(sealed)) => (
+                Some(self.masters.unseal(&view, bucket, sealed)?),
+                sealed.nonce,
+            ),
+            (Encryption::Customer { nonce, .. }, None) => {
+                (customer.map(|customer| customer.key.clone()), *nonce)
+            }
+            (_, None) => (None, [0; 16]),
+        };
         match &version.content {
             Content::Empty => Ok(Some(Body::Empty)),
             Content::Inline => {
-                let view = self.objects.store.read();
                 let Some(bytes) = self.objects.inline(&view, bucket, key, version.seq)? else {
                     return Ok(None);
                 };
-                let plain = match (&version.encryption, customer) {
-                    (Encryption::Customer { nonce, .. }, Some(key)) => {
-                        key.cipher(nonce, 0).apply(&bytes)
-                    }
-                    _ => bytes,
+                let plain = match key_of_bytes {
+                    Some(key) => key.cipher(&nonce, 0).apply(&bytes),
+                    None => bytes,
                 };
                 let (start, end) = (usize::try_from(range.start)?, usize::try_from(range.end)?);
                 let plain = bytes::Bytes::from(plain);
                 Ok((end <= plain.len() && start <= end).then(|| plain.slice(start..end).into()))
             }
             Content::Pieces(pieces) => {
-                let key =
-                    customer.filter(|_| matches!(version.encryption, Encryption::Customer { .. }));
-                match content::read(self.objects.store.blobs(), pieces, range, key) {
+                let blobs = self.objects.store.blobs();
+                let mut pin = None;
+                if content::is_in_several(pieces, &range) {
+                    pin = Some(blobs.pin(pieces.iter().map(|piece| piece.blob.id)));
+                    // A version that is there now was there when its pieces were pinned.
+                    let now = self
+                        .objects
+                        .version(&view, bucket, key, version.shown_id())?;
+                    if now.is_none_or(|(now, _)| now.content != version.content) {
+                        return Ok(None);
+                    }
+                }
+                match content::read(blobs, pieces, range, key_of_bytes.as_ref(), pin) {
                     Ok(body) => Ok(Some(body)),
                     Err(store::Error::NoBlob(_)) => Ok(None),
                     Err(error) => Err(error.into()),

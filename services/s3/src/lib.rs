@@ -14,6 +14,7 @@ mod condition;
 mod configuration;
 mod content;
 mod copy;
+mod data_key;
 mod delete;
 mod encryption;
 pub mod errors;

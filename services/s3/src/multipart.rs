@@ -12,6 +12,7 @@ use crate::acl::{Acl, Permission};
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, Announced};
 use crate::content::{self, Plan};
+use crate::data_key::Sealed;
 use crate::encryption::{CustomerKey, Encryption};
 use crate::listing::{self, Encoding};
 use crate::object::{Headers, Piece, Retention};
@@ -45,6 +46,9 @@ pub struct Upload {
     pub acl: Option<Acl>,
     /// As the object will have it.
     pub encryption: Encryption,
+    /// The key that the parts are encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// As the object will have it.
     pub retention: Option<Retention>,
     /// As the object will have it.
@@ -210,7 +214,7 @@ impl crate::S3 {
         self.permit_write(ctx, &bucket, "s3:PutObject", &input.key, |c| {
             asked.conditions(c)
         })?;
-        let properties = asked.read(ctx, &bucket, &input.key)?;
+        let mut properties = asked.read(ctx, &bucket, &input.key)?;
         let algorithm = input
             .checksum_algorithm
             .as_deref()
@@ -233,6 +237,7 @@ impl crate::S3 {
                 )));
             }
         };
+        self.seal(&bucket, &mut properties).await?;
         let upload = Upload {
             initiated: self.cloud.clock.now().0,
             initiator: crate::access::account(ctx)
@@ -247,6 +252,7 @@ impl crate::S3 {
             tags: properties.tags,
             acl: properties.acl,
             encryption: properties.encryption,
+            sealed: properties.sealed,
             retention: properties.retention,
             legal_hold: properties.legal_hold,
         };
@@ -310,9 +316,8 @@ impl crate::S3 {
                 number.to_string(),
             ));
         }
-        let upload = self
-            .uploads
-            .get(&self.objects.store.read(), bucket, key, id)?;
+        let view = self.objects.store.read();
+        let upload = self.uploads.get(&view, bucket, key, id)?;
         upload.encryption.check(customer).map_err(|_| {
             fault::invalid_request("The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
         })?;
@@ -326,12 +331,16 @@ impl crate::S3 {
             )));
         }
         let algorithm = announced.algorithm.unwrap_or_else(|| upload.algorithm());
+        let data_key = match &upload.sealed {
+            Some(sealed) => Some(self.masters.unseal(&view, bucket, sealed)?),
+            None => customer.map(|customer| customer.key.clone()),
+        };
         let taken = content::take(
             self.objects.store.blobs(),
             body,
             &Plan {
                 algorithm,
-                key: customer,
+                key: data_key.as_ref(),
                 inline: false,
             },
         )

@@ -14,6 +14,7 @@ use wire::{Fault, Timestamp};
 use crate::acl::Acl;
 use crate::bucket::{Bucket, Versioning};
 use crate::checksum::Checksum;
+use crate::data_key::Sealed;
 use crate::encryption::Encryption;
 use crate::fault;
 
@@ -37,7 +38,7 @@ pub enum Content {
 pub struct Piece {
     /// The blob.
     pub blob: Blob,
-    /// Where it is encrypted with the customer's key: the first counter block.
+    /// Where it is encrypted: the first counter block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<[u8; 16]>,
 }
@@ -142,6 +143,9 @@ pub struct Version {
     /// How it is encrypted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encryption: Encryption,
+    /// The key that the bytes are encrypted with; absent where they are plain or under the customer's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// Tags.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tags: Vec<(String, String)>,

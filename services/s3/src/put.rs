@@ -36,6 +36,7 @@ impl Version {
             tags: properties.tags,
             acl: properties.acl,
             encryption: properties.encryption,
+            sealed: properties.sealed,
             retention: properties.retention,
             legal_hold: properties.legal_hold,
             replication: properties.replication,
@@ -50,10 +51,12 @@ impl Version {
         } else {
             self.encryption.etag(&taken.md5)
         };
-        if let (Encryption::Customer { nonce, .. }, Some(first)) =
-            (&mut self.encryption, taken.nonce)
-        {
-            *nonce = first;
+        if let Some(first) = taken.nonce {
+            match (&mut self.encryption, &mut self.sealed) {
+                (Encryption::Customer { nonce, .. }, _) => *nonce = first,
+                (_, Some(sealed)) => sealed.nonce = first,
+                (_, None) => {}
+            }
         }
         match &mut taken.bytes {
             Kept::Held(bytes) if bytes.is_empty() => None,
@@ -92,7 +95,7 @@ impl crate::S3 {
             )
             .field("Header", "x-amz-write-offset-bytes"));
         }
-        let properties = requested.read(ctx, &bucket, &input.key)?;
+        let mut properties = requested.read(ctx, &bucket, &input.key)?;
         let conditions = WriteConditions {
             matches: input.if_match.as_deref(),
             none_match: input.if_none_match.as_deref(),
@@ -102,6 +105,7 @@ impl crate::S3 {
             &announced_checksums!(input),
             input.checksum_algorithm.as_deref(),
         )?;
+        self.seal(&bucket, &mut properties).await?;
         let (version, kms_context) = self
             .store_body(
                 ctx,
@@ -239,6 +243,12 @@ impl crate::S3 {
             bytes,
             event,
         } = new;
+        // A reset may have taken the master key away since the bytes came in.
+        if let Some(sealed) = &version.sealed {
+            self.masters
+                .unseal(tx, bucket, sealed)
+                .map_err(|_| crate::fault::operation_aborted())?;
+        }
         if version.replication.is_none() && self.is_replicated(bucket, key, &version) {
             version.replication = Some("PENDING".to_owned());
         }

@@ -49,7 +49,14 @@ fn matches(rule: &api::ReplicationRule, key: &str, version: &Version) -> bool {
         Some(markers) => markers.status.as_deref() == Some("Enabled"),
         None => rule.filter.is_none(),
     };
-    key.starts_with(prefix) && is_tagged && (!version.is_delete_marker || takes_markers)
+    let criteria = rule.source_selection_criteria.as_ref();
+    let takes_kms = criteria
+        .and_then(|c| c.sse_kms_encrypted_objects.as_ref())
+        .is_some_and(|s| s.status == "Enabled");
+    key.starts_with(prefix)
+        && is_tagged
+        && (!version.is_delete_marker || takes_markers)
+        && (takes_kms || version.encryption.kms_key().is_none())
 }
 
 /// The rules that apply to a version, one per destination: the one of the highest priority.
@@ -215,9 +222,8 @@ impl crate::S3 {
                 })
                 .await;
         }
-        let class = rule.destination.storage_class.as_deref();
         match self
-            .copy_replica(&ctx, bucket.clone(), &fact.key, found, &to, class, &owner)
+            .copy_replica(&ctx, bucket.clone(), &fact.key, found, &to, rule, &owner)
             .await?
         {
             Some(_) => Ok(()),
