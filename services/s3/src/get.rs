@@ -12,7 +12,7 @@ use crate::condition::Conditions;
 use crate::encryption::{CustomerKey, Encryption};
 use crate::object::{Content, Version};
 use crate::put::version_header;
-use crate::{api, content, fault, range, set_checksum, set_encryption, tagging};
+use crate::{api, content, fault, metadata, range, set_checksum, set_encryption, tagging};
 
 /// A version that was found, for a caller who may read it.
 pub(crate) struct Found {
@@ -448,7 +448,12 @@ macro_rules! common {
             output.last_modified = Some(version.last_modified());
             output.e_tag = Some(version.quoted_etag());
             output.version_id = version_header(bucket, version);
-            output.metadata = Some(version.metadata.clone()).filter(|m| !m.is_empty());
+            let metadata = version.metadata.iter();
+            output.metadata = (!version.metadata.is_empty()).then(|| {
+                metadata
+                    .map(|(name, value)| (name.clone(), metadata::shown(value)))
+                    .collect()
+            });
             output.website_redirect_location = version.headers.website_redirect.clone();
             output.storage_class = version.storage_class.clone();
             output.replication_status = version.replication.clone();

@@ -61,9 +61,9 @@ impl Front {
         let website = host.as_deref().and_then(address::website_bucket);
         if let Some(bucket) = website.map(str::to_owned) {
             let (parts, _) = request.into_parts();
-            return Ok(Before::Answer(
-                website::serve(&self.0, ctx, &bucket, &parts).await,
-            ));
+            let mut response = website::serve(&self.0, ctx, &bucket, &parts).await;
+            cors::dress_of(&self.0, &bucket, &parts, &mut response);
+            return Ok(Before::Answer(response));
         }
         let bucket_of_host = host.as_deref().and_then(address::bucket).map(str::to_owned);
         if let Some(bucket) = &bucket_of_host {
@@ -129,20 +129,27 @@ impl cloud::Front for Front {
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Before> {
         Box::pin(async move {
-            let origin = request.headers().get(http::header::ORIGIN).cloned();
-            let (method, uri) = (request.method().clone(), request.uri().clone());
+            // What a browser's script is to be told even where the request is refused.
+            let of_script = request
+                .headers()
+                .contains_key(http::header::ORIGIN)
+                .then(|| {
+                    let mut copy = http::Request::new(());
+                    copy.method_mut().clone_from(request.method());
+                    copy.headers_mut().clone_from(request.headers());
+                    let host = address::host(request.uri(), request.headers());
+                    let bucket = match host.as_deref().and_then(address::bucket) {
+                        Some(bucket) => bucket.to_owned(),
+                        None => bucket_and_key(request.uri().path()).0,
+                    };
+                    (bucket, copy.into_parts().0)
+                });
             match self.receive(ctx, request).await {
                 Ok(before) => before,
                 Err(fault) => {
                     let mut response = answer(&fault, ctx);
-                    let parts = http::Request::builder()
-                        .method(method)
-                        .uri(uri)
-                        .body(())
-                        .map(|r| r.into_parts().0);
-                    if let (Ok(mut parts), Some(origin)) = (parts, origin) {
-                        parts.headers.insert(http::header::ORIGIN, origin);
-                        cors::dress(&self.0, &parts, &mut response);
+                    if let Some((bucket, parts)) = &of_script {
+                        cors::dress_of(&self.0, bucket, parts, &mut response);
                     }
                     Before::Answer(response)
                 }

@@ -25,6 +25,7 @@ mod http;
 mod lifecycle;
 mod listing;
 mod lock;
+mod metadata;
 mod multipart;
 mod notification;
 mod object;

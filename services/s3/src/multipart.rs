@@ -21,6 +21,13 @@ use crate::{account, announced_checksums, api, fault, requested, set_checksum, s
 /// The largest number of a part.
 pub const MAX_PART: i32 = 10_000;
 
+/// A request that belongs to an upload comes with another key than it, or without.
+pub fn other_encryption() -> Fault {
+    fault::invalid_request(
+        "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.",
+    )
+}
+
 /// An upload under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Upload {
@@ -318,9 +325,10 @@ impl crate::S3 {
         }
         let view = self.objects.store.read();
         let upload = self.uploads.get(&view, bucket, key, id)?;
-        upload.encryption.check(customer).map_err(|_| {
-            fault::invalid_request("The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
-        })?;
+        upload
+            .encryption
+            .check(customer)
+            .map_err(|_| other_encryption())?;
         if let (Some(given), Some(wanted)) = (announced.algorithm, upload.algorithm)
             && given != wanted
         {

@@ -11,7 +11,7 @@ use crate::bucket::{Bucket, Ownership};
 use crate::data_key::{DataKey, Sealed};
 use crate::encryption::{self, CustomerKey, Encryption};
 use crate::object::{Headers, Retention};
-use crate::{access, fault, lock, tagging};
+use crate::{access, fault, lock, metadata, tagging};
 
 /// The longest user metadata, in bytes of names and values.
 const MAX_METADATA: usize = 2048;
@@ -195,6 +195,10 @@ impl Requested<'_> {
             );
         }
         let metadata = self.metadata.cloned().unwrap_or_default();
+        let metadata: BTreeMap<String, String> = metadata
+            .into_iter()
+            .map(|(name, value)| (name, metadata::read(value)))
+            .collect();
         let size: usize = metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
         if size > MAX_METADATA {
             return Err(Fault::sender(

@@ -167,13 +167,20 @@ pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
     response
 }
 
-/// Adds the headers of a cross-origin answer, where the bucket has a rule for the request.
+/// Adds the headers of a cross-origin answer to a request in path style.
 pub fn dress(s3: &S3, request: &Parts, response: &mut Response) {
+    if header(request, "origin").is_some() {
+        let (bucket, _) = bucket_and_key(request.uri.path());
+        dress_of(s3, &bucket, request, response);
+    }
+}
+
+/// The same where the bucket is known, which has to have a rule for the request.
+pub fn dress_of(s3: &S3, bucket: &str, request: &Parts, response: &mut Response) {
     let Some(origin) = header(request, "origin") else {
         return;
     };
-    let (bucket, _) = bucket_and_key(request.uri.path());
-    let Some(bucket) = s3.buckets.find(&bucket) else {
+    let Some(bucket) = s3.buckets.find(bucket) else {
         return;
     };
     let Some(configuration) = &bucket.cors else {

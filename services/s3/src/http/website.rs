@@ -8,7 +8,7 @@ use wire::{Body, Fault};
 use super::bucket_and_key;
 use crate::acl::Permission;
 use crate::bucket::Bucket;
-use crate::{S3, api, fault};
+use crate::{S3, api, fault, metadata};
 
 /// Checks PutBucketWebsite's document.
 pub fn check(document: &api::WebsiteConfiguration) -> Result<(), Fault> {
@@ -243,9 +243,12 @@ async fn page(
         };
         conditions.check_read(version)?;
     }
-    let body = s3
-        .read_content(bucket, key, version, 0..version.size, None)?
-        .ok_or_else(fault::operation_aborted)?;
+    let body = if request.method == http::Method::HEAD {
+        Body::Empty
+    } else {
+        s3.read_content(bucket, key, version, 0..version.size, None)?
+            .ok_or_else(fault::operation_aborted)?
+    };
     let content_type = version
         .headers
         .content_type
@@ -271,7 +274,7 @@ async fn page(
         }
     }
     for (name, value) in &version.metadata {
-        response = response.header(format!("x-amz-meta-{name}"), value.as_str());
+        response = response.header(format!("x-amz-meta-{name}"), metadata::shown(value));
     }
     Ok(response)
 }
