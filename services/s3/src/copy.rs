@@ -12,7 +12,7 @@ use crate::condition::{Conditions, WriteConditions};
 use crate::content::{self, Plan};
 use crate::encryption::{CustomerKey, Encryption};
 use crate::get::Found;
-use crate::object::{Content, Version};
+use crate::object::{Content, Origin, Version};
 use crate::put::{New, version_header};
 use crate::{api, fault, range, requested, set_checksum, set_encryption, tagging};
 
@@ -474,7 +474,7 @@ impl crate::S3 {
         properties.is_sealed = source.sealed.is_some();
         self.seal(to, &mut properties).await?;
         properties.owner = owner.to_owned();
-        properties.replication = Some("REPLICA".to_owned());
+        properties.origin = Some(Origin::of(source));
         properties.headers = source.headers.clone();
         properties.metadata = source.metadata.clone();
         properties.tags = tagging

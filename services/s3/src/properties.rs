@@ -10,7 +10,7 @@ use crate::acl::{Acl, GrantHeaders};
 use crate::bucket::{Bucket, Ownership};
 use crate::data_key::{DataKey, Sealed};
 use crate::encryption::{self, CustomerKey, Encryption};
-use crate::object::{Headers, Retention};
+use crate::object::{Headers, Origin, Retention};
 use crate::{access, fault, lock, metadata, tagging};
 
 /// The longest user metadata, in bytes of names and values.
@@ -140,8 +140,8 @@ pub struct Properties {
     pub retention: Option<Retention>,
     /// Legal hold.
     pub legal_hold: Option<bool>,
-    /// `REPLICA`, where replication writes it.
-    pub replication: Option<String>,
+    /// What it is a replica of, where replication writes it.
+    pub origin: Option<Origin>,
 }
 
 impl Requested<'_> {
@@ -267,7 +267,7 @@ impl Requested<'_> {
             sealed: None,
             retention,
             legal_hold,
-            replication: None,
+            origin: None,
         })
     }
 

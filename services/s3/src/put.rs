@@ -27,7 +27,7 @@ pub(crate) struct New {
 impl Version {
     /// A version with these properties; the rest is still to be filled in.
     pub(crate) fn with(properties: Properties, modified: i64) -> Version {
-        Version {
+        let mut version = Version {
             modified,
             owner: properties.owner,
             headers: properties.headers,
@@ -39,9 +39,12 @@ impl Version {
             sealed: properties.sealed,
             retention: properties.retention,
             legal_hold: properties.legal_hold,
-            replication: properties.replication,
             ..Version::default()
+        };
+        if let Some(origin) = properties.origin {
+            version.replicate(origin);
         }
+        version
     }
     /// Fills in what was taken in; returns the bytes of a small content.
     pub(crate) fn fill(&mut self, taken: &mut Taken) -> Option<Vec<u8>> {

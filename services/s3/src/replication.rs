@@ -6,7 +6,7 @@ use store::Tx;
 use wire::Fault;
 
 use crate::bucket::{Bucket, Ownership, Versioning};
-use crate::object::Version;
+use crate::object::{Origin, Version};
 use crate::{api, configuration, fault};
 
 /// A version that is to be replicated.
@@ -198,12 +198,11 @@ impl crate::S3 {
         };
         if found.version.is_delete_marker {
             let mut marker = Version {
-                modified: now.0,
                 is_delete_marker: true,
                 owner,
-                replication: Some("REPLICA".to_owned()),
                 ..Version::default()
             };
+            marker.replicate(Origin::of(&found.version));
             let scope = ["s3", &to.name];
             return self
                 .objects
