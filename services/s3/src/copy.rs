@@ -11,7 +11,7 @@ use crate::checksum::{Algorithm, Announced, Checksum};
 use crate::condition::{Conditions, WriteConditions};
 use crate::content::{self, Plan};
 use crate::encryption::{CustomerKey, Encryption};
-use crate::get::Found;
+use crate::get::{ATTEMPTS, Found};
 use crate::object::{Content, Origin, Version};
 use crate::put::{New, version_header};
 use crate::{api, fault, range, requested, set_checksum, set_encryption, tagging};
@@ -127,11 +127,25 @@ impl crate::S3 {
         body.ok_or_else(fault::operation_aborted)
     }
 
-    /// `CopyObject`
+    /// `CopyObject`. A source that is replaced meanwhile is looked for again.
     pub(crate) async fn copy(
         &self,
         ctx: &Context,
         input: api::CopyObjectInput,
+    ) -> Result<api::CopyObjectOutput, Fault> {
+        for _ in 1..ATTEMPTS {
+            match self.copy_now(ctx, &input).await {
+                Err(fault) if fault.is("OperationAborted") => {}
+                outcome => return outcome,
+            }
+        }
+        self.copy_now(ctx, &input).await
+    }
+
+    async fn copy_now(
+        &self,
+        ctx: &Context,
+        input: &api::CopyObjectInput,
     ) -> Result<api::CopyObjectOutput, Fault> {
         let bucket = self
             .buckets
@@ -376,18 +390,24 @@ impl crate::S3 {
             modified_since: input.copy_source_if_modified_since,
             unmodified_since: input.copy_source_if_unmodified_since,
         };
-        let original = self.original(
-            ctx,
-            &input.copy_source,
-            input.expected_source_bucket_owner.as_deref(),
-            source_key,
-            &conditions,
-        )?;
-        let range = match &input.copy_source_range {
-            Some(header) => range::read_copy(header, original.version.size)?,
-            None => 0..original.version.size,
+        let mut attempt = 1;
+        let (original, body) = loop {
+            let original = self.original(
+                ctx,
+                &input.copy_source,
+                input.expected_source_bucket_owner.as_deref(),
+                source_key.clone(),
+                &conditions,
+            )?;
+            let range = match &input.copy_source_range {
+                Some(header) => range::read_copy(header, original.version.size)?,
+                None => 0..original.version.size,
+            };
+            match self.bytes_of(&original, range) {
+                Err(fault) if fault.is("OperationAborted") && attempt < ATTEMPTS => attempt += 1,
+                body => break (original, body?),
+            }
         };
-        let body = self.bytes_of(&original, range)?;
         let (upload, part) = self
             .store_part(
                 &bucket,

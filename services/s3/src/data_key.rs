@@ -150,7 +150,7 @@ impl Masters {
         let master = Read::get(read, &self.table, &(&bucket.account, &sealed.master))?;
         let master = master.ok_or_else(|| {
             let mut fault = Fault::internal("We encountered an internal error. Please try again.");
-            fault.cause = Some(format!("the master key {} is gone", sealed.master).into());
+            fault.cause = Some(format!("the master key {} is gone", sealed.master));
             fault
         })?;
         master.unwrap(sealed)

@@ -30,7 +30,7 @@ struct Selection {
 }
 
 /// A content that is replaced while it is opened is looked for again this often.
-const ATTEMPTS: usize = 8;
+pub(crate) const ATTEMPTS: usize = 8;
 
 impl crate::S3 {
     /// The version of a key that a request means; a delete marker is an error as S3 answers it.

@@ -75,6 +75,17 @@ impl Version {
     }
 }
 
+struct NotWritten(Fault);
+
+impl From<store::Error> for NotWritten {
+    fn from(error: store::Error) -> NotWritten {
+        NotWritten(match error {
+            store::Error::NoBlob(_) => crate::fault::operation_aborted(),
+            error => error.into(),
+        })
+    }
+}
+
 impl crate::S3 {
     /// `PutObject`
     pub(crate) async fn put(
@@ -205,7 +216,8 @@ impl crate::S3 {
         Ok((version, kms_context))
     }
 
-    /// Writes a new version, its events and its replication in one transaction.
+    /// Writes a new version, its events and its replication in one transaction. `OperationAborted`: another object
+    /// shared its bytes, and has gone meanwhile.
     pub(crate) async fn commit(
         &self,
         ctx: &Context,
@@ -220,8 +232,10 @@ impl crate::S3 {
             .store
             .transact(store::Scope::new(&scope).within(&whole), move |tx| {
                 self.write(tx, ctx, bucket, key, new, conditions)
+                    .map_err(NotWritten)
             })
             .await
+            .map_err(|NotWritten(fault)| fault)
     }
 
     /// The same within a transaction under the bucket's scope or the key's.

@@ -425,3 +425,33 @@ async fn versions_are_listed_page_by_page_in_their_order() {
         .await;
     assert_eq!(alone.element("Code").as_deref(), Some("InvalidArgument"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_copied_and_read_while_it_is_replaced() {
+    let region = std::sync::Arc::new(Region::start());
+    region.bucket("bucket").await;
+    let content = |i: u8| vec![i; 100_000];
+    region.ask("PUT", "/bucket/k", content(0)).await;
+    let writer = region.clone();
+    let writing = tokio::spawn(async move {
+        for i in 0..200 {
+            let put = writer.ask("PUT", "/bucket/k", content(i)).await;
+            assert_eq!(put.status, 200);
+        }
+    });
+    let mut rounds = 0;
+    while !writing.is_finished() || rounds < 10 {
+        let source = [("x-amz-copy-source", "/bucket/k")];
+        let copied = region
+            .with("PUT", "/bucket/copy", &source, Body::Empty)
+            .await;
+        assert_eq!(copied.status, 200, "{}", copied.text());
+        for path in ["/bucket/copy", "/bucket/k"] {
+            let got = region.ask("GET", path, Body::Empty).await;
+            assert_eq!((got.status, got.body.len()), (200, 100_000));
+            assert!(got.body.iter().all(|b| *b == got.body[0]));
+        }
+        rounds += 1;
+    }
+    writing.await.unwrap();
+}
