@@ -38,6 +38,7 @@ mod restore;
 mod service;
 mod settings;
 mod tagging;
+mod unfinished;
 
 use std::sync::Arc;
 
