@@ -473,3 +473,48 @@ macro_rules! common {
 }
 common!(common, api::GetObjectOutput);
 common!(common_head, api::HeadObjectOutput);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::S3 as _;
+
+    /// Before data keys there were, `aws:kms` was only written down.
+    #[tokio::test]
+    async fn what_was_written_without_a_key_is_read_without_one() {
+        let cloud = cloud::Cloud::ephemeral();
+        let s3 = crate::S3::open(&cloud);
+        let now = cloud.clock.now();
+        let ctx = Context::internal("000000000000", "us-east-1", "s3.amazonaws.com", now);
+        let input = api::CreateBucketInput {
+            bucket: "bucket".into(),
+            ..Default::default()
+        };
+        let made = s3.create_bucket(&ctx, input).await;
+        made.unwrap_or_else(|fault| panic!("{fault}"));
+        let bucket = s3.buckets.find("bucket").expect("the bucket");
+        let mut version = Version {
+            size: 5,
+            content: Content::Inline,
+            encryption: Encryption::Kms {
+                algorithm: "aws:kms".into(),
+                key: "key".into(),
+                bucket_key: false,
+                context: None,
+            },
+            ..Version::default()
+        };
+        let objects = &s3.objects;
+        let written = objects
+            .store
+            .transact_now(store::Scope::new(&["s3", "bucket"]), |tx| {
+                objects.insert(tx, &bucket, "k", &mut version, Some(b"plain".to_vec()))
+            });
+        written.unwrap_or_else(|fault| panic!("{fault}"));
+        let body = s3
+            .read_content(&bucket, "k", &version, 0..5, None)
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let bytes = body.expect("a body").collect(5).await.expect("bytes");
+        assert_eq!(bytes, "plain");
+    }
+}
