@@ -144,13 +144,19 @@ impl cloud::Front for Front {
                     };
                     (bucket, copy.into_parts().0)
                 });
+            let waits = waits(request.headers());
             match self.receive(ctx, request).await {
+                Ok(Before::Answer(mut response)) => {
+                    close_unread(waits, &mut response);
+                    Before::Answer(response)
+                }
                 Ok(before) => before,
                 Err(fault) => {
                     let mut response = answer(&fault, ctx);
                     if let Some((bucket, parts)) = &of_script {
                         cors::dress_of(&self.0, bucket, parts, &mut response);
                     }
+                    close_unread(waits, &mut response);
                     Before::Answer(response)
                 }
             }
@@ -184,6 +190,20 @@ impl cloud::Front for Front {
                 .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
         cors::dress(&self.0, request, response);
+        close_unread(waits(&request.headers), response);
+    }
+}
+
+/// Whether a client waits to be told that it may send its body.
+fn waits(headers: &http::HeaderMap) -> bool {
+    wire::header::has(headers, "expect")
+}
+
+/// Ends the connection behind a refusal that a client got before its body: whether that body still comes, or the next
+/// request, nobody can tell.
+fn close_unread(waits: bool, response: &mut Response) {
+    if waits && response.status >= 400 {
+        response.headers.push(("connection".into(), "close".into()));
     }
 }
 

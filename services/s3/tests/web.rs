@@ -611,3 +611,28 @@ async fn a_body_of_no_announced_length_is_refused() {
         Some("Transfer-Encoding")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_before_the_body_is_told_to_connect_anew() {
+    let region = region_with("bucket").await;
+    let waits = [("expect", "100-continue")];
+    let refused = region
+        .with("PUT", "/nowhere/k", &waits, Bytes::from("x"))
+        .await;
+    assert_eq!(
+        (refused.status, refused.header("connection")),
+        (404, Some("close"))
+    );
+    let late = "/bucket/k?AWSAccessKeyId=test&Expires=1&Signature=x";
+    let refused = region
+        .ask_as(None, "PUT", late, &waits, Bytes::from("x"))
+        .await;
+    assert_eq!(
+        (refused.status, refused.header("connection")),
+        (403, Some("close"))
+    );
+    let put = region
+        .with("PUT", "/bucket/k", &waits, Bytes::from("x"))
+        .await;
+    assert_eq!((put.status, put.header("connection")), (200, None));
+}
