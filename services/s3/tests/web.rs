@@ -347,6 +347,17 @@ async fn a_preflight_is_answered_by_the_bucket_s_rules() {
     ];
     let without = preflight(&asks).await;
     assert_eq!(code(&without), (403, "AccessForbidden".into()));
+    assert_eq!(without.element("ResourceType").as_deref(), Some("BUCKET"));
+    let vague = preflight(&asks[..1]).await;
+    assert_eq!(code(&vague), (403, "AccessForbidden".into()));
+    assert_eq!(vague.element("Method").as_deref(), Some("OPTIONS"));
+    let nowhere = region
+        .ask_as(None, "OPTIONS", "/nowhere/k", &asks, Body::Empty)
+        .await;
+    assert_eq!(
+        nowhere.element("Message").as_deref(),
+        Some("CORSResponse: Bucket not found")
+    );
     region
         .configure(
             "/bucket?cors",
@@ -386,10 +397,9 @@ async fn a_preflight_is_answered_by_the_bucket_s_rules() {
             (403, "AccessForbidden".into())
         );
     }
-    assert_eq!(
-        code(&preflight(&asks[1..]).await),
-        (400, "BadRequest".into())
-    );
+    for refused in [&asks[1..], &asks[..1]] {
+        assert_eq!(code(&preflight(refused).await), (400, "BadRequest".into()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

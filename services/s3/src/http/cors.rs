@@ -113,43 +113,40 @@ fn common(rule: &api::CORSRule, origin: &str, response: &mut Response) {
 /// Answers `OPTIONS`.
 pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
     let (bucket, _) = bucket_and_key(request.uri.path());
-    let origin = header(request, "origin");
-    let method = header(request, "access-control-request-method");
-    let (Some(origin), Some(method)) = (origin, method) else {
-        let message = "Insufficient information. Origin request header needed.";
-        return answer(&Fault::sender(400, "BadRequest", message), ctx);
+    let bad = |message: String| answer(&Fault::sender(400, "BadRequest", message), ctx);
+    let Some(origin) = header(request, "origin") else {
+        return bad("Insufficient information. Origin request header needed.".to_owned());
     };
-    if !METHODS.contains(&method) {
-        return answer(
-            &Fault::sender(
-                400,
-                "BadRequest",
-                format!("Invalid Access-Control-Request-Method: {method}"),
-            ),
-            ctx,
+    let method = header(request, "access-control-request-method");
+    let forbidden = |message: &str, resource: &'static str| {
+        let fault = Fault::sender(403, "AccessForbidden", message.to_owned())
+            .field("Method", method.unwrap_or("OPTIONS"))
+            .field("ResourceType", resource);
+        answer(&fault, ctx)
+    };
+    let Some(bucket) = s3.buckets.find(&bucket) else {
+        return forbidden("CORSResponse: Bucket not found", "BUCKET");
+    };
+    let Some(configuration) = &bucket.cors else {
+        return forbidden(
+            "CORSResponse: CORS is not enabled for this bucket.",
+            "BUCKET",
         );
-    }
+    };
+    let Some(method) = method.filter(|method| METHODS.contains(method)) else {
+        let shown = method.unwrap_or("null");
+        return bad(format!("Invalid Access-Control-Request-Method: {shown}"));
+    };
     let headers: Vec<String> = header(request, "access-control-request-headers")
         .unwrap_or_default()
         .split(',')
         .map(|h| h.trim().to_ascii_lowercase())
         .filter(|h| !h.is_empty())
         .collect();
-    let forbidden = |message: &str| {
-        let fault = Fault::sender(403, "AccessForbidden", message.to_owned())
-            .field("Method", method)
-            .field("ResourceType", "OBJECT");
-        answer(&fault, ctx)
-    };
-    let Some(bucket) = s3.buckets.find(&bucket) else {
-        return answer(&fault::no_such_bucket(&bucket), ctx);
-    };
-    let Some(configuration) = &bucket.cors else {
-        return forbidden("CORSResponse: CORS is not enabled for this bucket.");
-    };
     let Some(rule) = rule_for(&configuration.cors_rules, origin, method, &headers) else {
         return forbidden(
             "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
+            "OBJECT",
         );
     };
     let mut response = Response {
