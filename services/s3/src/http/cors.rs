@@ -110,9 +110,19 @@ fn common(rule: &api::CORSRule, origin: &str, response: &mut Response) {
     );
 }
 
+/// `Access-Control-Request-Headers`
+fn announced(request: &Parts) -> Vec<String> {
+    header(request, "access-control-request-headers")
+        .unwrap_or_default()
+        .split(',')
+        .map(|h| h.trim().to_ascii_lowercase())
+        .filter(|h| !h.is_empty())
+        .collect()
+}
+
 /// Answers `OPTIONS`.
 pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
-    let (bucket, _) = bucket_and_key(request.uri.path());
+    let (bucket, key) = bucket_and_key(request.uri.path());
     let bad = |message: String| answer(&Fault::sender(400, "BadRequest", message), ctx);
     let Some(origin) = header(request, "origin") else {
         return bad("Insufficient information. Origin request header needed.".to_owned());
@@ -137,16 +147,11 @@ pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
         let shown = method.unwrap_or("null");
         return bad(format!("Invalid Access-Control-Request-Method: {shown}"));
     };
-    let headers: Vec<String> = header(request, "access-control-request-headers")
-        .unwrap_or_default()
-        .split(',')
-        .map(|h| h.trim().to_ascii_lowercase())
-        .filter(|h| !h.is_empty())
-        .collect();
+    let headers = announced(request);
     let Some(rule) = rule_for(&configuration.cors_rules, origin, method, &headers) else {
         return forbidden(
             "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
-            "OBJECT",
+            if key.is_empty() { "BUCKET" } else { "OBJECT" },
         );
     };
     let mut response = Response {
@@ -185,7 +190,12 @@ pub fn dress_of(s3: &S3, bucket: &str, request: &Parts, response: &mut Response)
     };
     let method =
         header(request, "access-control-request-method").unwrap_or(request.method.as_str());
-    if let Some(rule) = rule_for(&configuration.cors_rules, origin, method, &[]) {
+    if let Some(rule) = rule_for(
+        &configuration.cors_rules,
+        origin,
+        method,
+        &announced(request),
+    ) {
         common(rule, origin, response);
     }
 }
