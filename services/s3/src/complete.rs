@@ -131,8 +131,8 @@ impl crate::S3 {
                     Err(missing) => return self.completed_before(tx, &bucket, &input).ok_or(missing),
                 };
                 // The parts' key need not come again, but no other may.
-                if customer.is_some() && upload.encryption.check(customer.as_ref()).is_err() {
-                    return Err(crate::multipart::other_encryption());
+                if customer.is_some() {
+                    upload.check(customer.as_ref())?;
                 }
                 let parts = chosen(&input, &upload, self.uploads.parts(tx, &bucket, &input.upload_id)?)?;
                 let mut version = assemble(&upload, &input.upload_id, &parts, self.cloud.clock.now().0);

@@ -96,7 +96,7 @@ impl Encryption {
     pub fn check(&self, key: Option<&CustomerKey>) -> Result<(), Fault> {
         match (self, key) {
             (Encryption::Customer { key_md5, .. }, Some(key)) if *key_md5 == key.md5 => Ok(()),
-            (Encryption::Customer { .. }, Some(_)) => Err(fault::access_denied()),
+            (Encryption::Customer { .. }, Some(_)) => Err(wrong_key()),
             (Encryption::Customer { .. }, None) => Err(fault::invalid_request(
                 "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
             )),
@@ -120,6 +120,13 @@ macro_rules! set_encryption {
     };
 }
 
+/// A reading comes with another customer's key than the writing.
+fn wrong_key() -> Fault {
+    let mut fault = fault::access_denied();
+    fault.message = "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.".into();
+    fault
+}
+
 /// A key that came with a request and goes with it.
 #[derive(Clone)]
 pub struct CustomerKey {
@@ -136,51 +143,60 @@ impl CustomerKey {
         key: Option<&str>,
         md5: Option<&str>,
     ) -> Result<Option<CustomerKey>, Fault> {
-        let wrong =
-            |message: &str, header: &str| Err(fault::invalid_argument(message, header, "null"));
-        let (algorithm, key, md5) = match (algorithm, key, md5) {
-            (None, None, None) => return Ok(None),
-            (None, ..) => {
-                return wrong(
+        let invalid = |message: &'static str| {
+            Fault::sender(400, "InvalidArgument", message)
+                .field("ArgumentName", "x-amz-server-side-encryption")
+        };
+        let Some(algorithm) = algorithm else {
+            return if key.is_none() && md5.is_none() {
+                Ok(None)
+            } else {
+                Err(invalid(
                     "Requests specifying Server Side Encryption with Customer provided keys must provide a valid encryption algorithm.",
-                    "x-amz-server-side-encryption-customer-algorithm",
-                );
-            }
-            (Some(algorithm), key, md5) => (algorithm, key, md5),
+                ))
+            };
         };
         if algorithm != "AES256" {
             return Err(Fault::sender(
                 400,
                 "InvalidEncryptionAlgorithmError",
-                "The encryption request you specified is not valid. The valid value is AES256.",
-            ));
+                "The Encryption request you specified is not valid. Supported value: AES256.",
+            )
+            .field("ArgumentName", "x-amz-server-side-encryption")
+            .field("ArgumentValue", algorithm));
         }
-        let (Some(key), Some(md5)) = (key, md5) else {
-            return wrong(
+        let key = key.ok_or_else(|| {
+            invalid(
                 "Requests specifying Server Side Encryption with Customer provided keys must provide an appropriate secret key.",
-                "x-amz-server-side-encryption-customer-key",
-            );
-        };
-        let decoded = STANDARD
-            .decode(key)
-            .ok()
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let Some(bytes) = decoded else {
-            return wrong(
+            )
+        })?;
+        let bytes = STANDARD.decode(key).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let (Some(bytes), Some(md5)) = (bytes, md5) else {
+            return Err(invalid(
                 "The secret key was invalid for the specified algorithm.",
-                "x-amz-server-side-encryption-customer-key",
-            );
+            ));
         };
         if STANDARD.encode(Md5::digest(bytes)) != md5 {
-            return wrong(
+            return Err(invalid(
                 "The calculated MD5 hash of the key did not match the hash that was provided.",
-                "x-amz-server-side-encryption-customer-key-MD5",
-            );
+            ));
         }
         Ok(Some(CustomerKey {
             key: bytes.into(),
             md5: md5.to_owned(),
         }))
+    }
+    /// The same for a reading, where a key whose MD5 is not said is just not the right one.
+    pub fn presented(
+        algorithm: Option<&str>,
+        key: Option<&str>,
+        md5: Option<&str>,
+    ) -> Result<Option<CustomerKey>, Fault> {
+        if algorithm == Some("AES256") && key.is_some() && md5.is_none() {
+            return Err(wrong_key());
+        }
+        CustomerKey::read(algorithm, key, md5)
     }
 }
 

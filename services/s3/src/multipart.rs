@@ -20,13 +20,6 @@ use crate::{announced_checksums, api, fault, requested, set_checksum, set_encryp
 /// The largest number of a part.
 pub const MAX_PART: i32 = 10_000;
 
-/// A request that belongs to an upload comes with another key than it, or without.
-pub fn other_encryption() -> Fault {
-    fault::invalid_request(
-        "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.",
-    )
-}
-
 /// An upload under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Upload {
@@ -66,6 +59,17 @@ impl Upload {
     /// Its storage class.
     pub fn class(&self) -> &str {
         self.storage_class.as_deref().unwrap_or("STANDARD")
+    }
+    /// Fails unless a request that belongs to it comes with its customer's key, or without where it has none.
+    pub fn check(&self, customer: Option<&CustomerKey>) -> Result<(), Fault> {
+        let is_other = customer.is_some() && self.encryption.customer_key_md5().is_some();
+        self.encryption.check(customer).map_err(|_| {
+            fault::invalid_request(if is_other {
+                "The provided encryption parameters did not match the ones used originally."
+            } else {
+                "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
+            })
+        })
     }
     /// The algorithm that parts are summed with.
     pub fn algorithm(&self) -> Algorithm {
@@ -326,10 +330,7 @@ impl crate::S3 {
         }
         let view = self.objects.store.read();
         let upload = self.uploads.get(&view, bucket, key, id)?;
-        upload
-            .encryption
-            .check(customer)
-            .map_err(|_| other_encryption())?;
+        upload.check(customer)?;
         if let (Some(given), Some(wanted)) = (announced.algorithm, upload.algorithm)
             && given != wanted
         {

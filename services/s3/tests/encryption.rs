@@ -280,4 +280,22 @@ async fn a_customer_s_key_is_needed_for_each_reading() {
         .with("PUT", "/bucket/k", &[right[0]], Bytes::from("x"))
         .await;
     assert_eq!(refused.element("Code").as_deref(), Some("InvalidArgument"));
+    let unsummed = region
+        .with("GET", "/bucket/k", &right[..2], Body::Empty)
+        .await;
+    assert_eq!(unsummed.element("Code").as_deref(), Some("AccessDenied"));
+    let unsummed = region
+        .with("PUT", "/bucket/k", &right[..2], Bytes::from("x"))
+        .await;
+    assert_eq!(unsummed.element("Code").as_deref(), Some("InvalidArgument"));
+    let begun = region
+        .with("POST", "/bucket/m?uploads", &right, Body::Empty)
+        .await;
+    let id = begun.element("UploadId").unwrap();
+    let part = format!("/bucket/m?partNumber=1&uploadId={id}");
+    for (headers, words) in [(&wrong[..], "did not match"), (&[], "must include")] {
+        let refused = region.with("PUT", &part, headers, Bytes::from("x")).await;
+        assert_eq!(refused.element("Code").as_deref(), Some("InvalidRequest"));
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
 }
