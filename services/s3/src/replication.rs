@@ -270,10 +270,7 @@ impl crate::S3 {
                 .ok()
                 .filter(|a| a.service == "s3")
                 .and_then(|a| self.buckets.find(&a.resource));
-            let Some(destination) = destination else {
-                return Err(fault::invalid_request("Destination bucket must exist."));
-            };
-            if destination.record.versioning != Versioning::Enabled {
+            if destination.is_none_or(|b| b.record.versioning != Versioning::Enabled) {
                 return Err(fault::invalid_request(
                     "Destination bucket must have versioning enabled.",
                 ));

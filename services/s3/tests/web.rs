@@ -183,6 +183,42 @@ async fn a_website_sends_on_by_its_rules() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_website_s_document_is_checked() {
+    let region = region_with("site").await;
+    let index = "<IndexDocument><Suffix>i</Suffix></IndexDocument>";
+    let rule = |inner: &str| {
+        format!("{index}<RoutingRules><RoutingRule>{inner}</RoutingRule></RoutingRules>")
+    };
+    let all = |inner: &str| {
+        format!("<RedirectAllRequestsTo><HostName>h</HostName>{inner}</RedirectAllRequestsTo>")
+    };
+    for (document, wanted) in [
+        (String::new(), "InvalidArgument"),
+        (index.replace(">i<", ">/i<"), "InvalidArgument"),
+        (index.to_owned() + &all(""), "InvalidArgument"),
+        (all("<Protocol>ftp</Protocol>"), "InvalidRequest"),
+        (
+            rule("<Redirect><Protocol>ftp</Protocol></Redirect>"),
+            "InvalidRequest",
+        ),
+        (
+            rule("<Condition/><Redirect><HostName>h</HostName></Redirect>"),
+            "InvalidRequest",
+        ),
+        (
+            rule(
+                "<Redirect><ReplaceKeyWith>a</ReplaceKeyWith><ReplaceKeyPrefixWith>b</ReplaceKeyPrefixWith></Redirect>",
+            ),
+            "InvalidRequest",
+        ),
+    ] {
+        let text = format!("<WebsiteConfiguration>{document}</WebsiteConfiguration>");
+        let put = region.ask("PUT", "/site?website", text).await;
+        assert_eq!(code(&put), (400, wanted.to_owned()), "{document}");
+    }
+}
+
 // -- forms -----------------------------------------------------------------------------------------------------------
 
 /// Posts a form with those fields, then the file.
