@@ -105,6 +105,11 @@ async fn versions_stay_until_each_is_deleted() {
         (answer.status, answer.header("x-amz-delete-marker")),
         (404, Some("true"))
     );
+    for method in ["GET", "DELETE"] {
+        let tags = region.ask(method, "/bucket/k?tagging", Body::Empty).await;
+        assert_eq!(tags.status, 405, "{}", tags.text());
+        assert_eq!(tags.element("Method").as_deref(), Some(method));
+    }
     let old = region
         .ask("GET", &format!("/bucket/k?versionId={id}"), Body::Empty)
         .await;
