@@ -74,10 +74,11 @@ pub fn require_length(request: &http::Request<Body>) -> Result<(), Fault> {
         && request.body().len().is_none()
     {
         return Err(Fault::sender(
-            411,
-            "MissingContentLength",
-            "You must provide the Content-Length HTTP header.",
-        ));
+            501,
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+        )
+        .field("Header", "Transfer-Encoding"));
     }
     Ok(())
 }
