@@ -376,6 +376,7 @@ thread_local! {
     static KNOWN: RefCell<Vec<Option<(&'static str, HeaderName)>>> = RefCell::new(vec![None; NAMES]);
 }
 
+#[allow(clippy::ptr_arg, reason = "whether it is borrowed is the question")]
 fn header_name(name: &Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
     let Cow::Borrowed(name) = *name else {
         return HeaderName::from_bytes(name.as_bytes());
@@ -392,4 +393,38 @@ fn header_name(name: &Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_only_while_no_answer_is_under_way() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let traffic = Traffic::default();
+        let idle = |traffic: &Traffic, secs| {
+            let traffic = traffic.clone();
+            async move {
+                let span = Duration::from_secs(secs);
+                tokio::time::timeout(span, traffic.idle(PATIENCE))
+                    .await
+                    .is_ok()
+            }
+        };
+        assert!(!idle(&traffic, 59).await);
+        assert!(idle(&traffic, 91).await);
+        let busy = traffic.begin();
+        assert!(!idle(&traffic, 3600).await, "an answer is being sent");
+        drop(busy);
+        let watched = traffic.clone();
+        let watch = tokio::spawn(async move { watched.idle(PATIENCE).await });
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            drop(traffic.begin());
+        }
+        assert!(!watch.is_finished(), "requests came all the time");
+        tokio::time::sleep(Duration::from_secs(91)).await;
+        assert!(watch.is_finished());
+    }
 }
