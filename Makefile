@@ -1,5 +1,5 @@
 # What people type. Each target does its own set-up.
-.PHONY: demo test unit whole lint api bench setup
+.PHONY: demo test unit whole lint api java bench setup
 
 VENV = .build/venv/bin
 
@@ -15,7 +15,7 @@ setup:
 lint:
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
-	$(VENV)/python tools/apigen/apigen.py --check services/*
+	$(VENV)/python tools/apigen/apigen.py --check services/*/
 
 unit: setup           ## unit and service tests
 	CUMULO_PROTOCOL_CASES=$(CURDIR)/.build/botocore-cases cargo test --quiet --workspace
@@ -25,7 +25,10 @@ whole: setup          ## real clients against a freshly started binary
 	$(VENV)/python -m pytest -q tests systems
 
 api: setup            ## write services/*/src/api.rs and errors.rs anew
-	$(VENV)/python tools/apigen/apigen.py services/*
+	$(VENV)/python tools/apigen/apigen.py services/*/
+
+java:                 ## compile the bootstrap of Java functions anew (needs a JDK 17 or later)
+	services/lambda/bootstrap/java/build
 
 bench:                ## load generator against the release binary, figures on the terminal
 	cargo build --quiet --release -p server -p bench

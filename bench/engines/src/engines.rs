@@ -1,5 +1,6 @@
 //! Each candidate behind one small trait.
 
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -27,6 +28,11 @@ pub fn open(name: &str, dir: &Path) -> Arc<dyn Engine> {
         "fjall-tuned" => Arc::new(Fjall::open(dir, true)),
         "sqlite" => Arc::new(Sqlite::open(dir, "NORMAL")),
         "sqlite-disk" => Arc::new(Sqlite::open(dir, "FULL")),
+        "lmdb-disk" => Arc::new(Lmdb::open(dir, heed::EnvFlags::empty())),
+        "lmdb-nosync" => Arc::new(Lmdb::open(dir, heed::EnvFlags::NO_SYNC)),
+        "lmdb-writemap" => {
+            Arc::new(Lmdb::open(dir, heed::EnvFlags::NO_SYNC | heed::EnvFlags::WRITE_MAP))
+        }
         "redb-disk" => Arc::new(Redb::open(dir, redb::Durability::Immediate)),
         "redb-none" => Arc::new(Redb::open(dir, redb::Durability::None)),
         "store" => Arc::new(Own::open(dir, store::Durability::Process)),
@@ -201,6 +207,45 @@ impl Engine for Redb {
         use redb::ReadableDatabase;
         let table = self.0.begin_read().unwrap().open_table(ROWS).unwrap();
         table.range(&from[..]..).unwrap().take(count).map(|row| row.unwrap().1.value().len()).sum()
+    }
+    fn is_quick(&self) -> bool {
+        false
+    }
+}
+
+type Rows = heed::Database<heed::types::Bytes, heed::types::Bytes>;
+
+struct Lmdb(heed::Env, Rows);
+
+impl Lmdb {
+    fn open(dir: &Path, flags: heed::EnvFlags) -> Lmdb {
+        let mut options = heed::EnvOpenOptions::new();
+        options.map_size(8 << 30);
+        // SAFETY: nobody else opens or changes the files of a benchmark.
+        let env = unsafe { options.flags(flags).open(dir) }.unwrap();
+        let mut tx = env.write_txn().unwrap();
+        let rows = env.create_database(&mut tx, None).unwrap();
+        tx.commit().unwrap();
+        Lmdb(env, rows)
+    }
+}
+
+impl Engine for Lmdb {
+    fn put(&self, keys: &[Key], value: &[u8]) {
+        let mut tx = self.0.write_txn().unwrap();
+        for key in keys {
+            self.1.put(&mut tx, key, value).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+    fn get(&self, key: &Key) -> Option<Vec<u8>> {
+        let tx = self.0.read_txn().unwrap();
+        self.1.get(&tx, key).unwrap().map(<[u8]>::to_vec)
+    }
+    fn range(&self, from: &Key, count: usize) -> usize {
+        let tx = self.0.read_txn().unwrap();
+        let rows = self.1.range(&tx, &(Bound::Included(&from[..]), Bound::Unbounded)).unwrap();
+        rows.take(count).map(|row| row.unwrap().1.len()).sum()
     }
     fn is_quick(&self) -> bool {
         false

@@ -95,8 +95,9 @@ impl<'a> Authorization<'a> {
     /// Reads an `Authorization` header without copying. Spaces between and around components may be absent or many.
     pub fn parse(header: &'a str) -> Result<Self, MalformedAuthorization> {
         let header = header.trim();
-        let (scheme, rest) = header
-            .split_once([' ', '\t'])
+        let space = memchr::memchr2(b' ', b'\t', header.as_bytes());
+        let (scheme, rest) = space
+            .map(|at| (&header[..at], &header[at + 1..]))
             .ok_or(MalformedAuthorization::UnsupportedType)?;
         match scheme {
             V4_ALGORITHM => Ok(Self::V4(SignatureV4::parse(rest, Credential::parse)?)),
@@ -139,12 +140,18 @@ impl<'a> SignatureV4<'a> {
         credential: fn(&'a str) -> Option<Credential<'a>>,
     ) -> Result<Self, MalformedAuthorization> {
         let (mut scope, mut signed_headers, mut signature) = (None, None, None);
-        for component in components.split(',').flat_map(str::split_ascii_whitespace) {
-            match component.split_once('=') {
-                Some(("Credential", value)) => scope = Some(value),
-                Some(("SignedHeaders", value)) => signed_headers = Some(value),
-                Some(("Signature", value)) => signature = Some(value),
-                _ => {}
+        let mut rest = components;
+        while !rest.is_empty() {
+            // A header's value has no other blanks. Read on each request, so without the means of patterns.
+            let end = memchr::memchr3(b',', b' ', b'\t', rest.as_bytes()).unwrap_or(rest.len());
+            let component = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if let Some(value) = component.strip_prefix("Credential=") {
+                scope = Some(value);
+            } else if let Some(value) = component.strip_prefix("SignedHeaders=") {
+                signed_headers = Some(value);
+            } else if let Some(value) = component.strip_prefix("Signature=") {
+                signature = Some(value);
             }
         }
         let missing = MalformedAuthorization::MissingComponent;

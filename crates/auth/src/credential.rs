@@ -38,12 +38,10 @@ pub struct Credential<'a> {
 impl<'a> Credential<'a> {
     /// Reads a credential with a region. The access key may itself contain slashes.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.trim().rsplitn(5, '/');
-        let terminator = parts.next()?;
-        let service = parts.next()?;
-        let region = parts.next()?;
-        let date = parts.next()?;
-        let access_key_id = parts.next()?;
+        let (rest, terminator) = cut_last(text.trim())?;
+        let (rest, service) = cut_last(rest)?;
+        let (rest, region) = cut_last(rest)?;
+        let (access_key_id, date) = cut_last(rest)?;
         (terminator == "aws4_request" && !access_key_id.is_empty() && is_day(date)).then_some(
             Credential {
                 access_key_id,
@@ -56,11 +54,9 @@ impl<'a> Credential<'a> {
 
     /// Reads a version 4a credential, which has no region.
     pub fn parse_v4a(text: &'a str) -> Option<Self> {
-        let mut parts = text.trim().rsplitn(4, '/');
-        let terminator = parts.next()?;
-        let service = parts.next()?;
-        let date = parts.next()?;
-        let access_key_id = parts.next()?;
+        let (rest, terminator) = cut_last(text.trim())?;
+        let (rest, service) = cut_last(rest)?;
+        let (access_key_id, date) = cut_last(rest)?;
         (terminator == "aws4_request" && !access_key_id.is_empty() && is_day(date)).then_some(
             Credential {
                 access_key_id,
@@ -78,6 +74,12 @@ impl<'a> Credential<'a> {
             self.date, self.region, self.service
         )
     }
+}
+
+/// Before and after the last slash.
+fn cut_last(text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memrchr(b'/', text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 fn is_day(date: &str) -> bool {

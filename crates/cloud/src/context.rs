@@ -39,7 +39,7 @@ impl Principal {
     pub fn root(account: &str, access_key: Option<String>) -> Principal {
         Principal {
             kind: PrincipalKind::Root,
-            arn: format!("arn:aws:iam::{account}:root"),
+            arn: ["arn:aws:iam::", account, ":root"].concat(),
             id: account.to_owned(),
             access_key,
         }
@@ -73,6 +73,8 @@ pub struct Context {
     pub region: String,
     /// The caller.
     pub principal: Principal,
+    /// Whether its access key is none that was made here: well formed, and taken at its word.
+    pub is_made_up: bool,
     /// The answer's request id.
     pub request_id: String,
     /// When the request arrived, by the region's clock.
@@ -96,6 +98,7 @@ impl Context {
             account: account.to_owned(),
             region: region.to_owned(),
             principal: Principal::service(service),
+            is_made_up: false,
             request_id: crate::ids::uuid(),
             time,
             source_ip: IpAddr::from([127, 0, 0, 1]),

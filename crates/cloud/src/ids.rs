@@ -40,10 +40,11 @@ fn fetch(buffer: &mut [u8]) {
 fn pick(alphabet: &[u8], n: usize) -> String {
     let mut bytes = vec![0u8; n];
     random(&mut bytes);
-    bytes
-        .iter()
-        .map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()]))
-        .collect()
+    for byte in &mut bytes {
+        *byte = alphabet[usize::from(*byte) % alphabet.len()];
+    }
+    // The alphabets are ASCII.
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// A random version 4 UUID with hyphens, the form of most request ids.

@@ -68,6 +68,8 @@ pub struct Caller {
     pub region: String,
     /// The principal.
     pub principal: Principal,
+    /// Whether the access key is none that was made here.
+    pub is_made_up: bool,
     /// Whether its credentials have ended.
     pub is_expired: bool,
 }
@@ -90,6 +92,7 @@ pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
             account,
             region,
             principal: Principal::anonymous(),
+            is_made_up: false,
             is_expired: false,
         };
     };
@@ -101,6 +104,7 @@ pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
             account: identity.account,
             region,
             principal: identity.principal,
+            is_made_up: false,
             is_expired,
         };
     }
@@ -114,6 +118,7 @@ pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
         account,
         region,
         principal,
+        is_made_up: true,
         is_expired: false,
     }
 }

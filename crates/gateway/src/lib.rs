@@ -10,6 +10,8 @@ pub mod identify;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
+mod socket;
+mod workers;
 
 pub use listen::{Limits, Listener};
 pub use metrics::Metrics;

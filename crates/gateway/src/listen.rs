@@ -1,11 +1,13 @@
 //! Connections: HTTP/1.1, HTTP/2 and TLS on one port, told apart by the first byte.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,16 +15,19 @@ use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, InvalidHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use wire::{Body, BodyError};
 
 use crate::pipeline::Gateway;
+use crate::socket::{Outbox, Socket};
+use crate::workers::{Serve, Workers, within};
 
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +58,10 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    workers: Workers<Connection>,
 }
 
-type Answered = http::Response<http_body_util::Either<Full<Bytes>, StreamBody<Frames>>>;
+type Answered = http::Response<Either<Full<Bytes>, StreamBody<Frames>>>;
 type Frames = Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, BodyError>> + Send>>;
 
 impl Listener {
@@ -70,6 +76,7 @@ impl Listener {
             socket,
             tls: tls.map(TlsAcceptor::from),
             limits,
+            workers: Workers::start()?,
         })
     }
     /// The address that was bound.
@@ -80,6 +87,7 @@ impl Listener {
     /// Serves until `stop` turns true, then lets requests under way finish.
     pub async fn serve(self, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
         let (done, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
+        let runtime = Handle::current();
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -101,22 +109,25 @@ impl Listener {
                 limits: self.limits,
                 stop: stop.clone(),
                 peer,
+                runtime: runtime.clone(),
+                _done: done.clone(),
             };
-            let done = done.clone();
-            tokio::spawn(async move {
-                connection
-                    .gateway
-                    .metrics
-                    .connections
-                    .fetch_add(1, Ordering::Relaxed);
-                let metrics = connection.gateway.metrics.clone();
-                connection.run(socket).await;
-                metrics.connections.fetch_sub(1, Ordering::Relaxed);
-                drop(done);
-            });
+            if let Err(error) = self.workers.take(socket, connection) {
+                tracing::warn!(%error, "a connection could not be served");
+            }
         }
         drop(done);
         let _ = tokio::time::timeout(self.limits.drain, all_done.recv()).await;
+        self.workers.stop().await;
+    }
+}
+
+impl Serve for Connection {
+    async fn serve(self, socket: TcpStream) {
+        let metrics = self.gateway.metrics.clone();
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        self.run(socket).await;
+        metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -132,6 +143,10 @@ struct Connection {
     limits: Limits,
     stop: watch::Receiver<bool>,
     peer: SocketAddr,
+    /// Where requests are at home.
+    runtime: Handle,
+    /// Tells at its end that the connection is through.
+    _done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// The first byte of a TLS handshake record.
@@ -148,16 +163,21 @@ impl Connection {
         match &self.tls {
             Some(tls) if first[0] == TLS_HANDSHAKE => {
                 match tokio::time::timeout(self.limits.header_timeout, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true).await,
+                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true, None).await,
                     Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                     Err(_) => {}
                 }
             }
-            _ => self.http(TokioIo::new(socket), false).await,
+            _ => {
+                let socket = Socket::new(socket);
+                let outbox = socket.outbox();
+                self.http(TokioIo::new(socket), false, outbox).await;
+            }
         }
     }
 
-    async fn http<I>(self, io: I, secure: bool)
+    /// Speaks HTTP; with an outbox where `io` sends files.
+    async fn http<I>(self, io: I, secure: bool, outbox: Option<Outbox>)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -166,22 +186,30 @@ impl Connection {
             limits,
             mut stop,
             peer,
+            runtime,
+            _done,
             ..
         } = self;
+        let traffic = Traffic::default();
+        let seen = traffic.clone();
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let gateway = gateway.clone();
+            let (gateway, outbox, runtime) = (gateway.clone(), outbox.clone(), runtime.clone());
+            let busy = seen.begin();
             async move {
                 let head = request.method() == http::Method::HEAD;
+                let outbox = outbox.filter(|_| request.version() < http::Version::HTTP_2);
                 let request = request.map(|body| incoming(body, limits.body_timeout));
-                let response = gateway.answer(request, peer.ip(), secure).await;
-                Ok::<_, std::convert::Infallible>(outgoing(response, head))
+                let answer = gateway.answer(request, peer.ip(), secure);
+                let response = within(&runtime, answer).await;
+                let answer = outgoing(response, head, outbox);
+                Ok::<_, std::convert::Infallible>(answer.map(|body| Answer { body, _busy: busy }))
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
+            // A timer for each request's headers would cost more than reading them: see `Traffic`.
+            .header_read_timeout(None)
             .max_buf_size(limits.header_bytes.max(8192) + 64 * 1024);
         builder
             .http2()
@@ -191,6 +219,7 @@ impl Connection {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = traffic.idle(limits.header_timeout) => return,
             () = stopped(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -199,6 +228,73 @@ impl Connection {
         if let Err(e) = ended {
             tracing::debug!(error = %e, "a connection ended");
         }
+    }
+}
+
+/// What a connection's requests are about: it is closed where it brings none for too long.
+#[derive(Clone, Default)]
+struct Traffic(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A request under way, until its answer has been sent.
+struct Busy(Traffic);
+
+impl Traffic {
+    fn begin(&self) -> Busy {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+    /// Resolves when no request was under way or begun within `patience`, or up to half of it more.
+    async fn idle(&self, patience: Duration) {
+        const LOOKS: u32 = 3;
+        let (mut quiet, mut before) = (0, u64::MAX);
+        while quiet < LOOKS {
+            tokio::time::sleep(patience / (LOOKS - 1)).await;
+            let ended = self.0.ended.load(Ordering::Relaxed);
+            let begun = self.0.begun.load(Ordering::Relaxed);
+            let is_quiet = begun == ended && begun == before;
+            quiet = if is_quiet { quiet + 1 } else { 1 };
+            quiet *= u32::from(begun == ended);
+            before = begun;
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body; its request ends with it.
+struct Answer {
+    body: Either<Full<Bytes>, StreamBody<Frames>>,
+    _busy: Busy,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.body {
+            Either::Left(whole) => Pin::new(whole).poll_frame(context).map_err(|e| match e {}),
+            Either::Right(stream) => Pin::new(stream).poll_frame(context),
+        }
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -230,20 +326,18 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
 }
 
 /// An answer as hyper sends it.
-fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
-    use http_body_util::Either;
+fn outgoing(response: wire::protocol::Response, head: bool, outbox: Option<Outbox>) -> Answered {
     let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
     for (name, value) in response.headers {
-        let shown = name.clone();
         // The value's own bytes are handed on, not copied.
         match (
-            header_name(name),
+            header_name(&name),
             HeaderValue::from_maybe_shared(Bytes::from(value)),
         ) {
             (Ok(name), Ok(value)) => {
                 headers.append(name, value);
             }
-            _ => tracing::warn!(name = %shown, "a header that cannot be sent is left out"),
+            _ => tracing::warn!(%name, "a header that cannot be sent is left out"),
         }
     }
     if let Some(len) = response.body.len()
@@ -258,9 +352,12 @@ fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
         _ if head => Either::Left(Full::new(Bytes::new())),
         Body::Empty => Either::Left(Full::new(Bytes::new())),
         Body::Bytes(bytes) => Either::Left(Full::new(bytes)),
-        stream => Either::Right(StreamBody::new(Box::pin(
-            stream.into_stream().map(|chunk| chunk.map(Frame::data)),
-        ) as Frames)),
+        body => Either::Right(StreamBody::new(match (body, outbox) {
+            (Body::Files(files, _), Some(outbox)) => {
+                Box::pin(outbox.pieces(files).map(|piece| piece.map(Frame::data))) as Frames
+            }
+            (body, _) => Box::pin(body.into_stream().map(|chunk| chunk.map(Frame::data))),
+        })),
     };
     let mut answer = http::Response::new(body);
     *answer.headers_mut() = headers;
@@ -271,12 +368,63 @@ fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
     answer
 }
 
-/// Names known when the program was written need no copy; HTTP's own are found by their lower case.
-fn header_name(name: Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
-    match name {
-        Cow::Borrowed(name) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') => {
-            Ok(HeaderName::from_static(name))
+/// How many names a thread remembers.
+const NAMES: usize = 256;
+
+thread_local! {
+    /// Names known when the program was written, as they were last looked up: the same few go out with every answer.
+    static KNOWN: RefCell<Vec<Option<(&'static str, HeaderName)>>> = RefCell::new(vec![None; NAMES]);
+}
+
+#[allow(clippy::ptr_arg, reason = "whether it is borrowed is the question")]
+fn header_name(name: &Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
+    let Cow::Borrowed(name) = *name else {
+        return HeaderName::from_bytes(name.as_bytes());
+    };
+    KNOWN.with_borrow_mut(|known| {
+        // Literals lie where they lie: their address tells them apart.
+        let slot = &mut known[(name.as_ptr() as usize ^ name.len()) % NAMES];
+        match slot {
+            Some((known, header)) if std::ptr::eq(*known, name) => Ok(header.clone()),
+            _ => {
+                let header = HeaderName::from_bytes(name.as_bytes())?;
+                *slot = Some((name, header.clone()));
+                Ok(header)
+            }
         }
-        name => HeaderName::from_bytes(name.as_bytes()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_only_while_no_answer_is_under_way() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let traffic = Traffic::default();
+        let idle = |traffic: &Traffic, secs| {
+            let traffic = traffic.clone();
+            async move {
+                let span = Duration::from_secs(secs);
+                tokio::time::timeout(span, traffic.idle(PATIENCE))
+                    .await
+                    .is_ok()
+            }
+        };
+        assert!(!idle(&traffic, 59).await);
+        assert!(idle(&traffic, 91).await);
+        let busy = traffic.begin();
+        assert!(!idle(&traffic, 3600).await, "an answer is being sent");
+        drop(busy);
+        let watched = traffic.clone();
+        let watch = tokio::spawn(async move { watched.idle(PATIENCE).await });
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            drop(traffic.begin());
+        }
+        assert!(!watch.is_finished(), "requests came all the time");
+        tokio::time::sleep(Duration::from_secs(91)).await;
+        assert!(watch.is_finished());
     }
 }

@@ -139,6 +139,7 @@ impl Gateway {
             account: caller.account,
             region: caller.region,
             principal: caller.principal,
+            is_made_up: caller.is_made_up,
             // Its form is the service's.
             request_id: String::new(),
             time: self.cloud.clock.now(),
@@ -165,7 +166,7 @@ impl Gateway {
         // A form names its operation in the body, so it is read before the service is known.
         let (mut held, body) = match body {
             body if is_form && scope.as_deref() != Some("s3") => {
-                match body.collect(MAX_HELD_BODY).await {
+                match Box::pin(body.collect(MAX_HELD_BODY)).await {
                     Ok(bytes) => (Some(bytes), Body::Empty),
                     Err(e) => {
                         ctx.request_id = cloud::ids::uuid();
@@ -292,7 +293,7 @@ impl Gateway {
         let (bytes, stream) = match held {
             Some(bytes) => (bytes, None),
             None if op.streams_input() && passage.protocol.is_rest() => (Bytes::new(), Some(body)),
-            None => (body.collect(MAX_HELD_BODY).await?, None),
+            None => (Box::pin(body.collect(MAX_HELD_BODY)).await?, None),
         };
         let bytes = match passage.protocol.is_rest() {
             true => bytes,

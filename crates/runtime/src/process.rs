@@ -209,6 +209,7 @@ impl Group {
         Ok(Stats {
             memory_current: members.iter().map(|member| member.memory).sum(),
             memory_peak_bytes: members.iter().map(|member| member.peak).sum(),
+            resident_peak_bytes: members.iter().map(|member| member.peak).sum(),
             cpu_time: members.iter().map(|member| member.cpu).sum(),
             pids: members.iter().filter(|member| !member.ended).count() as u64,
             ..Stats::default()
@@ -276,26 +277,42 @@ fn member(pid: i32, session: u32) -> Option<Member> {
             .and_then(|field| field.parse::<u64>().ok())
             .unwrap_or(0)
     };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kilobytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| {
-            rest.trim()
-                .trim_end_matches(" kB")
-                .trim()
-                .parse::<u64>()
-                .ok()
-        })
-        .unwrap_or(0)
-            * 1024
-    };
+    let resident = resident(pid).unwrap_or_default();
     // SAFETY: a question to the C library.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
     Some(Member {
         pid,
         ended: matches!(fields.first(), Some(&"Z" | &"X")),
-        memory: kilobytes("VmRSS:"),
-        peak: kilobytes("VmHWM:"),
+        memory: resident.now,
+        peak: resident.peak,
         cpu: Duration::from_millis((ticks(11) + ticks(12)) * 1000 / per_second),
+    })
+}
+
+/// What a process has in memory.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Resident {
+    /// Bytes now.
+    pub(crate) now: u64,
+    /// The most bytes there ever were.
+    pub(crate) peak: u64,
+    /// Bytes of files now, which are charged to nobody or to who read them first.
+    pub(crate) files: u64,
+}
+
+/// Reads what a process has in memory; `None` when it is gone.
+#[cfg(target_os = "linux")]
+pub(crate) fn resident(pid: i32) -> Option<Resident> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kilobytes.unwrap_or(0) * 1024
+    };
+    Some(Resident {
+        now: bytes("VmRSS:"),
+        peak: bytes("VmHWM:"),
+        files: bytes("RssFile:"),
     })
 }

@@ -48,6 +48,9 @@ pub struct Stats {
     pub memory_current: u64,
     /// Most bytes of memory in use at once, since the start or the last reset.
     pub memory_peak_bytes: u64,
+    /// Most bytes that the processes had in memory, as they would report it themselves: pages shared with a zygote count, what lies in
+    /// scratch directories or is cached of files does not. What ended processes had beside the others is estimated.
+    pub resident_peak_bytes: u64,
     /// Processor time used.
     pub cpu_time: Duration,
     /// Scheduling periods (100 ms) in which the processor limit stopped the sandbox.
@@ -211,6 +214,21 @@ impl Sandbox {
             Inner::Process(group) => group.stats(),
         }
         .map_err(Error::setup("read statistics"))
+    }
+
+    /// Bytes of memory that the processes have written, without scratch directories and cached files.
+    pub fn private_memory(&self) -> Result<u64> {
+        match &self.inner {
+            #[cfg(target_os = "linux")]
+            Inner::Linux(cage) => cage
+                .0
+                .group()
+                .private_memory()
+                .map_err(Error::setup("read statistics")),
+            Inner::Process(_) => Err(Error::Unsupported(
+                "the process backend would have to look through all processes".into(),
+            )),
+        }
     }
 
     /// Makes [`Stats::memory_peak_bytes`] start again from the present use.

@@ -28,6 +28,7 @@
 //! ```
 
 mod blob;
+mod decoded;
 mod engine;
 mod error;
 mod key;
@@ -41,7 +42,8 @@ mod store;
 mod table;
 mod transaction;
 
-pub use blob::{Blob, BlobId, BlobStream, BlobWriter, Blobs, NewBlob};
+pub use blob::{Blob, BlobId, BlobPin, BlobStream, BlobWriter, Blobs, NewBlob};
+pub use decoded::Decoded;
 pub use error::Error;
 pub use key::{Key, KeyFor, PrefixOf};
 pub use log::Log;

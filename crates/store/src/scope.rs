@@ -1,6 +1,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustc_hash::FxSeededState;
 
 /// The name of the lock a transaction runs under, from the widest part to the narrowest, such as
 /// `["s3", bucket]`. Two transactions of the same scope never run at the same time;
@@ -87,7 +88,8 @@ impl<'a> Scope<'a> {
 
 /// Locks shared by all scopes: two scopes may fall on one, which costs time and never safety.
 pub(crate) struct Locks {
-    hasher: RandomState,
+    /// Seeded, so that nobody can choose names that all fall on one shard.
+    hasher: FxSeededState,
     shards: Box<[RwLock<()>]>,
 }
 
@@ -108,7 +110,7 @@ const SHARDS: u64 = 1024;
 impl Locks {
     pub(crate) fn new() -> Locks {
         Locks {
-            hasher: RandomState::new(),
+            hasher: FxSeededState::with_seed(RandomState::new().hash_one(SHARDS) as usize),
             shards: (0..SHARDS).map(|_| RwLock::new(())).collect(),
         }
     }

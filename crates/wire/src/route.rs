@@ -32,7 +32,7 @@ pub enum Found {
 
 /// The routes of one service, the most specific first.
 pub struct Router {
-    routes: Vec<Route>,
+    methods: Vec<(&'static str, Vec<Route>)>,
 }
 
 impl Router {
@@ -47,7 +47,14 @@ impl Router {
             .map(|(name, method, uri)| Route::new(method, uri, None, Found::Absent(name)));
         let mut routes: Vec<Route> = present.chain(absent).collect();
         routes.sort_by_key(|r| std::cmp::Reverse(r.specificity()));
-        Router { routes }
+        let mut methods: Vec<(&'static str, Vec<Route>)> = Vec::new();
+        for route in routes {
+            match methods.iter_mut().find(|(m, _)| *m == route.method) {
+                Some((_, routes)) => routes.push(route),
+                None => methods.push((route.method, vec![route])),
+            }
+        }
+        Router { methods }
     }
     /// Recognises a request. `path` is still percent-encoded; `query` is decoded.
     pub fn find(
@@ -58,9 +65,10 @@ impl Router {
         has_header: &dyn Fn(&str) -> bool,
     ) -> Option<(Found, Vec<(&'static str, String)>)> {
         let path = path.strip_prefix('/').unwrap_or(path);
-        self.routes
+        let (_, routes) = self.methods.iter().find(|(m, _)| *m == method)?;
+        routes
             .iter()
-            .filter(|r| r.method == method)
+            .filter(|r| r.query.is_empty() || !query.is_empty())
             .find_map(|r| {
                 let wanted = r.query.iter().all(|(k, v)| {
                     query
@@ -142,14 +150,17 @@ impl Route {
         )
     }
     fn labels(&self, path: &str) -> Option<Vec<(&'static str, String)>> {
-        let decode = |s: &str| percent_decode_str(s).decode_utf8_lossy().into_owned();
+        let decode = |s: &str| match s.as_bytes().contains(&b'%') {
+            true => percent_decode_str(s).decode_utf8_lossy().into_owned(),
+            false => s.to_owned(),
+        };
         let mut labels = Vec::new();
         let mut rest = Some(path);
         for segment in &self.path {
             let text = rest?;
-            let (head, tail) = text
-                .split_once('/')
-                .map_or((text, None), |(h, t)| (h, Some(t)));
+            let slash = text.bytes().position(|b| b == b'/');
+            let (head, tail) =
+                slash.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
             match segment {
                 Segment::Literal(l) if *l == head => rest = tail,
                 Segment::Literal(_) => return None,

@@ -45,8 +45,8 @@ pub(crate) struct Upload {
     /// The user's name when it was uploaded.
     user: String,
     body: String,
-    is_active: bool,
-    uploaded: i64,
+    pub(crate) is_active: bool,
+    pub(crate) uploaded: i64,
     fingerprint: String,
 }
 impl Record for Upload {}
@@ -354,6 +354,17 @@ impl Iam {
 
     async fn add_upload(&self, account: &str, user: &User, upload: &Upload) -> Result<(), Fault> {
         self.transact(account, |tx| {
+            let (most, quota) = match upload.kind {
+                UploadKind::Signing => (2, "CertificatesPerUser"),
+                UploadKind::Ssh => (5, "SSHPublicKeysPerUser"),
+            };
+            let rows = tx.range(&self.uploads, Range::prefix(&(account, &user.id)));
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            if rows.iter().filter(|(_, u)| u.kind == upload.kind).count() >= most {
+                return Err(limit_exceeded_exception(format!(
+                    "Cannot exceed quota for {quota}: {most}"
+                )));
+            }
             Ok(tx.put(&self.uploads, &(account, &user.id, &upload.id), upload)?)
         })
         .await

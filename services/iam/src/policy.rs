@@ -89,10 +89,19 @@ impl Policy {
         }
     }
 
+    /// As CreatePolicy shows it.
+    fn created(&self) -> api::Policy {
+        api::Policy {
+            tags: shown(&self.tags),
+            ..self.listed(Uses::default())
+        }
+    }
+
+    /// As GetPolicy shows it, which names no tags rather than none.
     fn whole(&self, uses: Uses) -> api::Policy {
         api::Policy {
             description: self.description.clone(),
-            tags: shown(&self.tags),
+            tags: Some(shown(&self.tags).unwrap_or_default()),
             ..self.listed(uses)
         }
     }
@@ -272,7 +281,7 @@ impl Iam {
         })
         .await?;
         Ok(CreatePolicyOutput {
-            policy: Some(policy.whole(Uses::default())),
+            policy: Some(policy.created()),
         })
     }
 
@@ -284,7 +293,10 @@ impl Iam {
         let uses = self.uses(&ctx.account, &input.policy_arn)?;
         if let Some(policy) = managed::find(&input.policy_arn) {
             return Ok(GetPolicyOutput {
-                policy: Some(aws_listed(&policy, uses)),
+                policy: Some(api::Policy {
+                    tags: Some(Vec::new()),
+                    ..aws_listed(&policy, uses)
+                }),
             });
         }
         Ok(GetPolicyOutput {

@@ -5,6 +5,7 @@ use wire::{Bytes, Fault, Timestamp};
 
 use crate::api::*;
 use crate::attachment;
+use crate::certificate::UploadKind;
 use crate::entity::{Policies, boundary, encoded, key};
 use crate::errors::*;
 use crate::managed;
@@ -231,7 +232,14 @@ impl Iam {
                 }
                 fields.extend(["N/A", "N/A", "N/A"].map(str::to_owned));
             }
-            fields.extend(["false", "N/A", "false", "N/A"].map(str::to_owned));
+            let mut certificates = self.uploads_of(account, &user, UploadKind::Signing)?;
+            certificates.sort_by_key(|c| c.uploaded);
+            for slot in 0..2 {
+                match certificates.get(slot) {
+                    Some(c) => fields.extend([c.is_active.to_string(), date(c.uploaded)]),
+                    None => fields.extend(["false", "N/A"].map(str::to_owned)),
+                }
+            }
             text.push_str(&fields.join(","));
             text.push('\n');
         }

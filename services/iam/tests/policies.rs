@@ -278,3 +278,64 @@ async fn a_simulation_weighs_inline_group_and_boundary_policies() {
         .texts("member");
     assert_eq!(keys, ["aws:username", "aws:PrincipalTag/x"]);
 }
+
+#[tokio::test]
+async fn a_policy_is_shown_with_what_aws_shows_of_it() {
+    let region = Region::new();
+    let document = allow("s3:*");
+    let plain = [("PolicyName", "p"), ("PolicyDocument", document.as_str())];
+    let described = [plain[0], plain[1], ("Description", "what it is for")];
+    let made = region.ok("CreatePolicy", &described).await;
+    assert!(
+        !made.0.contains("<Description>") && !made.0.contains("<Tags"),
+        "{}",
+        made.0
+    );
+    let got = region.ok("GetPolicy", &[("PolicyArn", ARN)]).await;
+    assert!(
+        got.0.contains("<Description>what it is for</Description>"),
+        "{}",
+        got.0
+    );
+    assert!(got.0.contains("<Tags"), "{}", got.0);
+    let aws = "arn:aws:iam::aws:policy/AdministratorAccess";
+    let got = region.ok("GetPolicy", &[("PolicyArn", aws)]).await;
+    assert!(got.0.contains("<Tags"), "{}", got.0);
+}
+
+#[tokio::test]
+async fn a_user_has_two_signing_certificates_at_most_and_the_report_tells_of_them() {
+    let region = Region::new();
+    region.ok("CreateUser", &[("UserName", "u")]).await;
+    let body = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----";
+    let input = [("UserName", "u"), ("CertificateBody", body)];
+    for _ in 0..2 {
+        region.ok("UploadSigningCertificate", &input).await;
+    }
+    let third = region.fails("UploadSigningCertificate", &input).await;
+    assert_eq!(
+        (third.0, third.1.as_str(), third.2.as_str()),
+        (
+            409,
+            "LimitExceeded",
+            "Cannot exceed quota for CertificatesPerUser: 2"
+        )
+    );
+    region.ok("GenerateCredentialReport", &[]).await;
+    let report = region.ok("GetCredentialReport", &[]).await.text("Content");
+    use base64::Engine;
+    let report = base64::engine::general_purpose::STANDARD
+        .decode(report)
+        .unwrap_or_default();
+    let report = String::from_utf8_lossy(&report).into_owned();
+    let line = report
+        .lines()
+        .find(|line| line.starts_with("u,"))
+        .unwrap_or_default();
+    let fields: Vec<&str> = line.rsplit(',').collect();
+    assert_eq!(
+        (fields.get(1), fields.get(3)),
+        (Some(&"true"), Some(&"true")),
+        "{report}"
+    );
+}

@@ -1,6 +1,7 @@
 //! Aliases: names for versions, perhaps for two by weight.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloud::Context;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use wire::Fault;
 use crate::api::{self, AliasConfiguration};
 use crate::errors;
 use crate::name::{LATEST, Name};
+use crate::provisioned;
 use crate::state::State;
 
 /// An alias.
@@ -140,7 +142,7 @@ pub async fn create(
 }
 
 pub async fn update(
-    state: &State,
+    state: &Arc<State>,
     ctx: &Context,
     input: api::UpdateAliasInput,
 ) -> Result<AliasConfiguration, Fault> {
@@ -169,6 +171,7 @@ pub async fn update(
             Ok(alias)
         })
         .await?;
+    provisioned::sync(state, &name)?;
     Ok(alias.describe(&name, &input.name))
 }
 
@@ -191,7 +194,7 @@ pub fn get(
 }
 
 pub async fn delete(
-    state: &State,
+    state: &Arc<State>,
     ctx: &Context,
     input: &api::DeleteAliasInput,
 ) -> Result<(), Fault> {
@@ -204,9 +207,11 @@ pub async fn delete(
         .change(&name, |tx| {
             tx.delete(&state.aliases, &key);
             tx.delete(&state.policies, &key);
+            tx.delete(&state.provisioned, &key);
             Ok(())
         })
-        .await
+        .await?;
+    provisioned::sync(state, &name)
 }
 
 pub fn list(

@@ -8360,7 +8360,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "GetAccountSettings",
@@ -8510,7 +8510,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
             output: &S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "GetRuntimeManagementConfig",
@@ -8640,7 +8640,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST,
             output: &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ListTags",
@@ -8730,7 +8730,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
             output: &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "PutRuntimeManagementConfig",

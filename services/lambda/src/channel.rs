@@ -33,7 +33,11 @@ pub enum Said {
     /// The answer, whole.
     Done,
     /// The function failed; the payload says why.
-    Error,
+    Error {
+        /// Whether the process ends with it.
+        #[serde(default)]
+        last: bool,
+    },
     /// A streamed answer begins.
     Start {
         #[serde(default)]

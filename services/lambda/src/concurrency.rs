@@ -1,29 +1,19 @@
-//! Reserved and provisioned concurrency.
+//! Reserved concurrency and the account's limits.
 
 use cloud::Context;
-use serde::{Deserialize, Serialize};
-use store::{Range, Read, Record};
+use store::{Range, Read};
 use wire::Fault;
 
 use crate::api;
-use crate::configuration::last_modified;
 use crate::errors;
 use crate::invocation::reserved_in;
-use crate::name::{LATEST, Name};
+use crate::name::Name;
 use crate::pool::ACCOUNT_LIMIT;
+use crate::provisioned;
 use crate::state::State;
 
 /// Concurrency that reservations must leave to the other functions.
-const UNRESERVED: usize = 100;
-
-/// Environments that are asked to be ready.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Provisioned {
-    pub requested: i32,
-    pub modified: i64,
-}
-
-impl Record for Provisioned {}
+pub const UNRESERVED: usize = 100;
 
 fn invalid(text: impl Into<String>) -> Fault {
     errors::invalid_parameter_value_exception(text.into())
@@ -53,6 +43,12 @@ pub async fn put(
                 return Err(invalid(format!(
                     "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum \
                      value of [{UNRESERVED}]."
+                )));
+            }
+            let provisioned = provisioned::requested(tx, state, &name, None)?;
+            if asked < provisioned {
+                return Err(invalid(format!(
+                    "ReservedConcurrentExecutions  {asked} should not be lower than function's total provisioned concurrency [{provisioned}]."
                 )));
             }
             record.reserved = Some(asked);
@@ -100,121 +96,6 @@ pub async fn delete(
     Ok(())
 }
 
-/// Environments are started when they are needed and kept warm; a fork is quick, so what is requested counts as allocated at once.
-fn shown(record: &Provisioned) -> api::GetProvisionedConcurrencyConfigOutput {
-    api::GetProvisionedConcurrencyConfigOutput {
-        requested_provisioned_concurrent_executions: Some(record.requested),
-        available_provisioned_concurrent_executions: Some(record.requested),
-        allocated_provisioned_concurrent_executions: Some(record.requested),
-        status: Some("READY".into()),
-        status_reason: None,
-        last_modified: Some(last_modified(record.modified)),
-    }
-}
-
-pub async fn put_provisioned(
-    state: &State,
-    ctx: &Context,
-    input: api::PutProvisionedConcurrencyConfigInput,
-) -> Result<api::PutProvisionedConcurrencyConfigOutput, Fault> {
-    let name = Name::read(ctx, &input.function_name, Some(&input.qualifier))?;
-    if name.qualifier() == LATEST {
-        return Err(invalid(
-            "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
-        ));
-    }
-    let record = Provisioned {
-        requested: input.provisioned_concurrent_executions,
-        modified: ctx.time.0,
-    };
-    state
-        .change(&name, |tx| {
-            let resolved = state.resolve(tx, &name)?;
-            if resolved.function.reserved.is_some_and(|reserved| record.requested > reserved) {
-                let text = "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function";
-                return Err(invalid(text));
-            }
-            Ok(tx.put(&state.provisioned, &name.qualified(), &record)?)
-        })
-        .await?;
-    Ok(api::PutProvisionedConcurrencyConfigOutput {
-        requested_provisioned_concurrent_executions: Some(record.requested),
-        available_provisioned_concurrent_executions: Some(0),
-        allocated_provisioned_concurrent_executions: Some(0),
-        status: Some("IN_PROGRESS".into()),
-        status_reason: None,
-        last_modified: Some(last_modified(record.modified)),
-    })
-}
-
-pub fn get_provisioned(
-    state: &State,
-    ctx: &Context,
-    input: &api::GetProvisionedConcurrencyConfigInput,
-) -> Result<api::GetProvisionedConcurrencyConfigOutput, Fault> {
-    let name = Name::read(ctx, &input.function_name, Some(&input.qualifier))?;
-    let read = state.cloud.store.read();
-    state.function(&read, &name)?;
-    let none = || {
-        let text = "No Provisioned Concurrency Config found for this function";
-        Fault::sender(404, "ProvisionedConcurrencyConfigNotFoundException", text)
-    };
-    Ok(shown(
-        &read
-            .get(&state.provisioned, &name.qualified())?
-            .ok_or_else(none)?,
-    ))
-}
-
-pub async fn delete_provisioned(
-    state: &State,
-    ctx: &Context,
-    input: &api::DeleteProvisionedConcurrencyConfigInput,
-) -> Result<(), Fault> {
-    let name = Name::read(ctx, &input.function_name, Some(&input.qualifier))?;
-    state
-        .change(&name, |tx| {
-            state.function(tx, &name)?;
-            tx.delete(&state.provisioned, &name.qualified());
-            Ok(())
-        })
-        .await
-}
-
-pub fn list_provisioned(
-    state: &State,
-    ctx: &Context,
-    input: &api::ListProvisionedConcurrencyConfigsInput,
-) -> Result<api::ListProvisionedConcurrencyConfigsOutput, Fault> {
-    let name = Name {
-        qualifier: None,
-        ..Name::read(ctx, &input.function_name, None)?
-    };
-    let read = state.cloud.store.read();
-    state.function(&read, &name)?;
-    let mut all = Vec::new();
-    for row in read.range(&state.provisioned, Range::prefix(&name.key())) {
-        let ((.., qualifier), record) = row?;
-        let config = shown(&record);
-        all.push(api::ProvisionedConcurrencyConfigListItem {
-            function_arn: Some(name.arn_of(&qualifier)),
-            requested_provisioned_concurrent_executions: config
-                .requested_provisioned_concurrent_executions,
-            available_provisioned_concurrent_executions: config
-                .available_provisioned_concurrent_executions,
-            allocated_provisioned_concurrent_executions: config
-                .allocated_provisioned_concurrent_executions,
-            status: config.status,
-            status_reason: None,
-            last_modified: config.last_modified,
-        });
-    }
-    Ok(api::ListProvisionedConcurrencyConfigsOutput {
-        provisioned_concurrency_configs: Some(all),
-        next_marker: None,
-    })
-}
-
 /// The account's limits and use in the region.
 pub fn account_settings(
     state: &State,
@@ -226,10 +107,23 @@ pub fn account_settings(
         &state.functions,
         Range::prefix(&(&ctx.account, &ctx.region)),
     ) {
-        let (_, function) = row?;
+        let ((account, region, name), function) = row?;
         count += 1;
         size += function.latest.code.size;
-        reserved += function.reserved.unwrap_or(0);
+        reserved += match function.reserved {
+            Some(reserved) => reserved,
+            None => provisioned::requested(
+                &read,
+                state,
+                &Name {
+                    account,
+                    region,
+                    function: name,
+                    qualifier: None,
+                },
+                None,
+            )?,
+        };
     }
     for row in read.range(&state.versions, Range::prefix(&(&ctx.account, &ctx.region))) {
         size += row?.1.configuration.code.size;

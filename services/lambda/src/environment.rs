@@ -1,4 +1,8 @@
 //! Execution environments: a sandbox with a function's code that answers one invocation at a time.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "durations and timeouts of a process are those of the host, whatever the clock of the region does"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use crate::channel::{Channel, Invoke, Said};
 use crate::configuration::Configuration;
 use crate::log::Log;
 use crate::name::Name;
+use crate::provisioned::Member;
 use crate::runtime_api::RuntimeApi;
 use crate::state::State;
 use crate::stream::Piece;
@@ -22,6 +27,8 @@ use crate::stream::Piece;
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// How long what a running function prints may wait.
 const LOG_EVERY: Duration = Duration::from_secs(1);
+/// How often it is seen whether a running function has more memory than it may.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// How long an ended process is listened to.
 const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Bytes of a streamed answer that a caller who wants it whole can get, and one more.
@@ -35,6 +42,19 @@ pub struct Blueprint {
     pub name: Name,
     pub version: String,
     pub configuration: Configuration,
+    /// Whether its environments are made before they are called for.
+    pub is_provisioned: bool,
+}
+
+impl Blueprint {
+    /// How AWS names what makes its environments.
+    pub fn initialization_type(&self) -> &'static str {
+        if self.is_provisioned {
+            "provisioned-concurrency"
+        } else {
+            "on-demand"
+        }
+    }
 }
 
 /// What an invocation brings.
@@ -70,12 +90,17 @@ pub struct Environment {
     pub is_frozen: bool,
     /// Whether it can take another invocation.
     pub is_sound: bool,
+    /// MiB of memory that it is known to have used.
+    pub used: u64,
+    /// How it ended where it was ended from here.
+    pub ended: Option<Exit>,
+    /// Its place among provisioned environments.
+    pub member: Option<Member>,
 }
 
 impl Environment {
     /// Waits until the function is initialized. `Err` is the error that the invocation gets.
     pub async fn initialize(&mut self, state: &State, id: &str) -> Result<(), Ended> {
-        #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let before = self.init.unwrap_or(0.0);
         let timeout =
@@ -105,7 +130,7 @@ impl Environment {
         self.log.platform(
             format!("INIT_REPORT Init Duration: {millis:.2} ms\tPhase: init\tStatus: {status}\tError Type: {kind}\n"),
             "platform.initReport",
-            json!({ "initializationType": "on-demand", "phase": "init", "status": status, "errorType": kind,
+            json!({ "initializationType": self.blueprint.initialization_type(), "phase": "init", "status": status, "errorType": kind,
                     "metrics": { "durationMs": round(millis) } }),
         );
         Err(error)
@@ -127,6 +152,17 @@ impl Environment {
     /// Whether a kept environment still runs.
     pub fn is_alive(&self) -> bool {
         self.is_sound && self.sandbox.exit().is_none()
+    }
+
+    fn is_out_of_memory(&self) -> bool {
+        let exit = self.ended.or_else(|| self.sandbox.exit());
+        exit.is_some_and(|exit| exit.oom_killed)
+    }
+
+    /// Whether its processes have more memory than the function may. The kernel's own limit leaves room for what lies in `/tmp`.
+    fn exceeds_memory(&self) -> bool {
+        let limit = u64::try_from(self.blueprint.configuration.memory).unwrap_or(128) * MIB;
+        self.sandbox.private_memory().is_ok_and(|used| used > limit)
     }
 
     /// Stops all its processes where they are.
@@ -162,7 +198,6 @@ impl Environment {
             "platform.start",
             json!({ "requestId": id, "version": version }),
         );
-        #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
         let started = Instant::now();
         let heard = match ready {
             Err(ended) => {
@@ -191,7 +226,8 @@ impl Environment {
             Heard::Said(Said::Done, payload) => {
                 (Ended::Done(payload), Report::new(id, took, "success", None))
             }
-            Heard::Said(Said::Error, payload) => {
+            Heard::Said(Said::Error { last }, payload) => {
+                self.is_sound &= !last;
                 let kind = error_type(&payload);
                 (Ended::Failed(payload), Report::new(id, took, "error", kind))
             }
@@ -233,7 +269,7 @@ impl Environment {
             .as_deref()
             .filter(|k| k.starts_with("Runtime.ExitError") || *k == "Runtime.OutOfMemory")
         {
-            let text = match self.sandbox.exit() {
+            let text = match self.ended.or_else(|| self.sandbox.exit()) {
                 Some(exit) => exit_text(exit),
                 None => "Runtime exited without providing a reason".into(),
             };
@@ -246,15 +282,24 @@ impl Environment {
             json!({ "requestId": id, "status": status, "errorType": kind, "metrics": { "durationMs": round(took.as_secs_f64() * 1000.0) } }),
         );
         let memory = self.blueprint.configuration.memory;
-        let peak = self
+        let now = self
             .sandbox
             .stats()
-            .map(|s| s.memory_peak_bytes.div_ceil(MIB))
+            .map(|s| s.resident_peak_bytes.div_ceil(MIB))
             .unwrap_or(0);
-        let peak = peak.clamp(1, u64::try_from(memory).unwrap_or(128));
+        // Of a process that has ended no more is known than what it was charged with.
+        self.used = self.used.max(now);
+        let most = u64::try_from(memory).unwrap_or(128);
+        let peak = if self.is_out_of_memory() {
+            most
+        } else {
+            self.used.clamp(1, most)
+        };
         let millis = took.as_secs_f64() * 1000.0;
         let init = self.init.take();
-        let billed = (millis + init.unwrap_or(0.0)).ceil();
+        // Provisioned environments are paid for by the hour, their initialization with them.
+        let paid = init.filter(|_| !self.blueprint.is_provisioned);
+        let billed = (millis + paid.unwrap_or(0.0)).ceil();
         let mut text = format!(
             "REPORT RequestId: {id}\tDuration: {millis:.2} ms\tBilled Duration: {billed:.0} ms\tMemory Size: {memory} MB\tMax Memory Used: {peak} MB\t"
         );
@@ -289,6 +334,12 @@ impl Environment {
                 .to_string()
                 .into(),
         )
+    }
+
+    /// Logs what was printed so far, for it may be long until the next invocation.
+    pub async fn rest(&mut self) {
+        self.drain().await;
+        self.log.flush();
     }
 
     /// Logs lines until every one printed so far has come.
@@ -329,7 +380,9 @@ impl Environment {
                 Heard::Said(Said::End, error) if error.is_empty() => {
                     return Heard::Said(Said::Done, gathered.freeze());
                 }
-                Heard::Said(Said::End, error) => return Heard::Said(Said::Error, error),
+                Heard::Said(Said::End, error) => {
+                    return Heard::Said(Said::Error { last: false }, error);
+                }
                 other => return other,
             }
         }
@@ -338,6 +391,8 @@ impl Environment {
     /// Waits for the bootstrap to say something, logging what is printed meanwhile.
     async fn hear(&mut self, deadline: Deadline) -> Heard {
         let mut printing = true;
+        let mut flushed = tokio::time::Instant::now();
+        let mut check = tokio::time::interval_at(flushed + CHECK_EVERY, CHECK_EVERY);
         loop {
             let exit = tokio::select! {
                 biased;
@@ -358,8 +413,16 @@ impl Environment {
                 }
                 exit = self.sandbox.wait() => exit,
                 () = tokio::time::sleep_until(deadline) => return Heard::Late,
-                () = tokio::time::sleep(LOG_EVERY) => {
-                    self.log.flush();
+                _ = check.tick() => {
+                    if self.exceeds_memory() {
+                        let exit = Exit { signal: Some(9), oom_killed: true, ..Exit::default() };
+                        self.ended = Some(exit);
+                        return Heard::Gone(exit);
+                    }
+                    if flushed.elapsed() >= LOG_EVERY {
+                        flushed = tokio::time::Instant::now();
+                        self.log.flush();
+                    }
                     continue;
                 }
             };

@@ -32,7 +32,9 @@ pub struct Urls(pub Arc<State>);
 
 /// The id in a function URL's host name: `<id>.lambda-url.<region>.…`.
 fn url_id(parts: &Parts) -> Option<&str> {
-    let (id, rest) = host(parts)?.split_once('.')?;
+    let host = host(parts)?;
+    let dot = host.bytes().position(|b| b == b'.')?;
+    let (id, rest) = (&host[..dot], &host[dot + 1..]);
     rest.starts_with("lambda-url.").then_some(id)
 }
 

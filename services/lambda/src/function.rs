@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, Logging, Vpc};
 use crate::interpreter::{self, Language};
 use crate::name::{LATEST, Name};
 use crate::state::State;
-use crate::{code, errors, layer, version};
+use crate::{code, errors, layer, provisioned, version};
 
 /// A function: the version that can be changed, and what belongs to all of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -380,12 +380,8 @@ pub async fn create(
         .await?;
     drop(taken);
     warm(state, &function.latest);
-    let arn = if publish {
-        name.arn_of(&shown_version)
-    } else {
-        name.arn()
-    };
-    let mut shown = shown_configuration.describe(&name, arn, &shown_version);
+    // The function's own ARN, also where its first version was published with it.
+    let mut shown = shown_configuration.describe(&name, name.arn(), &shown_version);
     pending(&mut shown);
     Ok(shown)
 }
@@ -549,7 +545,7 @@ pub async fn delete(
         .await?;
     state.pools.retire(&name, None);
     state.reservations.forget();
-    Ok(())
+    provisioned::sync(state, &name)
 }
 
 type Key<Q> = (String, String, String, Q);

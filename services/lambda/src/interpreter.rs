@@ -1,15 +1,15 @@
 //! Runtimes by their names, and the host's interpreters that run them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use wire::Fault;
 
+use crate::discovery;
 use crate::errors;
 use crate::state::State;
 
@@ -64,6 +64,10 @@ pub enum Language {
     Python(u32),
     /// Node.js of that major version.
     Node(u32),
+    /// Java of that version.
+    Java(u32),
+    /// Ruby of that version.
+    Ruby(u32, u32),
     /// The function's own `bootstrap`.
     Provided,
     /// A language for which there is no bootstrap here.
@@ -83,6 +87,17 @@ pub fn language(runtime: &str) -> Language {
         .and_then(|v| v.strip_suffix(".x")?.parse().ok())
     {
         return Language::Node(major);
+    }
+    if let Some(version) = runtime.strip_prefix("java") {
+        let version = version.split('.').next().unwrap_or_default();
+        return version.parse().map_or(Language::Other, Language::Java);
+    }
+    if let Some((major, minor)) = runtime
+        .strip_prefix("ruby")
+        .and_then(|v| v.split_once('.'))
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+    {
+        return Language::Ruby(major, minor);
     }
     if runtime.starts_with("provided") {
         Language::Provided
@@ -139,20 +154,24 @@ pub struct Interpreter {
     with_boto3: OnceCell<Option<runtime::Zygote>>,
 }
 
+impl Interpreter {
+    /// A program of that version that needs to see those directories.
+    pub fn new(program: PathBuf, version: String, mounts: Vec<PathBuf>) -> Interpreter {
+        Interpreter {
+            program,
+            version,
+            mounts,
+            has_boto3: false,
+            notice: None,
+            plain: OnceCell::new(),
+            with_boto3: OnceCell::new(),
+        }
+    }
+}
+
 /// The interpreters found so far.
 #[derive(Default)]
 pub struct Interpreters(Mutex<HashMap<Language, Arc<OnceCell<Arc<Interpreter>>>>>);
-
-#[derive(Deserialize)]
-struct Probe {
-    version: String,
-    prefixes: Vec<PathBuf>,
-    boto3: bool,
-}
-
-const PROBE: &str = "import sys, json, importlib.util as u\n\
-print(json.dumps({'version': '%d.%d.%d' % sys.version_info[:3], 'prefixes': sorted({sys.prefix, sys.base_prefix, sys.exec_prefix}), \
-'boto3': u.find_spec('boto3') is not None}))";
 
 impl Interpreters {
     /// Ends the fork servers.
@@ -165,8 +184,10 @@ impl Interpreters {
         let cell = self.0.lock().entry(language).or_default().clone();
         cell.get_or_try_init(|| async {
             let found = match language {
-                Language::Python(minor) => find_python(minor).await,
-                Language::Node(major) => find_node(major).await,
+                Language::Python(minor) => discovery::python(minor).await,
+                Language::Node(major) => discovery::node(major).await,
+                Language::Java(version) => discovery::java(version).await,
+                Language::Ruby(major, minor) => discovery::ruby(major, minor).await,
                 Language::Provided | Language::Other => None,
             };
             found.map(Arc::new).ok_or_else(|| missing(language))
@@ -188,157 +209,22 @@ fn missing(language: Language) -> Fault {
                 "This host has no Node.js to run nodejs{major}.x: install Node.js {major} (Debian: apt install nodejs) or put it on PATH."
             )
         }
-        _ => "This runtime has no bootstrap here: python3.x, nodejs.x and provided run.".to_owned(),
+        Language::Java(version) => {
+            format!(
+                "This host has no Java to run java{version}: install a Java {version} runtime (Debian: apt install default-jre-headless) or put it on PATH."
+            )
+        }
+        Language::Ruby(major, minor) => {
+            format!(
+                "This host has no Ruby to run ruby{major}.{minor}: install Ruby {major}.{minor} (Debian: apt install ruby) or put it on PATH."
+            )
+        }
+        Language::Provided | Language::Other => {
+            "This runtime has no bootstrap here: python3.x, nodejs.x, java, ruby and provided run."
+                .to_owned()
+        }
     };
     errors::invalid_runtime_exception(text)
-}
-
-/// The directories in which programs are looked for. A pyenv shim is a shell script that needs its home, so shims are left out.
-fn places() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut all: Vec<PathBuf> = std::env::split_paths(&path)
-        .filter(|p| p.is_absolute() && !p.ends_with("shims"))
-        .collect();
-    all.extend(["/usr/local/bin", "/usr/bin"].map(PathBuf::from));
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let pyenv = std::env::var_os("PYENV_ROOT")
-        .map(PathBuf::from)
-        .or_else(|| home.map(|h| h.join(".pyenv")));
-    let mut versions: Vec<PathBuf> = std::fs::read_dir(pyenv.unwrap_or_default().join("versions"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path().join("bin"))
-        .collect();
-    versions.sort();
-    versions.reverse();
-    all.extend(versions);
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|p| seen.insert(p.clone()));
-    all
-}
-
-async fn find_python(minor: u32) -> Option<Interpreter> {
-    let places = places();
-    let named = |minor: u32| {
-        let name = format!("python3.{minor}");
-        places
-            .iter()
-            .map(move |p| p.join(&name))
-            .filter(|p| p.is_file())
-            .collect::<Vec<_>>()
-    };
-    let exact = probed(named(minor)).await;
-    if let Some(found) = exact {
-        return Some(found);
-    }
-    // The nearest newer one first: code rarely minds those.
-    for other in (minor + 1..minor + 12).chain((6..minor).rev()) {
-        if let Some(mut found) = probed(named(other)).await {
-            found.notice = Some(format!(
-                "This host has no python3.{minor}; the function runs on Python {} ({}).",
-                found.version,
-                found.program.display()
-            ));
-            return Some(found);
-        }
-    }
-    None
-}
-
-/// The first of the programs that works, one with boto3 before one without.
-async fn probed(programs: Vec<PathBuf>) -> Option<Interpreter> {
-    let mut without = None;
-    for program in programs {
-        let Ok(output) = tokio::process::Command::new(&program)
-            .args(["-I", "-c", PROBE])
-            .env_clear()
-            .output()
-            .await
-        else {
-            continue;
-        };
-        let Ok(probe) = serde_json::from_slice::<Probe>(&output.stdout) else {
-            continue;
-        };
-        let found = Interpreter {
-            mounts: probe
-                .prefixes
-                .into_iter()
-                .filter(|p| !is_system(p))
-                .collect(),
-            program,
-            version: probe.version,
-            has_boto3: probe.boto3,
-            notice: None,
-            plain: OnceCell::new(),
-            with_boto3: OnceCell::new(),
-        };
-        if found.has_boto3 {
-            return Some(found);
-        }
-        without.get_or_insert(found);
-    }
-    without
-}
-
-async fn find_node(major: u32) -> Option<Interpreter> {
-    let mut other = None;
-    for program in places()
-        .into_iter()
-        .map(|p| p.join("node"))
-        .filter(|p| p.is_file())
-    {
-        let Ok(output) = tokio::process::Command::new(&program)
-            .arg("--version")
-            .output()
-            .await
-        else {
-            continue;
-        };
-        let version = String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .trim_start_matches('v')
-            .to_owned();
-        let Some(found) = version
-            .split('.')
-            .next()
-            .and_then(|v| v.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let real = std::fs::canonicalize(&program).unwrap_or_else(|_| program.clone());
-        let prefix = real.parent().and_then(Path::parent).map(Path::to_owned);
-        let interpreter = |notice| Interpreter {
-            mounts: prefix
-                .clone()
-                .into_iter()
-                .filter(|p| !is_system(p))
-                .collect(),
-            program: real.clone(),
-            version: version.clone(),
-            has_boto3: false,
-            notice,
-            plain: OnceCell::new(),
-            with_boto3: OnceCell::new(),
-        };
-        if found == major {
-            return Some(interpreter(None));
-        }
-        let notice = format!(
-            "This host has no Node.js {major}; the function runs on Node.js {version} ({}).",
-            program.display()
-        );
-        other.get_or_insert_with(|| interpreter(Some(notice)));
-    }
-    other
-}
-
-/// Whether every sandbox shows a path anyway.
-fn is_system(path: &Path) -> bool {
-    ["/usr", "/bin", "/lib", "/lib64", "/etc"]
-        .iter()
-        .any(|p| path.starts_with(p))
 }
 
 /// Directories with further Python packages for all functions.
@@ -390,9 +276,13 @@ mod tests {
         assert_eq!(language("python3.11"), Language::Python(11));
         assert_eq!(language("nodejs20.x"), Language::Node(20));
         assert_eq!(language("provided.al2023"), Language::Provided);
-        assert_eq!(language("java21"), Language::Other);
+        assert_eq!(language("java21"), Language::Java(21));
+        assert_eq!(language("java8.al2"), Language::Java(8));
+        assert_eq!(language("ruby3.3"), Language::Ruby(3, 3));
+        assert_eq!(language("dotnet8"), Language::Other);
         assert!(check("python2.7").is_err_and(|e| e.is("InvalidParameterValueException")));
         assert_eq!(version_name("python3.11"), "python:3.11.v1");
         assert_eq!(version_name("provided.al2023"), "provided:al2023.v1");
+        assert_eq!(version_name("java8.al2"), "java:8.al2.v1");
     }
 }

@@ -59,6 +59,12 @@ pub async fn invoke(
         return Err(errors::request_too_large_exception(text));
     }
     check_json(&payload)?;
+    // A function that is called with nothing is given an empty object.
+    let payload = if payload.is_empty() {
+        Bytes::from_static(b"{}")
+    } else {
+        payload
+    };
     let resolved = state.resolve(&state.cloud.store.read(), &name)?;
     match kind {
         "DryRun" => Ok(InvokeOutput {
@@ -229,9 +235,20 @@ async fn run(
         },
         version: version.clone(),
         configuration,
+        is_provisioned: false,
     });
-    let key = pool::key(&blueprint);
-    let (mut environment, ready) = match state.pools.take(&key).await {
+    let mut key = pool::key(&blueprint);
+    let mut taken = None;
+    if let Some(provisioned) = state.fleets.pool(name, &version) {
+        taken = state.pools.take(&provisioned, false).await;
+        if taken.is_some() {
+            key = provisioned;
+        }
+    }
+    if taken.is_none() {
+        taken = state.pools.take(&key, true).await;
+    }
+    let (mut environment, ready) = match taken {
         Some(mut environment) => {
             if wants_tail {
                 environment.log.keep_tail();

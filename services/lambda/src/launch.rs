@@ -12,6 +12,7 @@ use wire::Fault;
 
 use crate::channel::Channel;
 use crate::code;
+use crate::configuration::Configuration;
 use crate::environment::{Blueprint, Environment};
 use crate::interpreter::{self, Interpreter, Language};
 use crate::log::Log;
@@ -27,34 +28,46 @@ const MIB: u64 = 1 << 20;
 /// Seconds of a role's session in an environment.
 const SESSION: i64 = 12 * 3600;
 
-const BOOTSTRAPS: [(&str, &str); 3] = [
+const BOOTSTRAPS: [(&str, &[u8]); 5] = [
     (
         "python/bootstrap.py",
-        include_str!("../bootstrap/python/bootstrap.py"),
+        include_bytes!("../bootstrap/python/bootstrap.py"),
     ),
     (
         "python/zygote.py",
-        include_str!("../bootstrap/python/zygote.py"),
+        include_bytes!("../bootstrap/python/zygote.py"),
     ),
     (
         "node/bootstrap.mjs",
-        include_str!("../bootstrap/node/bootstrap.mjs"),
+        include_bytes!("../bootstrap/node/bootstrap.mjs"),
+    ),
+    (
+        "java/bootstrap.jar",
+        include_bytes!("../bootstrap/java/bootstrap.jar"),
+    ),
+    (
+        "ruby/bootstrap.rb",
+        include_bytes!("../bootstrap/ruby/bootstrap.rb"),
     ),
 ];
 
 /// The directory with our bootstraps, written if it is not there.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "writes out what sandboxes show; it can be lost without loss"
+)]
 pub fn runtime_directory(state: &State) -> Result<PathBuf, Fault> {
     let place = state
         .scratch()
         .join(concat!("runtime-", env!("CARGO_PKG_VERSION")));
-    for (name, text) in BOOTSTRAPS {
+    for (name, content) in BOOTSTRAPS {
         let file = place.join(name);
-        if std::fs::read_to_string(&file).is_ok_and(|found| found == text) {
+        if std::fs::read(&file).is_ok_and(|found| found == content) {
             continue;
         }
         std::fs::create_dir_all(file.parent().unwrap_or(&place))?;
         let part = file.with_extension(cloud::ids::hex(8));
-        std::fs::write(&part, text)?;
+        std::fs::write(&part, content)?;
         std::fs::rename(&part, &file)?;
     }
     Ok(place)
@@ -105,7 +118,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
             bytes: storage,
         }],
         limits: Limits {
-            // What lies in /tmp is memory too, as far as the kernel is concerned.
+            // What lies in /tmp is memory too, as far as the kernel is concerned; the function's own is watched while it runs.
             memory_bytes: Some(memory + storage),
             // AWS initializes functions with all it has; their share begins with the first invocation.
             cpu: None,
@@ -151,7 +164,10 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     let sandbox = match (zygote, &found) {
         (Some(zygote), _) => zygote.fork(prepared, command, String::new()).await?,
         (None, Some(found)) => {
-            command.argv = argv(found, language, &inside("/var/runtime"));
+            if let Language::Java(_) = language {
+                command.stdin = command.fds.pop();
+            }
+            command.argv = argv(found, language, &blueprint.configuration, &inside);
             prepared.exec(command).await?
         }
         (None, None) => {
@@ -200,13 +216,16 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         _runtime_api: runtime_api,
         is_frozen: false,
         is_sound: true,
+        used: 0,
+        ended: None,
+        member: None,
     };
     let version = interpreter::version_name(&runtime);
     let arn = interpreter::version_arn(&name.region, &runtime);
     environment.log.platform(
             format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
             "platform.initStart",
-            json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn,
+            json!({ "initializationType": blueprint.initialization_type(), "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn,
                     "functionName": name.function, "functionVersion": blueprint.version }),
         );
     if let Some(notice) = found.as_ref().and_then(|f| f.notice.clone()) {
@@ -220,10 +239,38 @@ fn size(mib: i32) -> u64 {
     u64::try_from(mib).unwrap_or(128) * MIB
 }
 
-fn argv(interpreter: &Interpreter, language: Language, own: &str) -> Vec<String> {
+/// The command of an interpreter's bootstrap.
+fn argv(
+    interpreter: &Interpreter,
+    language: Language,
+    configuration: &Configuration,
+    inside: &impl Fn(&str) -> String,
+) -> Vec<String> {
+    let own = inside("/var/runtime");
     let program = interpreter.program.display().to_string();
     match language {
         Language::Node(_) => vec![program, format!("{own}/node/bootstrap.mjs")],
+        Language::Ruby(..) => vec![program, format!("{own}/ruby/bootstrap.rb")],
+        Language::Java(_) => vec![
+            program,
+            // What AWS gives of the memory to objects, and how it trades peak speed for a quick start.
+            format!(
+                "-XX:MaxHeapSize={}k",
+                size(configuration.memory) / 1024 * 85 / 100
+            ),
+            "-XX:+UseSerialGC".into(),
+            "-XX:+TieredCompilation".into(),
+            "-XX:TieredStopAtLevel=1".into(),
+            "-XX:-UsePerfData".into(),
+            "-Xshare:auto".into(),
+            format!("-Djava.io.tmpdir={}", inside("/tmp")),
+            "-cp".into(),
+            format!("{own}/java/bootstrap.jar"),
+            "cumulo.Bootstrap".into(),
+            inside("/var/task"),
+            inside("/opt"),
+            configuration.handler.clone().unwrap_or_default(),
+        ],
         _ => vec![program, "-B".into(), format!("{own}/python/bootstrap.py")],
     }
 }
@@ -289,6 +336,16 @@ async fn variables(
             format!("{opt}/nodejs/node_modules:{opt}/nodejs"),
         );
     }
+    if let Language::Ruby(major, minor) = interpreter::language(runtime) {
+        let task = inside("/var/task");
+        set(
+            "GEM_PATH",
+            format!(
+                "{task}/vendor/bundle/ruby/{major}.{minor}.0:{opt}/ruby/gems/{major}.{minor}.0"
+            ),
+        );
+        set("RUBYLIB", format!("{task}:{opt}/ruby/lib"));
+    }
     for (key, value) in configuration.environment.iter().flatten() {
         set(key, value.clone());
     }
@@ -308,7 +365,10 @@ async fn variables(
     );
     set("AWS_LAMBDA_LOG_GROUP_NAME", log.group.clone());
     set("AWS_LAMBDA_LOG_STREAM_NAME", log.stream.clone());
-    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());
+    set(
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        blueprint.initialization_type().into(),
+    );
     set("AWS_EXECUTION_ENV", format!("AWS_Lambda_{runtime}"));
     set(
         "AWS_LAMBDA_LOG_FORMAT",

@@ -295,7 +295,8 @@ fn item(layer: &Layer, version: i64, record: LayerVersion) -> api::LayerVersions
     api::LayerVersionsListItem {
         layer_version_arn: Some(layer.version_arn(version)),
         version: Some(version),
-        description: Some(record.description),
+        // Lists leave out what is empty.
+        description: Some(record.description).filter(|text| !text.is_empty()),
         created_date: Some(last_modified(record.created)),
         compatible_architectures: full(&record.architectures),
         compatible_runtimes: full(&record.runtimes),

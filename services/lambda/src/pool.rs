@@ -29,6 +29,7 @@ pub struct PoolKey {
     pub revision: String,
     /// Changes with a watched directory.
     pub fingerprint: u64,
+    pub is_provisioned: bool,
 }
 
 type Call = oneshot::Sender<Environment>;
@@ -141,13 +142,16 @@ fn keep_alive() -> i64 {
 }
 
 impl Pools {
-    /// A warm environment, the one used last first.
-    pub async fn take(&self, key: &PoolKey) -> Option<Environment> {
+    /// A warm environment, the one used last first. `keeps` says that environments of this key are kept from now on.
+    pub async fn take(&self, key: &PoolKey, keeps: bool) -> Option<Environment> {
         loop {
             let parked = {
                 let mut idle = self.idle.lock();
-                // From now on environments of this key are kept.
-                idle.entry(key.clone()).or_default().pop()?
+                if keeps {
+                    idle.entry(key.clone()).or_default().pop()?
+                } else {
+                    idle.get_mut(key)?.pop()?
+                }
             };
             let (call, answer) = oneshot::channel();
             if parked.send(call).is_err() {
@@ -175,6 +179,9 @@ impl Pools {
                 .map(|waiting| waiting.push(parked))
                 .is_some()
         };
+        if let Some(member) = &environment.member {
+            member.waits();
+        }
         state.pools.alive.fetch_add(1, Ordering::AcqRel);
         let state = state.clone();
         tokio::spawn(async move {
@@ -182,6 +189,34 @@ impl Pools {
             state.pools.alive.fetch_sub(1, Ordering::AcqRel);
         });
     }
+
+    /// Keeps environments of this key from now on.
+    pub fn open(&self, key: &PoolKey) {
+        self.idle.lock().entry(key.clone()).or_default();
+    }
+
+    /// Ends the waiting environments of a key and keeps no others.
+    pub fn close(&self, key: &PoolKey) {
+        self.idle.lock().remove(key);
+    }
+
+    /// Ends waiting environments of a key that are more than so many.
+    pub fn shrink(&self, key: &PoolKey, to: usize) {
+        if let Some(waiting) = self.idle.lock().get_mut(key) {
+            waiting.retain(|parked| !parked.is_closed());
+            waiting.truncate(to);
+        }
+    }
+
+    /// How many environments of a key wait.
+    pub fn waiting(&self, key: &PoolKey) -> usize {
+        let idle = self.idle.lock();
+        let open = |waiting: &Vec<oneshot::Sender<Call>>| {
+            waiting.iter().filter(|parked| !parked.is_closed()).count()
+        };
+        idle.get(key).map_or(0, open)
+    }
+
     /// Ends the waiting environments of a function, or of one version of it; running ones end with their invocation.
     pub fn retire(&self, name: &Name, version: Option<&str>) {
         self.idle.lock().retain(|key, _| {
@@ -196,6 +231,7 @@ impl Pools {
     }
 
     /// Waits until no environment is left.
+    #[allow(clippy::disallowed_methods, reason = "waits for processes of the host")]
     pub async fn gone(&self) {
         while self.alive.load(Ordering::Acquire) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -208,6 +244,7 @@ impl Pools {
     }
 
     /// Whether the code in a directory was seen to use boto3, or mentions it.
+    #[allow(clippy::disallowed_methods, reason = "looks into unpacked code")]
     pub fn wants_boto3(&self, task: &Path) -> bool {
         let key = task.display().to_string();
         if self.boto3.lock().contains(&key) {
@@ -232,6 +269,10 @@ impl Pools {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a moment of the host, too short for anybody to notice"
+)]
 async fn keep(
     state: &State,
     mut environment: Environment,
@@ -255,7 +296,7 @@ async fn keep(
         called = tokio::select! {
             biased;
             call = &mut calls => Some(call),
-            () = state.cloud.clock.pass(keep_alive()) => None,
+            () = state.cloud.clock.pass(keep_alive()), if environment.member.is_none() => None,
         };
     }
     if called.is_none() {
@@ -285,5 +326,6 @@ pub fn key(blueprint: &Blueprint) -> PoolKey {
         version: blueprint.version.clone(),
         revision: blueprint.configuration.revision.clone(),
         fingerprint: crate::code::fingerprint(&blueprint.configuration.code),
+        is_provisioned: blueprint.is_provisioned,
     }
 }

@@ -123,6 +123,10 @@ async fn change<R>(
 /// Begins anew what a stopped server left, and handles due retries.
 pub fn start(state: &Arc<State>) {
     let handler = state.clone();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an attempt is left to itself after a moment of the host"
+    )]
     state.cloud.scheduler.register(RETRY, move |job| {
         let state = handler.clone();
         Box::pin(async move {

@@ -113,7 +113,7 @@ async fn answer(
             }
         }
         (&Method::POST, ["2018-06-01", "runtime", "invocation", _, "error"]) => {
-            whole(&bridge, request, Said::Error).await
+            whole(&bridge, request, Said::Error { last: false }).await
         }
         (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => {
             whole(&bridge, request, Said::InitError).await
@@ -177,7 +177,7 @@ async fn whole(bridge: &Bridge, request: Request<Incoming>, said: Said) -> Respo
             .channel
             .lock()
             .await
-            .send(&Said::Error, error.to_string().as_bytes())
+            .send(&Said::Error { last: false }, error.to_string().as_bytes())
             .await;
         return plain(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -11,8 +11,8 @@ use crate::front::Urls;
 use crate::state::State;
 use crate::target::Functions;
 use crate::{
-    alias, code_signing, concurrency, destination, function, invocation, layer, policy, queue,
-    stream, tag, url, version,
+    alias, code_signing, concurrency, destination, function, invocation, layer, policy,
+    provisioned, queue, stream, tag, url, version,
 };
 
 /// The service.
@@ -22,6 +22,7 @@ pub fn service(cloud: &Cloud) -> Service {
         .targets
         .register("lambda", Arc::new(Functions(state.clone())));
     queue::start(&state);
+    provisioned::start(&state);
     let live = state.clone();
     cloud.after_reset(move || live.forget());
     let stopping = state.clone();
@@ -173,7 +174,7 @@ impl Lambda for Operations {
         ctx: &Context,
         input: DeleteProvisionedConcurrencyConfigInput,
     ) -> Result<DeleteProvisionedConcurrencyConfigOutput, Fault> {
-        concurrency::delete_provisioned(&self.0, ctx, &input).await?;
+        provisioned::delete(&self.0, ctx, &input).await?;
         Ok(DeleteProvisionedConcurrencyConfigOutput {})
     }
     async fn get_account_settings(
@@ -287,7 +288,7 @@ impl Lambda for Operations {
         ctx: &Context,
         input: GetProvisionedConcurrencyConfigInput,
     ) -> Result<GetProvisionedConcurrencyConfigOutput, Fault> {
-        concurrency::get_provisioned(&self.0, ctx, &input)
+        provisioned::get(&self.0, ctx, &input)
     }
     async fn get_runtime_management_config(
         &self,
@@ -374,7 +375,7 @@ impl Lambda for Operations {
         ctx: &Context,
         input: ListProvisionedConcurrencyConfigsInput,
     ) -> Result<ListProvisionedConcurrencyConfigsOutput, Fault> {
-        concurrency::list_provisioned(&self.0, ctx, &input)
+        provisioned::list(&self.0, ctx, &input)
     }
     async fn list_tags(
         &self,
@@ -449,7 +450,7 @@ impl Lambda for Operations {
         ctx: &Context,
         input: PutProvisionedConcurrencyConfigInput,
     ) -> Result<PutProvisionedConcurrencyConfigOutput, Fault> {
-        concurrency::put_provisioned(&self.0, ctx, input).await
+        provisioned::put(&self.0, ctx, input).await
     }
     async fn put_runtime_management_config(
         &self,

@@ -14,7 +14,6 @@ use wire::Fault;
 
 use crate::alias::Alias;
 use crate::code_signing::CodeSigning;
-use crate::concurrency::Provisioned;
 use crate::destination::EventInvoke;
 use crate::function::{Function, Published};
 use crate::interpreter::Interpreters;
@@ -22,6 +21,7 @@ use crate::layer::{LastVersion, LayerVersion};
 use crate::name::{LATEST, Name};
 use crate::policy::Policy;
 use crate::pool::Pools;
+use crate::provisioned::{Fleets, Provisioned};
 use crate::queue::Event;
 use crate::url::{Owner, Url};
 
@@ -47,6 +47,8 @@ pub struct State {
     /// Asynchronous invocations that have not ended, by id.
     pub events: Table<String, Event>,
     pub pools: Pools,
+    /// Environments that are made before they are called for.
+    pub fleets: Fleets,
     pub interpreters: Interpreters,
     /// Asynchronous invocations under way, by id.
     pub attempts: Mutex<HashSet<String>>,
@@ -120,6 +122,7 @@ impl State {
             code_signing: store.table("lambda.code_signing"),
             events: store.table("lambda.events"),
             pools: Pools::default(),
+            fleets: Fleets::default(),
             interpreters: Interpreters::default(),
             attempts: Mutex::default(),
             turns: Turns::default(),
@@ -168,13 +171,19 @@ impl State {
     }
 
     /// Drops what stood for stored state that was replaced.
-    pub fn forget(&self) {
+    pub fn forget(self: &Arc<Self>) {
+        self.fleets.clear();
         self.pools.clear();
         self.reservations.forget();
+        if let Err(fault) = crate::provisioned::restore(self) {
+            tracing::error!(%fault, cause = fault.cause, "provisioned environments are not made anew");
+        }
     }
 
     /// Ends all environments.
+    #[allow(clippy::disallowed_methods, reason = "waits for processes of the host")]
     pub async fn stop(&self) {
+        self.fleets.clear();
         self.pools.clear();
         // What cannot be ended must not keep the server from ending; the next start sweeps it away.
         let ended = async {

@@ -11,7 +11,7 @@ use crate::configuration::Configuration;
 use crate::function::{Function, Published, Settings};
 use crate::name::{LATEST, Name};
 use crate::state::State;
-use crate::{code, errors, layer};
+use crate::{code, errors, layer, provisioned};
 
 fn check_revision(latest: &Configuration, asked: Option<&str>) -> Result<(), Fault> {
     match asked {
@@ -152,7 +152,7 @@ pub fn list(
 }
 
 /// Deletes one published version.
-pub async fn delete(state: &State, name: &Name) -> Result<(), Fault> {
+pub async fn delete(state: &Arc<State>, name: &Name) -> Result<(), Fault> {
     let number: u64 = name.qualifier().parse().map_err(|_| {
         let text = if name.qualifier() == LATEST {
             "$LATEST version cannot be deleted without deleting the function."
@@ -181,11 +181,12 @@ pub async fn delete(state: &State, name: &Name) -> Result<(), Fault> {
                 published.configuration.release(tx);
                 tx.delete(&state.versions, &key);
             }
+            tx.delete(&state.provisioned, &name.qualified());
             Ok(())
         })
         .await?;
     state.pools.retire(name, Some(name.qualifier()));
-    Ok(())
+    provisioned::sync(state, name)
 }
 
 /// What AWS answers while a change is being rolled out.

@@ -1,5 +1,9 @@
 //! Asynchronous invocations: retries, destinations, deliveries from other services.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, wait, and look at files"
+)]
 
 mod region;
 

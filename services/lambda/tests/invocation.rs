@@ -1,5 +1,9 @@
 //! Functions that run: answers, errors, limits, logs.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, wait, and look at files"
+)]
 
 mod region;
 
@@ -68,6 +72,17 @@ def handler(event, context):
         block = bytearray(900 << 20)
         for i in range(0, len(block), 4096):
             block[i] = 1
+    if kind == 'much':
+        block = bytearray(300 << 20)
+        for i in range(0, len(block), 4096):
+            block[i] = 1
+        time.sleep(30)
+    if kind == 'tmp':
+        with open('/tmp/big', 'wb') as f:
+            for _ in range(300):
+                f.write(bytes(1 << 20))
+        time.sleep(0.2)
+        return os.path.getsize('/tmp/big')
     if kind == 'set':
         return {1, 2}
     if kind == 'segv':
@@ -204,6 +219,43 @@ async fn a_function_that_takes_too_much_memory_is_killed() {
         log.contains("Max Memory Used: 128 MB") && log.contains("Error Type: Runtime.OutOfMemory"),
         "{log}"
     );
+    assert_eq!(region.invoke("faults", json!({})).await.json()["count"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_the_processes_own_and_what_lies_in_tmp_is_not_counted() {
+    let region =
+        faults(json!({ "MemorySize": 128, "Timeout": 60, "EphemeralStorage": { "Size": 512 } }))
+            .await;
+    let used = |log: &str| -> Vec<u32> {
+        let parts = log.split("Max Memory Used: ").skip(1);
+        parts
+            .map(|p| p.split(' ').next().unwrap().parse().unwrap())
+            .collect()
+    };
+    region.invoke("faults", json!({})).await;
+    let log = region.logged("faults", "REPORT").await;
+    // The interpreter's own pages count, shared with a fork server or not.
+    assert!((6..80).contains(&used(&log)[0]), "{log}");
+    let answer = region.invoke("faults", json!({ "kind": "tmp" })).await;
+    assert_eq!(answer.json(), 300 << 20, "{}", region.log_of("faults"));
+    let log = region.logged_times("faults", "REPORT", 2).await;
+    assert!(used(&log)[1] < 80, "{log}");
+    // More than the function's memory, and less than that and /tmp together.
+    let body = region
+        .invoke("faults", json!({ "kind": "much" }))
+        .await
+        .json();
+    assert!(
+        body["errorMessage"]
+            .as_str()
+            .unwrap()
+            .ends_with("signal: killed"),
+        "{body}"
+    );
+    let log = region.logged_times("faults", "REPORT", 3).await;
+    assert_eq!(used(&log)[2], 128, "{log}");
+    assert!(log.contains("Error Type: Runtime.OutOfMemory"), "{log}");
     assert_eq!(region.invoke("faults", json!({})).await.json()["count"], 1);
 }
 

@@ -1,5 +1,9 @@
 //! What functions have from other services: code from S3, credentials from roles.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, wait, and look at files"
+)]
 
 mod region;
 

@@ -1,5 +1,7 @@
 //! Changing what is kept of a version without writing a new one.
 
+use std::sync::Arc;
+
 use store::{Scope, Tx};
 use wire::Fault;
 
@@ -33,9 +35,10 @@ impl crate::S3 {
             .store
             .transact(Scope::new(&scope), |tx| {
                 let Found {
-                    mut version,
+                    version,
                     is_current,
                 } = require(self.look_up(tx, bucket, key, id)?, key, id)?;
+                let mut version = Arc::unwrap_or_clone(version);
                 change(tx, &mut version)?;
                 self.objects.update(tx, bucket, key, &version, is_current)?;
                 Ok(version)

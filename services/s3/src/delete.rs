@@ -1,5 +1,7 @@
 //! Deleting objects.
 
+use std::sync::Arc;
+
 use cloud::Context;
 use store::{Scope, Tx};
 use wire::{Fault, Timestamp};
@@ -154,7 +156,7 @@ impl crate::S3 {
             ctx,
             bucket,
             wanted.key,
-            found.map(|f| f.version),
+            found.map(|f| Arc::unwrap_or_clone(f.version)),
             "ObjectRemoved",
         )
     }

@@ -322,7 +322,7 @@ impl crate::S3 {
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit_lock(ctx, &bucket, &input.key, "s3:GetObjectRetention")?;
         let found = self.existing(&bucket, &input.key, input.version_id.as_deref())?;
-        let retention = found.version.retention.ok_or_else(no_lock)?;
+        let retention = found.version.retention.clone().ok_or_else(no_lock)?;
         let shown = api::ObjectLockRetention {
             mode: Some(retention.mode),
             retain_until_date: Some(Timestamp(retention.until)),

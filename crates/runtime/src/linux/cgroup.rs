@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::process::resident;
 use crate::{Limits, Stats};
 
 /// Our part of each hierarchy.
@@ -30,9 +31,11 @@ pub(crate) trait Cgroup: Send + Sync + std::fmt::Debug {
     fn thaw_file(&self) -> io::Result<(OwnedFd, &'static str)>;
     /// Stops or continues all processes; returns when they have stopped.
     fn set_frozen(&self, frozen: bool) -> io::Result<()>;
-    /// What the processes use and used.
     /// Changes the processor limit, in cores.
     fn limit_cpu(&self, cpu: f64) -> io::Result<()>;
+    /// Bytes of memory that belong to no file.
+    fn private_memory(&self) -> io::Result<u64>;
+    /// What the processes use and used.
     fn stats(&self) -> io::Result<Stats>;
     /// Starts measuring the memory peak anew.
     fn reset_memory_peak(&self) -> io::Result<()>;
@@ -279,6 +282,17 @@ fn keyed(path: &Path, key: &str) -> io::Result<u64> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// The most that the processes had in memory at once: what the largest had, or all together were charged with beside the files it shows.
+fn resident_peak(processes: &Path, charged: u64) -> u64 {
+    let pids = fs::read_to_string(processes).unwrap_or_default();
+    let largest = pids
+        .lines()
+        .filter_map(|line| resident(line.parse().ok().filter(|pid| *pid > 0)?))
+        .max_by_key(|process| process.peak)
+        .unwrap_or_default();
+    largest.peak.max(charged + largest.files)
+}
+
 fn open_write(path: &Path) -> io::Result<OwnedFd> {
     Ok(File::options().write(true).open(path)?.into())
 }
@@ -373,10 +387,20 @@ impl Cgroup for V1 {
         fs::write(self.file("cpu", "cpu.cfs_quota_us"), quota(cpu).to_string())
     }
 
+    fn private_memory(&self) -> io::Result<u64> {
+        keyed(&self.file("memory", "memory.stat"), "rss")
+    }
+
     fn stats(&self) -> io::Result<Stats> {
+        let memory_peak_bytes = number(&self.file("memory", "memory.max_usage_in_bytes"))?;
+        let cached = keyed(&self.file("memory", "memory.stat"), "cache")?;
         Ok(Stats {
             memory_current: number(&self.file("memory", "memory.usage_in_bytes"))?,
-            memory_peak_bytes: number(&self.file("memory", "memory.max_usage_in_bytes"))?,
+            memory_peak_bytes,
+            resident_peak_bytes: resident_peak(
+                &self.file("memory", "cgroup.procs"),
+                memory_peak_bytes.saturating_sub(cached),
+            ),
             cpu_time: Duration::from_nanos(number(&self.file("cpuacct", "cpuacct.usage"))?),
             throttled_periods: keyed(&self.file("cpu", "cpu.stat"), "nr_throttled")?,
             pids: number(&self.file("pids", "pids.current"))?,
@@ -447,12 +471,23 @@ impl Cgroup for V2 {
         fs::write(self.place.join("cpu.max"), format!("{} 100000", quota(cpu)))
     }
 
+    fn private_memory(&self) -> io::Result<u64> {
+        keyed(&self.place.join("memory.stat"), "anon")
+    }
+
     fn stats(&self) -> io::Result<Stats> {
         let memory_current = number(&self.place.join("memory.current"))?;
+        // The peak came with kernel 5.19.
+        let memory_peak_bytes = number(&self.place.join("memory.peak")).unwrap_or(memory_current);
+        // What lies in memory file systems is a part of it.
+        let cached = keyed(&self.place.join("memory.stat"), "file")?;
         Ok(Stats {
             memory_current,
-            // The peak came with kernel 5.19.
-            memory_peak_bytes: number(&self.place.join("memory.peak")).unwrap_or(memory_current),
+            memory_peak_bytes,
+            resident_peak_bytes: resident_peak(
+                &self.place.join("cgroup.procs"),
+                memory_peak_bytes.saturating_sub(cached),
+            ),
             cpu_time: Duration::from_micros(keyed(&self.place.join("cpu.stat"), "usage_usec")?),
             throttled_periods: keyed(&self.place.join("cpu.stat"), "nr_throttled").unwrap_or(0),
             pids: number(&self.place.join("pids.current"))?,

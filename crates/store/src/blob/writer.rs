@@ -27,7 +27,7 @@ enum File {
 }
 
 /// What is handed to a blocking thread at once.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 1 << 20;
 
 impl BlobWriter {
     pub(super) fn new(blobs: Blobs, id: BlobId) -> BlobWriter {

@@ -44,7 +44,8 @@ impl<'a, W: Writer> RestWriter<'a, W> {
     pub fn new(inner: W, root: &'a dyn Fn(&'static Member) -> W) -> Self {
         RestWriter {
             inner,
-            headers: Vec::new(),
+            // The headers that the gateway adds find room too.
+            headers: Vec::with_capacity(16),
             status: None,
             raw: None,
             has_document: false,

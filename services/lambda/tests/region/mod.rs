@@ -242,6 +242,11 @@ impl Region {
 }
 
 pub fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(n, c)| (*n, c.as_bytes())).collect();
+    zip_bytes(&files)
+}
+
+pub fn zip_bytes(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in files {
         let mode = if name.ends_with("bootstrap") {
@@ -255,7 +260,7 @@ pub fn zip(files: &[(&str, &str)]) -> Vec<u8> {
                 zip::write::SimpleFileOptions::default().unix_permissions(mode),
             )
             .unwrap();
-        writer.write_all(content.as_bytes()).unwrap();
+        writer.write_all(content).unwrap();
     }
     writer.finish().unwrap().into_inner()
 }

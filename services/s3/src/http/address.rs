@@ -31,6 +31,20 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
     })
 }
 
+/// Whether the host header could name a website. Cheap: it is asked of every request, of whatever service.
+pub fn may_be_website(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(http::header::HOST) else {
+        // HTTP/2 has it in the URI.
+        return true;
+    };
+    let host = host.as_bytes();
+    let names_one = |at: usize| {
+        let name = host.get(at..at + ".s3-website".len());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(b".s3-website"))
+    };
+    (0..host.len()).any(|at| host[at] == b'.' && names_one(at))
+}
+
 fn before_domain(host: &str) -> Option<(&str, &'static str)> {
     DOMAINS
         .iter()
@@ -71,8 +85,11 @@ pub fn bucket(host: &str) -> Option<&str> {
 
 /// The bucket in a website's host name: `bucket.s3-website-region…` or `bucket.s3-website.region…`.
 pub fn website_bucket(host: &str) -> Option<&str> {
-    let at = host.find(".s3-website")?;
-    let rest = host.get(at + ".s3-website".len()..)?;
+    // Asked of every request: most hosts have few dots, and a search would have to be set up.
+    let dots = host.bytes().enumerate().filter(|(_, b)| *b == b'.');
+    let (at, rest) = dots
+        .filter_map(|(at, _)| Some((at, host[at..].strip_prefix(".s3-website")?)))
+        .next()?;
     (rest.starts_with(['.', '-']) && at > 0)
         .then(|| host.get(..at))
         .flatten()

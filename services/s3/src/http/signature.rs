@@ -3,7 +3,7 @@
 //! A signature is compared where the secret is known, which is so for keys that IAM or STS made. Keys that are made
 //! up are taken at their word; what they present must still be well formed and in time.
 
-use auth::authorization::{Authorization, MalformedAuthorization, Presigned};
+use auth::authorization::{Authorization, MalformedAuthorization, Presigned, V4_ALGORITHM};
 use auth::canonical::{Request, UNSIGNED_PAYLOAD};
 use auth::sigv4::{SignatureError, Verified};
 use auth::{date, sigv2, sigv4};
@@ -146,7 +146,10 @@ pub fn verify(
         headers,
         authority: uri.authority().map(http::uri::Authority::as_str),
     };
-    let presigned = Presigned::parse(query).map_err(|error| malformed(&error, true))?;
+    let presigned = match query {
+        "" => None,
+        query => Presigned::parse(query).map_err(|error| malformed(&error, true))?,
+    };
     if let Some(header) = headers.get(http::header::AUTHORIZATION) {
         let header = header
             .to_str()
@@ -159,6 +162,10 @@ pub fn verify(
             )
             .field("ArgumentName", "Authorization")
             .field("ArgumentValue", header));
+        }
+        if ctx.is_made_up && header.starts_with(V4_ALGORITHM) {
+            // It has been read to learn the key.
+            return in_time(sigv4::check_header_time(&canonical, now));
         }
         let authorization =
             Authorization::parse(header).map_err(|error| malformed(&error, false))?;
