@@ -8,8 +8,9 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 5] = [
+    let all: [(&str, Build); 6] = [
         ("iam", iam::service),
+        ("kinesis", kinesis::service),
         ("lambda", lambda::service),
         ("logs", logs::service),
         ("s3", s3::service),
