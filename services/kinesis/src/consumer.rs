@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::errors::*;
 use crate::service::Kinesis;
-use crate::stream::{Place, Stream};
+use crate::stream::{Place, Stream, page};
 use crate::tag;
 
 /// A consumer as it is stored.
@@ -257,9 +257,9 @@ impl Kinesis {
             }
             range = range.after(&(&place.account, stream.id, &name));
         }
-        let limit = usize::try_from(input.max_results.unwrap_or(100)).unwrap_or(100);
+        let limit = page(input.max_results, 100);
         let rows: Vec<_> = view
-            .range(&self.consumers, range.limit(limit.saturating_add(1)))
+            .range(&self.consumers, range.limit(limit + 1))
             .collect::<Result<_, _>>()?;
         let more = rows.len() > limit;
         let consumers: Vec<_> = rows

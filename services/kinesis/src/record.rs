@@ -71,6 +71,9 @@ pub(crate) struct New {
     entry: Entry,
 }
 
+/// The records of one shard, each with its place in the request.
+type Group<'r> = (&'r Route, Vec<(usize, New)>);
+
 /// Checks a record; `at` is the path of its members in messages.
 fn admit(
     stream: &Stream,
@@ -263,7 +266,7 @@ impl Kinesis {
         let mut waiting: Vec<(usize, New)> = all.into_iter().enumerate().collect();
         while !waiting.is_empty() {
             let routes = self.routes(&place, &stream)?;
-            let mut shards: BTreeMap<u64, (&Route, Vec<(usize, New)>)> = BTreeMap::new();
+            let mut shards: BTreeMap<u64, Group<'_>> = BTreeMap::new();
             for (i, new) in waiting {
                 let route = new.aim.route(&routes)?;
                 shards

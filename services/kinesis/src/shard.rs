@@ -13,7 +13,7 @@ use crate::errors::*;
 use crate::lineage::{Lineage, Shard};
 use crate::sequence::{END, Sequence};
 use crate::service::Kinesis;
-use crate::stream::{Place, Stream, admit_shards};
+use crate::stream::{Place, Stream, admit_shards, page};
 
 const HOUR: i64 = 3_600_000;
 /// How long a paging token lasts, milliseconds.
@@ -364,7 +364,7 @@ impl Kinesis {
         {
             return Err(place.missing());
         }
-        let limit = usize::try_from(input.max_results.unwrap_or(1000)).unwrap_or(1000);
+        let limit = page(input.max_results, 1000);
         let horizon = horizon(&stream, now).max(stream.created);
         let (mut after, filter) = (after, filter);
         if let Some(Filter::After(text)) = &filter

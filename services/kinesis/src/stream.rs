@@ -172,6 +172,12 @@ fn monitoring(stream: &Stream) -> Vec<EnhancedMetrics> {
     }]
 }
 
+/// How many of something one answer lists: as many as asked for, up to the operation's own bound.
+pub(crate) fn page(asked: Option<i32>, most: usize) -> usize {
+    let asked = asked.and_then(|n| usize::try_from(n).ok());
+    asked.unwrap_or(most).min(most)
+}
+
 impl Kinesis {
     /// The stream, which must exist.
     pub(crate) fn stream(
@@ -340,7 +346,7 @@ impl Kinesis {
         )?;
         let view = self.cloud.store.read();
         let stream = self.stream(&view, &place)?;
-        let limit = usize::try_from(input.limit.unwrap_or(100)).unwrap_or(100);
+        let limit = page(input.limit, 100);
         let after = match &input.exclusive_start_shard_id {
             Some(id) => Some(self.shard_number(&place, id)?),
             None => None,
@@ -414,7 +420,7 @@ impl Kinesis {
             }
             None => input.exclusive_start_stream_name,
         };
-        let limit = usize::try_from(input.limit.unwrap_or(100)).unwrap_or(100);
+        let limit = page(input.limit, 100);
         let view = self.cloud.store.read();
         let mut range = Range::prefix(&(&ctx.account, &ctx.region)).limit(limit + 1);
         if let Some(after) = &after {

@@ -125,10 +125,10 @@ pub(crate) fn value(place: &Place, topic: &Topic, name: &str) -> Option<String> 
 impl Sns {
     pub(crate) async fn get_topic_attributes(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: GetTopicAttributesInput,
     ) -> Result<GetTopicAttributesOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let topic = self.topic(&self.cloud.store.read(), &place)?;
         let mut attributes: BTreeMap<String, String> = topic.attributes.clone();
         attributes.retain(|_, value| !value.is_empty());
@@ -163,10 +163,10 @@ impl Sns {
 
     pub(crate) async fn set_topic_attributes(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: SetTopicAttributesInput,
     ) -> Result<SetTopicAttributesOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let value = input.attribute_value.unwrap_or_default();
         let name = input.attribute_name;
         self.change(&place, |_, topic| {

@@ -145,14 +145,14 @@ impl Sns {
 
     pub(crate) async fn add_permission(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: AddPermissionInput,
     ) -> Result<AddPermissionOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let unknown = |a: &String| !ACTIONS.contains(&a.as_str()) && a != "*";
         if input.action_name.iter().any(unknown) || input.action_name.is_empty() {
             return Err(invalid_parameter_exception(
-                "Invalid parameter: Policy statement action out of service scope!",
+                "Policy statement action out of service scope!",
             ));
         }
         let is_account = |a: &String| a.len() == 12 && a.bytes().all(|b| b.is_ascii_digit());
@@ -176,9 +176,7 @@ impl Sns {
             .collect();
         self.change_statements(&place, |statements| {
             if statements.iter().any(|s| s["Sid"] == input.label) {
-                return Err(invalid_parameter_exception(
-                    "Invalid parameter: Statement already exists",
-                ));
+                return Err(invalid_parameter_exception("Statement already exists"));
             }
             statements.push(json!({
                 "Sid": input.label,
@@ -195,10 +193,10 @@ impl Sns {
 
     pub(crate) async fn remove_permission(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: RemovePermissionInput,
     ) -> Result<RemovePermissionOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         self.change_statements(&place, |statements| {
             statements.retain(|s| s["Sid"] != input.label);
             Ok(())

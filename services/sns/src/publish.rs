@@ -51,6 +51,23 @@ impl Listener {
     }
 }
 
+fn no_group() -> Fault {
+    invalid_parameter_exception(
+        "Invalid parameter: The MessageGroupId parameter is required for FIFO topics",
+    )
+}
+
+fn no_deduplication() -> Fault {
+    invalid_parameter_exception(
+        "Invalid parameter: The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+    )
+}
+
+fn dedups_by_content(topic: &Topic) -> bool {
+    let attribute = topic.attributes.get("ContentBasedDeduplication");
+    attribute.is_some_and(|value| value == "true")
+}
+
 /// The most messages of a batch.
 const MOST: usize = 10;
 
@@ -147,11 +164,6 @@ impl Sns {
                 "Invalid parameter: {what}"
             )))
         };
-        let by_content = topic
-            .attributes
-            .get("ContentBasedDeduplication")
-            .map(String::as_str)
-            == Some("true");
         let mut message = draft.check(time)?;
         let is_id = |text: &String| {
             (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
@@ -175,13 +187,11 @@ impl Sns {
             };
         }
         if message.group.is_none() {
-            return invalid("The MessageGroupId parameter is required for FIFO topics");
+            return Err(no_group());
         }
         if message.dedup.is_none() {
-            if !by_content {
-                return invalid(
-                    "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
-                );
+            if !dedups_by_content(topic) {
+                return Err(no_deduplication());
             }
             message.dedup = Some(hex::encode(Sha256::digest(message.text("default"))));
         }
@@ -209,7 +219,7 @@ impl Sns {
                 ));
             }
         };
-        let place = Place::parse(arn, what)?;
+        let place = Place::of(ctx, arn, what)?;
         let topic = self.topic(&self.cloud.store.read(), &place)?;
         let draft = Draft {
             message: input.message,
@@ -232,7 +242,7 @@ impl Sns {
         ctx: &Context,
         input: PublishBatchInput,
     ) -> Result<PublishBatchOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let topic = self.topic(&self.cloud.store.read(), &place)?;
         let entries = input.publish_batch_request_entries;
         if entries.is_empty() {
@@ -262,6 +272,14 @@ impl Sns {
                     "Two or more batch entries in the request have the same Id.",
                 ));
             }
+        }
+        if topic.is_fifo && entries.iter().any(|e| e.message_group_id.is_none()) {
+            return Err(no_group());
+        }
+        let no_dedup =
+            |e: &crate::api::PublishBatchRequestEntry| e.message_deduplication_id.is_none();
+        if topic.is_fifo && !dedups_by_content(&topic) && entries.iter().any(no_dedup) {
+            return Err(no_deduplication());
         }
         let drafts: Vec<(String, Draft)> = entries
             .into_iter()

@@ -68,6 +68,8 @@ fn parse(text: &str) -> Result<(Place, String), Fault> {
     let arn = text.parse::<Arn>().map_err(|_| invalid("SubscriptionId"))?;
     match Place::of_arn(&arn) {
         Some((place, Some(id))) => Ok((place, id.to_owned())),
+        // A queue's or another ARN with an id behind it.
+        None if parts == 7 => Err(missing()),
         _ => Err(invalid("SubscriptionId")),
     }
 }
@@ -164,7 +166,7 @@ impl Sns {
         ctx: &Context,
         input: SubscribeInput,
     ) -> Result<SubscribeOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let endpoint = input.endpoint.unwrap_or_default();
         if endpoint.is_empty() {
             return Err(invalid("Endpoint"));
@@ -254,10 +256,10 @@ impl Sns {
 
     pub(crate) async fn confirm_subscription(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: ConfirmSubscriptionInput,
     ) -> Result<ConfirmSubscriptionOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let id = self
             .change(&place, |tx, topic| {
                 let rows = tx.range(
@@ -465,10 +467,10 @@ impl Sns {
 
     pub(crate) async fn list_subscriptions_by_topic(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: ListSubscriptionsByTopicInput,
     ) -> Result<ListSubscriptionsByTopicOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let view = self.cloud.store.read();
         let topic = self.topic(&view, &place)?;
         let mut range = Range::prefix(&(&place.account, topic.id)).limit(PAGE + 1);

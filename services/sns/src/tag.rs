@@ -46,10 +46,10 @@ fn renamed(fault: Fault) -> Fault {
 impl Sns {
     pub(crate) async fn tag_resource(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: TagResourceInput,
     ) -> Result<TagResourceOutput, Fault> {
-        let place = Place::parse(&input.resource_arn, "ResourceArn")?;
+        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
         let tags = read(input.tags)?;
         self.change(&place, |_, topic| {
             topic.tags.extend(tags);
@@ -65,10 +65,10 @@ impl Sns {
 
     pub(crate) async fn untag_resource(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: UntagResourceInput,
     ) -> Result<UntagResourceOutput, Fault> {
-        let place = Place::parse(&input.resource_arn, "ResourceArn")?;
+        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
         self.change(&place, |_, topic| {
             topic.tags.retain(|key, _| !input.tag_keys.contains(key));
             Ok(())
@@ -80,10 +80,10 @@ impl Sns {
 
     pub(crate) async fn list_tags_for_resource(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: ListTagsForResourceInput,
     ) -> Result<ListTagsForResourceOutput, Fault> {
-        let place = Place::parse(&input.resource_arn, "ResourceArn")?;
+        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
         let topic = self
             .topic(&self.cloud.store.read(), &place)
             .map_err(renamed)?;

@@ -81,6 +81,16 @@ impl Place {
             ))),
         }
     }
+    /// Reads the ARN of a topic of the region that was asked.
+    pub(crate) fn of(ctx: &Context, text: &str, what: &str) -> Result<Place, Fault> {
+        let place = Place::parse(text, what)?;
+        match place.region == ctx.region {
+            true => Ok(place),
+            false => Err(invalid_parameter_exception(format!(
+                "Invalid parameter: {what}"
+            ))),
+        }
+    }
     pub(crate) fn key(&self) -> (&str, &str, &str) {
         (&self.account, &self.region, &self.name)
     }
@@ -135,9 +145,10 @@ impl Sns {
         input: CreateTopicInput,
     ) -> Result<CreateTopicOutput, Fault> {
         let mut attributes = input.attributes.unwrap_or_default();
-        let is_fifo = match attributes.remove("FifoTopic").as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
+        let is_fifo = match attributes.remove("FifoTopic") {
+            None => false,
+            Some(text) if text.eq_ignore_ascii_case("true") => true,
+            Some(text) if text.eq_ignore_ascii_case("false") => false,
             Some(_) => {
                 return Err(invalid_parameter_exception(
                     "Invalid parameter: FifoTopic Reason: Must be one of: true, false",
@@ -149,7 +160,7 @@ impl Sns {
             (true, Some(stem)) if is_name(stem) && input.name.len() <= 256 => {}
             (true, _) => {
                 return Err(invalid_parameter_exception(
-                    "Invalid parameter: Topic Name Reason: Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.",
+                    "Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.",
                 ));
             }
             (false, _) if is_name(&input.name) => {}
@@ -212,10 +223,10 @@ impl Sns {
 
     pub(crate) async fn delete_topic(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: DeleteTopicInput,
     ) -> Result<DeleteTopicOutput, Fault> {
-        let place = Place::parse(&input.topic_arn, "TopicArn")?;
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
         let scope = place.scope();
         let id = self
             .cloud
@@ -287,10 +298,10 @@ impl Sns {
 
     pub(crate) async fn get_data_protection_policy(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: GetDataProtectionPolicyInput,
     ) -> Result<GetDataProtectionPolicyOutput, Fault> {
-        let place = Place::parse(&input.resource_arn, "ResourceArn")?;
+        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
         let topic = self.topic(&self.cloud.store.read(), &place)?;
         Ok(GetDataProtectionPolicyOutput {
             data_protection_policy: topic.data_protection.clone(),
@@ -299,10 +310,10 @@ impl Sns {
 
     pub(crate) async fn put_data_protection_policy(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: PutDataProtectionPolicyInput,
     ) -> Result<PutDataProtectionPolicyOutput, Fault> {
-        let place = Place::parse(&input.resource_arn, "ResourceArn")?;
+        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
         let policy = input.data_protection_policy;
         let is_json =
             serde_json::from_str::<serde_json::Value>(&policy).is_ok_and(|v| v.is_object());

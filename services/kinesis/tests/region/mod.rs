@@ -15,7 +15,19 @@ pub struct Region {
 
 impl Region {
     pub fn new() -> Region {
-        let cloud = Cloud::ephemeral();
+        Region::over(Cloud::ephemeral())
+    }
+
+    /// A region whose state is in that folder.
+    pub fn at(folder: &std::path::Path) -> Region {
+        let options = store::Options {
+            dir: Some(folder.to_owned()),
+            ..store::Options::default()
+        };
+        Region::over(Cloud::open(options, cloud::Config::default()).expect("a region"))
+    }
+
+    fn over(cloud: Cloud) -> Region {
         let services = vec![kinesis::service(&cloud)];
         cloud.start();
         let gateway = Gateway::new(
