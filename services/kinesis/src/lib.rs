@@ -5,6 +5,7 @@ mod consumer;
 pub mod errors;
 mod expiry;
 mod lineage;
+mod port;
 mod reading;
 mod record;
 mod scaling;

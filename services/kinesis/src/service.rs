@@ -38,6 +38,7 @@ pub fn service(cloud: &Cloud) -> Service {
     cloud
         .targets
         .register("kinesis", Arc::new(Streams(kinesis.clone())));
+    cloud.ports.set_data_streams(kinesis.clone());
     let weak = Arc::downgrade(&kinesis);
     cloud.after_reset(move || {
         if let Some(kinesis) = weak.upgrade() {

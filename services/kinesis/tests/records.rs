@@ -343,3 +343,44 @@ async fn deliveries_of_other_services_become_records() {
     delivery.target.push('x');
     assert!(region.cloud.targets.deliver(&delivery).await.is_err());
 }
+
+#[tokio::test]
+async fn other_services_read_shards_and_are_woken() {
+    use cloud::ports::DataStart;
+    let region = with_stream(1).await;
+    let streams = region.cloud.ports.data_streams().expect("an owner").clone();
+    let arn: cloud::Arn = "arn:aws:kinesis:us-east-1:000000000000:stream/stream"
+        .parse()
+        .expect("an ARN");
+    let shards = streams.shards(&arn).expect("shards");
+    let shard = shards[0].id.as_str();
+    let newest = streams
+        .position(&arn, shard, DataStart::Newest)
+        .expect("a position");
+    let changed = streams.changed(&arn, shard).expect("a notice");
+    let woken = changed.notified();
+    assert!(
+        streams
+            .read(&arn, shard, newest, 10)
+            .expect("records")
+            .records
+            .is_empty()
+    );
+    let (_, number) = region.put(S, "k", "x").await;
+    woken.await;
+    let read = streams.read(&arn, shard, newest, 10).expect("records");
+    assert_eq!(read.records[0].sequence_number, number);
+    assert_eq!(&read.records[0].data[..], b"x");
+    let woken = changed.notified();
+    region
+        .ok(
+            "SplitShard",
+            json!({ "StreamName": S, "ShardToSplit": shard, "NewStartingHashKey": "1000" }),
+        )
+        .await;
+    woken.await;
+    let end = streams.read(&arn, shard, read.next, 10).expect("records");
+    assert!(end.is_end && end.records.is_empty());
+    let shards = streams.shards(&arn).expect("shards");
+    assert_eq!(shards[1].parents, [shard]);
+}
