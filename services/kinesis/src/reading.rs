@@ -165,17 +165,25 @@ impl Kinesis {
         let key = (place.account.as_str(), stream.id, number);
         let horizon = horizon(stream, now);
         let last = self.records.last(reader, &key)?;
-        let from = if from > last {
-            from
-        } else {
-            self.first_since(reader, &key, from, horizon + 1)?
-        };
         let (most, bytes) = limits;
+        let mut from = from.max(1);
         let mut records = Vec::new();
-        let (mut size, mut next) = (0, from);
-        let mut behind = 0;
-        for row in self.records.range(reader, &key, from, most + 1) {
+        let (mut size, mut next, mut behind) = (0, from, 0);
+        let mut rows = self.records.range(reader, &key, from, most + 1);
+        while from <= last {
+            let Some(row) = rows.next() else {
+                // What was before the end may have been deleted.
+                next = next.max(last + 1);
+                break;
+            };
             let ((_, number), entry) = row?;
+            if entry.time <= horizon {
+                // The oldest rows wait for their deletion: the first that still counts is found by halving.
+                from = self.first_since(reader, &key, number, horizon + 1)?;
+                next = from;
+                rows = self.records.range(reader, &key, from, most + 1);
+                continue;
+            }
             size += entry.data.len();
             if records.len() == most || (size > bytes && !records.is_empty()) {
                 behind = now.saturating_sub(entry.time).max(1);

@@ -496,3 +496,27 @@ async fn a_second_subscription_takes_over_after_five_seconds() {
     let last = frames.last().expect("frames").as_ref().expect("bytes");
     assert!(String::from_utf8_lossy(last).contains("ResourceInUseException"));
 }
+
+#[tokio::test]
+async fn closed_shards_without_records_end_too() {
+    let region = with_stream(2).await;
+    region.put(S, "a", "old").await;
+    region.pass(10 * 3_600_000).await;
+    region
+        .ok(
+            "MergeShards",
+            json!({ "StreamName": S, "ShardToMerge": "0", "AdjacentShardToMerge": "1" }),
+        )
+        .await;
+    for expired in [false, true] {
+        for shard in 0..2 {
+            let (texts, answer) = region.read(S, shard).await;
+            assert_eq!(texts.is_empty(), expired || shard == 1);
+            assert_eq!(answer["ChildShards"][0]["ShardId"], "shardId-000000000002");
+            assert_eq!(answer.get("NextShardIterator"), None);
+        }
+        // The record goes, the shard stays until it was closed for as long.
+        region.pass(15 * 3_600_000).await;
+    }
+    assert_eq!(shards(&region, Value::Null).await, ["2"]);
+}
