@@ -76,6 +76,8 @@ class Service:
         for shape in patches.get("open_enums", {}).get("shapes", []):
             if shape in self.shapes:
                 self.shapes[shape].pop("enum", None)
+        for shape, members in patches.get("optional", {}).items():
+            self.shapes[shape]["required"] = [m for m in self.shapes[shape]["required"] if m not in members]
         # Shapes that the service writes by hand: the type and its schema.
         self.native = patches.get("native", {})
         self.operations = self.config["operations"]
