@@ -8,11 +8,12 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 5] = [
+    let all: [(&str, Build); 6] = [
         ("iam", iam::service),
         ("lambda", lambda::service),
         ("logs", logs::service),
         ("s3", s3::service),
+        ("sqs", sqs::service),
         ("sts", sts::service),
     ];
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| o.trim() == name);

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use wire::{Bytes, Fault, Timestamp};
 
-use crate::Principal;
+use crate::{Arn, Principal};
 
 /// Temporary credentials.
 #[derive(Clone, Debug)]
@@ -164,6 +164,56 @@ pub trait Objects: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
+/// What a poller needs to know of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueFacts {
+    /// Whether it is first-in-first-out.
+    pub is_fifo: bool,
+    /// Seconds for which a received message is not given to others.
+    pub visibility: i64,
+}
+
+/// A message that a poller received.
+#[derive(Clone, Debug)]
+pub struct QueueMessage {
+    /// Its id.
+    pub id: String,
+    /// What it is deleted by.
+    pub handle: String,
+    /// Its group.
+    pub group: Option<String>,
+    /// Bytes of its body and attributes.
+    pub size: usize,
+    /// The message, as the record of an event.
+    pub record: serde_json::Value,
+}
+
+/// Queues, for services that receive from them: event source mappings and pipes. Owned by `sqs`.
+pub trait Queues: Send + Sync {
+    /// Whether the queue exists, and what it is like.
+    fn queue(&self, queue: &Arn) -> Result<QueueFacts, Fault>;
+    /// Receives messages; `wait` is how many milliseconds for the first, `None` as long as it takes, which costs nothing meanwhile.
+    fn receive<'a>(
+        &'a self,
+        queue: &'a Arn,
+        most: usize,
+        wait: Option<i64>,
+    ) -> BoxFuture<'a, Result<Vec<QueueMessage>, Fault>>;
+    /// Deletes received messages.
+    fn delete<'a>(
+        &'a self,
+        queue: &'a Arn,
+        handles: &'a [String],
+    ) -> BoxFuture<'a, Result<(), Fault>>;
+    /// Makes received messages visible to others after so many seconds.
+    fn delay<'a>(
+        &'a self,
+        queue: &'a Arn,
+        handles: &'a [String],
+        seconds: i64,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
+}
+
 /// The owners. Set once while the region is built; a question without an owner answers `None`.
 #[derive(Clone, Default)]
 pub struct Ports(Arc<Owners>);
@@ -176,6 +226,7 @@ struct Owners {
     roles: OnceLock<Arc<dyn Roles>>,
     logs: OnceLock<Arc<dyn LogSink>>,
     objects: OnceLock<Arc<dyn Objects>>,
+    queues: OnceLock<Arc<dyn Queues>>,
 }
 
 macro_rules! owner {
@@ -198,6 +249,7 @@ impl Ports {
     owner!(set_roles, roles, roles: dyn Roles, "roles");
     owner!(set_logs, logs, logs: dyn LogSink, "logs");
     owner!(set_objects, objects, objects: dyn Objects, "objects");
+    owner!(set_queues, queues, queues: dyn Queues, "queues");
 
     /// Who an access key is, asked of every owner.
     pub fn identity(&self, access_key: &str) -> Option<Identity> {
