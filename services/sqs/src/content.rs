@@ -252,7 +252,7 @@ fn attribute(name: &str, value: MessageAttributeValue) -> Result<Attribute, Faul
             })
         }
         _ => Err(invalid_parameter(format!(
-            "The type of message (user) attribute '{name}' is invalid. You must use only the following supported type prefixes: Binary, Number, String."
+            "The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String."
         ))),
     }
 }

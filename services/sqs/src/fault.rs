@@ -40,8 +40,6 @@ pub fn no_queue() -> Fault {
 }
 
 /// What was given as a receipt handle is none, or one of another queue.
-pub fn bad_receipt(handle: &str) -> Fault {
-    errors::receipt_handle_is_invalid(format!(
-        "The input receipt handle \"{handle}\" is not a valid receipt handle."
-    ))
+pub fn bad_receipt() -> Fault {
+    errors::receipt_handle_is_invalid("The input receipt handle is invalid.")
 }

@@ -21,7 +21,7 @@ const LONGEST: i64 = 43_200_000;
 fn receipt(queue: &Queue, handle: &str) -> Result<Receipt, Fault> {
     Receipt::read(handle)
         .filter(|r| r.birth == queue.birth)
-        .ok_or_else(|| bad_receipt(handle))
+        .ok_or_else(|| bad_receipt())
 }
 
 /// Deletes a message. One that is there no more is deleted already.
@@ -79,7 +79,8 @@ fn change(
     let (Some(place), Some(content)) = (place, content) else {
         return gone();
     };
-    if place.count != receipt.count || (queue.is_fifo && place.when <= shelf.now) {
+    // AWS takes an older handle of a standard queue's message, and that of a message that is visible again.
+    if queue.is_fifo && (place.count != receipt.count || place.when <= shelf.now) {
         return gone();
     }
     let when = shelf.now + seconds * 1000;

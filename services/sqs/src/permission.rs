@@ -22,6 +22,17 @@ const ACTIONS: [&str; 9] = [
     "ListDeadLetterSourceQueues",
     "PurgeQueue",
 ];
+/// What only the owner may do.
+const OWN: [&str; 8] = [
+    "AddPermission",
+    "RemovePermission",
+    "CreateQueue",
+    "DeleteQueue",
+    "SetQueueAttributes",
+    "TagQueue",
+    "UntagQueue",
+    "ListQueueTags",
+];
 /// Most actions of a permission.
 const MOST_ACTIONS: usize = 7;
 /// Most statements of a policy.
@@ -79,6 +90,13 @@ impl Sqs {
                 "{} Actions were found, maximum allowed is {MOST_ACTIONS}.",
                 actions.len()
             )));
+        }
+        if let Some(action) = actions.iter().find(|a| OWN.contains(&a.as_str())) {
+            return Err(invalid_value(
+                format!("SQS:{action}"),
+                "ActionName",
+                "Only the queue owner is allowed to invoke this action.",
+            ));
         }
         if let Some(action) = actions.iter().find(|a| !ACTIONS.contains(&a.as_str())) {
             return Err(invalid_value(
@@ -140,7 +158,11 @@ impl Sqs {
         let (name, _) = self.open(ctx, input.queue_url, "sqs:RemovePermission")?;
         let label = required(input.label, "Label")?;
         self.change(&name, |queue, _| {
-            let none = || invalid_value(&label, "Label", "can't find label.");
+            let reason = match queue.policy {
+                Some(_) => "can't find label on existing policy.",
+                None => "can't find label.",
+            };
+            let none = || invalid_value(&label, "Label", reason);
             let mut policy = document(queue.policy.as_deref(), &name);
             let statements = policy["Statement"].as_array_mut().ok_or_else(none)?;
             let before = statements.len();

@@ -11,7 +11,7 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::attribute;
 use crate::errors;
-use crate::fault::{invalid_parameter, invalid_value, no_queue, required};
+use crate::fault::{invalid_parameter, invalid_value, missing, no_queue, required};
 use crate::service::Sqs;
 use crate::url::{self, Name};
 
@@ -190,7 +190,7 @@ impl Sqs {
         ctx: &Context,
         input: CreateQueueInput,
     ) -> Result<CreateQueueOutput, Fault> {
-        let queue = required(input.queue_name, "QueueName")?;
+        let queue = input.queue_name.ok_or_else(|| missing("QueueName"))?;
         let attributes = input.attributes.unwrap_or_default();
         let is_fifo = match attributes.get("FifoQueue").map(String::as_str) {
             None => false,
@@ -213,7 +213,7 @@ impl Sqs {
         };
         check_name(&queue, is_fifo)?;
         let tags = input.tags.unwrap_or_default();
-        crate::tag::check(&tags)?;
+        crate::tag::check(&queue, &tags)?;
         let name = Name {
             account: ctx.account.clone(),
             region: ctx.region.clone(),

@@ -330,7 +330,7 @@ impl Shows {
             asked == name
                 || asked == "All"
                 || asked
-                    .strip_suffix('*')
+                    .strip_suffix(".*")
                     .is_some_and(|prefix| name.starts_with(prefix))
         })
     }

@@ -65,7 +65,9 @@ pub fn policy(sqs: &Sqs, name: &Name, is_fifo: bool, text: &str) -> Result<Optio
         );
     }
     Ok(Some(Redrive {
-        text: text.to_owned(),
+        // AWS shows the count as a number, however it was given.
+        text: serde_json::json!({ "deadLetterTargetArn": target, "maxReceiveCount": lives })
+            .to_string(),
         target: target.to_owned(),
         lives,
     }))

@@ -13,7 +13,7 @@ use crate::service::Sqs;
 const MOST: usize = 50;
 
 /// Checks keys and values.
-pub fn check(tags: &BTreeMap<String, String>) -> Result<(), Fault> {
+pub fn check(queue: &str, tags: &BTreeMap<String, String>) -> Result<(), Fault> {
     let is_allowed = |text: &str| {
         text.chars()
             .all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
@@ -36,15 +36,13 @@ pub fn check(tags: &BTreeMap<String, String>) -> Result<(), Fault> {
         }
     }
     if tags.len() > MOST {
-        return Err(too_many());
+        return Err(too_many(queue));
     }
     Ok(())
 }
 
-fn too_many() -> Fault {
-    invalid_parameter(format!(
-        "Too many tags added for queue. Maximum number of tags is {MOST}."
-    ))
+fn too_many(queue: &str) -> Fault {
+    invalid_parameter(format!("Too many tags added for queue {queue}."))
 }
 
 impl Sqs {
@@ -58,11 +56,11 @@ impl Sqs {
             .tags
             .filter(|t| !t.is_empty())
             .ok_or_else(|| missing("Tags"))?;
-        check(&tags)?;
+        check(&name.queue, &tags)?;
         self.change(&name, |queue, _| {
             queue.tags.extend(tags);
             match queue.tags.len() > MOST {
-                true => Err(too_many()),
+                true => Err(too_many(&name.queue)),
                 false => Ok(()),
             }
         })
@@ -76,10 +74,9 @@ impl Sqs {
         input: UntagQueueInput,
     ) -> Result<UntagQueueOutput, Fault> {
         let (name, _) = self.open(ctx, input.queue_url, "sqs:UntagQueue")?;
-        let keys = input
-            .tag_keys
-            .filter(|k| !k.is_empty())
-            .ok_or_else(|| invalid_parameter("Tag keys cannot be empty."))?;
+        let keys = input.tag_keys.filter(|k| !k.is_empty()).ok_or_else(|| {
+            invalid_parameter("Tag keys must be between 1 and 128 characters in length.")
+        })?;
         self.change(&name, |queue, _| {
             queue.tags.retain(|key, _| !keys.contains(key));
             Ok(())

@@ -59,10 +59,8 @@ impl Name {
             }
             [.., account, queue] if is_account(account) => (region_of(host), *account, *queue),
             [queue] if host.is_empty() => (None, ctx.account.as_str(), *queue),
-            _ => {
-                let text = format!("The address {url} is not valid for this endpoint.");
-                return Err(crate::errors::invalid_address(text).status(404));
-            }
+            // AWS tells an address that is none of its own from a queue that is not there no more.
+            _ => return Err(fault::no_queue()),
         };
         Ok(Name {
             account: account.to_owned(),
