@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use wire::Fault;
 
 use crate::service::Tables;
+use crate::shelf::Turn;
 
 /// Counts of a queue's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +45,10 @@ pub enum Waiting {
 pub struct State {
     /// The counts, as stored.
     pub tally: Tally,
-    /// Nothing lies before it in the order: where rows were deleted, the store need not look.
-    pub cursor: i64,
+    /// The next turns: all of those in the order before `ahead_end`, so that neither they nor the rows deleted before them are looked up again.
+    pub ahead: BTreeMap<(i64, u64), Turn>,
+    /// Where turns are that have not been looked at.
+    pub ahead_end: (i64, u64),
     /// Messages that cannot be received before a time.
     pub waiting: BTreeMap<(i64, u64), Waiting>,
     /// How many of them are in flight.
@@ -81,7 +84,8 @@ impl State {
         let tally = Read::get(read, &tables.tallies, &(account, line))?.unwrap_or_default();
         let mut state = State {
             tally,
-            cursor: i64::MIN,
+            ahead: BTreeMap::new(),
+            ahead_end: (i64::MIN, 0),
             waiting: BTreeMap::new(),
             in_flight: 0,
             oldest: i64::MIN,

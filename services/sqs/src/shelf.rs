@@ -88,6 +88,10 @@ pub struct Wish {
 
 /// Dead or expired messages that one receive moves at most.
 const MOST_BY_THE_WAY: usize = 100;
+/// Turns read at once.
+const LOOKED_AHEAD: usize = 128;
+/// Turns held in memory at most, of each queue.
+const MOST_AHEAD: usize = 1024;
 /// Expired messages that are removed at once.
 const MOST_EXPIRED: usize = 200;
 
@@ -149,21 +153,47 @@ impl Shelf<'_, '_> {
 
     /// The first message that can be received, left where it is.
     pub fn first(&mut self) -> Result<Option<(u64, Content)>, Fault> {
-        let due = Range::prefix(&(self.account, self.line))
-            .from(&(self.account, self.line, self.state.cursor))
-            .until(&(self.account, self.line, self.now + 1))
-            .limit(1);
-        let Some(((_, _, when, seq), _)) =
-            self.tx.range(&self.tables.order, due).next().transpose()?
-        else {
+        let Some(((_, seq), _)) = self.due(1)?.pop() else {
             return Ok(None);
         };
-        self.state.cursor = when;
         let key = (self.account, self.line, seq);
         Ok(self
             .tx
             .get(&self.tables.contents, &key)?
             .map(|content| (seq, content)))
+    }
+
+    /// The first turns that are due.
+    fn due(&mut self, most: usize) -> Result<Vec<((i64, u64), Turn)>, Fault> {
+        loop {
+            let until = (self.now, u64::MAX);
+            let due = self.state.ahead.range(..=until).take(most);
+            let due: Vec<_> = due.map(|(key, turn)| (*key, turn.clone())).collect();
+            if due.len() == most || self.state.ahead_end > until {
+                return Ok(due);
+            }
+            self.look_ahead()?;
+        }
+    }
+
+    /// Reads the next turns.
+    fn look_ahead(&mut self) -> Result<(), Fault> {
+        let (when, seq) = self.state.ahead_end;
+        let next = Range::prefix(&(self.account, self.line))
+            .from(&(self.account, self.line, when, seq))
+            .limit(LOOKED_AHEAD);
+        let mut found = 0;
+        let mut end = (i64::MAX, u64::MAX);
+        for row in self.tx.range(&self.tables.order, next) {
+            let ((_, _, when, seq), turn) = row?;
+            self.state.ahead.insert((when, seq), turn);
+            found += 1;
+            if found == LOOKED_AHEAD {
+                end = (when, seq.saturating_add(1));
+            }
+        }
+        self.state.ahead_end = end;
+        Ok(())
     }
 
     /// Takes messages that can be received.
@@ -172,38 +202,21 @@ impl Shelf<'_, '_> {
         let mut by_the_way = 0;
         while harvest.taken.len() < wish.most && by_the_way < MOST_BY_THE_WAY {
             let left = wish.most - harvest.taken.len();
-            let due = Range::prefix(&(self.account, self.line))
-                .from(&(self.account, self.line, self.state.cursor))
-                .until(&(self.account, self.line, self.now + 1))
-                .limit(left);
-            let turns: Vec<((String, u64, i64, u64), Turn)> = self
-                .tx
-                .range(&self.tables.order, due)
-                .collect::<Result<_, _>>()?;
+            let turns = self.due(left)?;
             let before = (harvest.taken.len(), by_the_way);
             let is_last = turns.len() < left;
-            let mut cursor = match turns.last() {
-                Some(((.., when, _), _)) if !is_last => *when,
-                _ => self.now + 1,
-            };
-            // Whatever is put meanwhile lowers it.
-            self.state.cursor = i64::MAX;
-            for ((_, _, when, seq), turn) in turns {
+            for ((when, seq), turn) in turns {
                 match &turn.group {
                     None => {
                         let is_taken = self.take_one(when, seq, &turn, wish, &mut harvest)?;
                         by_the_way += usize::from(!is_taken);
                     }
-                    Some(_) if harvest.taken.len() >= wish.most => cursor = cursor.min(when),
+                    Some(_) if harvest.taken.len() >= wish.most => break,
                     Some(group) => by_the_way += self.take_group(group, wish, &mut harvest)?,
                 }
-                if wish.until <= self.now {
-                    // What is visible again at once may have kept its turn.
-                    cursor = cursor.min(when);
-                }
             }
-            self.state.cursor = self.state.cursor.min(cursor);
             let has_moved = before != (harvest.taken.len(), by_the_way);
+            // What is visible again at once would be taken twice.
             if is_last || wish.until <= self.now || !has_moved {
                 break;
             }
@@ -505,12 +518,20 @@ impl Shelf<'_, '_> {
     fn put_turn(&mut self, when: i64, seq: u64, turn: &Turn) -> Result<(), Fault> {
         let key = (self.account, self.line, when, seq);
         self.tx.put(&self.tables.order, &key, turn)?;
-        self.state.cursor = self.state.cursor.min(when);
+        if (when, seq) < self.state.ahead_end {
+            self.state.ahead.insert((when, seq), turn.clone());
+            if self.state.ahead.len() > MOST_AHEAD
+                && let Some((last, _)) = self.state.ahead.pop_last()
+            {
+                self.state.ahead_end = last;
+            }
+        }
         self.news += usize::from(when <= self.now);
         Ok(())
     }
 
     fn delete_turn(&mut self, when: i64, seq: u64) {
+        self.state.ahead.remove(&(when, seq));
         self.tx
             .delete(&self.tables.order, &(self.account, self.line, when, seq));
     }
