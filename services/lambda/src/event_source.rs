@@ -446,6 +446,14 @@ fn key(ctx: &Context, uuid: &str) -> Key {
     )
 }
 
+/// The key of the mapping that an ARN of the caller's account and region names.
+pub fn key_of(ctx: &Context, arn: &str) -> Option<Key> {
+    let arn: Arn = arn.parse().ok()?;
+    let uuid = arn.resource.strip_prefix("event-source-mapping:")?;
+    (arn.service == "lambda" && arn.account == ctx.account && arn.region == ctx.region)
+        .then(|| key(ctx, uuid))
+}
+
 /// Runs a transaction over the mappings of an account and region: two of the same kind must not be made at once.
 pub async fn change<R>(
     state: &State,

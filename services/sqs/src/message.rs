@@ -222,7 +222,14 @@ impl Sqs {
             for (at, (id, handle)) in entries.iter().enumerate() {
                 let outcome = match receipt(queue, handle) {
                     Ok(receipt) => f(shelf, receipt, handle, at)?,
-                    Err(fault) => Err(fault),
+                    Err(mut fault) => {
+                        // In batches AWS has other words for it.
+                        fault.message = format!(
+                            "The input receipt handle \"{handle}\" is not a valid receipt handle."
+                        )
+                        .into();
+                        Err(fault)
+                    }
                 };
                 match outcome {
                     Ok(()) => done.push(id.clone()),

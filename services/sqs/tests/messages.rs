@@ -481,3 +481,51 @@ async fn in_flight_receipts_outlive_the_server() {
     assert_eq!(again.bodies(&fifo).await, ["1", "2"]);
     assert_eq!(again.counts(&url).await, (0, 2, 0));
 }
+
+#[tokio::test]
+async fn a_long_queue_gives_every_message_once_in_its_order() {
+    let region = Region::new();
+    let url = region
+        .queue(
+            "q.fifo",
+            json!({ "FifoQueue": "true", "ContentBasedDeduplication": "true" }),
+        )
+        .await;
+    let plain = region.queue("q", json!({})).await;
+    for chunk in (0..3000).collect::<Vec<_>>().chunks(10) {
+        let entry = |n: &i32| json!({ "Id": n.to_string(), "MessageBody": n.to_string(), "MessageGroupId": (n % 7).to_string() });
+        let entries: Vec<_> = chunk.iter().map(entry).collect();
+        region
+            .ok(
+                "SendMessageBatch",
+                json!({ "QueueUrl": url, "Entries": entries }),
+            )
+            .await;
+        region
+            .ok(
+                "SendMessageBatch",
+                json!({ "QueueUrl": plain, "Entries": entries }),
+            )
+            .await;
+    }
+    let mut last = [-1; 7];
+    let (mut ordered, mut seen) = (0, std::collections::HashSet::new());
+    loop {
+        let messages = region.receive(&url).await;
+        let others = region.bodies(&plain).await;
+        if messages.is_empty() && others.is_empty() {
+            break;
+        }
+        seen.extend(others);
+        for message in &messages {
+            let n: i32 = message["Body"].as_str().unwrap().parse().unwrap();
+            let group = usize::try_from(n % 7).unwrap();
+            assert_eq!(last[group], if n < 7 { -1 } else { n - 7 });
+            last[group] = n;
+            ordered += 1;
+            region.delete(&url, message).await;
+        }
+    }
+    assert_eq!((ordered, seen.len()), (3000, 3000));
+    assert_eq!(region.counts(&plain).await, (0, 3000, 0));
+}
