@@ -10,8 +10,7 @@ use cloud::ports::{QueueMessage, Queues};
 use cloud::{Arn, EventPattern};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use wire::Fault;
 
 use crate::environment::Event;
@@ -21,18 +20,16 @@ use crate::state::State;
 
 /// The pollers that run, by mapping.
 #[derive(Default)]
-pub struct Pollers(Mutex<HashMap<Key, AbortHandle>>);
+pub struct Pollers(Mutex<HashMap<Key, watch::Sender<()>>>);
 
 impl Pollers {
-    /// Ends the poller of a mapping. Batches that it has begun are ended by themselves.
+    /// Ends the poller of a mapping. What it has received is processed.
     pub fn stop(&self, key: &Key) {
-        if let Some(poller) = self.0.lock().remove(key) {
-            poller.abort();
-        }
+        self.0.lock().remove(key);
     }
     /// Ends all.
     pub fn stop_all(&self) {
-        self.0.lock().drain().for_each(|(_, poller)| poller.abort());
+        self.0.lock().clear();
     }
 }
 
@@ -66,11 +63,10 @@ pub fn start(state: &Arc<State>, key: Key, mapping: Mapping) {
         patterns,
         mapping,
     });
-    let running = tokio::spawn(poller.run(Arc::new(Semaphore::new(most))));
-    let old = state.pollers.0.lock().insert(key, running.abort_handle());
-    if let Some(old) = old {
-        old.abort();
-    }
+    // A poller runs until its end of this is dropped.
+    let (running, stopped) = watch::channel(());
+    tokio::spawn(poller.run(Arc::new(Semaphore::new(most)), stopped));
+    state.pollers.0.lock().insert(key, running);
 }
 
 struct Poller {
@@ -83,53 +79,70 @@ struct Poller {
 }
 
 impl Poller {
-    async fn run(self: Arc<Self>, turns: Arc<Semaphore>) {
+    async fn run(self: Arc<Self>, turns: Arc<Semaphore>, mut stopped: watch::Receiver<()>) {
         loop {
             // A batch is received only when there is room to run it.
-            let Ok(turn) = turns.clone().acquire_owned().await else {
-                return;
+            let turn = tokio::select! {
+                turn = turns.clone().acquire_owned() => turn,
+                _ = stopped.changed() => return,
             };
-            match self.batch().await {
-                Ok(batch) if batch.is_empty() => {}
-                Ok(batch) => {
+            let Ok(turn) = turn else { return };
+            let first = tokio::select! {
+                first = self.queues.receive(&self.arn, self.most().min(AT_ONCE), None) => first,
+                _ = stopped.changed() => return,
+            };
+            match first {
+                Ok(first) if first.is_empty() => {}
+                Ok(first) => {
+                    let batch = self.fill(first, &mut stopped).await;
                     let this = self.clone();
                     tokio::spawn(async move { this.process(batch, turn).await });
                 }
                 Err(fault) => {
                     tracing::debug!(source_arn = %self.arn, %fault, "a queue cannot be polled now");
-                    self.state.cloud.clock.pass(MISSING).await;
+                    tokio::select! {
+                        () = self.state.cloud.clock.pass(MISSING) => {}
+                        _ = stopped.changed() => return,
+                    }
                 }
             }
         }
     }
 
-    /// The next batch: full, or as large as it became within the window.
-    async fn batch(&self) -> Result<Vec<QueueMessage>, Fault> {
-        let most = usize::try_from(self.mapping.batch_size).unwrap_or(1).max(1);
-        let mut batch = self
-            .queues
-            .receive(&self.arn, most.min(AT_ONCE), None)
-            .await?;
+    /// Most messages of a batch.
+    fn most(&self) -> usize {
+        usize::try_from(self.mapping.batch_size).unwrap_or(1).max(1)
+    }
+
+    /// Gathers until a batch is full, or as large as it became within the window.
+    async fn fill(
+        &self,
+        mut batch: Vec<QueueMessage>,
+        stopped: &mut watch::Receiver<()>,
+    ) -> Vec<QueueMessage> {
         let window = i64::from(self.mapping.window) * 1000;
         let clock = &self.state.cloud.clock;
         let end = clock.now().plus_millis(window);
         let mut size: usize = batch.iter().map(|m| m.size).sum();
-        while batch.len() < most && window > 0 && size < SYNC_LIMIT / 2 {
+        while batch.len() < self.most() && window > 0 && size < SYNC_LIMIT / 2 {
             let left = end.0 - clock.now().0;
             if left <= 0 {
                 break;
             }
-            let more = self
-                .queues
-                .receive(&self.arn, (most - batch.len()).min(AT_ONCE), Some(left))
-                .await?;
-            if more.is_empty() {
-                break;
+            let room = (self.most() - batch.len()).min(AT_ONCE);
+            let more = tokio::select! {
+                more = self.queues.receive(&self.arn, room, Some(left)) => more,
+                _ = stopped.changed() => break,
+            };
+            match more {
+                Ok(more) if !more.is_empty() => {
+                    size += more.iter().map(|m| m.size).sum::<usize>();
+                    batch.extend(more);
+                }
+                _ => break,
             }
-            size += more.iter().map(|m| m.size).sum::<usize>();
-            batch.extend(more);
         }
-        Ok(batch)
+        batch
     }
 
     async fn process(&self, batch: Vec<QueueMessage>, _turn: OwnedSemaphorePermit) {
