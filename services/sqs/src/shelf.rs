@@ -95,6 +95,9 @@ const MOST_AHEAD: usize = 1024;
 /// Expired messages that are removed at once.
 const MOST_EXPIRED: usize = 200;
 
+/// A turn with its time and number.
+type Due = ((i64, u64), Turn);
+
 /// The messages of one queue within a transaction over it.
 pub struct Shelf<'a, 's> {
     pub tables: &'a Tables,
@@ -164,7 +167,7 @@ impl Shelf<'_, '_> {
     }
 
     /// The first turns that are due.
-    fn due(&mut self, most: usize) -> Result<Vec<((i64, u64), Turn)>, Fault> {
+    fn due(&mut self, most: usize) -> Result<Vec<Due>, Fault> {
         loop {
             let until = (self.now, u64::MAX);
             let due = self.state.ahead.range(..=until).take(most);
