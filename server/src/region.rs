@@ -8,7 +8,9 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 6] = [
+    let all: [(&str, Build); 8] = [
+        ("dynamodb", dynamodb::service),
+        ("dynamodbstreams", dynamodbstreams::service),
         ("iam", iam::service),
         ("lambda", lambda::service),
         ("logs", logs::service),

@@ -90,6 +90,8 @@ class Service:
             if entry:
                 target = self.shapes[member["shape"]]
                 target["key"]["locationName"], target["value"]["locationName"] = entry
+        # Shapes that the service writes by hand: the type and its schema.
+        self.native = patches.get("native", {})
         self.operations = self.config["operations"]
         unknown = set(self.operations) - set(self.model["operations"])
         if unknown:
@@ -156,7 +158,7 @@ class Service:
             self.walk(extra, self.inputs)
 
     def walk(self, shape, seen):
-        if shape in seen:
+        if shape in seen or shape in self.native:
             return
         seen.add(shape)
         s = self.shapes[shape]
@@ -184,6 +186,8 @@ class Service:
         return s["type"] == "structure" and s.get("document")
 
     def rust(self, shape):
+        if shape in self.native:
+            return self.native[shape][0]
         s = self.shapes[shape]
         t = s["type"]
         if t == "list":
@@ -205,7 +209,7 @@ class Service:
             x = todo.pop()
             if x == owner:
                 return True
-            if x in seen or self.shapes[x]["type"] != "structure":
+            if x in seen or x in self.native or self.shapes[x]["type"] != "structure":
                 continue
             seen.add(x)
             todo += [m["shape"] for m in self.shapes[x].get("members", {}).values()]
@@ -219,6 +223,8 @@ class Service:
 
     def target(self, shape, stream=False):
         s = self.shapes[shape]
+        if shape in self.native:
+            return self.native[shape][1]
         if stream:
             return "wire::schema::STREAM"
         if self.is_document(s):
@@ -307,6 +313,8 @@ class Service:
 
     # -- code ----------------------------------------------------------------------------------------------------
     def reader(self, shape):
+        if shape in self.native:
+            return f"<{self.rust(shape)} as Read>::read"
         s = self.shapes[shape]
         if s["type"] == "list":
             return f"|r, a, m| decode::inner_list(r, a, m, {self.element_reader(s['member']['shape'], s)})"
@@ -323,6 +331,8 @@ class Service:
         return inner
 
     def writer(self, value, shape, schema):
+        if shape in self.native:
+            return f"{value}.write(w);" if self.native[shape][0] == "Value" else f"{value}.encode(w);"
         s = self.shapes[shape]
         if s["type"] in ("list", "map"):
             at = "0" if s["type"] == "list" else "1"
@@ -379,6 +389,8 @@ class Service:
             out.append(f"let mut {f} = None;")
             if t == "Body":
                 arms.append(f"{i} => {f} = Some(<Body as Read>::read(r, a, &m[{i}])?),")
+            elif m["shape"] in self.native:
+                arms.append(f"{i} => {f} = Some(Read::read(r, a, &m[{i}])?),")
             elif sh["type"] in ("list", "map"):
                 inner = sh["member" if sh["type"] == "list" else "value"]["shape"]
                 arms.append(f"{i} => decode::{sh['type']}(r, a, &m[{i}], &mut {f}, {self.element_reader(inner, sh)})?,")

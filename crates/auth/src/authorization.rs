@@ -95,7 +95,7 @@ impl<'a> Authorization<'a> {
     /// Reads an `Authorization` header without copying. Spaces between and around components may be absent or many.
     pub fn parse(header: &'a str) -> Result<Self, MalformedAuthorization> {
         let header = header.trim();
-        let space = header.bytes().position(|b| matches!(b, b' ' | b'\t'));
+        let space = memchr::memchr2(b' ', b'\t', header.as_bytes());
         let (scheme, rest) = space
             .map(|at| (&header[..at], &header[at + 1..]))
             .ok_or(MalformedAuthorization::UnsupportedType)?;
@@ -140,20 +140,19 @@ impl<'a> SignatureV4<'a> {
         credential: fn(&'a str) -> Option<Credential<'a>>,
     ) -> Result<Self, MalformedAuthorization> {
         let (mut scope, mut signed_headers, mut signature) = (None, None, None);
-        // Byte by byte: this is read on each request, and is too short for searches that have to be set up.
-        let is_gap = |b: &u8| matches!(b, b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0c);
-        for component in components.as_bytes().split(is_gap) {
-            let found = if component.starts_with(b"Credential=") {
-                &mut scope
-            } else if component.starts_with(b"SignedHeaders=") {
-                &mut signed_headers
-            } else if component.starts_with(b"Signature=") {
-                &mut signature
-            } else {
-                continue;
-            };
-            let equals = component.iter().position(|b| *b == b'=').unwrap_or(0);
-            *found = std::str::from_utf8(&component[equals + 1..]).ok();
+        let mut rest = components;
+        while !rest.is_empty() {
+            // A header's value has no other blanks. Read on each request, so without the means of patterns.
+            let end = memchr::memchr3(b',', b' ', b'\t', rest.as_bytes()).unwrap_or(rest.len());
+            let component = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if let Some(value) = component.strip_prefix("Credential=") {
+                scope = Some(value);
+            } else if let Some(value) = component.strip_prefix("SignedHeaders=") {
+                signed_headers = Some(value);
+            } else if let Some(value) = component.strip_prefix("Signature=") {
+                signature = Some(value);
+            }
         }
         let missing = MalformedAuthorization::MissingComponent;
         Ok(SignatureV4 {

@@ -78,7 +78,7 @@ impl<'a> Credential<'a> {
 
 /// Before and after the last slash.
 fn cut_last(text: &str) -> Option<(&str, &str)> {
-    let at = text.bytes().rposition(|b| b == b'/')?;
+    let at = memchr::memrchr(b'/', text.as_bytes())?;
     Some((&text[..at], &text[at + 1..]))
 }
 

@@ -39,7 +39,7 @@ impl Principal {
     pub fn root(account: &str, access_key: Option<String>) -> Principal {
         Principal {
             kind: PrincipalKind::Root,
-            arn: format!("arn:aws:iam::{account}:root"),
+            arn: ["arn:aws:iam::", account, ":root"].concat(),
             id: account.to_owned(),
             access_key,
         }

@@ -214,6 +214,88 @@ pub trait Queues: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
+/// A stream of a table's changes, as its owner describes it.
+#[derive(Clone, Debug, Default)]
+pub struct TableStream {
+    /// Its ARN.
+    pub arn: String,
+    /// Its label, the last part of the ARN.
+    pub label: String,
+    /// The table's name.
+    pub table: String,
+    /// `NEW_IMAGE` and the like.
+    pub view: String,
+    /// When it was enabled.
+    pub created: Timestamp,
+    /// Whether records still come.
+    pub is_open: bool,
+    /// The table's key: names and `HASH` or `RANGE`.
+    pub keys: Vec<(String, String)>,
+    /// Its shards.
+    pub shards: Vec<TableStreamShard>,
+}
+
+/// A shard of a table's stream.
+#[derive(Clone, Debug, Default)]
+pub struct TableStreamShard {
+    /// Its id.
+    pub id: String,
+    /// The sequence number of its first record.
+    pub first: String,
+    /// The sequence number of its last record, once no more will come.
+    pub last: Option<String>,
+}
+
+/// Records of a table's stream.
+#[derive(Clone, Debug, Default)]
+pub struct TableStreamRecords {
+    /// The records, as `GetRecords` answers them.
+    pub records: Vec<serde_json::Value>,
+    /// The position behind them.
+    pub next: u64,
+    /// Whether nothing comes after them, ever.
+    pub is_end: bool,
+}
+
+/// Where to begin in a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableStreamStart<'a> {
+    /// With the oldest record there is.
+    Oldest,
+    /// With the next record to come.
+    Newest,
+    /// With the record of that sequence number.
+    At(&'a str),
+    /// Behind the record of that sequence number.
+    After(&'a str),
+}
+
+/// Streams of tables' changes, for who answers or consumes them. Owned by `dynamodb`.
+pub trait TableStreams: Send + Sync {
+    /// An account's streams in a region, by table and label; of one table, if `table` names it.
+    fn list(
+        &self,
+        account: &str,
+        region: &str,
+        table: Option<&str>,
+    ) -> Result<Vec<TableStream>, Fault>;
+    /// The stream of that ARN.
+    fn find(&self, arn: &str) -> Result<Option<TableStream>, Fault>;
+    /// The position of a place in a shard; AWS's errors where it is gone or was never there.
+    fn position(&self, arn: &str, shard: &str, start: TableStreamStart<'_>) -> Result<u64, Fault>;
+    /// At most `limit` records from a position on.
+    fn read(
+        &self,
+        arn: &str,
+        shard: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<TableStreamRecords, Fault>;
+    /// Notified after each commit that appended a record. Ask for it before reading: what comes in between is not
+    /// missed. It costs writers nothing while nobody asks.
+    fn changed(&self, arn: &str) -> Option<Arc<tokio::sync::Notify>>;
+}
+
 /// The owners. Set once while the region is built; a question without an owner answers `None`.
 #[derive(Clone, Default)]
 pub struct Ports(Arc<Owners>);
@@ -227,6 +309,7 @@ struct Owners {
     logs: OnceLock<Arc<dyn LogSink>>,
     objects: OnceLock<Arc<dyn Objects>>,
     queues: OnceLock<Arc<dyn Queues>>,
+    table_streams: OnceLock<Arc<dyn TableStreams>>,
 }
 
 macro_rules! owner {
@@ -250,6 +333,7 @@ impl Ports {
     owner!(set_logs, logs, logs: dyn LogSink, "logs");
     owner!(set_objects, objects, objects: dyn Objects, "objects");
     owner!(set_queues, queues, queues: dyn Queues, "queues");
+    owner!(set_table_streams, table_streams, table_streams: dyn TableStreams, "streams of tables");
 
     /// Who an access key is, asked of every owner.
     pub fn identity(&self, access_key: &str) -> Option<Identity> {

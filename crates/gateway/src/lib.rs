@@ -4,12 +4,14 @@
 //! [`identify`] the caller, [`pipeline`] reads, calls and answers. No service is known here by name.
 
 pub mod detect;
+mod encoding;
 pub mod host;
 pub mod identify;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
 mod socket;
+mod workers;
 
 pub use listen::{Limits, Listener};
 pub use metrics::Metrics;

@@ -6,7 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,17 +15,19 @@ use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, InvalidHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use wire::{Body, BodyError};
 
 use crate::pipeline::Gateway;
 use crate::socket::{Outbox, Socket};
+use crate::workers::{Serve, Workers, within};
 
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +58,10 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    workers: Workers<Connection>,
 }
 
-type Answered = http::Response<http_body_util::Either<Full<Bytes>, StreamBody<Frames>>>;
+type Answered = http::Response<Either<Full<Bytes>, StreamBody<Frames>>>;
 type Frames = Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, BodyError>> + Send>>;
 
 impl Listener {
@@ -72,6 +76,7 @@ impl Listener {
             socket,
             tls: tls.map(TlsAcceptor::from),
             limits,
+            workers: Workers::start()?,
         })
     }
     /// The address that was bound.
@@ -82,6 +87,7 @@ impl Listener {
     /// Serves until `stop` turns true, then lets requests under way finish.
     pub async fn serve(self, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
         let (done, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
+        let runtime = Handle::current();
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -103,22 +109,25 @@ impl Listener {
                 limits: self.limits,
                 stop: stop.clone(),
                 peer,
+                runtime: runtime.clone(),
+                _done: done.clone(),
             };
-            let done = done.clone();
-            tokio::spawn(async move {
-                connection
-                    .gateway
-                    .metrics
-                    .connections
-                    .fetch_add(1, Ordering::Relaxed);
-                let metrics = connection.gateway.metrics.clone();
-                connection.run(socket).await;
-                metrics.connections.fetch_sub(1, Ordering::Relaxed);
-                drop(done);
-            });
+            if let Err(error) = self.workers.take(socket, connection) {
+                tracing::warn!(%error, "a connection could not be served");
+            }
         }
         drop(done);
         let _ = tokio::time::timeout(self.limits.drain, all_done.recv()).await;
+        self.workers.stop().await;
+    }
+}
+
+impl Serve for Connection {
+    async fn serve(self, socket: TcpStream) {
+        let metrics = self.gateway.metrics.clone();
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        self.run(socket).await;
+        metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,6 +143,10 @@ struct Connection {
     limits: Limits,
     stop: watch::Receiver<bool>,
     peer: SocketAddr,
+    /// Where requests are at home.
+    runtime: Handle,
+    /// Tells at its end that the connection is through.
+    _done: tokio::sync::mpsc::Sender<()>,
 }
 
 /// The first byte of a TLS handshake record.
@@ -173,23 +186,30 @@ impl Connection {
             limits,
             mut stop,
             peer,
+            runtime,
+            _done,
             ..
         } = self;
+        let traffic = Traffic::default();
+        let seen = traffic.clone();
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (gateway, outbox) = (gateway.clone(), outbox.clone());
+            let (gateway, outbox, runtime) = (gateway.clone(), outbox.clone(), runtime.clone());
+            let busy = seen.begin();
             async move {
                 let head = request.method() == http::Method::HEAD;
                 let outbox = outbox.filter(|_| request.version() < http::Version::HTTP_2);
                 let request = request.map(|body| incoming(body, limits.body_timeout));
-                let response = gateway.answer(request, peer.ip(), secure).await;
-                Ok::<_, std::convert::Infallible>(outgoing(response, head, outbox))
+                let answer = gateway.answer(request, peer.ip(), secure);
+                let response = within(&runtime, answer).await;
+                let answer = outgoing(response, head, outbox);
+                Ok::<_, std::convert::Infallible>(answer.map(|body| Answer { body, _busy: busy }))
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
+            // A timer for each request's headers would cost more than reading them: see `Traffic`.
+            .header_read_timeout(None)
             .max_buf_size(limits.header_bytes.max(8192) + 64 * 1024);
         builder
             .http2()
@@ -199,6 +219,7 @@ impl Connection {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = traffic.idle(limits.header_timeout) => return,
             () = stopped(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -207,6 +228,73 @@ impl Connection {
         if let Err(e) = ended {
             tracing::debug!(error = %e, "a connection ended");
         }
+    }
+}
+
+/// What a connection's requests are about: it is closed where it brings none for too long.
+#[derive(Clone, Default)]
+struct Traffic(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A request under way, until its answer has been sent.
+struct Busy(Traffic);
+
+impl Traffic {
+    fn begin(&self) -> Busy {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+    /// Resolves when no request was under way or begun within `patience`, or up to half of it more.
+    async fn idle(&self, patience: Duration) {
+        const LOOKS: u32 = 3;
+        let (mut quiet, mut before) = (0, u64::MAX);
+        while quiet < LOOKS {
+            tokio::time::sleep(patience / (LOOKS - 1)).await;
+            let ended = self.0.ended.load(Ordering::Relaxed);
+            let begun = self.0.begun.load(Ordering::Relaxed);
+            let is_quiet = begun == ended && begun == before;
+            quiet = if is_quiet { quiet + 1 } else { 1 };
+            quiet *= u32::from(begun == ended);
+            before = begun;
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body; its request ends with it.
+struct Answer {
+    body: Either<Full<Bytes>, StreamBody<Frames>>,
+    _busy: Busy,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.body {
+            Either::Left(whole) => Pin::new(whole).poll_frame(context).map_err(|e| match e {}),
+            Either::Right(stream) => Pin::new(stream).poll_frame(context),
+        }
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -239,7 +327,6 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
 
 /// An answer as hyper sends it.
 fn outgoing(response: wire::protocol::Response, head: bool, outbox: Option<Outbox>) -> Answered {
-    use http_body_util::Either;
     let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
     for (name, value) in response.headers {
         // The value's own bytes are handed on, not copied.
@@ -289,6 +376,7 @@ thread_local! {
     static KNOWN: RefCell<Vec<Option<(&'static str, HeaderName)>>> = RefCell::new(vec![None; NAMES]);
 }
 
+#[allow(clippy::ptr_arg, reason = "whether it is borrowed is the question")]
 fn header_name(name: &Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName> {
     let Cow::Borrowed(name) = *name else {
         return HeaderName::from_bytes(name.as_bytes());
@@ -305,4 +393,38 @@ fn header_name(name: &Cow<'static, str>) -> Result<HeaderName, InvalidHeaderName
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_only_while_no_answer_is_under_way() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let traffic = Traffic::default();
+        let idle = |traffic: &Traffic, secs| {
+            let traffic = traffic.clone();
+            async move {
+                let span = Duration::from_secs(secs);
+                tokio::time::timeout(span, traffic.idle(PATIENCE))
+                    .await
+                    .is_ok()
+            }
+        };
+        assert!(!idle(&traffic, 59).await);
+        assert!(idle(&traffic, 91).await);
+        let busy = traffic.begin();
+        assert!(!idle(&traffic, 3600).await, "an answer is being sent");
+        drop(busy);
+        let watched = traffic.clone();
+        let watch = tokio::spawn(async move { watched.idle(PATIENCE).await });
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            drop(traffic.begin());
+        }
+        assert!(!watch.is_finished(), "requests came all the time");
+        tokio::time::sleep(Duration::from_secs(91)).await;
+        assert!(watch.is_finished());
+    }
 }

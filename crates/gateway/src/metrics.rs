@@ -1,10 +1,10 @@
 //! Counters of the server itself, in Prometheus' text format.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
 
 /// Upper bounds of the latency histogram, in microseconds.
 const BUCKETS: [u64; 10] = [
@@ -14,11 +14,11 @@ const BUCKETS: [u64; 10] = [
 /// Requests by service, operation and status class, with their latency.
 #[derive(Default)]
 pub struct Metrics {
-    series: RwLock<HashMap<Key, Box<Series>>>,
+    series: RwLock<FxHashMap<Key, Box<Series>>>,
     /// Connections open now.
     pub connections: AtomicU64,
     /// Modelled operations that were asked for and do not exist here.
-    absent: RwLock<HashMap<(&'static str, &'static str), u64>>,
+    absent: RwLock<FxHashMap<(&'static str, &'static str), u64>>,
 }
 
 type Key = (&'static str, &'static str, u16);

@@ -15,6 +15,7 @@ use wire::{
 };
 
 use crate::detect::{Catalog, Detected, header, host_of};
+use crate::encoding;
 use crate::identify;
 use crate::metrics::Metrics;
 
@@ -293,6 +294,10 @@ impl Gateway {
             Some(bytes) => (bytes, None),
             None if op.streams_input() && passage.protocol.is_rest() => (Bytes::new(), Some(body)),
             None => (Box::pin(body.collect(MAX_HELD_BODY)).await?, None),
+        };
+        let bytes = match passage.protocol.is_rest() {
+            true => bytes,
+            false => encoding::decoded(&parts.headers, bytes, MAX_HELD_BODY)?,
         };
         let mut audit = Audit::default();
         let request = Request {

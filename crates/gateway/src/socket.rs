@@ -242,7 +242,7 @@ mod tests {
                 socket.write_all(piece).await.unwrap();
             }
             let parts = [IoSlice::new(b"ta"), IoSlice::new(b"il")];
-            socket.write_vectored(&parts).await.unwrap();
+            assert_eq!(socket.write_vectored(&parts).await.unwrap(), 4);
             pieces.len()
         });
         let mut received = Vec::new();

@@ -5,6 +5,7 @@
 //! background after the next start. Ids are unique over all stores and times.
 
 mod lent;
+mod pin;
 mod reader;
 mod transfer;
 mod writer;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::engine::Engine;
 use crate::store::COUNTS;
+pub use pin::BlobPin;
 pub use reader::BlobStream;
 pub use writer::BlobWriter;
 
@@ -101,11 +103,12 @@ struct Shared {
     sync: bool,
 }
 
-/// While a snapshot copies blobs, none is deleted.
+/// What keeps blobs from being deleted: a snapshot all of them, a pin a few.
 #[derive(Default)]
 struct Held {
     holders: usize,
     waiting: Vec<BlobId>,
+    pinned: HashMap<BlobId, pin::Pinned>,
 }
 
 enum Place {
@@ -208,11 +211,15 @@ impl Blobs {
         self.0.unlinked.lock().remove(&id)
     }
 
-    /// Deletes the content, unless a snapshot still copies.
+    /// Deletes the content, unless a snapshot still copies or a reader has pinned it: then behind them.
     pub(crate) fn remove(&self, id: BlobId) {
         let mut held = self.0.held.lock();
         if held.holders > 0 {
             held.waiting.push(id);
+            return;
+        }
+        if let Some(pinned) = held.pinned.get_mut(&id) {
+            pinned.is_dead = true;
             return;
         }
         drop(held);
@@ -248,6 +255,7 @@ fn sweep(dir: &Path, shared: &Weak<Shared>, engine: &Weak<dyn Engine>) -> Result
                 continue;
             };
             let is_ours = id.0.starts_with(&shared.token) || shared.loaded.lock().contains(&id);
+            let is_ours = is_ours || shared.held.lock().pinned.contains_key(&id);
             if !is_ours && engine.get(&[&COUNTS[..], &id.0].concat())?.is_none() {
                 unlink(&file.path());
             }

@@ -42,7 +42,7 @@ mod store;
 mod table;
 mod transaction;
 
-pub use blob::{Blob, BlobId, BlobStream, BlobWriter, Blobs, NewBlob};
+pub use blob::{Blob, BlobId, BlobPin, BlobStream, BlobWriter, Blobs, NewBlob};
 pub use decoded::Decoded;
 pub use error::Error;
 pub use key::{Key, KeyFor, PrefixOf};

@@ -1,6 +1,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustc_hash::FxSeededState;
 
 /// The name of the lock a transaction runs under, from the widest part to the narrowest, such as
 /// `["s3", bucket]`. Two transactions of the same scope never run at the same time;
@@ -8,6 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[derive(Clone, Debug)]
 pub struct Scope<'a> {
     names: [Option<Name<'a>>; MOST],
+    more: &'a [Scope<'a>],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,28 @@ impl<'a> Scope<'a> {
         };
         Scope {
             names: [Some(name), None, None, None],
+            more: &[],
         }
+    }
+
+    /// Shares `parts` only: for what must be read while nobody changes it.
+    pub fn shared(parts: &'a [&'a str]) -> Scope<'a> {
+        let name = Name {
+            parts,
+            is_shared: true,
+        };
+        Scope {
+            names: [Some(name), None, None, None],
+            more: &[],
+        }
+    }
+
+    /// Also locks all of `others` (but not what those were given in turn): for the rare transaction that changes
+    /// many things at once.
+    #[must_use]
+    pub fn and_all(mut self, others: &'a [Scope<'a>]) -> Scope<'a> {
+        self.more = others;
+        self
     }
 
     /// Also locks `parts`; for what moves something between two scopes. At most four in all.
@@ -65,7 +88,8 @@ impl<'a> Scope<'a> {
 
 /// Locks shared by all scopes: two scopes may fall on one, which costs time and never safety.
 pub(crate) struct Locks {
-    hasher: RandomState,
+    /// Seeded, so that nobody can choose names that all fall on one shard.
+    hasher: FxSeededState,
     shards: Box<[RwLock<()>]>,
 }
 
@@ -75,18 +99,47 @@ pub(crate) enum Held<'l> {
     Own(#[allow(dead_code, reason = "held until it is dropped")] RwLockWriteGuard<'l, ()>),
 }
 
+/// All that a transaction holds.
+pub(crate) enum Locked<'l> {
+    Few(#[allow(dead_code, reason = "held until it is dropped")] [Option<Held<'l>>; MOST]),
+    Many(#[allow(dead_code, reason = "held until it is dropped")] Vec<Held<'l>>),
+}
+
 const SHARDS: u64 = 1024;
 
 impl Locks {
     pub(crate) fn new() -> Locks {
         Locks {
-            hasher: RandomState::new(),
+            hasher: FxSeededState::with_seed(RandomState::new().hash_one(SHARDS) as usize),
             shards: (0..SHARDS).map(|_| RwLock::new(())).collect(),
         }
     }
 
+    /// Locks a scope with all that it names.
+    pub(crate) fn hold(&self, scope: &Scope<'_>) -> Locked<'_> {
+        if scope.more.is_empty() {
+            return Locked::Few(self.lock(scope));
+        }
+        let scopes = std::iter::once(scope).chain(scope.more);
+        let mut shards: Vec<(u64, bool)> = scopes
+            .flat_map(|scope| scope.names.iter().flatten())
+            .map(|name| (self.shard(name.parts), name.is_shared))
+            .collect();
+        // As in `lock`: by shard, and of two names on one shard the one that is not shared.
+        shards.sort_unstable();
+        shards.dedup_by_key(|(shard, _)| *shard);
+        let held = |(shard, is_shared): (u64, bool)| {
+            let lock = self.shards.get(shard as usize)?;
+            Some(match is_shared {
+                true => Held::Shared(lock.read()),
+                false => Held::Own(lock.write()),
+            })
+        };
+        Locked::Many(shards.into_iter().filter_map(held).collect())
+    }
+
     /// Locks in the order of the shards, so that two scopes never wait for each other.
-    pub(crate) fn lock(&self, scope: &Scope<'_>) -> [Option<Held<'_>>; MOST] {
+    fn lock(&self, scope: &Scope<'_>) -> [Option<Held<'_>>; MOST] {
         let mut shards = [(u64::MAX, false); MOST];
         for (shard, name) in shards.iter_mut().zip(&scope.names) {
             if let Some(name) = name {
@@ -130,6 +183,28 @@ mod tests {
         let held = locks.lock(&scope);
         assert!((1..=2).contains(&held.iter().flatten().count()));
         assert!(locks.shards[locks.shard(&["s3", "a"]) as usize].is_locked());
+        drop(held);
+        assert!(locks.shards.iter().all(|shard| !shard.is_locked()));
+    }
+
+    #[test]
+    fn many_scopes_are_locked_in_one_order_and_each_shard_once() {
+        let locks = Locks::new();
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let parts: Vec<[&str; 2]> = names.iter().map(|name| ["t", name.as_str()]).collect();
+        let table = ["t"];
+        let scopes: Vec<Scope<'_>> = parts
+            .iter()
+            .map(|parts| Scope::new(parts).within(&table))
+            .collect();
+        let held = locks.hold(&Scope::new(&["token"]).and_all(&scopes));
+        let locked = locks
+            .shards
+            .iter()
+            .filter(|shard| shard.is_locked())
+            .count();
+        assert!((2..=102).contains(&locked));
+        assert!(locks.shards[locks.shard(&parts[7]) as usize].is_locked_exclusive());
         drop(held);
         assert!(locks.shards.iter().all(|shard| !shard.is_locked()));
     }

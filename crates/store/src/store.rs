@@ -229,7 +229,7 @@ impl Store {
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<(R, Option<Pending>), E> {
         let gate = self.0.gate.read();
-        let locked = self.0.locks.lock(scope);
+        let locked = self.0.locks.hold(scope);
         let mut tx = Tx::new(&self.0);
         let result = f(&mut tx)?;
         let Tx {

@@ -124,6 +124,28 @@ async fn a_blob_goes_with_its_last_link_and_its_readers_go_on() {
 }
 
 #[tokio::test]
+async fn a_pinned_blob_outlives_its_last_link() {
+    let dir = tempfile::tempdir().unwrap();
+    for store in [open(None), open(Some(&dir))] {
+        let content = content(200_000);
+        let blob = put(&store, "a", "k", &content).await;
+        let (pin, other) = (
+            store.blobs().pin([blob.id, blob.id]),
+            store.blobs().pin([blob.id]),
+        );
+        release(&store, blob.id).await;
+        assert_eq!(read(&store, blob.id, 0..u64::MAX).await.unwrap(), content);
+        drop(pin);
+        assert_eq!(read(&store, blob.id, 0..9).await.unwrap(), content[..9]);
+        drop(other);
+        is_gone(&store, blob.id).await;
+        let kept = put(&store, "a", "k", &content).await;
+        drop(store.blobs().pin([kept.id]));
+        assert_eq!(read(&store, kept.id, 0..9).await.unwrap(), content[..9]);
+    }
+}
+
+#[tokio::test]
 async fn an_unfinished_or_unlinked_blob_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     for store in [open(None), open(Some(&dir))] {

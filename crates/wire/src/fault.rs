@@ -92,7 +92,11 @@ impl Fault {
                 "RequestEntityTooLarge",
                 format!("The request body exceeds the limit of {limit} bytes"),
             ),
-            BodyError::Rejected { code, message } => Fault::sender(400, *code, message.clone()),
+            BodyError::Rejected { code, message } => {
+                let is_signature = *code == "SignatureDoesNotMatch";
+                let status = if is_signature { 403 } else { 400 };
+                Fault::sender(status, *code, message.clone())
+            }
             BodyError::Io(cause) => {
                 let mut fault =
                     Fault::internal("We encountered an internal error. Please try again.");

@@ -150,7 +150,10 @@ impl Route {
         )
     }
     fn labels(&self, path: &str) -> Option<Vec<(&'static str, String)>> {
-        let decode = |s: &str| percent_decode_str(s).decode_utf8_lossy().into_owned();
+        let decode = |s: &str| match s.as_bytes().contains(&b'%') {
+            true => percent_decode_str(s).decode_utf8_lossy().into_owned(),
+            false => s.to_owned(),
+        };
         let mut labels = Vec::new();
         let mut rest = Some(path);
         for segment in &self.path {

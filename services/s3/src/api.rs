@@ -16520,7 +16520,6 @@ static S_PERMISSION: Schema = Schema::new("Permission", Kind::String).values(&[
 ]);
 static S_POLICY_STATUS: Schema = Schema::new("PolicyStatus", Kind::Structure)
     .members(&[Member::new("IsPublic", &wire::schema::BOOLEAN)]);
-static S_PROTOCOL: Schema = Schema::new("Protocol", Kind::String).values(&["http", "https"]);
 static S_PUBLIC_ACCESS_BLOCK_CONFIGURATION: Schema =
     Schema::new("PublicAccessBlockConfiguration", Kind::Structure).members(&[
         Member::new("BlockPublicAcls", &wire::schema::BOOLEAN),
@@ -17154,14 +17153,14 @@ static S_QUOTE_FIELDS: Schema =
 static S_REDIRECT: Schema = Schema::new("Redirect", Kind::Structure).members(&[
     Member::new("HostName", &wire::schema::STRING),
     Member::new("HttpRedirectCode", &wire::schema::STRING),
-    Member::new("Protocol", &S_PROTOCOL),
+    Member::new("Protocol", &wire::schema::STRING),
     Member::new("ReplaceKeyPrefixWith", &wire::schema::STRING),
     Member::new("ReplaceKeyWith", &wire::schema::STRING),
 ]);
 static S_REDIRECT_ALL_REQUESTS_TO: Schema = Schema::new("RedirectAllRequestsTo", Kind::Structure)
     .members(&[
         Member::new("HostName", &wire::schema::STRING).required(),
-        Member::new("Protocol", &S_PROTOCOL),
+        Member::new("Protocol", &wire::schema::STRING),
     ]);
 static S_REGION: Schema = Schema::new("Region", Kind::String).min(0).max(20);
 static S_REPLICA_MODIFICATIONS: Schema = Schema::new("ReplicaModifications", Kind::Structure)
@@ -17851,11 +17850,6 @@ pub mod permission {
     pub const WRITE_ACP: &str = "WRITE_ACP";
     pub const READ: &str = "READ";
     pub const READ_ACP: &str = "READ_ACP";
-}
-/// Values of `Protocol`
-pub mod protocol {
-    pub const HTTP: &str = "http";
-    pub const HTTPS: &str = "https";
 }
 /// Values of `QuoteFields`
 pub mod quote_fields {

@@ -21,7 +21,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        let customer = CustomerKey::read(
+        let customer = CustomerKey::presented(
             input.sse_customer_algorithm.as_deref(),
             input.sse_customer_key.as_deref(),
             input.sse_customer_key_md5.as_deref(),

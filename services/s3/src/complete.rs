@@ -7,6 +7,7 @@ use wire::Fault;
 
 use crate::checksum::{self, Announced};
 use crate::condition::WriteConditions;
+use crate::encryption::CustomerKey;
 use crate::multipart::{Upload, UploadedPart};
 use crate::object::{Content, Part, Version};
 use crate::put::New;
@@ -107,6 +108,11 @@ impl crate::S3 {
             none_match: input.if_none_match.as_deref(),
         };
         conditions.validate()?;
+        let customer = CustomerKey::read(
+            input.sse_customer_algorithm.as_deref(),
+            input.sse_customer_key.as_deref(),
+            input.sse_customer_key_md5.as_deref(),
+        )?;
         // The object's own checksum may be a composite one, which is no value of its algorithm's length.
         let sums = announced_checksums!(input);
         let announced = sums.iter().find_map(|(algorithm, value)| {
@@ -124,6 +130,10 @@ impl crate::S3 {
                     Ok(upload) => upload,
                     Err(missing) => return self.completed_before(tx, &bucket, &input).ok_or(missing),
                 };
+                // The parts' key need not come again, but no other may.
+                if customer.is_some() {
+                    upload.check(customer.as_ref())?;
+                }
                 let parts = chosen(&input, &upload, self.uploads.parts(tx, &bucket, &input.upload_id)?)?;
                 let mut version = assemble(&upload, &input.upload_id, &parts, self.cloud.clock.now().0);
                 if input.mpu_object_size.is_some_and(|size| u64::try_from(size) != Ok(version.size)) {
@@ -220,6 +230,7 @@ fn assemble(upload: &Upload, id: &str, parts: &[(i32, UploadedPart)], modified: 
         storage_class: upload.storage_class.clone(),
         checksum,
         encryption: upload.encryption.clone(),
+        sealed: upload.sealed.clone(),
         tags: upload.tags.clone(),
         acl: upload.acl.clone(),
         parts: parts

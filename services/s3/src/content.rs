@@ -7,13 +7,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
 use parking_lot::Mutex;
-use store::{Blobs, NewBlob};
+use store::{BlobPin, Blobs, NewBlob};
 use tokio::sync::Notify;
 use wire::body::{ByteStream, FileRange};
 use wire::{Body, BodyError, Fault};
 
 use crate::checksum::{Algorithm, Hasher};
-use crate::encryption::{self, CustomerKey};
+use crate::data_key::{self, DataKey};
 use crate::fault;
 use crate::object::Piece;
 
@@ -33,7 +33,7 @@ pub struct Plan<'a> {
     /// The checksum to compute.
     pub algorithm: Algorithm,
     /// The key to encrypt with.
-    pub key: Option<&'a CustomerKey>,
+    pub key: Option<&'a DataKey>,
     /// Whether a small content may stay out of the blobs.
     pub inline: bool,
 }
@@ -191,7 +191,7 @@ pub async fn take_any(
     plan: &Plan<'_>,
     limit: u64,
 ) -> Result<Taken, Fault> {
-    let nonce = plan.key.map(|_| encryption::nonce());
+    let nonce = plan.key.map(|_| data_key::nonce());
     if body.len().is_some_and(|len| len <= INLINE) && plan.inline {
         let bytes = body.collect(INLINE).await?;
         let mut hashes = Hashes {
@@ -300,13 +300,26 @@ pub fn too_large(proposed: u64) -> Fault {
     .field("MaxSizeAllowed", MAX_PUT.to_string())
 }
 
+/// Whether more than one of the pieces has bytes of `range`.
+pub fn is_in_several(pieces: &[Piece], range: &Range<u64>) -> bool {
+    let mut start = 0u64;
+    let touched = pieces.iter().filter(|piece| {
+        let end = start + piece.blob.len;
+        let is_touched = start < range.end && end > range.start;
+        start = end;
+        is_touched
+    });
+    touched.take(2).count() > 1
+}
+
 /// The bytes of `range` out of pieces, decrypted with `key`. The first piece is opened at once: an error is that its
-/// content has been replaced.
+/// content has been replaced. Further ones are opened when their turn comes, which `pin` keeps them for.
 pub fn read(
     blobs: &Blobs,
     pieces: &[Piece],
     range: Range<u64>,
-    key: Option<&CustomerKey>,
+    key: Option<&DataKey>,
+    pin: Option<BlobPin>,
 ) -> Result<Body, store::Error> {
     let mut parts: Vec<(Piece, Range<u64>)> = Vec::new();
     let mut start = 0u64;
@@ -329,6 +342,7 @@ pub fn read(
     let head = open(blobs, &first, within, key)?;
     let (blobs, key) = (blobs.clone(), key.cloned());
     let tail = futures_util::stream::iter(parts).flat_map(move |(piece, within)| -> ByteStream {
+        let _ = &pin;
         match open(&blobs, &piece, within, key.as_ref()) {
             Ok(stream) => stream,
             Err(error) => {
@@ -361,7 +375,7 @@ fn open(
     blobs: &Blobs,
     piece: &Piece,
     within: Range<u64>,
-    key: Option<&CustomerKey>,
+    key: Option<&DataKey>,
 ) -> Result<ByteStream, store::Error> {
     let mut cipher = key
         .zip(piece.nonce.as_ref())

@@ -13,8 +13,8 @@ use crate::checksum::{Algorithm, Announced, Checksum};
 use crate::condition::{Conditions, WriteConditions};
 use crate::content::{self, Plan};
 use crate::encryption::{CustomerKey, Encryption};
-use crate::get::Found;
-use crate::object::{Content, Version};
+use crate::get::{ATTEMPTS, Found};
+use crate::object::{Content, Origin, Version};
 use crate::put::{New, version_header};
 use crate::{api, fault, range, requested, set_checksum, set_encryption, tagging};
 
@@ -129,11 +129,25 @@ impl crate::S3 {
         body.ok_or_else(fault::operation_aborted)
     }
 
-    /// `CopyObject`
+    /// `CopyObject`. A source that is replaced meanwhile is looked for again.
     pub(crate) async fn copy(
         &self,
         ctx: &Context,
         input: api::CopyObjectInput,
+    ) -> Result<api::CopyObjectOutput, Fault> {
+        for _ in 1..ATTEMPTS {
+            match self.copy_now(ctx, &input).await {
+                Err(fault) if fault.is("OperationAborted") => {}
+                outcome => return outcome,
+            }
+        }
+        self.copy_now(ctx, &input).await
+    }
+
+    async fn copy_now(
+        &self,
+        ctx: &Context,
+        input: &api::CopyObjectInput,
     ) -> Result<api::CopyObjectOutput, Fault> {
         let bucket = self
             .buckets
@@ -227,6 +241,7 @@ impl crate::S3 {
             none_match: input.if_none_match.as_deref(),
         };
         write.validate()?;
+        self.seal(&bucket, &mut properties).await?;
         let algorithm = input
             .checksum_algorithm
             .as_deref()
@@ -283,12 +298,13 @@ impl crate::S3 {
             .checksum
             .as_ref()
             .is_some_and(|c| c.full_object && algorithm.is_none_or(|a| a == c.algorithm));
-        let is_plain = |encryption: &Encryption| !matches!(encryption, Encryption::Customer { .. });
+        let is_ours = |encryption: &Encryption| !matches!(encryption, Encryption::Customer { .. });
         let shares = keeps_sum
             && source.parts.is_empty()
             && matches!(source.content, Content::Pieces(_))
-            && is_plain(&source.encryption)
-            && is_plain(&properties.encryption)
+            && is_ours(&source.encryption)
+            && is_ours(&properties.encryption)
+            && source.sealed.is_some() == properties.sealed.is_some()
             && source.encryption.has_md5_etag() == properties.encryption.has_md5_etag();
         let modified = self.cloud.clock.now().0;
         if shares {
@@ -297,6 +313,13 @@ impl crate::S3 {
             version.etag = source.etag.clone();
             version.content = source.content.clone();
             version.checksum = source.checksum.clone();
+            if let Some(sealed) = &source.sealed {
+                // The bytes stay under their key, which changes its master.
+                let view = self.objects.store.read();
+                let data_key = self.masters.unseal(&view, &original.bucket, sealed)?;
+                let resealed = self.masters.seal(bucket, &version.encryption, &data_key);
+                version.sealed = Some(resealed.await?);
+            }
             let new = New {
                 version,
                 bytes: None,
@@ -369,18 +392,24 @@ impl crate::S3 {
             modified_since: input.copy_source_if_modified_since,
             unmodified_since: input.copy_source_if_unmodified_since,
         };
-        let original = self.original(
-            ctx,
-            &input.copy_source,
-            input.expected_source_bucket_owner.as_deref(),
-            source_key,
-            &conditions,
-        )?;
-        let range = match &input.copy_source_range {
-            Some(header) => range::read_copy(header, original.version.size)?,
-            None => 0..original.version.size,
+        let mut attempt = 1;
+        let (original, body) = loop {
+            let original = self.original(
+                ctx,
+                &input.copy_source,
+                input.expected_source_bucket_owner.as_deref(),
+                source_key.clone(),
+                &conditions,
+            )?;
+            let range = match &input.copy_source_range {
+                Some(header) => range::read_copy(header, original.version.size)?,
+                None => 0..original.version.size,
+            };
+            match self.bytes_of(&original, range) {
+                Err(fault) if fault.is("OperationAborted") && attempt < ATTEMPTS => attempt += 1,
+                body => break (original, body?),
+            }
         };
-        let body = self.bytes_of(&original, range)?;
         let (upload, part) = self
             .store_part(
                 &bucket,
@@ -425,7 +454,7 @@ impl crate::S3 {
         key: &str,
         found: Found,
         to: &Bucket,
-        class: Option<&str>,
+        rule: &api::ReplicationRule,
         owner: &str,
     ) -> Result<Option<Version>, Fault> {
         if matches!(found.version.encryption, Encryption::Customer { .. }) {
@@ -446,13 +475,28 @@ impl crate::S3 {
                 .extend_pairs(source.tags.iter())
                 .finish()
         });
+        let destination = &rule.destination;
+        let class = destination.storage_class.as_deref();
+        let kms_key = destination.encryption_configuration.as_ref();
+        let algorithm = source.encryption.algorithm();
         let asked = crate::properties::Requested {
             storage_class: class.or(source.storage_class.as_deref()),
+            // A replica is encrypted as its source is, whatever the bucket's default.
+            encryption: crate::encryption::Requested {
+                algorithm: algorithm.as_deref(),
+                kms_key: kms_key
+                    .and_then(|e| e.replica_kms_key_id.as_deref())
+                    .filter(|_| source.encryption.kms_key().is_some()),
+                context: None,
+                bucket_key: source.encryption.bucket_key(),
+            },
             ..Default::default()
         };
         let mut properties = asked.read(ctx, to, key)?;
+        properties.is_sealed = source.sealed.is_some();
+        self.seal(to, &mut properties).await?;
         properties.owner = owner.to_owned();
-        properties.replication = Some("REPLICA".to_owned());
+        properties.origin = Some(Origin::of(source));
         properties.headers = source.headers.clone();
         properties.metadata = source.metadata.clone();
         properties.tags = tagging

@@ -1,18 +1,17 @@
 //! Encryption at rest: by S3, by KMS keys, and with keys that only the customer has.
 //!
-//! Contents under a customer's key are really encrypted with it (AES-256 in counter mode). `AES256` and `aws:kms` are
-//! recorded and answered; what keeps those bytes from other eyes is the protection of the data directory.
+//! What a request or a bucket's configuration asks to encrypt is encrypted (AES-256 in counter mode): with the
+//! customer's key, or with a data key that a master key wraps (`data_key`). The `AES256` that every object has without
+//! asking is only answered; what keeps those bytes from other eyes is the protection of the data directory.
 
-use aes::Aes256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use wire::Fault;
 
 use crate::bucket::Bucket;
+use crate::data_key::{self, DataKey};
 use crate::{api, fault};
 
 /// How a version is encrypted.
@@ -97,7 +96,7 @@ impl Encryption {
     pub fn check(&self, key: Option<&CustomerKey>) -> Result<(), Fault> {
         match (self, key) {
             (Encryption::Customer { key_md5, .. }, Some(key)) if *key_md5 == key.md5 => Ok(()),
-            (Encryption::Customer { .. }, Some(_)) => Err(fault::access_denied()),
+            (Encryption::Customer { .. }, Some(_)) => Err(wrong_key()),
             (Encryption::Customer { .. }, None) => Err(fault::invalid_request(
                 "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
             )),
@@ -121,10 +120,18 @@ macro_rules! set_encryption {
     };
 }
 
+/// A reading comes with another customer's key than the writing.
+fn wrong_key() -> Fault {
+    let mut fault = fault::access_denied();
+    fault.message = "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.".into();
+    fault
+}
+
 /// A key that came with a request and goes with it.
 #[derive(Clone)]
 pub struct CustomerKey {
-    bytes: [u8; 32],
+    /// The key itself.
+    pub key: DataKey,
     /// Base64 of its MD5.
     pub md5: String,
 }
@@ -136,77 +143,61 @@ impl CustomerKey {
         key: Option<&str>,
         md5: Option<&str>,
     ) -> Result<Option<CustomerKey>, Fault> {
-        let wrong =
-            |message: &str, header: &str| Err(fault::invalid_argument(message, header, "null"));
-        let (algorithm, key, md5) = match (algorithm, key, md5) {
-            (None, None, None) => return Ok(None),
-            (None, ..) => {
-                return wrong(
+        let invalid = |message: &'static str| {
+            Fault::sender(400, "InvalidArgument", message)
+                .field("ArgumentName", "x-amz-server-side-encryption")
+        };
+        let Some(algorithm) = algorithm else {
+            return if key.is_none() && md5.is_none() {
+                Ok(None)
+            } else {
+                Err(invalid(
                     "Requests specifying Server Side Encryption with Customer provided keys must provide a valid encryption algorithm.",
-                    "x-amz-server-side-encryption-customer-algorithm",
-                );
-            }
-            (Some(algorithm), key, md5) => (algorithm, key, md5),
+                ))
+            };
         };
         if algorithm != "AES256" {
             return Err(Fault::sender(
                 400,
                 "InvalidEncryptionAlgorithmError",
-                "The encryption request you specified is not valid. The valid value is AES256.",
-            ));
+                "The Encryption request you specified is not valid. Supported value: AES256.",
+            )
+            .field("ArgumentName", "x-amz-server-side-encryption")
+            .field("ArgumentValue", algorithm));
         }
-        let (Some(key), Some(md5)) = (key, md5) else {
-            return wrong(
+        let key = key.ok_or_else(|| {
+            invalid(
                 "Requests specifying Server Side Encryption with Customer provided keys must provide an appropriate secret key.",
-                "x-amz-server-side-encryption-customer-key",
-            );
-        };
-        let decoded = STANDARD
-            .decode(key)
-            .ok()
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let Some(bytes) = decoded else {
-            return wrong(
+            )
+        })?;
+        let bytes = STANDARD.decode(key).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let (Some(bytes), Some(md5)) = (bytes, md5) else {
+            return Err(invalid(
                 "The secret key was invalid for the specified algorithm.",
-                "x-amz-server-side-encryption-customer-key",
-            );
+            ));
         };
         if STANDARD.encode(Md5::digest(bytes)) != md5 {
-            return wrong(
+            return Err(invalid(
                 "The calculated MD5 hash of the key did not match the hash that was provided.",
-                "x-amz-server-side-encryption-customer-key-MD5",
-            );
+            ));
         }
         Ok(Some(CustomerKey {
-            bytes,
+            key: bytes.into(),
             md5: md5.to_owned(),
         }))
     }
-    /// The cipher of a content, `offset` bytes behind its beginning.
-    pub fn cipher(&self, nonce: &[u8; 16], offset: u64) -> Cipher {
-        let mut cipher = Ctr128BE::<Aes256>::new(&self.bytes.into(), &(*nonce).into());
-        cipher.seek(offset);
-        Cipher(cipher)
+    /// The same for a reading, where a key whose MD5 is not said is just not the right one.
+    pub fn presented(
+        algorithm: Option<&str>,
+        key: Option<&str>,
+        md5: Option<&str>,
+    ) -> Result<Option<CustomerKey>, Fault> {
+        if algorithm == Some("AES256") && key.is_some() && md5.is_none() {
+            return Err(wrong_key());
+        }
+        CustomerKey::read(algorithm, key, md5)
     }
-}
-
-/// A cipher at its place in a content.
-pub struct Cipher(Ctr128BE<Aes256>);
-
-impl Cipher {
-    /// Encrypts or decrypts the next bytes.
-    pub fn apply(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut out = bytes.to_vec();
-        self.0.apply_keystream(&mut out);
-        out
-    }
-}
-
-/// A first counter block.
-pub fn nonce() -> [u8; 16] {
-    let mut nonce = [0; 16];
-    cloud::ids::random(&mut nonce);
-    nonce
 }
 
 /// What a request says of encryption.
@@ -239,7 +230,7 @@ pub fn choose(
         }
         return Ok(Encryption::Customer {
             key_md5: key.md5.clone(),
-            nonce: nonce(),
+            nonce: data_key::nonce(),
         });
     }
     let default_key = || {
@@ -291,6 +282,21 @@ pub fn choose(
     }
 }
 
+/// Whether somebody asked for that encryption, by the request or the bucket's configuration: then it is done.
+pub fn is_asked(requested: &Requested<'_>, bucket: &Bucket, encryption: &Encryption) -> bool {
+    match encryption {
+        Encryption::Kms { .. } => true,
+        Encryption::Customer { .. } => false,
+        Encryption::S3 => {
+            let rules = bucket.encryption.iter().flat_map(|e| &e.rules);
+            requested.algorithm.is_some()
+                || rules
+                    .take(1)
+                    .any(|r| r.apply_server_side_encryption_by_default.is_some())
+        }
+    }
+}
+
 /// Checks PutBucketEncryption's document.
 pub fn check(configuration: &api::ServerSideEncryptionConfiguration) -> Result<(), Fault> {
     let [rule] = &configuration.rules[..] else {
@@ -317,28 +323,6 @@ pub fn check(configuration: &api::ServerSideEncryptionConfiguration) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key() -> CustomerKey {
-        let bytes = [7u8; 32];
-        let md5 = STANDARD.encode(Md5::digest(bytes));
-        CustomerKey::read(Some("AES256"), Some(&STANDARD.encode(bytes)), Some(&md5))
-            .expect("a key")
-            .expect("a key")
-    }
-
-    #[test]
-    fn a_range_decrypts_by_itself() {
-        let (key, nonce) = (key(), nonce());
-        let plain: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
-        let mut cipher = key.cipher(&nonce, 0);
-        let mut encrypted = cipher.apply(&plain[..33_333]);
-        encrypted.extend(cipher.apply(&plain[33_333..]));
-        assert_ne!(encrypted, plain);
-        assert_eq!(
-            key.cipher(&nonce, 777).apply(&encrypted[777..999]),
-            &plain[777..999]
-        );
-    }
 
     #[test]
     fn a_key_whose_md5_is_wrong_is_refused() {

@@ -14,7 +14,7 @@ use crate::condition::Conditions;
 use crate::encryption::{CustomerKey, Encryption};
 use crate::object::{Content, Version};
 use crate::put::version_header;
-use crate::{api, content, fault, range, set_checksum, set_encryption, tagging};
+use crate::{api, content, fault, metadata, range, set_checksum, set_encryption, tagging};
 
 /// A version that was found, for a caller who may read it.
 pub(crate) struct Found {
@@ -32,7 +32,7 @@ struct Selection {
 }
 
 /// A content that is replaced while it is opened is looked for again this often.
-const ATTEMPTS: usize = 8;
+pub(crate) const ATTEMPTS: usize = 8;
 
 impl crate::S3 {
     /// The version of a key that a request means; a delete marker is an error as S3 answers it.
@@ -164,7 +164,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        let customer = CustomerKey::read(
+        let customer = CustomerKey::presented(
             input.sse_customer_algorithm.as_deref(),
             input.sse_customer_key.as_deref(),
             input.sse_customer_key_md5.as_deref(),
@@ -252,7 +252,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        let customer = CustomerKey::read(
+        let customer = CustomerKey::presented(
             input.sse_customer_algorithm.as_deref(),
             input.sse_customer_key.as_deref(),
             input.sse_customer_key_md5.as_deref(),
@@ -312,27 +312,45 @@ impl crate::S3 {
         range: std::ops::Range<u64>,
         customer: Option<&CustomerKey>,
     ) -> Result<Option<Body>, Fault> {
+        let view = self.objects.store.read();
+        let (key_of_bytes, nonce) = match (&version.encryption, &version.sealed) {
+            (_, Some(sealed)) => (
+                Some(self.masters.unseal(&view, bucket, sealed)?),
+                sealed.nonce,
+            ),
+            (Encryption::Customer { nonce, .. }, None) => {
+                (customer.map(|customer| customer.key.clone()), *nonce)
+            }
+            (_, None) => (None, [0; 16]),
+        };
         match &version.content {
             Content::Empty => Ok(Some(Body::Empty)),
             Content::Inline => {
-                let view = self.objects.store.read();
                 let Some(bytes) = self.objects.inline(&view, bucket, key, version.seq)? else {
                     return Ok(None);
                 };
-                let plain = match (&version.encryption, customer) {
-                    (Encryption::Customer { nonce, .. }, Some(key)) => {
-                        key.cipher(nonce, 0).apply(&bytes)
-                    }
-                    _ => bytes,
+                let plain = match key_of_bytes {
+                    Some(key) => key.cipher(&nonce, 0).apply(&bytes),
+                    None => bytes,
                 };
                 let (start, end) = (usize::try_from(range.start)?, usize::try_from(range.end)?);
                 let plain = bytes::Bytes::from(plain);
                 Ok((end <= plain.len() && start <= end).then(|| plain.slice(start..end).into()))
             }
             Content::Pieces(pieces) => {
-                let key =
-                    customer.filter(|_| matches!(version.encryption, Encryption::Customer { .. }));
-                match content::read(self.objects.store.blobs(), pieces, range, key) {
+                let blobs = self.objects.store.blobs();
+                let mut pin = None;
+                if content::is_in_several(pieces, &range) {
+                    pin = Some(blobs.pin(pieces.iter().map(|piece| piece.blob.id)));
+                    // A version that is there now was there when its pieces were pinned.
+                    let now = self
+                        .objects
+                        .version(&view, bucket, key, version.shown_id())?;
+                    if now.is_none_or(|(now, _)| now.content != version.content) {
+                        return Ok(None);
+                    }
+                }
+                match content::read(blobs, pieces, range, key_of_bytes.as_ref(), pin) {
                     Ok(body) => Ok(Some(body)),
                     Err(store::Error::NoBlob(_)) => Ok(None),
                     Err(error) => Err(error.into()),
@@ -432,7 +450,12 @@ macro_rules! common {
             output.last_modified = Some(version.last_modified());
             output.e_tag = Some(version.quoted_etag());
             output.version_id = version_header(bucket, version);
-            output.metadata = Some(version.metadata.clone()).filter(|m| !m.is_empty());
+            let metadata = version.metadata.iter();
+            output.metadata = (!version.metadata.is_empty()).then(|| {
+                metadata
+                    .map(|(name, value)| (name.clone(), metadata::shown(value)))
+                    .collect()
+            });
             output.website_redirect_location = version.headers.website_redirect.clone();
             output.storage_class = version.storage_class.clone();
             output.replication_status = version.replication.clone();
@@ -452,3 +475,48 @@ macro_rules! common {
 }
 common!(common, api::GetObjectOutput);
 common!(common_head, api::HeadObjectOutput);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::S3 as _;
+
+    /// Before data keys there were, `aws:kms` was only written down.
+    #[tokio::test]
+    async fn what_was_written_without_a_key_is_read_without_one() {
+        let cloud = cloud::Cloud::ephemeral();
+        let s3 = crate::S3::open(&cloud);
+        let now = cloud.clock.now();
+        let ctx = Context::internal("000000000000", "us-east-1", "s3.amazonaws.com", now);
+        let input = api::CreateBucketInput {
+            bucket: "bucket".into(),
+            ..Default::default()
+        };
+        let made = s3.create_bucket(&ctx, input).await;
+        made.unwrap_or_else(|fault| panic!("{fault}"));
+        let bucket = s3.buckets.find("bucket").expect("the bucket");
+        let mut version = Version {
+            size: 5,
+            content: Content::Inline,
+            encryption: Encryption::Kms {
+                algorithm: "aws:kms".into(),
+                key: "key".into(),
+                bucket_key: false,
+                context: None,
+            },
+            ..Version::default()
+        };
+        let objects = &s3.objects;
+        let written = objects
+            .store
+            .transact_now(store::Scope::new(&["s3", "bucket"]), |tx| {
+                objects.insert(tx, &bucket, "k", &mut version, Some(b"plain".to_vec()))
+            });
+        written.unwrap_or_else(|fault| panic!("{fault}"));
+        let body = s3
+            .read_content(&bucket, "k", &version, 0..5, None)
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let bytes = body.expect("a body").collect(5).await.expect("bytes");
+        assert_eq!(bytes, "plain");
+    }
+}

@@ -59,6 +59,9 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit_acl(ctx, &bucket, "s3:PutBucketAcl", Permission::WriteAcp)?;
+        if !bucket.has_acls() {
+            return Err(properties::acls_unsupported());
+        }
         let acl = carried(
             input.acl.as_deref(),
             &grant_headers!(input),
@@ -66,9 +69,6 @@ impl crate::S3 {
             &bucket.account,
             &bucket.account,
         )?;
-        if !bucket.has_acls() && acl != Acl::private(&bucket.account) {
-            return Err(properties::acls_unsupported());
-        }
         if bucket.public_access_block().block_public_acls && acl.is_public() {
             return Err(fault::access_denied());
         }
@@ -135,6 +135,9 @@ impl crate::S3 {
                 conditions.set("s3:x-amz-acl", acl.as_str());
             }
         })?;
+        if !bucket.has_acls() {
+            return Err(properties::acls_unsupported());
+        }
         let acl = carried(
             input.acl.as_deref(),
             &grant_headers!(input),
@@ -142,9 +145,6 @@ impl crate::S3 {
             owner,
             &bucket.account,
         )?;
-        if !bucket.has_acls() && acl != Acl::private(&bucket.account) {
-            return Err(properties::acls_unsupported());
-        }
         if bucket.public_access_block().block_public_acls && acl.is_public() {
             return Err(fault::access_denied());
         }

@@ -62,8 +62,9 @@ impl Front {
         if let Some(bucket) = website.map(str::to_owned) {
             let (parts, _) = request.into_parts();
             // Boxed, as what else is rare: every request would carry room for it.
-            let answer = Box::pin(website::serve(&self.0, ctx, &bucket, &parts));
-            return Ok(Before::Answer(answer.await));
+            let mut response = Box::pin(website::serve(&self.0, ctx, &bucket, &parts)).await;
+            cors::dress_of(&self.0, &bucket, &parts, &mut response);
+            return Ok(Before::Answer(response));
         }
         let bucket_of_host = host.as_deref().and_then(address::bucket).map(str::to_owned);
         if let Some(bucket) = &bucket_of_host {
@@ -131,21 +132,34 @@ impl cloud::Front for Front {
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Before> {
         Box::pin(async move {
-            let origin = request.headers().get(http::header::ORIGIN).cloned();
-            let (method, uri) = (request.method().clone(), request.uri().clone());
+            // What a browser's script is to be told even where the request is refused.
+            let of_script = request
+                .headers()
+                .contains_key(http::header::ORIGIN)
+                .then(|| {
+                    let mut copy = http::Request::new(());
+                    copy.method_mut().clone_from(request.method());
+                    copy.headers_mut().clone_from(request.headers());
+                    let host = address::host(request.uri(), request.headers());
+                    let bucket = match host.as_deref().and_then(address::bucket) {
+                        Some(bucket) => bucket.to_owned(),
+                        None => bucket_and_key(request.uri().path()).0,
+                    };
+                    (bucket, copy.into_parts().0)
+                });
+            let waits = waits(request.headers());
             match self.receive(ctx, request).await {
+                Ok(Before::Answer(mut response)) => {
+                    close_unread(waits, &mut response);
+                    Before::Answer(response)
+                }
                 Ok(before) => before,
                 Err(fault) => {
                     let mut response = answer(&fault, ctx);
-                    let parts = http::Request::builder()
-                        .method(method)
-                        .uri(uri)
-                        .body(())
-                        .map(|r| r.into_parts().0);
-                    if let (Ok(mut parts), Some(origin)) = (parts, origin) {
-                        parts.headers.insert(http::header::ORIGIN, origin);
-                        cors::dress(&self.0, &parts, &mut response);
+                    if let Some((bucket, parts)) = &of_script {
+                        cors::dress_of(&self.0, bucket, parts, &mut response);
                     }
+                    close_unread(waits, &mut response);
                     Before::Answer(response)
                 }
             }
@@ -179,6 +193,20 @@ impl cloud::Front for Front {
                 .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
         cors::dress(&self.0, request, response);
+        close_unread(waits(&request.headers), response);
+    }
+}
+
+/// Whether a client waits to be told that it may send its body.
+fn waits(headers: &http::HeaderMap) -> bool {
+    wire::header::has(headers, "expect")
+}
+
+/// Ends the connection behind a refusal that a client got before its body: whether that body still comes, or the next
+/// request, nobody can tell.
+fn close_unread(waits: bool, response: &mut Response) {
+    if waits && response.status >= 400 {
+        response.headers.push(("connection".into(), "close".into()));
     }
 }
 

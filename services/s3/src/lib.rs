@@ -14,6 +14,7 @@ mod condition;
 mod configuration;
 mod content;
 mod copy;
+mod data_key;
 mod delete;
 mod encryption;
 pub mod errors;
@@ -24,6 +25,7 @@ mod http;
 mod lifecycle;
 mod listing;
 mod lock;
+mod metadata;
 mod multipart;
 mod notification;
 mod object;
@@ -36,6 +38,7 @@ mod restore;
 mod service;
 mod settings;
 mod tagging;
+mod unfinished;
 
 use std::sync::Arc;
 

@@ -1,21 +1,21 @@
-//! Multipart uploads: their record, their parts, and their listing. Completing one is in `complete`.
+//! Multipart uploads: their record and their parts. Completing one is in `complete`, listing them in `unfinished`.
 
 use std::collections::BTreeMap;
 
 use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{BlobId, Range, Read, Record, Scope, Store, Table, Tx};
-use wire::{Body, Fault, Timestamp};
+use wire::{Body, Fault};
 
 use crate::access::Question;
-use crate::acl::{Acl, Permission};
+use crate::acl::Acl;
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, Announced};
 use crate::content::{self, Plan};
+use crate::data_key::Sealed;
 use crate::encryption::{CustomerKey, Encryption};
-use crate::listing::{self, Encoding};
 use crate::object::{Headers, Piece, Retention};
-use crate::{account, announced_checksums, api, fault, requested, set_checksum, set_encryption};
+use crate::{announced_checksums, api, fault, requested, set_checksum, set_encryption};
 
 /// The largest number of a part.
 pub const MAX_PART: i32 = 10_000;
@@ -45,6 +45,9 @@ pub struct Upload {
     pub acl: Option<Acl>,
     /// As the object will have it.
     pub encryption: Encryption,
+    /// The key that the parts are encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// As the object will have it.
     pub retention: Option<Retention>,
     /// As the object will have it.
@@ -53,8 +56,20 @@ pub struct Upload {
 impl Record for Upload {}
 
 impl Upload {
-    fn class(&self) -> &str {
+    /// Its storage class.
+    pub fn class(&self) -> &str {
         self.storage_class.as_deref().unwrap_or("STANDARD")
+    }
+    /// Fails unless a request that belongs to it comes with its customer's key, or without where it has none.
+    pub fn check(&self, customer: Option<&CustomerKey>) -> Result<(), Fault> {
+        let is_other = customer.is_some() && self.encryption.customer_key_md5().is_some();
+        self.encryption.check(customer).map_err(|_| {
+            fault::invalid_request(if is_other {
+                "The provided encryption parameters did not match the ones used originally."
+            } else {
+                "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
+            })
+        })
     }
     /// The algorithm that parts are summed with.
     pub fn algorithm(&self) -> Algorithm {
@@ -173,7 +188,8 @@ impl Uploads {
 }
 
 impl crate::S3 {
-    fn permit_part(
+    /// Whether the caller may look at an upload, or give it up.
+    pub(crate) fn permit_part(
         &self,
         ctx: &Context,
         bucket: &Bucket,
@@ -210,7 +226,7 @@ impl crate::S3 {
         self.permit_write(ctx, &bucket, "s3:PutObject", &input.key, |c| {
             asked.conditions(c)
         })?;
-        let properties = asked.read(ctx, &bucket, &input.key)?;
+        let mut properties = asked.read(ctx, &bucket, &input.key)?;
         let algorithm = input
             .checksum_algorithm
             .as_deref()
@@ -233,6 +249,7 @@ impl crate::S3 {
                 )));
             }
         };
+        self.seal(&bucket, &mut properties).await?;
         let upload = Upload {
             initiated: self.cloud.clock.now().0,
             initiator: crate::access::account(ctx)
@@ -247,6 +264,7 @@ impl crate::S3 {
             tags: properties.tags,
             acl: properties.acl,
             encryption: properties.encryption,
+            sealed: properties.sealed,
             retention: properties.retention,
             legal_hold: properties.legal_hold,
         };
@@ -310,12 +328,9 @@ impl crate::S3 {
                 number.to_string(),
             ));
         }
-        let upload = self
-            .uploads
-            .get(&self.objects.store.read(), bucket, key, id)?;
-        upload.encryption.check(customer).map_err(|_| {
-            fault::invalid_request("The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
-        })?;
+        let view = self.objects.store.read();
+        let upload = self.uploads.get(&view, bucket, key, id)?;
+        upload.check(customer)?;
         if let (Some(given), Some(wanted)) = (announced.algorithm, upload.algorithm)
             && given != wanted
         {
@@ -326,12 +341,16 @@ impl crate::S3 {
             )));
         }
         let algorithm = announced.algorithm.unwrap_or_else(|| upload.algorithm());
+        let data_key = match &upload.sealed {
+            Some(sealed) => Some(self.masters.unseal(&view, bucket, sealed)?),
+            None => customer.map(|customer| customer.key.clone()),
+        };
         let taken = content::take(
             self.objects.store.blobs(),
             body,
             &Plan {
                 algorithm,
-                key: customer,
+                key: data_key.as_ref(),
                 inline: false,
             },
         )
@@ -456,182 +475,5 @@ impl crate::S3 {
                 self.uploads.forget(tx, bucket, key, id)
             })
             .await
-    }
-
-    /// `ListParts`
-    pub(crate) async fn list_parts(
-        &self,
-        ctx: &Context,
-        input: api::ListPartsInput,
-    ) -> Result<api::ListPartsOutput, Fault> {
-        let bucket = self
-            .buckets
-            .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_part(
-            ctx,
-            &bucket,
-            &input.key,
-            &input.upload_id,
-            "s3:ListMultipartUploadParts",
-        )?;
-        let max = listing::limit(input.max_parts, "max-parts")?;
-        let marker = input.part_number_marker.unwrap_or(0);
-        let view = self.objects.store.read();
-        let upload = self
-            .uploads
-            .get(&view, &bucket, &input.key, &input.upload_id)?;
-        let path = (&bucket.account, &bucket.name, &input.upload_id);
-        let range = Range::prefix(&path).after(&(path.0, path.1, path.2, marker.unsigned_abs()));
-        let limit = max as usize;
-        let mut rows = view
-            .range(&self.uploads.parts, range.limit(limit + 1))
-            .collect::<Result<Vec<_>, _>>()?;
-        let is_truncated = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().map(|((_, _, _, number), _)| *number);
-        let parts = rows.into_iter().map(|((_, _, _, number), part)| {
-            let mut shown = api::Part {
-                part_number: i32::try_from(number).ok(),
-                last_modified: Some(Timestamp(part.modified)),
-                e_tag: Some(format!("\"{}\"", part.etag)),
-                size: i64::try_from(part.size).ok(),
-                ..Default::default()
-            };
-            let sum = upload.algorithm.map(|algorithm| crate::checksum::Checksum {
-                algorithm,
-                value: part.checksum,
-                full_object: true,
-            });
-            set_checksum!(shown, &sum);
-            shown
-        });
-        let abort = crate::lifecycle::abort_date(&bucket, &input.key, upload.initiated);
-        let initiator = account::owner(&upload.initiator);
-        Ok(api::ListPartsOutput {
-            abort_date: abort.as_ref().map(|a| a.0),
-            abort_rule_id: abort.map(|a| a.1),
-            bucket: Some(bucket.name.clone()),
-            key: Some(input.key.clone()),
-            upload_id: Some(input.upload_id.clone()),
-            part_number_marker: Some(marker),
-            next_part_number_marker: Some(next.and_then(|n| i32::try_from(n).ok()).unwrap_or(0)),
-            max_parts: Some(max),
-            is_truncated: Some(is_truncated),
-            parts: Some(parts.collect()),
-            initiator: Some(api::Initiator {
-                id: initiator.id,
-                display_name: initiator.display_name,
-            }),
-            owner: Some(account::owner(&upload.owner)),
-            storage_class: Some(upload.class().to_owned()),
-            checksum_algorithm: upload.algorithm.map(|a| a.name().to_owned()),
-            checksum_type: upload.algorithm.map(|_| {
-                if upload.full_object {
-                    "FULL_OBJECT"
-                } else {
-                    "COMPOSITE"
-                }
-                .to_owned()
-            }),
-            ..Default::default()
-        })
-    }
-
-    /// `ListMultipartUploads`
-    pub(crate) async fn list_uploads(
-        &self,
-        ctx: &Context,
-        input: api::ListMultipartUploadsInput,
-    ) -> Result<api::ListMultipartUploadsOutput, Fault> {
-        let bucket = self
-            .buckets
-            .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_acl(
-            ctx,
-            &bucket,
-            "s3:ListBucketMultipartUploads",
-            Permission::Read,
-        )?;
-        let max = listing::limit(input.max_uploads, "max-uploads")?;
-        let encoding = Encoding::read(input.encoding_type.as_deref())?;
-        let prefix = input.prefix.as_deref().unwrap_or_default();
-        let delimiter = input.delimiter.as_deref().filter(|d| !d.is_empty());
-        let key_marker = input.key_marker.as_deref().filter(|m| !m.is_empty());
-        let id_marker = input
-            .upload_id_marker
-            .as_deref()
-            .filter(|m| !m.is_empty() && key_marker.is_some());
-        let within = (bucket.account.as_str(), bucket.name.as_str());
-        let mut range = Range::text(&within, prefix);
-        if let Some(key) = key_marker {
-            range = match id_marker {
-                Some(id) => range.after(&(within.0, within.1, key, id)),
-                None => range.after(&(within.0, within.1, key)),
-            };
-        }
-        let view = self.objects.store.read();
-        let mut rows = view.range(&self.uploads.table, range);
-        let (mut uploads, mut prefixes, mut next, mut last) = (Vec::new(), Vec::new(), None, None);
-        let limit = max as usize;
-        while let Some(row) = rows.next() {
-            let ((_, _, key, id), upload) = row?;
-            let folded = delimiter.and_then(|d| {
-                let rest = key.get(prefix.len()..)?;
-                key.get(..prefix.len() + rest.find(d)? + d.len())
-                    .map(str::to_owned)
-            });
-            if folded.as_deref().is_some_and(|f| key_marker == Some(f)) {
-                rows.skip_text(&within, folded.as_deref().unwrap_or_default());
-                continue;
-            }
-            if uploads.len() + prefixes.len() >= limit {
-                next = last;
-                break;
-            }
-            if let Some(folded) = folded {
-                rows.skip_text(&within, &folded);
-                last = Some((folded.clone(), String::new()));
-                prefixes.push(folded);
-                continue;
-            }
-            let initiator = account::owner(&upload.initiator);
-            last = Some((key.clone(), id.clone()));
-            uploads.push(api::MultipartUpload {
-                upload_id: Some(id),
-                key: Some(encoding.text(&key)),
-                initiated: Some(Timestamp(upload.initiated)),
-                storage_class: Some(upload.class().to_owned()),
-                owner: Some(account::owner(&upload.owner)),
-                initiator: Some(api::Initiator {
-                    id: initiator.id,
-                    display_name: initiator.display_name,
-                }),
-                checksum_algorithm: upload.algorithm.map(|a| a.name().to_owned()),
-                checksum_type: upload.algorithm.map(|_| {
-                    if upload.full_object {
-                        "FULL_OBJECT"
-                    } else {
-                        "COMPOSITE"
-                    }
-                    .to_owned()
-                }),
-                version_id: None,
-            });
-        }
-        Ok(api::ListMultipartUploadsOutput {
-            bucket: Some(bucket.name.clone()),
-            key_marker: Some(encoding.text(key_marker.unwrap_or_default())),
-            upload_id_marker: Some(id_marker.unwrap_or_default().to_owned()),
-            next_key_marker: next.as_ref().map(|(key, _)| encoding.text(key)),
-            next_upload_id_marker: next.as_ref().map(|(_, id)| id.clone()),
-            prefix: Some(encoding.text(prefix)),
-            delimiter: encoding.optional(delimiter),
-            max_uploads: Some(max),
-            is_truncated: Some(next.is_some()),
-            uploads: Some(uploads),
-            common_prefixes: encoding.prefixes(&prefixes),
-            encoding_type: input.encoding_type.clone(),
-            request_charged: None,
-        })
     }
 }

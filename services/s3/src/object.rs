@@ -15,6 +15,7 @@ use wire::{Fault, Timestamp};
 use crate::acl::Acl;
 use crate::bucket::{Bucket, Versioning};
 use crate::checksum::Checksum;
+use crate::data_key::Sealed;
 use crate::encryption::Encryption;
 use crate::fault;
 
@@ -38,7 +39,7 @@ pub enum Content {
 pub struct Piece {
     /// The blob.
     pub blob: Blob,
-    /// Where it is encrypted with the customer's key: the first counter block.
+    /// Where it is encrypted: the first counter block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<[u8; 16]>,
 }
@@ -88,6 +89,26 @@ pub struct Retention {
     pub mode: String,
     /// Milliseconds since 1970.
     pub until: i64,
+}
+
+/// The version that a replica is of. It has the same id, place and time, so that a replication that is carried out
+/// twice changes nothing.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    id: Option<String>,
+    seq: u64,
+    modified: i64,
+}
+
+impl Origin {
+    /// The origin of replicas of that version.
+    pub fn of(version: &Version) -> Origin {
+        Origin {
+            id: version.id.clone(),
+            seq: version.seq,
+            modified: version.modified,
+        }
+    }
 }
 
 /// A copy out of an archive.
@@ -143,6 +164,9 @@ pub struct Version {
     /// How it is encrypted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encryption: Encryption,
+    /// The key that the bytes are encrypted with; absent where they are plain or under the customer's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// Tags.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tags: Vec<(String, String)>,
@@ -179,6 +203,13 @@ impl Record for Version {
 }
 
 impl Version {
+    /// Makes it a replica of that version.
+    pub fn replicate(&mut self, origin: Origin) {
+        self.id = origin.id;
+        self.seq = origin.seq;
+        self.modified = origin.modified;
+        self.replication = Some("REPLICA".to_owned());
+    }
     /// Its id as clients see it.
     pub fn shown_id(&self) -> &str {
         self.id.as_deref().unwrap_or(NULL)
@@ -332,7 +363,8 @@ impl Objects {
         Ok(first.is_none())
     }
 
-    /// Makes `version` the key's current one, as the bucket's versioning has it, and gives it its place and id.
+    /// Makes `version` the key's current one, as the bucket's versioning has it, and gives it its place and id, unless
+    /// it is a replica, which has them.
     /// Returns the version that was current.
     pub fn insert(
         &self,
@@ -343,6 +375,10 @@ impl Objects {
         bytes: Option<Vec<u8>>,
     ) -> Result<Option<Version>, Fault> {
         let old = self.current(tx, bucket, key)?;
+        if version.id.is_some() {
+            self.insert_replica(tx, bucket, key, old.as_ref(), version, bytes)?;
+            return Ok(old);
+        }
         let micros = u64::try_from(version.modified)
             .unwrap_or(0)
             .saturating_mul(1000);
@@ -358,19 +394,66 @@ impl Objects {
         if version.is_null() && bucket.is_versioned() {
             self.drop_older_null(tx, bucket, key)?;
         }
-        let path = (&bucket.account, &bucket.name, key);
+        self.keep_content(tx, bucket, key, version, bytes)?;
+        tx.put(
+            &self.current,
+            &(&bucket.account, &bucket.name, key),
+            version,
+        )?;
+        Ok(old)
+    }
+
+    /// Puts a replica into its source's place, unless it is there.
+    fn insert_replica(
+        &self,
+        tx: &mut Tx<'_>,
+        bucket: &Bucket,
+        key: &str,
+        current: Option<&Version>,
+        version: &mut Version,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<(), Fault> {
+        let place = (&bucket.account, &bucket.name, key, !version.seq);
+        let is_there =
+            current.is_some_and(|c| c.seq == version.seq) || tx.contains(&self.older, &place)?;
+        if is_there {
+            return Ok(());
+        }
+        self.keep_content(tx, bucket, key, version, bytes)?;
+        match current {
+            Some(newer) if newer.seq > version.seq => {
+                version.noncurrent_since = Some(newer.modified);
+                tx.put(&self.older, &place, version)?;
+            }
+            older => {
+                if let Some(older) = older {
+                    self.retire(tx, bucket, key, older, version.modified)?;
+                }
+                tx.put(&self.current, &(place.0, place.1, place.2), version)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_content(
+        &self,
+        tx: &mut Tx<'_>,
+        bucket: &Bucket,
+        key: &str,
+        version: &Version,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<(), Fault> {
         if let Content::Pieces(pieces) = &version.content {
             pieces.iter().for_each(|piece| tx.link(piece.blob.id));
         }
         if let Some(bytes) = bytes {
             tx.put(
                 &self.contents,
-                &(path.0, path.1, path.2, version.seq),
+                &(&bucket.account, &bucket.name, key, version.seq),
                 &Inline(bytes),
             )?;
         }
-        tx.put(&self.current, &path, version)?;
-        Ok(old)
+        Ok(())
     }
 
     /// Moves a version among the older ones.

@@ -8,9 +8,10 @@ use wire::{Fault, Timestamp};
 use crate::access::Conditions;
 use crate::acl::{Acl, GrantHeaders};
 use crate::bucket::{Bucket, Ownership};
+use crate::data_key::{DataKey, Sealed};
 use crate::encryption::{self, CustomerKey, Encryption};
-use crate::object::{Headers, Retention};
-use crate::{access, fault, lock, tagging};
+use crate::object::{Headers, Origin, Retention};
+use crate::{access, fault, lock, metadata, tagging};
 
 /// The longest user metadata, in bytes of names and values.
 const MAX_METADATA: usize = 2048;
@@ -129,14 +130,18 @@ pub struct Properties {
     pub acl: Option<Acl>,
     /// Encryption.
     pub encryption: Encryption,
-    /// The customer's key.
-    pub key: Option<CustomerKey>,
+    /// Whether the bytes are to be encrypted with a key of ours; see [`crate::S3::seal`].
+    pub is_sealed: bool,
+    /// The key to encrypt with: the customer's or ours.
+    pub key: Option<DataKey>,
+    /// Ours, as it is kept.
+    pub sealed: Option<Sealed>,
     /// Retention.
     pub retention: Option<Retention>,
     /// Legal hold.
     pub legal_hold: Option<bool>,
-    /// `REPLICA`, where replication writes it.
-    pub replication: Option<String>,
+    /// What it is a replica of, where replication writes it.
+    pub origin: Option<Origin>,
 }
 
 impl Requested<'_> {
@@ -190,6 +195,10 @@ impl Requested<'_> {
             );
         }
         let metadata = self.metadata.cloned().unwrap_or_default();
+        let metadata: BTreeMap<String, String> = metadata
+            .into_iter()
+            .map(|(name, value)| (name, metadata::read(value)))
+            .collect();
         let size: usize = metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
         if size > MAX_METADATA {
             return Err(Fault::sender(
@@ -252,11 +261,13 @@ impl Requested<'_> {
                 .transpose()?
                 .unwrap_or_default(),
             acl,
+            is_sealed: encryption::is_asked(&self.encryption, bucket, &encryption),
             encryption,
-            key: customer,
+            key: customer.map(|customer| customer.key),
+            sealed: None,
             retention,
             legal_hold,
-            replication: None,
+            origin: None,
         })
     }
 
@@ -288,6 +299,26 @@ impl Requested<'_> {
             return Err(fault::access_denied());
         }
         Ok((owner, acl))
+    }
+}
+
+impl crate::S3 {
+    /// Gives contents that are to be encrypted a key of their own.
+    pub(crate) async fn seal(
+        &self,
+        bucket: &Bucket,
+        properties: &mut Properties,
+    ) -> Result<(), Fault> {
+        if properties.is_sealed {
+            let key = DataKey::random();
+            let sealed = self
+                .masters
+                .seal(bucket, &properties.encryption, &key)
+                .await?;
+            properties.key = Some(key);
+            properties.sealed = Some(sealed);
+        }
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct New {
 impl Version {
     /// A version with these properties; the rest is still to be filled in.
     pub(crate) fn with(properties: Properties, modified: i64) -> Version {
-        Version {
+        let mut version = Version {
             modified,
             owner: properties.owner,
             headers: properties.headers,
@@ -36,11 +36,15 @@ impl Version {
             tags: properties.tags,
             acl: properties.acl,
             encryption: properties.encryption,
+            sealed: properties.sealed,
             retention: properties.retention,
             legal_hold: properties.legal_hold,
-            replication: properties.replication,
             ..Version::default()
+        };
+        if let Some(origin) = properties.origin {
+            version.replicate(origin);
         }
+        version
     }
     /// Fills in what was taken in; returns the bytes of a small content.
     pub(crate) fn fill(&mut self, taken: &mut Taken) -> Option<Vec<u8>> {
@@ -50,10 +54,12 @@ impl Version {
         } else {
             self.encryption.etag(&taken.md5)
         };
-        if let (Encryption::Customer { nonce, .. }, Some(first)) =
-            (&mut self.encryption, taken.nonce)
-        {
-            *nonce = first;
+        if let Some(first) = taken.nonce {
+            match (&mut self.encryption, &mut self.sealed) {
+                (Encryption::Customer { nonce, .. }, _) => *nonce = first,
+                (_, Some(sealed)) => sealed.nonce = first,
+                (_, None) => {}
+            }
         }
         match &mut taken.bytes {
             Kept::Held(bytes) if bytes.is_empty() => None,
@@ -66,6 +72,17 @@ impl Version {
                 None
             }
         }
+    }
+}
+
+struct NotWritten(Fault);
+
+impl From<store::Error> for NotWritten {
+    fn from(error: store::Error) -> NotWritten {
+        NotWritten(match error {
+            store::Error::NoBlob(_) => crate::fault::operation_aborted(),
+            error => error.into(),
+        })
     }
 }
 
@@ -92,7 +109,7 @@ impl crate::S3 {
             )
             .field("Header", "x-amz-write-offset-bytes"));
         }
-        let properties = requested.read(ctx, &bucket, &input.key)?;
+        let mut properties = requested.read(ctx, &bucket, &input.key)?;
         let conditions = WriteConditions {
             matches: input.if_match.as_deref(),
             none_match: input.if_none_match.as_deref(),
@@ -102,6 +119,7 @@ impl crate::S3 {
             &announced_checksums!(input),
             input.checksum_algorithm.as_deref(),
         )?;
+        self.seal(&bucket, &mut properties).await?;
         let (version, kms_context) = self
             .store_body(
                 ctx,
@@ -198,7 +216,8 @@ impl crate::S3 {
         Ok((version, kms_context))
     }
 
-    /// Writes a new version, its events and its replication in one transaction.
+    /// Writes a new version, its events and its replication in one transaction. `OperationAborted`: another object
+    /// shared its bytes, and has gone meanwhile.
     pub(crate) async fn commit(
         &self,
         ctx: &Context,
@@ -213,8 +232,10 @@ impl crate::S3 {
             .store
             .transact(store::Scope::new(&scope).within(&whole), move |tx| {
                 self.write(tx, ctx, bucket, key, new, conditions)
+                    .map_err(NotWritten)
             })
             .await
+            .map_err(|NotWritten(fault)| fault)
     }
 
     /// The same within a transaction under the bucket's scope or the key's.
@@ -239,6 +260,12 @@ impl crate::S3 {
             bytes,
             event,
         } = new;
+        // A reset may have taken the master key away since the bytes came in.
+        if let Some(sealed) = &version.sealed {
+            self.masters
+                .unseal(tx, bucket, sealed)
+                .map_err(|_| crate::fault::operation_aborted())?;
+        }
         if version.replication.is_none() && self.is_replicated(bucket, key, &version) {
             version.replication = Some("PENDING".to_owned());
         }

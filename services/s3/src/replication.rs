@@ -6,7 +6,7 @@ use store::Tx;
 use wire::Fault;
 
 use crate::bucket::{Bucket, Ownership, Versioning};
-use crate::object::Version;
+use crate::object::{Origin, Version};
 use crate::{api, configuration, fault};
 
 /// A version that is to be replicated.
@@ -49,7 +49,14 @@ fn matches(rule: &api::ReplicationRule, key: &str, version: &Version) -> bool {
         Some(markers) => markers.status.as_deref() == Some("Enabled"),
         None => rule.filter.is_none(),
     };
-    key.starts_with(prefix) && is_tagged && (!version.is_delete_marker || takes_markers)
+    let criteria = rule.source_selection_criteria.as_ref();
+    let takes_kms = criteria
+        .and_then(|c| c.sse_kms_encrypted_objects.as_ref())
+        .is_some_and(|s| s.status == "Enabled");
+    key.starts_with(prefix)
+        && is_tagged
+        && (!version.is_delete_marker || takes_markers)
+        && (takes_kms || version.encryption.kms_key().is_none())
 }
 
 /// The rules that apply to a version, one per destination: the one of the highest priority.
@@ -191,12 +198,11 @@ impl crate::S3 {
         };
         if found.version.is_delete_marker {
             let mut marker = Version {
-                modified: now.0,
                 is_delete_marker: true,
                 owner,
-                replication: Some("REPLICA".to_owned()),
                 ..Version::default()
             };
+            marker.replicate(Origin::of(&found.version));
             let scope = ["s3", &to.name];
             return self
                 .objects
@@ -215,9 +221,8 @@ impl crate::S3 {
                 })
                 .await;
         }
-        let class = rule.destination.storage_class.as_deref();
         match self
-            .copy_replica(&ctx, bucket.clone(), &fact.key, found, &to, class, &owner)
+            .copy_replica(&ctx, bucket.clone(), &fact.key, found, &to, rule, &owner)
             .await?
         {
             Some(_) => Ok(()),
@@ -265,10 +270,7 @@ impl crate::S3 {
                 .ok()
                 .filter(|a| a.service == "s3")
                 .and_then(|a| self.buckets.find(&a.resource));
-            let Some(destination) = destination else {
-                return Err(fault::invalid_request("Destination bucket must exist."));
-            };
-            if destination.record.versioning != Versioning::Enabled {
+            if destination.is_none_or(|b| b.record.versioning != Versioning::Enabled) {
                 return Err(fault::invalid_request(
                     "Destination bucket must have versioning enabled.",
                 ));

@@ -11,6 +11,7 @@ use crate::access::of_version;
 use crate::acl::Permission;
 use crate::api::*;
 use crate::bucket::{Buckets, Ownership};
+use crate::data_key::Masters;
 use crate::multipart::Uploads;
 use crate::object::Objects;
 use crate::{fault, lifecycle, replication};
@@ -21,6 +22,7 @@ pub struct S3 {
     pub(crate) buckets: Buckets,
     pub(crate) objects: Objects,
     pub(crate) uploads: Uploads,
+    pub(crate) masters: Masters,
 }
 
 impl S3 {
@@ -31,6 +33,7 @@ impl S3 {
             buckets: Buckets::open(&cloud.store),
             objects: Objects::open(&cloud.store),
             uploads: Uploads::open(&cloud.store),
+            masters: Masters::open(&cloud.store),
         });
         let this = s3.clone();
         cloud.after_reset(move || this.buckets.reload());

@@ -147,15 +147,24 @@ impl crate::S3 {
         })?;
         match found {
             Some(found) if !found.version.is_delete_marker => Ok(found),
-            Some(found) if target.id.is_some() => Err(Fault::sender(
+            // Of the current version too: a marker has no tags to be looked for.
+            Some(found) => Err(Fault::sender(
                 405,
                 "MethodNotAllowed",
                 "The specified method is not allowed against this resource.",
             )
+            .field(
+                "Method",
+                match action {
+                    _ if action.starts_with("s3:Get") => "GET",
+                    _ if action.starts_with("s3:Put") => "PUT",
+                    _ => "DELETE",
+                },
+            )
             .field("ResourceType", "DeleteMarker")
             .header("x-amz-delete-marker", "true")
             .header("x-amz-version-id", found.version.shown_id().to_owned())),
-            _ => Err(match target.id {
+            None => Err(match target.id {
                 Some(id) => fault::no_such_version(target.key, id),
                 None => fault::no_such_key(target.key),
             }),

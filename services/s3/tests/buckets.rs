@@ -78,6 +78,15 @@ async fn new_buckets_know_no_lists() {
         refused.element("Code").as_deref(),
         Some("AccessControlListNotSupported")
     );
+    let acl = [("x-amz-acl", "private")];
+    for path in ["/bucket?acl", "/bucket/k"] {
+        let refused = region.with("PUT", path, &acl, Body::Empty).await;
+        let code = refused.element("Code");
+        assert_eq!(code.as_deref(), Some("AccessControlListNotSupported"));
+    }
+    let acl = [("x-amz-acl", "bucket-owner-full-control")];
+    let put = region.with("PUT", "/bucket/k", &acl, Body::Empty).await;
+    assert_eq!(put.status, 200, "{}", put.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

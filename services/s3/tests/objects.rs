@@ -105,6 +105,11 @@ async fn versions_stay_until_each_is_deleted() {
         (answer.status, answer.header("x-amz-delete-marker")),
         (404, Some("true"))
     );
+    for method in ["GET", "DELETE"] {
+        let tags = region.ask(method, "/bucket/k?tagging", Body::Empty).await;
+        assert_eq!(tags.status, 405, "{}", tags.text());
+        assert_eq!(tags.element("Method").as_deref(), Some(method));
+    }
     let old = region
         .ask("GET", &format!("/bucket/k?versionId={id}"), Body::Empty)
         .await;
@@ -236,4 +241,222 @@ async fn a_listing_agrees_with_a_naive_one_page_by_page() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_s_conditions_are_tried_in_their_order() {
+    let region = Region::start();
+    region.bucket("bucket").await;
+    let put = region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
+    let etag = put.header("etag").unwrap();
+    let (past, future) = (
+        "Sat, 01 Jan 2000 00:00:00 GMT",
+        "Fri, 01 Jan 2100 00:00:00 GMT",
+    );
+    let cases: [(&[(&str, &str)], u16); 10] = [
+        (&[("if-match", etag)], 200),
+        (&[("if-match", "\"other\"")], 412),
+        (&[("if-match", "*")], 200),
+        (&[("if-none-match", etag)], 304),
+        (&[("if-none-match", "\"other\"")], 200),
+        (&[("if-modified-since", past)], 200),
+        (&[("if-unmodified-since", past)], 412),
+        (&[("if-unmodified-since", future)], 200),
+        (&[("if-match", etag), ("if-unmodified-since", past)], 200),
+        (
+            &[
+                ("if-none-match", "\"other\""),
+                ("if-modified-since", future),
+            ],
+            200,
+        ),
+    ];
+    for (headers, status) in cases {
+        for method in ["GET", "HEAD"] {
+            let got = region.with(method, "/bucket/k", headers, Body::Empty).await;
+            assert_eq!(got.status, status, "{method} {headers:?}");
+            if status == 304 {
+                assert_eq!(got.header("etag"), Some(etag));
+                assert!(got.body.is_empty());
+            }
+            if status == 412 && method == "GET" {
+                let wanted = ("PreconditionFailed", headers[0].0);
+                assert_eq!(got.element("Code").as_deref(), Some(wanted.0));
+                let condition = got.element("Condition").unwrap();
+                assert!(condition.eq_ignore_ascii_case(wanted.1), "{condition}");
+            }
+        }
+    }
+    let matching = [("if-match", etag)];
+    let replaced = region
+        .with("PUT", "/bucket/k", &matching, Bytes::from("y"))
+        .await;
+    assert_eq!(replaced.status, 200);
+    let late = region
+        .with("PUT", "/bucket/k", &matching, Bytes::from("z"))
+        .await;
+    assert_eq!(late.status, 412);
+    let nothing = region
+        .with("PUT", "/bucket/none", &matching, Bytes::from("z"))
+        .await;
+    assert_eq!(nothing.element("Code").as_deref(), Some("NoSuchKey"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_deletes_what_it_may_and_says_what_it_may_not() {
+    let region = Region::start();
+    region.bucket("bucket").await;
+    for key in ["a", "held/b", "c"] {
+        let put = region
+            .ask("PUT", &format!("/bucket/{key}"), Bytes::from("x"))
+            .await;
+        assert_eq!(put.status, 200);
+    }
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"000000000002"},
+        "Action":"s3:DeleteObject","Resource":"arn:aws:s3:::bucket/*"},{"Effect":"Deny","Principal":"*",
+        "Action":"s3:DeleteObject","Resource":"arn:aws:s3:::bucket/held/*"}]}"#;
+    region.configure("/bucket?policy", policy).await;
+    let document = "<Delete><Object><Key>a</Key></Object><Object><Key>held/b</Key></Object>\
+        <Object><Key>never-was</Key></Object></Delete>";
+    let batch = async |document: &str| {
+        use base64::Engine;
+        use md5::Digest;
+        let sum = base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(document));
+        let headers = [("content-md5", sum.as_str())];
+        let other = Some("000000000002");
+        region
+            .ask_as(
+                other,
+                "POST",
+                "/bucket?delete",
+                &headers,
+                Bytes::from(document.to_owned()),
+            )
+            .await
+    };
+    let answer = batch(document).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let (deleted, errors) = (answer.elements("Deleted"), answer.elements("Error"));
+    assert_eq!(
+        deleted,
+        ["<Key>a</Key>", "<Key>never-was</Key>"],
+        "{}",
+        answer.text()
+    );
+    assert_eq!(errors.len(), 1);
+    for part in ["<Key>held/b</Key>", "<Code>AccessDenied</Code>"] {
+        assert!(errors[0].contains(part), "{}", errors[0]);
+    }
+    let quiet = "<Delete><Quiet>true</Quiet><Object><Key>c</Key></Object><Object><Key>held/b</Key></Object></Delete>";
+    let answer = batch(quiet).await;
+    assert!(answer.elements("Deleted").is_empty());
+    assert_eq!(answer.elements("Error").len(), 1);
+    let listed = region.ask("GET", "/bucket", Body::Empty).await;
+    assert_eq!(listed.elements("Key"), ["held/b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_listed_page_by_page_in_their_order() {
+    let region = Region::start();
+    region.bucket("bucket").await;
+    region.ask("PUT", "/bucket/b", Bytes::from("null")).await;
+    region.keep_versions("bucket").await;
+    // Newest first within a key; the null version and markers have their places like others.
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    for key in ["a", "b", "dir/c", "dir/d", "e"] {
+        let mut of_key = Vec::new();
+        for round in 0..3 {
+            let path = format!("/bucket/{key}");
+            let made = if round == 1 {
+                region.ask("DELETE", &path, Body::Empty).await
+            } else {
+                region.ask("PUT", &path, Bytes::from("x")).await
+            };
+            let id = made.header("x-amz-version-id").unwrap().to_owned();
+            of_key.insert(0, (key.to_owned(), id));
+        }
+        if key == "b" {
+            of_key.push((key.to_owned(), "null".to_owned()));
+        }
+        wanted.extend(of_key);
+    }
+    for size in [1, 2, 3, 5, 1000] {
+        let (mut seen, mut markers) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/bucket?versions&max-keys={size}{markers}");
+            let page = region.ask("GET", &path, Body::Empty).await;
+            assert_eq!(page.status, 200, "{}", page.text());
+            let mut rows: Vec<(String, String)> = page
+                .elements("Key")
+                .into_iter()
+                .zip(page.elements("VersionId"))
+                .collect();
+            assert!(rows.len() <= size);
+            // Versions and markers are listed apart.
+            rows.sort_by_key(|row| wanted.iter().position(|w| w == row));
+            seen.extend(rows);
+            if page.element("IsTruncated").as_deref() != Some("true") {
+                break;
+            }
+            let key = page.element("NextKeyMarker").unwrap();
+            let id = page.element("NextVersionIdMarker").unwrap();
+            markers = format!("&key-marker={key}&version-id-marker={id}");
+        }
+        assert_eq!(seen, wanted, "by {size}");
+    }
+    let mut shown = Vec::new();
+    let mut markers = String::new();
+    loop {
+        let path = format!("/bucket?versions&delimiter=/&max-keys=2&prefix={markers}");
+        let page = region.ask("GET", &path, Body::Empty).await;
+        shown.extend(page.elements("Key"));
+        shown.extend(page.elements("CommonPrefixes"));
+        if page.element("IsTruncated").as_deref() != Some("true") {
+            break;
+        }
+        let key = page.element("NextKeyMarker").unwrap();
+        markers = format!("&key-marker={key}");
+        if let Some(id) = page.element("NextVersionIdMarker") {
+            markers.push_str(&format!("&version-id-marker={id}"));
+        }
+    }
+    let folder = "<Prefix>dir/</Prefix>";
+    assert_eq!(
+        shown,
+        ["a", "a", "a", "b", "b", "b", "b", folder, "e", "e", "e"]
+    );
+    let alone = region
+        .ask("GET", "/bucket?versions&version-id-marker=x", Body::Empty)
+        .await;
+    assert_eq!(alone.element("Code").as_deref(), Some("InvalidArgument"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_copied_and_read_while_it_is_replaced() {
+    let region = std::sync::Arc::new(Region::start());
+    region.bucket("bucket").await;
+    let content = |i: u8| vec![i; 100_000];
+    region.ask("PUT", "/bucket/k", content(0)).await;
+    let writer = region.clone();
+    let writing = tokio::spawn(async move {
+        for i in 0..200 {
+            let put = writer.ask("PUT", "/bucket/k", content(i)).await;
+            assert_eq!(put.status, 200);
+        }
+    });
+    let mut rounds = 0;
+    while !writing.is_finished() || rounds < 10 {
+        let source = [("x-amz-copy-source", "/bucket/k")];
+        let copied = region
+            .with("PUT", "/bucket/copy", &source, Body::Empty)
+            .await;
+        assert_eq!(copied.status, 200, "{}", copied.text());
+        for path in ["/bucket/copy", "/bucket/k"] {
+            let got = region.ask("GET", path, Body::Empty).await;
+            assert_eq!((got.status, got.body.len()), (200, 100_000));
+            assert!(got.body.iter().all(|b| *b == got.body[0]));
+        }
+        rounds += 1;
+    }
+    writing.await.unwrap();
 }

@@ -311,10 +311,15 @@ impl Decoder {
                 ));
             }
         }
-        if let (Some(chain), Some(signature)) = (&mut self.chain, &signature) {
-            chain
-                .finish_trailer(&signed, signature)
-                .map_err(|_| mismatch())?;
+        if let Some(chain) = &mut self.chain {
+            match &signature {
+                Some(signature) => chain
+                    .finish_trailer(&signed, signature)
+                    .map_err(|_| mismatch())?,
+                // Without it anyone on the way could have put the trailers there.
+                None if !signed.is_empty() => return Err(mismatch()),
+                None => {}
+            }
         }
         let Some((algorithm, hasher)) = self.trailer.take() else {
             return Ok(());

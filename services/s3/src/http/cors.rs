@@ -110,46 +110,48 @@ fn common(rule: &api::CORSRule, origin: &str, response: &mut Response) {
     );
 }
 
-/// Answers `OPTIONS`.
-pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
-    let (bucket, _) = bucket_and_key(request.uri.path());
-    let origin = header(request, "origin");
-    let method = header(request, "access-control-request-method");
-    let (Some(origin), Some(method)) = (origin, method) else {
-        let message = "Insufficient information. Origin request header needed.";
-        return answer(&Fault::sender(400, "BadRequest", message), ctx);
-    };
-    if !METHODS.contains(&method) {
-        return answer(
-            &Fault::sender(
-                400,
-                "BadRequest",
-                format!("Invalid Access-Control-Request-Method: {method}"),
-            ),
-            ctx,
-        );
-    }
-    let headers: Vec<String> = header(request, "access-control-request-headers")
+/// `Access-Control-Request-Headers`
+fn announced(request: &Parts) -> Vec<String> {
+    header(request, "access-control-request-headers")
         .unwrap_or_default()
         .split(',')
         .map(|h| h.trim().to_ascii_lowercase())
         .filter(|h| !h.is_empty())
-        .collect();
-    let forbidden = |message: &str| {
+        .collect()
+}
+
+/// Answers `OPTIONS`.
+pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
+    let (bucket, key) = bucket_and_key(request.uri.path());
+    let bad = |message: String| answer(&Fault::sender(400, "BadRequest", message), ctx);
+    let Some(origin) = header(request, "origin") else {
+        return bad("Insufficient information. Origin request header needed.".to_owned());
+    };
+    let method = header(request, "access-control-request-method");
+    let forbidden = |message: &str, resource: &'static str| {
         let fault = Fault::sender(403, "AccessForbidden", message.to_owned())
-            .field("Method", method)
-            .field("ResourceType", "OBJECT");
+            .field("Method", method.unwrap_or("OPTIONS"))
+            .field("ResourceType", resource);
         answer(&fault, ctx)
     };
     let Some(bucket) = s3.buckets.find(&bucket) else {
-        return answer(&fault::no_such_bucket(&bucket), ctx);
+        return forbidden("CORSResponse: Bucket not found", "BUCKET");
     };
     let Some(configuration) = &bucket.cors else {
-        return forbidden("CORSResponse: CORS is not enabled for this bucket.");
+        return forbidden(
+            "CORSResponse: CORS is not enabled for this bucket.",
+            "BUCKET",
+        );
     };
+    let Some(method) = method.filter(|method| METHODS.contains(method)) else {
+        let shown = method.unwrap_or("null");
+        return bad(format!("Invalid Access-Control-Request-Method: {shown}"));
+    };
+    let headers = announced(request);
     let Some(rule) = rule_for(&configuration.cors_rules, origin, method, &headers) else {
         return forbidden(
             "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
+            if key.is_empty() { "BUCKET" } else { "OBJECT" },
         );
     };
     let mut response = Response {
@@ -167,13 +169,20 @@ pub fn preflight(s3: &S3, ctx: &Context, request: &Parts) -> Response {
     response
 }
 
-/// Adds the headers of a cross-origin answer, where the bucket has a rule for the request.
+/// Adds the headers of a cross-origin answer to a request in path style.
 pub fn dress(s3: &S3, request: &Parts, response: &mut Response) {
+    if header(request, "origin").is_some() {
+        let (bucket, _) = bucket_and_key(request.uri.path());
+        dress_of(s3, &bucket, request, response);
+    }
+}
+
+/// The same where the bucket is known, which has to have a rule for the request.
+pub fn dress_of(s3: &S3, bucket: &str, request: &Parts, response: &mut Response) {
     let Some(origin) = header(request, "origin") else {
         return;
     };
-    let (bucket, _) = bucket_and_key(request.uri.path());
-    let Some(bucket) = s3.buckets.find(&bucket) else {
+    let Some(bucket) = s3.buckets.find(bucket) else {
         return;
     };
     let Some(configuration) = &bucket.cors else {
@@ -181,7 +190,12 @@ pub fn dress(s3: &S3, request: &Parts, response: &mut Response) {
     };
     let method =
         header(request, "access-control-request-method").unwrap_or(request.method.as_str());
-    if let Some(rule) = rule_for(&configuration.cors_rules, origin, method, &[]) {
+    if let Some(rule) = rule_for(
+        &configuration.cors_rules,
+        origin,
+        method,
+        &announced(request),
+    ) {
         common(rule, origin, response);
     }
 }

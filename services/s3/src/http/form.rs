@@ -325,12 +325,13 @@ pub async fn receive(
         ..Requested::default()
     };
     s3.permit_write(&ctx, &bucket, "s3:PutObject", &key, |c| asked.conditions(c))?;
-    let properties = asked.read(&ctx, &bucket, &key)?;
+    let mut properties = asked.read(&ctx, &bucket, &key)?;
     let sums: Vec<_> = ALGORITHMS
         .into_iter()
         .map(|a| (a, form.get(a.header())))
         .collect();
     let announced = Announced::read(&sums, form.get("x-amz-checksum-algorithm"))?;
+    s3.seal(&bucket, &mut properties).await?;
     let limit = policy
         .as_ref()
         .and_then(PostPolicy::maximum_length)

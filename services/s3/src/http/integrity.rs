@@ -74,10 +74,11 @@ pub fn require_length(request: &http::Request<Body>) -> Result<(), Fault> {
         && request.body().len().is_none()
     {
         return Err(Fault::sender(
-            411,
-            "MissingContentLength",
-            "You must provide the Content-Length HTTP header.",
-        ));
+            501,
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+        )
+        .field("Header", "Transfer-Encoding"));
     }
     Ok(())
 }
@@ -134,7 +135,8 @@ pub fn guard(mut request: http::Request<Body>) -> Result<http::Request<Body>, Fa
         .unwrap_or_default()
         .contains("uploadId=")
         && *request.method() == http::Method::POST;
-    if !is_object_write && !completes {
+    let announces = |name: &http::HeaderName| name.as_str().starts_with("x-amz-checksum-");
+    if !is_object_write && !completes && headers.keys().any(announces) {
         expected.checksum = ALGORITHMS.into_iter().find_map(|algorithm| {
             Some((
                 algorithm,

@@ -8,7 +8,7 @@ use wire::{Body, Fault};
 use super::bucket_and_key;
 use crate::acl::Permission;
 use crate::bucket::Bucket;
-use crate::{S3, api, fault};
+use crate::{S3, api, fault, metadata};
 
 /// Checks PutBucketWebsite's document.
 pub fn check(document: &api::WebsiteConfiguration) -> Result<(), Fault> {
@@ -16,10 +16,17 @@ pub fn check(document: &api::WebsiteConfiguration) -> Result<(), Fault> {
         let alone = document.index_document.is_none()
             && document.error_document.is_none()
             && document.routing_rules.is_none();
-        if !alone || redirect.host_name.is_empty() {
+        if !alone {
+            return Err(fault::invalid_argument(
+                "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules.",
+                "RedirectAllRequestsTo",
+                "not null",
+            ));
+        }
+        if redirect.host_name.is_empty() {
             return Err(fault::malformed_xml());
         }
-        return Ok(());
+        return check_protocol(redirect.protocol.as_deref());
     }
     let Some(index) = &document.index_document else {
         return Err(fault::invalid_argument(
@@ -48,6 +55,16 @@ pub fn check(document: &api::WebsiteConfiguration) -> Result<(), Fault> {
     }
     for rule in document.routing_rules.iter().flatten() {
         let redirect = &rule.redirect;
+        check_protocol(redirect.protocol.as_deref())?;
+        let is_empty = |condition: &api::Condition| {
+            condition.key_prefix_equals.is_none()
+                && condition.http_error_code_returned_equals.is_none()
+        };
+        if rule.condition.as_ref().is_some_and(is_empty) {
+            return Err(fault::invalid_request(
+                "Condition cannot be empty. To redirect all requests without a condition, the condition element shouldn't be present.",
+            ));
+        }
         if redirect.replace_key_with.is_some() && redirect.replace_key_prefix_with.is_some() {
             return Err(fault::invalid_request(
                 "You can only define ReplaceKeyPrefix or ReplaceKey but not both.",
@@ -55,6 +72,15 @@ pub fn check(document: &api::WebsiteConfiguration) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn check_protocol(protocol: Option<&str>) -> Result<(), Fault> {
+    if protocol.is_none_or(|p| matches!(p, "http" | "https")) {
+        return Ok(());
+    }
+    Err(fault::invalid_request(
+        "Invalid protocol, protocol can be http or https. If not defined the protocol will be selected automatically.",
+    ))
 }
 
 fn html(status: u16, code: &str, message: &str, key: &str) -> Response {
@@ -243,9 +269,12 @@ async fn page(
         };
         conditions.check_read(version)?;
     }
-    let body = s3
-        .read_content(bucket, key, version, 0..version.size, None)?
-        .ok_or_else(fault::operation_aborted)?;
+    let body = if request.method == http::Method::HEAD {
+        Body::Empty
+    } else {
+        s3.read_content(bucket, key, version, 0..version.size, None)?
+            .ok_or_else(fault::operation_aborted)?
+    };
     let content_type = version
         .headers
         .content_type
@@ -271,7 +300,7 @@ async fn page(
         }
     }
     for (name, value) in &version.metadata {
-        response = response.header(format!("x-amz-meta-{name}"), value.as_str());
+        response = response.header(format!("x-amz-meta-{name}"), metadata::shown(value));
     }
     Ok(response)
 }

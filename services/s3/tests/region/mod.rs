@@ -7,6 +7,7 @@ use cloud::{Cloud, Delivery, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use gateway::{Gateway, Metrics};
 use tokio::sync::mpsc;
+use wire::protocol::Response;
 use wire::{Body, Bytes, Fault};
 
 struct Queue(mpsc::UnboundedSender<Delivery>);
@@ -64,7 +65,19 @@ pub struct Region {
 
 impl Region {
     pub fn start() -> Region {
-        let cloud = Cloud::ephemeral();
+        Region::over(Cloud::ephemeral())
+    }
+
+    /// A region whose state is in that directory.
+    pub fn at(dir: &std::path::Path) -> Region {
+        let options = store::Options {
+            dir: Some(dir.to_owned()),
+            ..store::Options::default()
+        };
+        Region::over(Cloud::open(options, cloud::Config::default()).expect("a store"))
+    }
+
+    pub fn over(cloud: Cloud) -> Region {
         let (sender, events) = mpsc::unbounded_channel();
         cloud
             .targets
@@ -94,6 +107,24 @@ impl Region {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Answer {
+        let response = self.begin_as(key, method, path, headers, body).await;
+        let body = response.body.collect(1 << 30).await.expect("a body");
+        Answer {
+            status: response.status,
+            headers: response.headers,
+            body,
+        }
+    }
+
+    /// The same, the answer's body still to be read.
+    pub async fn begin_as(
+        &self,
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Response {
         let body = body.into();
         let mut request = http::Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
@@ -112,16 +143,9 @@ impl Region {
             request = request.header(*name, *value);
         }
         let request = request.body(body).expect("a request");
-        let response = self
-            .gateway
+        self.gateway
             .answer(request, [127, 0, 0, 1].into(), false)
-            .await;
-        let body = response.body.collect(1 << 30).await.expect("a body");
-        Answer {
-            status: response.status,
-            headers: response.headers,
-            body,
-        }
+            .await
     }
 
     pub async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
@@ -136,6 +160,47 @@ impl Region {
         body: impl Into<Body>,
     ) -> Answer {
         self.ask_as(Some("test"), method, path, headers, body).await
+    }
+
+    /// Uploads an object of these parts with those headers to begin with.
+    pub async fn upload(&self, path: &str, headers: &[(&str, &str)], parts: &[Vec<u8>]) -> Answer {
+        let begun = self
+            .with("POST", &format!("{path}?uploads"), headers, Body::Empty)
+            .await;
+        let id = begun
+            .element("UploadId")
+            .unwrap_or_else(|| panic!("{}", begun.text()));
+        let mut list = String::new();
+        for (number, bytes) in (1..).zip(parts) {
+            let part = format!("{path}?partNumber={number}&uploadId={id}");
+            let part = self.ask("PUT", &part, bytes.clone()).await;
+            let etag = part
+                .header("etag")
+                .unwrap_or_else(|| panic!("{}", part.text()));
+            list.push_str(&format!(
+                "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+            ));
+        }
+        let document = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+        let done = self
+            .ask("POST", &format!("{path}?uploadId={id}"), document)
+            .await;
+        assert_eq!(done.status, 200, "{}", done.text());
+        done
+    }
+
+    /// Puts a document that configures a bucket.
+    pub async fn configure(&self, path: &str, document: &str) {
+        let put = self.ask("PUT", path, document.to_owned()).await;
+        assert!(matches!(put.status, 200 | 204), "{}", put.text());
+    }
+
+    /// Turns a bucket's versioning on.
+    pub async fn keep_versions(&self, bucket: &str) {
+        let document =
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.configure(&format!("/{bucket}?versioning"), document)
+            .await;
     }
 
     /// Makes the bucket `b`.

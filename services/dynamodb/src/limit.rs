@@ -1,0 +1,302 @@
+//! What an account may have, where the service is, and settings that are kept and read back.
+
+use cloud::Context;
+use store::{Range, Read};
+use wire::{Fault, Timestamp};
+
+use crate::api::*;
+use crate::catalog::Place;
+use crate::errors::{resource_in_use_exception, resource_not_found_exception};
+use crate::fault::validation;
+use crate::service::Dynamo;
+use crate::table::TableRecord;
+
+impl Dynamo {
+    /// `DescribeLimits`
+    pub async fn describe_limits(
+        &self,
+        _: &Context,
+        _: DescribeLimitsInput,
+    ) -> Result<DescribeLimitsOutput, Fault> {
+        Ok(DescribeLimitsOutput {
+            account_max_read_capacity_units: Some(80_000),
+            account_max_write_capacity_units: Some(80_000),
+            table_max_read_capacity_units: Some(40_000),
+            table_max_write_capacity_units: Some(40_000),
+        })
+    }
+
+    /// `DescribeEndpoints`
+    pub async fn describe_endpoints(
+        &self,
+        ctx: &Context,
+        _: DescribeEndpointsInput,
+    ) -> Result<DescribeEndpointsOutput, Fault> {
+        Ok(DescribeEndpointsOutput {
+            endpoints: vec![Endpoint {
+                address: ctx.host.clone(),
+                cache_period_in_minutes: 1440,
+            }],
+        })
+    }
+
+    /// The table of a request about backups, whose error is another.
+    pub fn backed_up(
+        &self,
+        ctx: &Context,
+        name: &str,
+    ) -> Result<std::sync::Arc<TableRecord>, Fault> {
+        self.catalog.described(ctx, name).map_err(|fault| {
+            match fault.is("ResourceNotFoundException") {
+                true => {
+                    crate::errors::table_not_found_exception(format!("Table not found: {name}"))
+                }
+                false => fault,
+            }
+        })
+    }
+
+    /// `UpdateContributorInsights`
+    pub async fn update_contributor_insights(
+        &self,
+        ctx: &Context,
+        input: UpdateContributorInsightsInput,
+    ) -> Result<UpdateContributorInsightsOutput, Fault> {
+        self.indexed_table(ctx, &input.table_name, input.index_name.as_deref())?;
+        let place = Place::of(ctx, &input.table_name)?;
+        let index = input.index_name.clone().unwrap_or_default();
+        let mode = input
+            .contributor_insights_mode
+            .unwrap_or_else(|| "ACCESSED_AND_THROTTLED_KEYS".into());
+        let is_on = input.contributor_insights_action == "ENABLE";
+        let now = ctx.time.millis();
+        let (_, table) = self
+            .change_table(&place, |_, table| {
+                match is_on {
+                    true => table.insights.insert(index, (mode.clone(), now)),
+                    false => table.insights.remove(&index),
+                };
+                Ok(())
+            })
+            .await?;
+        Ok(UpdateContributorInsightsOutput {
+            table_name: Some(table.name),
+            index_name: input.index_name,
+            contributor_insights_status: Some(if is_on { "ENABLING" } else { "DISABLING" }.into()),
+            contributor_insights_mode: is_on.then_some(mode),
+        })
+    }
+
+    /// `DescribeContributorInsights`
+    pub async fn describe_contributor_insights(
+        &self,
+        ctx: &Context,
+        input: DescribeContributorInsightsInput,
+    ) -> Result<DescribeContributorInsightsOutput, Fault> {
+        let table = self.indexed_table(ctx, &input.table_name, input.index_name.as_deref())?;
+        let index = input.index_name.clone().unwrap_or_default();
+        let found = table.insights.get(&index);
+        let status = if found.is_some() {
+            "ENABLED"
+        } else {
+            "DISABLED"
+        };
+        Ok(DescribeContributorInsightsOutput {
+            table_name: Some(table.name.clone()),
+            index_name: input.index_name,
+            contributor_insights_status: Some(status.into()),
+            last_update_date_time: found.map(|(_, when)| Timestamp(*when)),
+            contributor_insights_mode: found.map(|(mode, _)| mode.clone()),
+            ..Default::default()
+        })
+    }
+
+    /// `ListContributorInsights`
+    pub async fn list_contributor_insights(
+        &self,
+        ctx: &Context,
+        input: ListContributorInsightsInput,
+    ) -> Result<ListContributorInsightsOutput, Fault> {
+        const OF: &str = "ListContributorInsights";
+        let invalid = || validation("Invalid NextToken");
+        let after = match &input.next_token {
+            None => None,
+            Some(token) => Some(cloud::paging::place(OF, token).ok_or_else(invalid)?),
+        };
+        let most = input.max_results.filter(|max| *max > 0).unwrap_or(100) as usize;
+        let only = match &input.table_name {
+            Some(name) => Some(self.catalog.described(ctx, name)?.name.clone()),
+            None => None,
+        };
+        let prefix = (ctx.account.as_str(), ctx.region.as_str());
+        let view = self.cloud.store.read();
+        let mut found: Vec<(String, String, String)> = Vec::new();
+        for row in view.range(&self.catalog.records, Range::prefix(&prefix)) {
+            let (_, table) = row?;
+            if only.as_ref().is_some_and(|only| *only != table.name) {
+                continue;
+            }
+            for (index, (mode, _)) in table.insights {
+                found.push((table.name.clone(), index, mode));
+            }
+        }
+        if let Some(after) = after {
+            found.retain(|(table, index, _)| {
+                let [after_table, after_index] = &after[..] else {
+                    return false;
+                };
+                (table, index) > (after_table, after_index)
+            });
+        }
+        let is_more = found.len() > most;
+        found.truncate(most);
+        let next = found
+            .last()
+            .filter(|_| is_more)
+            .map(|(table, index, _)| cloud::paging::token(OF, &[table, index]));
+        let shown = found
+            .into_iter()
+            .map(|(table, index, mode)| ContributorInsightsSummary {
+                table_name: Some(table),
+                index_name: (!index.is_empty()).then_some(index),
+                contributor_insights_status: Some("ENABLED".into()),
+                contributor_insights_mode: Some(mode),
+            });
+        Ok(ListContributorInsightsOutput {
+            contributor_insights_summaries: Some(shown.collect()),
+            next_token: next,
+        })
+    }
+
+    /// `EnableKinesisStreamingDestination`
+    pub async fn enable_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: KinesisStreamingDestinationInput,
+    ) -> Result<KinesisStreamingDestinationOutput, Fault> {
+        let precision = input
+            .enable_kinesis_streaming_configuration
+            .as_ref()
+            .and_then(|c| c.approximate_creation_date_time_precision.clone());
+        let arn = input.stream_arn.clone();
+        let place = Place::of(ctx, &input.table_name)?;
+        let ((), table) = self
+            .change_table(&place, |_, table| {
+                let active = |(_, status, _): &&(String, String, Option<String>)| status == "ACTIVE";
+                if table.kinesis.iter().filter(active).any(|(known, ..)| *known == arn) {
+                    return Err(validation(format!(
+                        "Table is not in a valid state to enable Kinesis Streaming Destination: EnableKinesisStreamingDestination must be DISABLED or ENABLE_FAILED to perform ENABLE operation. Stream: {arn}"
+                    )));
+                }
+                if table.kinesis.iter().filter(active).count() >= 2 {
+                    return Err(resource_in_use_exception(
+                        "A table can have at most two Kinesis streaming destinations",
+                    ));
+                }
+                table.kinesis.retain(|(known, ..)| *known != arn);
+                table.kinesis.push((arn.clone(), "ACTIVE".into(), precision));
+                Ok(())
+            })
+            .await?;
+        Ok(KinesisStreamingDestinationOutput {
+            table_name: Some(table.name),
+            stream_arn: Some(arn),
+            destination_status: Some("ENABLING".into()),
+            enable_kinesis_streaming_configuration: input.enable_kinesis_streaming_configuration,
+        })
+    }
+
+    /// `DisableKinesisStreamingDestination`
+    pub async fn disable_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: KinesisStreamingDestinationInput,
+    ) -> Result<KinesisStreamingDestinationOutput, Fault> {
+        let arn = input.stream_arn.clone();
+        let place = Place::of(ctx, &input.table_name)?;
+        let ((), table) = self
+            .change_table(&place, |_, table| {
+                let found = table
+                    .kinesis
+                    .iter_mut()
+                    .find(|(known, status, _)| *known == arn && status == "ACTIVE");
+                let Some((_, status, _)) = found else {
+                    return Err(validation(format!(
+                        "Table is not in a valid state to disable Kinesis Streaming Destination: KinesisStreamingDestination must be ACTIVE to perform DISABLE operation. Stream: {arn}"
+                    )));
+                };
+                *status = "DISABLED".into();
+                Ok(())
+            })
+            .await?;
+        Ok(KinesisStreamingDestinationOutput {
+            table_name: Some(table.name),
+            stream_arn: Some(arn),
+            destination_status: Some("DISABLING".into()),
+            enable_kinesis_streaming_configuration: input.enable_kinesis_streaming_configuration,
+        })
+    }
+
+    /// `UpdateKinesisStreamingDestination`
+    pub async fn update_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: UpdateKinesisStreamingDestinationInput,
+    ) -> Result<UpdateKinesisStreamingDestinationOutput, Fault> {
+        let arn = input.stream_arn.clone();
+        let precision = input
+            .update_kinesis_streaming_configuration
+            .as_ref()
+            .and_then(|c| c.approximate_creation_date_time_precision.clone());
+        let Some(precision) = precision else {
+            return Err(validation(
+                "Streaming destination cannot be updated with given parameters: UpdateKinesisStreamingConfiguration cannot be null or contain only null values",
+            ));
+        };
+        let place = Place::of(ctx, &input.table_name)?;
+        let ((), table) = self
+            .change_table(&place, |_, table| {
+                let found = table
+                    .kinesis
+                    .iter_mut()
+                    .find(|(known, status, _)| *known == arn && status == "ACTIVE");
+                let Some((_, _, kept)) = found else {
+                    return Err(resource_not_found_exception(format!(
+                        "Requested resource not found: Kinesis Streaming Destination: {arn} not found"
+                    )));
+                };
+                *kept = Some(precision);
+                Ok(())
+            })
+            .await?;
+        Ok(UpdateKinesisStreamingDestinationOutput {
+            table_name: Some(table.name),
+            stream_arn: Some(arn),
+            destination_status: Some("UPDATING".into()),
+            update_kinesis_streaming_configuration: input.update_kinesis_streaming_configuration,
+        })
+    }
+
+    /// `DescribeKinesisStreamingDestination`
+    pub async fn describe_kinesis_streaming_destination(
+        &self,
+        ctx: &Context,
+        input: DescribeKinesisStreamingDestinationInput,
+    ) -> Result<DescribeKinesisStreamingDestinationOutput, Fault> {
+        let table = self.catalog.described(ctx, &input.table_name)?;
+        let shown =
+            table
+                .kinesis
+                .iter()
+                .map(|(arn, status, precision)| KinesisDataStreamDestination {
+                    stream_arn: Some(arn.clone()),
+                    destination_status: Some(status.clone()),
+                    destination_status_description: None,
+                    approximate_creation_date_time_precision: precision.clone(),
+                });
+        Ok(DescribeKinesisStreamingDestinationOutput {
+            table_name: Some(table.name.clone()),
+            kinesis_data_stream_destinations: Some(shown.collect()),
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! The text of user metadata in headers. What is not ASCII comes as bytes, each of which S3 takes for a character of
+//! Latin-1, and goes out as encoded words (RFC 2047).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+const PREFIX: &str = "=?UTF-8?";
+/// The longest text of one encoded word, so that it has 75 characters with what surrounds it.
+const LONGEST: usize = 63;
+
+/// A value as it came, read as S3 reads it.
+pub fn read(value: String) -> String {
+    if value.is_ascii() {
+        return value;
+    }
+    value.bytes().map(char::from).collect()
+}
+
+/// A value as it is given back.
+pub fn shown(value: &str) -> String {
+    if value.is_ascii() {
+        return value.to_owned();
+    }
+    let others = value.chars().filter(|c| !c.is_ascii()).count();
+    let is_mostly_ascii = value.chars().count() - others > others;
+    let mut words = Vec::new();
+    encode(value, is_mostly_ascii, &mut words);
+    words.join(" ")
+}
+
+/// Encodes a text, halved where it is too long for a word.
+fn encode(text: &str, quoted: bool, words: &mut Vec<String>) {
+    let encoded = if quoted {
+        quote(text)
+    } else {
+        STANDARD.encode(text)
+    };
+    let middle = text.chars().count() / 2;
+    if encoded.len() > LONGEST && middle > 0 {
+        let at = text.char_indices().nth(middle).map_or(0, |(at, _)| at);
+        encode(&text[..at], quoted, words);
+        encode(&text[at..], quoted, words);
+    } else {
+        let kind = if quoted { 'Q' } else { 'B' };
+        words.push(format!("{PREFIX}{kind}?{encoded}?="));
+    }
+}
+
+fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('_'),
+            b'=' | b'_' | b'?' => out.push_str(&format!("={byte:02X}")),
+            b'!'..=b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("={byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_ascii_goes_out_as_s3_shows_it() {
+        let through = |text: &str| shown(&read(text.to_owned()));
+        assert_eq!(through("AMAZONS3 =?"), "AMAZONS3 =?");
+        assert_eq!(
+            through("ÄMÄZÕÑ S3"),
+            "=?UTF-8?B?w4PChE3Dg8KEWsODwpXDg8KRIFMz?="
+        );
+        assert_eq!(through("Miniö"), "=?UTF-8?Q?Mini=C3=83=C2=B6?=");
+        assert_eq!(through("ö"), "=?UTF-8?B?w4PCtg==?=");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_into_words() {
+        let words = shown(&"é".repeat(300));
+        assert!(words.split(' ').count() > 1);
+        assert!(words.split(' ').all(|word| word.len() <= 75));
+    }
+}
