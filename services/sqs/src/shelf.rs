@@ -294,62 +294,62 @@ impl Shelf<'_, '_> {
         wish: Wish,
         harvest: &mut Harvest,
     ) -> Result<usize, Fault> {
-        let left = wish.most - harvest.taken.len();
-        let members =
-            Range::prefix(&(self.account, self.line, group)).limit(left + MOST_BY_THE_WAY);
-        let mut seqs = Vec::new();
-        {
-            let mut rows = self.tx.range(&self.tables.members, members);
-            while seqs.len() < left + MOST_BY_THE_WAY
-                && let Some((.., seq)) = rows.next_key()?
-            {
-                seqs.push(seq);
-                // More are looked at only where some turn out to be dead.
-                if seqs.len() >= left && wish.lives.is_none() {
-                    break;
-                }
-            }
-        }
         let mut by_the_way = 0;
-        let until = harvest.taken.len() + left;
-        for seq in seqs {
-            if harvest.taken.len() >= until {
-                break;
+        let mut after = None;
+        'group: while harvest.taken.len() < wish.most && by_the_way < MOST_BY_THE_WAY {
+            let left = wish.most - harvest.taken.len();
+            let mut members = Range::prefix(&(self.account, self.line, group)).limit(left);
+            if let Some(last) = after {
+                members = members.after(&(self.account, self.line, group, last));
             }
-            let key = (self.account, self.line, seq);
-            let place: Option<Place> = self.tx.get(&self.tables.places, &key)?;
-            let place = place.unwrap_or_default();
-            if place.when > self.now {
-                break;
-            }
-            let Some(content) = self.tx.get(&self.tables.contents, &key)? else {
-                self.tx
-                    .delete(&self.tables.members, &(self.account, self.line, group, seq));
-                continue;
-            };
-            let is_expired = content.sent + wish.retention <= self.now;
-            if is_expired || wish.lives.is_some_and(|lives| place.count >= lives) {
-                self.clear(seq, &content, place, true)?;
-                by_the_way += 1;
-                if !is_expired {
-                    harvest.dead.push(Taken {
-                        seq,
-                        content,
-                        place,
-                    });
+            let mut seqs = Vec::new();
+            {
+                let mut rows = self.tx.range(&self.tables.members, members);
+                while let Some((.., seq)) = rows.next_key()? {
+                    seqs.push(seq);
                 }
-                continue;
             }
-            let place = self.received(place, wish);
-            self.tx.put(&self.tables.places, &key, &place)?;
-            if place.when > self.now {
-                self.state.wait(place.when, seq, Waiting::InFlight);
+            after = seqs.last().copied();
+            let is_last = seqs.len() < left;
+            for seq in seqs {
+                let key = (self.account, self.line, seq);
+                let place: Option<Place> = self.tx.get(&self.tables.places, &key)?;
+                let place = place.unwrap_or_default();
+                if place.when > self.now {
+                    break 'group;
+                }
+                let Some(content) = self.tx.get(&self.tables.contents, &key)? else {
+                    self.tx
+                        .delete(&self.tables.members, &(self.account, self.line, group, seq));
+                    continue;
+                };
+                let is_expired = content.sent + wish.retention <= self.now;
+                if is_expired || wish.lives.is_some_and(|lives| place.count >= lives) {
+                    self.clear(seq, &content, place, true)?;
+                    by_the_way += 1;
+                    if !is_expired {
+                        harvest.dead.push(Taken {
+                            seq,
+                            content,
+                            place,
+                        });
+                    }
+                    continue;
+                }
+                let place = self.received(place, wish);
+                self.tx.put(&self.tables.places, &key, &place)?;
+                if place.when > self.now {
+                    self.state.wait(place.when, seq, Waiting::InFlight);
+                }
+                harvest.taken.push(Taken {
+                    seq,
+                    content,
+                    place,
+                });
             }
-            harvest.taken.push(Taken {
-                seq,
-                content,
-                place,
-            });
+            if is_last {
+                break;
+            }
         }
         self.reseat(group)?;
         Ok(by_the_way)
