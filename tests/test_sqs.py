@@ -23,7 +23,9 @@ def handler(event, context):
         if body.startswith("fail"):
             failures.append({"itemIdentifier": record["messageId"]})
         else:
-            sqs.send_message(QueueUrl=os.environ["OUT"], MessageBody=json.dumps(record))
+            ordered = {"MessageGroupId": record["attributes"].get("MessageGroupId"), "MessageDeduplicationId": record["messageId"]}
+            sqs.send_message(QueueUrl=os.environ["OUT"], MessageBody=json.dumps(record),
+                             **(ordered if os.environ["OUT"].endswith(".fifo") else {}))
     return {"batchItemFailures": failures}
 '''
 
@@ -167,6 +169,23 @@ def test_a_function_is_fed_from_a_queue(region):
     assert [m["UUID"] for m in functions.list_event_source_mappings(FunctionName="echo")["EventSourceMappings"]] == [uuid]
     assert functions.delete_event_source_mapping(UUID=uuid)["State"] == "Deleting"
     wait_for(lambda: not functions.list_event_source_mappings()["EventSourceMappings"], 10, "the deletion")
+
+
+def test_a_fifo_queue_feeds_each_group_in_order(region):
+    sqs, functions = region.client("sqs"), region.client("lambda")
+    settings = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+    out, url = (sqs.create_queue(QueueName=name, Attributes=settings)["QueueUrl"] for name in ("out.fifo", "in.fifo"))
+    function(region, "ordered", ECHO, OUT=out)
+    functions.create_event_source_mapping(EventSourceArn=arn_of(sqs, url), FunctionName="ordered", BatchSize=3)
+    sent = {f"g{g}": [f"{g}-{n}" for n in range(8)] for g in range(3)}
+    for n in range(8):
+        for group, bodies in sent.items():
+            sqs.send_message(QueueUrl=url, MessageBody=bodies[n], MessageGroupId=group)
+    came = {}
+    for body in drain(sqs, out, 24):
+        record = json.loads(body)
+        came.setdefault(record["attributes"]["MessageGroupId"], []).append(record["body"])
+    assert came == sent
 
 
 def test_a_mapping_that_cannot_be_is_refused(region):

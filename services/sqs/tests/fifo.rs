@@ -1,4 +1,8 @@
 //! FIFO queues: order within groups, deduplication, and a model that every sequence of operations must agree with.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test may fail as loudly as the test"
+)]
 
 mod region;
 

@@ -1,4 +1,8 @@
 //! Messages of standard queues: visibility, delays, dead letters, retention, batches.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test may fail as loudly as the test"
+)]
 
 mod region;
 
