@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Method;
 
 use crate::Outcome;
-use crate::load::{self, Connection, Plan};
+use crate::load::{self, Call, Connection, Plan};
 use crate::target::Target;
 
 const TRIVIAL: &str = "def handler(event, context):\n    return event\n";
@@ -21,17 +21,21 @@ const COLD_STARTS: usize = 9;
 pub async fn run(bare: &Target, cumulo: &Target) -> Outcome {
     create(cumulo, "warm", TRIVIAL).await?;
     let invoke = |name: String| -> Plan {
-        Arc::new(move |_| {
-            (
-                Method::POST,
-                format!("/2015-03-31/functions/{name}/invocations"),
-                Bytes::from_static(b"{}"),
-            )
+        Arc::new(move |_| Call {
+            method: Method::POST,
+            path: format!("/2015-03-31/functions/{name}/invocations"),
+            target: None,
+            body: Bytes::from_static(b"{}"),
         })
     };
     load::median_ms(cumulo, 20, "lambda", &invoke("warm".into())).await?;
     let warm = load::median_ms(cumulo, 500, "lambda", &invoke("warm".into())).await?;
-    let none: Plan = Arc::new(|_| (Method::POST, "/2".into(), Bytes::from_static(b"{}")));
+    let none: Plan = Arc::new(|_| Call {
+        method: Method::POST,
+        path: "/2".into(),
+        target: None,
+        body: Bytes::from_static(b"{}"),
+    });
     let reference = load::median_ms(bare, 500, "lambda", &none).await?;
     println!(
         "lambda-warm            p50 {warm:.2} ms, bare {reference:.2} ms, difference {:.2} ms",

@@ -14,8 +14,20 @@ use crate::target::Target;
 /// A connection.
 pub struct Connection(SendRequest<Full<Bytes>>);
 
-/// What is sent: method, path (with the request's number), body.
-pub type Plan = Arc<dyn Fn(u64) -> (http::Method, String, Bytes) + Send + Sync>;
+/// A request.
+pub struct Call {
+    /// Its method.
+    pub method: http::Method,
+    /// Path and query.
+    pub path: String,
+    /// `X-Amz-Target`, for the services that are told by it.
+    pub target: Option<&'static str>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// What is sent, by the request's number.
+pub type Plan = Arc<dyn Fn(u64) -> Call + Send + Sync>;
 
 impl Connection {
     /// To that server.
@@ -27,7 +39,7 @@ impl Connection {
         tokio::spawn(connection);
         Ok(Connection(sender))
     }
-    /// One request; its status and body's length.
+    /// One request without a target.
     pub async fn send(
         &mut self,
         method: http::Method,
@@ -35,13 +47,33 @@ impl Connection {
         scope: &str,
         body: Bytes,
     ) -> Outcome<(u16, Bytes)> {
+        let call = Call {
+            method,
+            path: path.to_owned(),
+            target: None,
+            body,
+        };
+        self.call(scope, call).await
+    }
+    /// One request; its status and its body's first piece.
+    pub async fn call(&mut self, scope: &str, call: Call) -> Outcome<(u16, Bytes)> {
+        let Call {
+            method,
+            path,
+            target,
+            body,
+        } = call;
         self.0.ready().await?;
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{scope}/aws4_request, SignedHeaders=host, Signature=0"
         );
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
+        let mut request = http::Request::builder().method(method).uri(path);
+        if let Some(target) = target {
+            request = request
+                .header("x-amz-target", target)
+                .header("content-type", "application/x-amz-json-1.0");
+        }
+        let request = request
             .header("host", "127.0.0.1:4566")
             .header("authorization", authorization)
             .header("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
@@ -58,6 +90,18 @@ impl Connection {
             }
         }
         Ok((status, first))
+    }
+}
+
+impl Connection {
+    /// One request that must succeed; its body's first piece.
+    pub async fn expect(&mut self, scope: &str, call: Call) -> Outcome<Bytes> {
+        let name = format!("{} {}", call.path, call.target.unwrap_or_default());
+        let (status, text) = self.call(scope, call).await?;
+        if !(200..300).contains(&status) {
+            return Err(format!("{name}: {status} {}", String::from_utf8_lossy(&text)).into());
+        }
+        Ok(text)
     }
 }
 
@@ -82,13 +126,8 @@ pub async fn rate(
             tokio::spawn(async move {
                 let mut done = 0u64;
                 while started.elapsed() < span {
-                    let (method, path, body) = plan((n as u64) << 32 | done);
-                    let (status, text) = connection.send(method, &path, scope, body).await?;
-                    if !(200..300).contains(&status) {
-                        return Err(
-                            format!("{path}: {status} {}", String::from_utf8_lossy(&text)).into(),
-                        );
-                    }
+                    let call = plan((n as u64) << 32 | done);
+                    connection.expect(scope, call).await?;
                     done += 1;
                 }
                 Outcome::Ok(done)
@@ -112,13 +151,10 @@ pub async fn median_ms(
     let mut connection = Connection::open(target.port).await?;
     let mut times = Vec::new();
     for i in 0..n {
-        let (method, path, body) = plan(i as u64);
+        let call = plan(i as u64);
         let started = Instant::now();
-        let (status, text) = connection.send(method, &path, scope, body).await?;
+        connection.expect(scope, call).await?;
         times.push(started.elapsed().as_secs_f64() * 1e3);
-        if !(200..300).contains(&status) {
-            return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&text)).into());
-        }
     }
     Ok(median(times))
 }
@@ -134,6 +170,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub async fn compare(
     name: &str,
     connections: usize,
+    scope: &'static str,
     bare: (&Target, Plan),
     cumulo: (&Target, Plan),
 ) -> Outcome<f64> {
@@ -146,7 +183,7 @@ pub async fn compare(
             [(&bare, &mut a, &mut a_cpu), (&cumulo, &mut b, &mut b_cpu)]
         {
             let before = target.cpu_seconds();
-            let rate = rate(target, connections, span, "s3", plan).await?;
+            let rate = rate(target, connections, span, scope, plan).await?;
             rates.push(rate);
             cpu.push((target.cpu_seconds() - before) / (rate * span.as_secs_f64()) * 1e6);
         }

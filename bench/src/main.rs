@@ -4,6 +4,7 @@
 //! drives both over keep-alive connections and prints requests per second and the ratio of medians.
 
 mod bare;
+mod json;
 mod lambda;
 mod load;
 mod s3;
@@ -53,6 +54,7 @@ fn run(wanted: &[String]) -> Outcome {
         let on =
             |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w.as_str()));
         s3::run(&bare, &cumulo, &on).await?;
+        json::run(&bare, &cumulo, &on).await?;
         if on("lambda") {
             lambda::run(&bare, &cumulo).await?;
         }

@@ -8,7 +8,7 @@ use http::Method;
 use md5::{Digest, Md5};
 
 use crate::Outcome;
-use crate::load::{self, Connection, Plan};
+use crate::load::{self, Call, Connection, Plan};
 use crate::target::Target;
 
 const SIZES: [(&str, usize); 3] = [("1KiB", 1 << 10), ("1MiB", 1 << 20), ("64MiB", 64 << 20)];
@@ -42,6 +42,7 @@ pub async fn run(bare: &Target, cumulo: &Target, on: &dyn Fn(&str) -> bool) -> O
                 let rate = load::compare(
                     &format!("s3-put-{name}"),
                     n,
+                    "s3",
                     (bare, put_bare.clone()),
                     (cumulo, put.clone()),
                 )
@@ -55,6 +56,7 @@ pub async fn run(bare: &Target, cumulo: &Target, on: &dyn Fn(&str) -> bool) -> O
                 load::compare(
                     &format!("s3-get-{name}"),
                     n,
+                    "s3",
                     (bare, get_bare.clone()),
                     (cumulo, get.clone()),
                 )
@@ -71,7 +73,12 @@ fn plan(
     body: &Bytes,
 ) -> Plan {
     let body = body.clone();
-    Arc::new(move |i| (method.clone(), path(i), body.clone()))
+    Arc::new(move |i| Call {
+        method: method.clone(),
+        path: path(i),
+        target: None,
+        body: body.clone(),
+    })
 }
 
 /// How fast one core computes MD5, by the same crate.

@@ -90,6 +90,8 @@ class Service:
             if entry:
                 target = self.shapes[member["shape"]]
                 target["key"]["locationName"], target["value"]["locationName"] = entry
+        for shape, members in patches.get("optional", {}).items():
+            self.shapes[shape]["required"] = [m for m in self.shapes[shape]["required"] if m not in members]
         # Shapes that the service writes by hand: the type and its schema.
         self.native = patches.get("native", {})
         self.operations = self.config["operations"]

@@ -296,6 +296,73 @@ pub trait TableStreams: Send + Sync {
     fn changed(&self, arn: &str) -> Option<Arc<tokio::sync::Notify>>;
 }
 
+/// A shard of a data stream, for who consumes it.
+#[derive(Clone, Debug, Default)]
+pub struct DataShard {
+    /// Its id.
+    pub id: String,
+    /// The shards that it was split or merged from, as far as they are still there: read them first.
+    pub parents: Vec<String>,
+    /// Whether it takes no more records.
+    pub is_closed: bool,
+}
+
+/// A record of a data stream.
+#[derive(Clone, Debug, Default)]
+pub struct DataRecord {
+    /// Its sequence number.
+    pub sequence_number: String,
+    /// Its key, where it has one.
+    pub partition_key: Option<String>,
+    /// Its content.
+    pub data: Bytes,
+    /// When it arrived.
+    pub arrived: Timestamp,
+}
+
+/// Records of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct DataRecords {
+    /// The records.
+    pub records: Vec<DataRecord>,
+    /// The position behind them.
+    pub next: u64,
+    /// Whether nothing comes after them, ever.
+    pub is_end: bool,
+}
+
+/// Where to begin in a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataStart<'a> {
+    /// With the oldest record there is.
+    Oldest,
+    /// With the next record to come.
+    Newest,
+    /// With the first record since then.
+    Since(Timestamp),
+    /// Behind the record of that sequence number.
+    After(&'a str),
+}
+
+/// Data streams, for who consumes them. Owned by `kinesis`.
+pub trait DataStreams: Send + Sync {
+    /// The shards of a stream, or of a consumer's stream: parents before their children.
+    fn shards(&self, stream: &Arn) -> Result<Vec<DataShard>, Fault>;
+    /// The position of a place in a shard; AWS's errors where it was never there.
+    fn position(&self, stream: &Arn, shard: &str, start: DataStart<'_>) -> Result<u64, Fault>;
+    /// At most `limit` records from a position on.
+    fn read(
+        &self,
+        stream: &Arn,
+        shard: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<DataRecords, Fault>;
+    /// Notified after each commit that appended to the shard or closed it. Ask for it before reading: what comes in
+    /// between is not missed.
+    fn changed(&self, stream: &Arn, shard: &str) -> Result<Arc<tokio::sync::Notify>, Fault>;
+}
+
 /// The owners. Set once while the region is built; a question without an owner answers `None`.
 #[derive(Clone, Default)]
 pub struct Ports(Arc<Owners>);
@@ -310,6 +377,7 @@ struct Owners {
     objects: OnceLock<Arc<dyn Objects>>,
     queues: OnceLock<Arc<dyn Queues>>,
     table_streams: OnceLock<Arc<dyn TableStreams>>,
+    data_streams: OnceLock<Arc<dyn DataStreams>>,
 }
 
 macro_rules! owner {
@@ -334,6 +402,7 @@ impl Ports {
     owner!(set_objects, objects, objects: dyn Objects, "objects");
     owner!(set_queues, queues, queues: dyn Queues, "queues");
     owner!(set_table_streams, table_streams, table_streams: dyn TableStreams, "streams of tables");
+    owner!(set_data_streams, data_streams, data_streams: dyn DataStreams, "data streams");
 
     /// Who an access key is, asked of every owner.
     pub fn identity(&self, access_key: &str) -> Option<Identity> {

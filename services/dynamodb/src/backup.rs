@@ -200,6 +200,8 @@ impl Dynamo {
             if count < BATCH {
                 return Ok(sum);
             }
+            // A long copy leaves its thread to others now and then.
+            tokio::task::yield_now().await;
         }
     }
 

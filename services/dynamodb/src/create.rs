@@ -169,9 +169,13 @@ impl Dynamo {
             next_index: indexes.len() as u8 + 1,
             on_demand_since: provisioned.is_none().then_some(now.millis()),
             indexes,
+            warm: definition::warm(
+                input.warm_throughput.as_ref(),
+                provisioned.as_ref(),
+                "table",
+            )?,
             provisioned,
             on_demand: definition::on_demand(input.on_demand_throughput.as_ref()),
-            warm: definition::warm(input.warm_throughput.as_ref()),
             class: input.table_class.map(|class| (class, None)),
             sse: encryption(ctx, input.sse_specification.as_ref())?,
             tags,
@@ -394,7 +398,9 @@ impl Dynamo {
     /// Removes what is left of something.
     pub async fn sweep(&self, payload: serde_json::Value) -> Result<(), Fault> {
         let remains: Remains = serde_json::from_value(payload)?;
-        while !self.sweep_some(&remains).await? {}
+        while !self.sweep_some(&remains).await? {
+            tokio::task::yield_now().await;
+        }
         Ok(())
     }
 

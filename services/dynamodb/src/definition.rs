@@ -232,13 +232,33 @@ pub fn on_demand(given: Option<&api::OnDemandThroughput>) -> Option<(Option<i64>
     (limits != (None, None)).then_some(limits)
 }
 
-/// Reads warm throughput.
-pub fn warm(given: Option<&api::WarmThroughput>) -> Option<(i64, i64)> {
-    let given = given?;
-    Some((
-        given.read_units_per_second.unwrap_or(12_000),
-        given.write_units_per_second.unwrap_or(4_000),
-    ))
+/// Reads warm throughput of a table or an index; no less than it has without being asked.
+pub fn warm(
+    given: Option<&api::WarmThroughput>,
+    provisioned: Option<&Capacity>,
+    of: &str,
+) -> Result<Option<(i64, i64)>, Fault> {
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    let (least_read, least_write) = crate::table::default_warm(provisioned);
+    let read = given.read_units_per_second.unwrap_or(least_read);
+    let write = given.write_units_per_second.unwrap_or(least_write);
+    let what = match provisioned {
+        Some(_) => "provisioned throughput",
+        None => "initial throughput for OnDemand",
+    };
+    for (units, least, name) in [
+        (read, least_read, "ReadUnitsPerSecond"),
+        (write, least_write, "WriteUnitsPerSecond"),
+    ] {
+        if units < least {
+            return Err(invalid_parameter(&format!(
+                "Requested {name} for WarmThroughput for {of} is lower than {what}"
+            )));
+        }
+    }
+    Ok(Some((read, write)))
 }
 
 /// A table's billing, read from a request: its capacity, or none on demand.
@@ -335,9 +355,13 @@ pub fn global_index(
         is_local: false,
         keys,
         projected: projected(name, &given.projection)?,
+        warm: warm(
+            given.warm_throughput.as_ref(),
+            provisioned.as_ref(),
+            &format!("index {name}"),
+        )?,
         provisioned,
         on_demand: on_demand(given.on_demand_throughput.as_ref()),
-        warm: warm(given.warm_throughput.as_ref()),
         is_backfilling: false,
     })
 }

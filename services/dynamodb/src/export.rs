@@ -58,7 +58,7 @@ struct ExportPlace {
 /// The job that carries an export out.
 pub const EXPORT: &str = "dynamodb.export";
 /// Compressed bytes of one data file.
-const FILE: usize = 16 * 1024 * 1024;
+const FILE: usize = 4 * 1024 * 1024;
 /// How long a token names one export, in milliseconds.
 const TOKEN_LIFE: i64 = 8 * 3_600_000;
 

@@ -323,6 +323,7 @@ impl Dynamo {
             if count < BATCH {
                 return Ok(());
             }
+            tokio::task::yield_now().await;
         }
     }
 

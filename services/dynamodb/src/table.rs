@@ -374,7 +374,7 @@ impl TableRecord {
 }
 
 /// What a table is warm for without being asked.
-fn default_warm(provisioned: Option<&Capacity>) -> (i64, i64) {
+pub fn default_warm(provisioned: Option<&Capacity>) -> (i64, i64) {
     match provisioned {
         Some(capacity) => (capacity.read, capacity.write),
         None => (12_000, 4_000),

@@ -95,7 +95,11 @@ impl Dynamo {
             table.on_demand = definition::on_demand(input.on_demand_throughput.as_ref());
         }
         if input.warm_throughput.is_some() {
-            table.warm = definition::warm(input.warm_throughput.as_ref());
+            table.warm = definition::warm(
+                input.warm_throughput.as_ref(),
+                table.provisioned.as_ref(),
+                "table",
+            )?;
         }
         if let Some(given) = &input.stream_specification {
             self.set_stream(tx, ctx, table, given)?;
@@ -332,7 +336,11 @@ fn update_index(
         index.on_demand = definition::on_demand(update.on_demand_throughput.as_ref());
     }
     if update.warm_throughput.is_some() {
-        index.warm = definition::warm(update.warm_throughput.as_ref());
+        index.warm = definition::warm(
+            update.warm_throughput.as_ref(),
+            index.provisioned.as_ref(),
+            &format!("index {}", index.name),
+        )?;
     }
     Ok(())
 }

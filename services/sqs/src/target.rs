@@ -1,9 +1,13 @@
 //! How other services send to queues.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cloud::{Arn, Delivery, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
+use serde::Deserialize;
 use wire::Fault;
 
 use crate::content::Attribute;
@@ -13,12 +17,40 @@ use crate::send::Draft;
 use crate::service::Sqs;
 use crate::url::Name;
 
-/// Takes deliveries as messages. A delivery's parameters `MessageGroupId` and `MessageDeduplicationId` are what they are called, all
-/// others become message attributes.
+/// Takes deliveries as messages. A delivery's parameters `MessageGroupId` and `MessageDeduplicationId` are what they are called,
+/// `MessageAttributes` is an object of attributes as SQS's API writes them, and all others become attributes of text.
 pub struct Queues(pub Arc<Sqs>);
 
 const GROUP: &str = "MessageGroupId";
 const DEDUP: &str = "MessageDeduplicationId";
+const ATTRIBUTES: &str = "MessageAttributes";
+
+/// Attributes as SQS's API writes them.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Typed {
+    data_type: String,
+    string_value: Option<String>,
+    binary_value: Option<String>,
+}
+
+fn typed(text: &str) -> Result<BTreeMap<String, Attribute>, Fault> {
+    let given: BTreeMap<String, Typed> = serde_json::from_str(text)?;
+    let mut all = BTreeMap::new();
+    for (name, value) in given {
+        let bytes = match &value.binary_value {
+            Some(text) => Some(STANDARD.decode(text)?),
+            None => None,
+        };
+        let attribute = Attribute {
+            kind: value.data_type,
+            text: value.string_value,
+            bytes,
+        };
+        all.insert(name, attribute);
+    }
+    Ok(all)
+}
 
 impl Queues {
     fn admit(&self, arn: &Arn, source: &Source) -> Result<(Name, Arc<Queue>), Fault> {
@@ -54,6 +86,7 @@ impl Queues {
                 GROUP => draft.group = Some(value.clone()),
                 DEDUP if queue.is_fifo => draft.dedup = Some(value.clone()),
                 DEDUP => {}
+                ATTRIBUTES => draft.attributes.extend(typed(value)?),
                 _ if value.is_empty() => {}
                 _ => {
                     let mut attribute = Attribute::text(value.clone());

@@ -1,0 +1,22 @@
+//! Kinesis Data Streams: streams of shards, the records in them, and who reads them.
+
+pub mod api;
+mod consumer;
+pub mod errors;
+mod expiry;
+mod lineage;
+mod port;
+mod reading;
+mod record;
+mod scaling;
+mod sequence;
+mod service;
+mod setting;
+mod shard;
+mod stream;
+mod subscription;
+mod tag;
+mod target;
+mod wiring;
+
+pub use service::service;

@@ -1,0 +1,180 @@
+//! Attributes of topics.
+
+use std::collections::BTreeMap;
+
+use cloud::Context;
+use serde_json::{Value, json};
+use wire::Fault;
+
+use crate::api::{
+    GetTopicAttributesInput, GetTopicAttributesOutput, SetTopicAttributesInput,
+    SetTopicAttributesOutput,
+};
+use crate::errors::*;
+use crate::permission;
+use crate::service::Sns;
+use crate::topic::{Place, Topic};
+
+/// Attributes that are kept as they are set.
+const PLAIN: [&str; 20] = [
+    "DisplayName",
+    "KmsMasterKeyId",
+    "TracingConfig",
+    "HTTPSuccessFeedbackRoleArn",
+    "HTTPSuccessFeedbackSampleRate",
+    "HTTPFailureFeedbackRoleArn",
+    "FirehoseSuccessFeedbackRoleArn",
+    "FirehoseSuccessFeedbackSampleRate",
+    "FirehoseFailureFeedbackRoleArn",
+    "LambdaSuccessFeedbackRoleArn",
+    "LambdaSuccessFeedbackSampleRate",
+    "LambdaFailureFeedbackRoleArn",
+    "ApplicationSuccessFeedbackRoleArn",
+    "ApplicationSuccessFeedbackSampleRate",
+    "ApplicationFailureFeedbackRoleArn",
+    "SQSSuccessFeedbackRoleArn",
+    "SQSSuccessFeedbackSampleRate",
+    "SQSFailureFeedbackRoleArn",
+    "SignatureVersion",
+    "ArchivePolicy",
+];
+
+/// Checks an attribute of a topic.
+pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault> {
+    let invalid = |reason: &str| {
+        Err(invalid_parameter_exception(format!(
+            "Invalid parameter: {name} Reason: {reason}"
+        )))
+    };
+    match name {
+        "Policy" => permission::check(value),
+        "DeliveryPolicy" if value.is_empty() => Ok(()),
+        "DeliveryPolicy" => match serde_json::from_str::<Value>(value) {
+            Ok(Value::Object(_)) => Ok(()),
+            _ => invalid("DeliveryPolicy: failed to parse JSON."),
+        },
+        "ContentBasedDeduplication" if is_fifo => match value {
+            "true" | "false" => Ok(()),
+            _ => invalid("Must be one of: true, false"),
+        },
+        "FifoThroughputScope" if is_fifo => match value {
+            "Topic" | "MessageGroup" => Ok(()),
+            _ => invalid("Must be one of: Topic, MessageGroup"),
+        },
+        "DisplayName" if value.len() > 100 => {
+            invalid("Must be less than or equal to 100 characters long")
+        }
+        "SignatureVersion" if !matches!(value, "1" | "2") => invalid("Must be one of: 1, 2"),
+        "TracingConfig" if !matches!(value, "PassThrough" | "Active" | "") => {
+            invalid("Must be one of: PassThrough, Active")
+        }
+        "ArchivePolicy" if !is_fifo => invalid("ArchivePolicy is only supported for FIFO topics"),
+        name if PLAIN.contains(&name) => Ok(()),
+        _ => Err(invalid_parameter_exception(
+            "Invalid parameter: AttributeName",
+        )),
+    }
+}
+
+/// The delivery policy that holds where none is set.
+fn default_delivery() -> Value {
+    json!({
+        "http": {
+            "defaultHealthyRetryPolicy": {
+                "minDelayTarget": 20,
+                "maxDelayTarget": 20,
+                "numRetries": 3,
+                "numMaxDelayRetries": 0,
+                "numNoDelayRetries": 0,
+                "numMinDelayRetries": 0,
+                "backoffFunction": "linear",
+            },
+            "disableSubscriptionOverrides": false,
+            "defaultRequestPolicy": { "headerContentType": "text/plain; charset=UTF-8" },
+        }
+    })
+}
+
+fn effective_delivery(topic: &Topic) -> String {
+    let mut policy = default_delivery();
+    let own = topic.attributes.get("DeliveryPolicy");
+    if let Some(Value::Object(own)) = own.and_then(|text| serde_json::from_str(text).ok())
+        && let (Some(to), Some(Value::Object(from))) =
+            (policy["http"].as_object_mut(), own.get("http"))
+    {
+        to.extend(from.clone());
+    }
+    policy.to_string()
+}
+
+/// An attribute's value, set or by default.
+pub(crate) fn value(place: &Place, topic: &Topic, name: &str) -> Option<String> {
+    if let Some(value) = topic.attributes.get(name) {
+        return Some(value.clone());
+    }
+    match name {
+        "Policy" => Some(permission::default(place)),
+        "DisplayName" => Some(String::new()),
+        "ContentBasedDeduplication" if topic.is_fifo => Some("false".into()),
+        "FifoThroughputScope" if topic.is_fifo => Some("Topic".into()),
+        "SignatureVersion" => Some("1".into()),
+        _ => None,
+    }
+}
+
+impl Sns {
+    pub(crate) async fn get_topic_attributes(
+        &self,
+        ctx: &Context,
+        input: GetTopicAttributesInput,
+    ) -> Result<GetTopicAttributesOutput, Fault> {
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let mut attributes: BTreeMap<String, String> = topic.attributes.clone();
+        attributes.retain(|_, value| !value.is_empty());
+        let mut set = |name: &str, value: String| attributes.insert(name.into(), value);
+        set("TopicArn", place.arn());
+        set("Owner", place.account.clone());
+        set("EffectiveDeliveryPolicy", effective_delivery(&topic));
+        set("SubscriptionsConfirmed", topic.confirmed.to_string());
+        set("SubscriptionsPending", topic.pending.to_string());
+        set("SubscriptionsDeleted", topic.deleted.to_string());
+        let defaults = match topic.is_fifo {
+            true => &[
+                "Policy",
+                "DisplayName",
+                "ContentBasedDeduplication",
+                "FifoThroughputScope",
+            ][..],
+            false => &["Policy", "DisplayName"],
+        };
+        for name in defaults {
+            if let Some(value) = value(&place, &topic, name) {
+                set(name, value);
+            }
+        }
+        if topic.is_fifo {
+            set("FifoTopic", "true".into());
+        }
+        Ok(GetTopicAttributesOutput {
+            attributes: Some(attributes),
+        })
+    }
+
+    pub(crate) async fn set_topic_attributes(
+        &self,
+        ctx: &Context,
+        input: SetTopicAttributesInput,
+    ) -> Result<SetTopicAttributesOutput, Fault> {
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let value = input.attribute_value.unwrap_or_default();
+        let name = input.attribute_name;
+        self.change(&place, |_, topic| {
+            check(&name, &value, topic.is_fifo)?;
+            topic.attributes.insert(name, value);
+            Ok(())
+        })
+        .await?;
+        Ok(SetTopicAttributesOutput {})
+    }
+}

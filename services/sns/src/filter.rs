@@ -1,0 +1,565 @@
+//! Filter policies: which messages a subscription wants.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+/// What is known of a message to filters: attributes, each with its values, or the body.
+pub(crate) enum Subject<'a> {
+    Attributes(&'a BTreeMap<String, Vec<Value>>),
+    Body(Option<&'a Value>),
+}
+
+/// A filter policy, read.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    /// All of these hold.
+    all: Vec<(String, Node)>,
+    /// And one of each of these groups.
+    any: Vec<Vec<Filter>>,
+}
+
+#[derive(Debug)]
+enum Node {
+    Rules(Vec<Rule>),
+    Object(Filter),
+}
+
+#[derive(Debug)]
+enum Rule {
+    Exact(Value),
+    Text(Text),
+    But(Vec<Value>),
+    ButText(Vec<Text>),
+    Numeric(Vec<(Comparison, f64)>),
+    Exists(bool),
+    Cidr(IpAddr, u32),
+}
+
+#[derive(Debug)]
+enum Text {
+    Prefix(String),
+    Suffix(String),
+    IgnoreCase(String),
+    Wildcard(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Comparison {
+    Less,
+    AtMost,
+    Equal,
+    AtLeast,
+    More,
+}
+
+/// The most keys of a policy, and the most combinations of its values.
+const MOST_KEYS: usize = 5;
+const MOST_COMBINATIONS: usize = 150;
+const DEEPEST: usize = 32;
+
+impl Filter {
+    /// Reads a policy; the error is AWS's text behind `FilterPolicy: `.
+    pub(crate) fn parse(policy: &str, on_body: bool) -> Result<Filter, String> {
+        let value: Value =
+            serde_json::from_str(policy).map_err(|_| "failed to parse JSON.".to_owned())?;
+        let Value::Object(object) = value else {
+            return Err("failed to parse JSON.".into());
+        };
+        let mut limits = Limits {
+            on_body,
+            keys: 0,
+            combinations: 1,
+        };
+        let filter = limits.filter(&object, 1)?;
+        if limits.keys > MOST_KEYS {
+            return Err("Filter policy can not have more than 5 keys".into());
+        }
+        if limits.combinations > MOST_COMBINATIONS {
+            return Err("Filter policy is too complex".into());
+        }
+        Ok(filter)
+    }
+
+    /// Whether the message passes.
+    pub(crate) fn passes(&self, subject: &Subject<'_>) -> bool {
+        match subject {
+            Subject::Attributes(attributes) => self.holds(&|key: &str| match attributes.get(key) {
+                Some(values) => values.iter().collect(),
+                None => Vec::new(),
+            }),
+            Subject::Body(Some(Value::Object(body))) => self.holds_in(body),
+            Subject::Body(_) => false,
+        }
+    }
+
+    fn holds_in(&self, object: &Map<String, Value>) -> bool {
+        self.holds(&|key: &str| object.get(key).into_iter().collect())
+    }
+
+    fn holds<'v>(&self, values: &dyn Fn(&str) -> Vec<&'v Value>) -> bool {
+        let all = self.all.iter().all(|(key, node)| node.holds(&values(key)));
+        all && self
+            .any
+            .iter()
+            .all(|group| group.iter().any(|filter| filter.holds(values)))
+    }
+}
+
+impl Node {
+    fn holds(&self, values: &[&Value]) -> bool {
+        match self {
+            Node::Rules(rules) => {
+                let leaves = leaves(values);
+                rules.iter().any(|rule| rule.holds(&leaves))
+            }
+            Node::Object(filter) => {
+                let absent = Map::new();
+                let objects: Vec<_> = elements(values)
+                    .into_iter()
+                    .filter_map(Value::as_object)
+                    .collect();
+                match objects.as_slice() {
+                    [] => filter.holds_in(&absent),
+                    objects => objects.iter().any(|object| filter.holds_in(object)),
+                }
+            }
+        }
+    }
+}
+
+/// Arrays stand for their elements.
+fn elements<'v>(values: &[&'v Value]) -> Vec<&'v Value> {
+    let mut found = Vec::new();
+    for value in values {
+        match value {
+            Value::Array(inner) => found.extend(elements(&inner.iter().collect::<Vec<_>>())),
+            value => found.push(*value),
+        }
+    }
+    found
+}
+
+fn leaves<'v>(values: &[&'v Value]) -> Vec<&'v Value> {
+    let mut found = elements(values);
+    found.retain(|value| !value.is_object());
+    found
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+impl Rule {
+    fn holds(&self, values: &[&Value]) -> bool {
+        let text = |rule: &Text, value: &Value| value.as_str().is_some_and(|t| rule.holds(t));
+        match self {
+            Rule::Exists(wanted) => values.is_empty() != *wanted,
+            Rule::Exact(wanted) => values.iter().any(|v| same(wanted, v)),
+            Rule::Text(rule) => values.iter().any(|v| text(rule, v)),
+            Rule::But(others) => values.iter().any(|v| !others.iter().any(|o| same(o, v))),
+            Rule::ButText(rules) => values
+                .iter()
+                .any(|v| v.is_string() && !rules.iter().any(|rule| text(rule, v))),
+            Rule::Numeric(bounds) => values.iter().any(|v| {
+                v.as_f64()
+                    .is_some_and(|n| bounds.iter().all(|(c, bound)| c.holds(n, *bound)))
+            }),
+            Rule::Cidr(net, bits) => values.iter().any(|v| {
+                let address = v.as_str().and_then(|t| t.parse().ok());
+                address.is_some_and(|address| within(address, *net, *bits))
+            }),
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, n: f64, bound: f64) -> bool {
+        match self {
+            Comparison::Less => n < bound,
+            Comparison::AtMost => n <= bound,
+            Comparison::Equal => n == bound,
+            Comparison::AtLeast => n >= bound,
+            Comparison::More => n > bound,
+        }
+    }
+}
+
+impl Text {
+    fn holds(&self, text: &str) -> bool {
+        match self {
+            Text::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Text::Suffix(suffix) => text.ends_with(suffix.as_str()),
+            Text::IgnoreCase(other) => text.to_lowercase() == other.to_lowercase(),
+            Text::Wildcard(pattern) => wildcard(pattern.as_bytes(), text.as_bytes()),
+        }
+    }
+}
+
+/// Whether text fits a pattern in which `*` stands for anything.
+fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where the last star was, and how much of the text it has taken.
+    let mut star = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if text.get(t) == Some(c) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    t = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern
+        .get(p..)
+        .is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
+}
+
+fn within(address: IpAddr, net: IpAddr, bits: u32) -> bool {
+    match (address, net) {
+        (IpAddr::V4(a), IpAddr::V4(n)) => {
+            let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
+            a.to_bits() & mask == n.to_bits() & mask
+        }
+        (IpAddr::V6(a), IpAddr::V6(n)) => {
+            let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
+            a.to_bits() & mask == n.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
+struct Limits {
+    on_body: bool,
+    keys: usize,
+    combinations: usize,
+}
+
+impl Limits {
+    fn filter(&mut self, object: &Map<String, Value>, depth: usize) -> Result<Filter, String> {
+        if depth > DEEPEST {
+            return Err("Filter policy is too complex".into());
+        }
+        let mut filter = Filter {
+            all: Vec::new(),
+            any: Vec::new(),
+        };
+        for (key, value) in object {
+            match value {
+                Value::Array(alternatives) if is_or(key, alternatives) => {
+                    let mut group = Vec::new();
+                    for alternative in alternatives.iter().filter_map(Value::as_object) {
+                        group.push(self.filter(alternative, depth + 1)?);
+                    }
+                    filter.any.push(group);
+                }
+                Value::Array(rules) => {
+                    self.keys += 1;
+                    if rules.is_empty() {
+                        return Err("Empty arrays are not allowed".into());
+                    }
+                    self.combinations = self
+                        .combinations
+                        .saturating_mul(rules.len())
+                        .saturating_mul(depth);
+                    let rules = rules.iter().map(rule).collect::<Result<_, _>>()?;
+                    filter.all.push((key.clone(), Node::Rules(rules)));
+                }
+                Value::Object(inner) if self.on_body => {
+                    if inner.is_empty() {
+                        return Err("Empty objects are not allowed".into());
+                    }
+                    let inner = self.filter(inner, depth + 1)?;
+                    filter.all.push((key.clone(), Node::Object(inner)));
+                }
+                Value::Object(_) => {
+                    return Err("Filter policy scope MessageAttributes does not support nested filter policy".into());
+                }
+                _ => return Err(format!("\"{key}\" must be an object or an array")),
+            }
+        }
+        Ok(filter)
+    }
+}
+
+/// `$or` means alternatives where there are at least two and none is a match of its own.
+fn is_or(key: &str, alternatives: &[Value]) -> bool {
+    key == "$or"
+        && alternatives.len() > 1
+        && alternatives.iter().all(|a| {
+            a.as_object()
+                .is_some_and(|a| !a.is_empty() && !a.keys().any(|k| MATCHES.contains(&k.as_str())))
+        })
+}
+
+const MATCHES: [&str; 8] = [
+    "prefix",
+    "suffix",
+    "equals-ignore-case",
+    "wildcard",
+    "anything-but",
+    "numeric",
+    "exists",
+    "cidr",
+];
+
+fn rule(value: &Value) -> Result<Rule, String> {
+    let object = match value {
+        Value::Object(object) => object,
+        Value::Array(_) => {
+            return Err("Match value must be String, number, true, false, or null".into());
+        }
+        scalar => return Ok(Rule::Exact(scalar.clone())),
+    };
+    let mut entries = object.iter();
+    let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
+        return Err("Only one key allowed in match expression".into());
+    };
+    match kind.as_str() {
+        "exists" => value
+            .as_bool()
+            .map(Rule::Exists)
+            .ok_or_else(|| "exists match pattern must be either true or false.".into()),
+        "numeric" => numeric(value).map(Rule::Numeric),
+        "cidr" => value
+            .as_str()
+            .and_then(cidr)
+            .map(|(net, bits)| Rule::Cidr(net, bits))
+            .ok_or_else(|| "Malformed CIDR, one '/' required".into()),
+        "anything-but" => but(value),
+        kind => text(kind, value).map(Rule::Text),
+    }
+}
+
+fn text(kind: &str, value: &Value) -> Result<Text, String> {
+    let make = match kind {
+        "prefix" => Text::Prefix,
+        "suffix" => Text::Suffix,
+        "equals-ignore-case" => Text::IgnoreCase,
+        "wildcard" => Text::Wildcard,
+        _ => return Err(format!("Unrecognized match type {kind}")),
+    };
+    let text = value
+        .as_str()
+        .ok_or_else(|| format!("{kind} match pattern must be a string"))?;
+    if kind == "wildcard" && text.contains("**") {
+        return Err("Consecutive wildcard characters".into());
+    }
+    Ok(make(text.to_owned()))
+}
+
+fn but(value: &Value) -> Result<Rule, String> {
+    match value {
+        Value::Object(object) => {
+            let mut entries = object.iter();
+            let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
+                return Err("Only one key allowed in match expression".into());
+            };
+            let texts = match value {
+                Value::Array(all) => all
+                    .iter()
+                    .map(|v| text(kind, v))
+                    .collect::<Result<_, _>>()?,
+                one => vec![text(kind, one)?],
+            };
+            Ok(Rule::ButText(texts))
+        }
+        Value::Array(all)
+            if all.iter().all(|v| v.is_string() || v.is_number()) && !all.is_empty() =>
+        {
+            Ok(Rule::But(all.clone()))
+        }
+        Value::String(_) | Value::Number(_) => Ok(Rule::But(vec![value.clone()])),
+        _ => Err("Inside anything-but list, values must be strings or numbers".into()),
+    }
+}
+
+fn numeric(value: &Value) -> Result<Vec<(Comparison, f64)>, String> {
+    let parts = value
+        .as_array()
+        .filter(|parts| !parts.is_empty())
+        .ok_or("Value of numeric must be an array.")?;
+    let mut bounds = Vec::new();
+    for pair in parts.chunks(2) {
+        let [operator, bound] = pair else {
+            return Err("Bad value for numeric: the operator has no value".into());
+        };
+        let comparison = match operator.as_str() {
+            Some("<") => Comparison::Less,
+            Some("<=") => Comparison::AtMost,
+            Some("=") => Comparison::Equal,
+            Some(">=") => Comparison::AtLeast,
+            Some(">") => Comparison::More,
+            _ => return Err(format!("Unrecognized numeric range operator: {operator}")),
+        };
+        let bound = bound
+            .as_f64()
+            .ok_or_else(|| format!("Value of {operator} must be numeric"))?;
+        bounds.push((comparison, bound));
+    }
+    let is_lower = |c| matches!(c, Comparison::More | Comparison::AtLeast);
+    match bounds.as_slice() {
+        [_] => Ok(bounds),
+        [(low, from), (high, to)]
+            if is_lower(*low) && !is_lower(*high) && *high != Comparison::Equal =>
+        {
+            if from >= to {
+                return Err("Bottom must be less than top".into());
+            }
+            Ok(bounds)
+        }
+        _ => Err("Too many elements in numeric expression".into()),
+    }
+}
+
+fn cidr(text: &str) -> Option<(IpAddr, u32)> {
+    let (net, bits) = text.split_once('/')?;
+    let (net, bits): (IpAddr, u32) = (net.parse().ok()?, bits.parse().ok()?);
+    let most = if net.is_ipv4() { 32 } else { 128 };
+    (bits <= most).then_some((net, bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn on_body(policy: Value, body: Value) -> bool {
+        let filter = Filter::parse(&policy.to_string(), true).expect("a policy");
+        filter.passes(&Subject::Body(Some(&body)))
+    }
+
+    fn on_attribute(policy: Value, value: Value) -> bool {
+        let filter = Filter::parse(&policy.to_string(), false).expect("a policy");
+        let values = match value {
+            Value::Array(values) => values,
+            one => vec![one],
+        };
+        filter.passes(&Subject::Attributes(&BTreeMap::from([(
+            "k".to_owned(),
+            values,
+        )])))
+    }
+
+    #[test]
+    fn each_match_does_what_it_says() {
+        for (rules, value, wanted) in [
+            (json!(["a", "b"]), json!("b"), true),
+            (json!(["a"]), json!("ab"), false),
+            (json!([1]), json!(1.0), true),
+            (json!([{ "prefix": "ab" }]), json!("abc"), true),
+            (json!([{ "suffix": "bc" }]), json!("abc"), true),
+            (json!([{ "equals-ignore-case": "ABC" }]), json!("abc"), true),
+            (json!([{ "wildcard": "a*c*" }]), json!("abcd"), true),
+            (json!([{ "wildcard": "a*c" }]), json!("abcd"), false),
+            (json!([{ "anything-but": ["a", "b"] }]), json!("c"), true),
+            (json!([{ "anything-but": "a" }]), json!("a"), false),
+            (
+                json!([{ "anything-but": { "prefix": "a" } }]),
+                json!("abc"),
+                false,
+            ),
+            (json!([{ "anything-but": [1, 2] }]), json!(3), true),
+            (json!([{ "numeric": [">", 0, "<=", 5] }]), json!(5), true),
+            (json!([{ "numeric": ["=", 1.5] }]), json!(1.5), true),
+            (json!([{ "numeric": ["<", 0] }]), json!("-1"), false),
+            (json!([{ "cidr": "10.0.0.0/8" }]), json!("10.1.2.3"), true),
+            (json!([{ "cidr": "10.0.0.0/8" }]), json!("11.1.2.3"), false),
+            (json!([{ "exists": true }]), json!("x"), true),
+            (json!([{ "exists": false }]), json!("x"), false),
+            (json!(["b"]), json!(["a", "b"]), true),
+            (json!([true]), json!(true), true),
+        ] {
+            assert_eq!(
+                on_attribute(json!({ "k": rules }), value.clone()),
+                wanted,
+                "{rules} on {value}"
+            );
+        }
+        assert!(on_attribute(
+            json!({ "other": [{ "exists": false }] }),
+            json!("x")
+        ));
+        assert!(!on_attribute(
+            json!({ "other": [{ "anything-but": "a" }] }),
+            json!("x")
+        ));
+    }
+
+    #[test]
+    fn bodies_are_looked_into() {
+        let body = json!({ "a": { "b": [1, { "c": "x" }] }, "d": [{ "e": 1 }, { "e": 2 }] });
+        assert!(on_body(json!({ "a": { "b": [1] } }), body.clone()));
+        assert!(on_body(
+            json!({ "a": { "b": { "c": ["x"] } } }),
+            body.clone()
+        ));
+        assert!(on_body(json!({ "d": { "e": [2] } }), body.clone()));
+        assert!(!on_body(json!({ "d": { "e": [3] } }), body.clone()));
+        assert!(on_body(
+            json!({ "$or": [{ "z": ["1"] }, { "a": { "b": [1] } }] }),
+            body.clone()
+        ));
+        assert!(on_body(json!({ "z": [{ "exists": false }] }), body));
+        let filter = Filter::parse("{\"a\":[1]}", true).expect("a policy");
+        assert!(!filter.passes(&Subject::Body(None)));
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused() {
+        for policy in [
+            "[]",
+            "x",
+            r#"{"a":1}"#,
+            r#"{"a":[]}"#,
+            r#"{"a":[[1]]}"#,
+            r#"{"a":[{"numeric":["<"]}]}"#,
+            r#"{"a":[{"numeric":[">",5,"<",1]}]}"#,
+            r#"{"a":[{"exists":"x"}]}"#,
+            r#"{"a":[{"other":1}]}"#,
+            r#"{"a":{"b":[1]}}"#,
+            r#"{"a":[1],"b":[1],"c":[1],"d":[1],"e":[1],"f":[1]}"#,
+        ] {
+            assert!(Filter::parse(policy, false).is_err(), "{policy}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn wildcards_agree_with_a_naive_reading(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
+            fn naive(p: &[u8], t: &[u8]) -> bool {
+                match p.split_first() {
+                    None => t.is_empty(),
+                    Some((b'*', rest)) => (0..=t.len()).any(|i| naive(rest, &t[i..])),
+                    Some((c, rest)) => t.first() == Some(c) && naive(rest, &t[1..]),
+                }
+            }
+            prop_assert_eq!(
+                wildcard(pattern.as_bytes(), text.as_bytes()),
+                naive(pattern.as_bytes(), text.as_bytes())
+            );
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in any::<String>()) {
+            let _ = Filter::parse(&text, true);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Publishing: one message or a batch, to everybody who wants it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use cloud::{Cloud, Context, Delivery};
+use sha2::{Digest, Sha256};
+use store::{Range, Read, Scope};
+use wire::{Fault, Timestamp};
+
+use crate::api::{
+    BatchResultErrorEntry, PublishBatchInput, PublishBatchOutput, PublishBatchResultEntry,
+    PublishInput, PublishOutput,
+};
+use crate::delivery::delivery;
+use crate::errors::*;
+use crate::filter::{Filter, Subject};
+use crate::message::{Draft, LIMIT, Message};
+use crate::service::Sns;
+use crate::subscription::Subscription;
+use crate::topic::{Place, Topic};
+
+/// A subscription that gets messages.
+pub(crate) struct Listener {
+    pub(crate) id: String,
+    pub(crate) subscription: Subscription,
+    filter: Option<Filter>,
+}
+
+/// Who listens to a topic.
+pub(crate) struct Audience {
+    /// The topic's count of changes when this was built.
+    changes: u64,
+    listeners: Vec<Listener>,
+}
+
+impl Listener {
+    fn wants(
+        &self,
+        message: &Message,
+        attributes: &BTreeMap<String, Vec<serde_json::Value>>,
+    ) -> bool {
+        let Some(filter) = &self.filter else {
+            return true;
+        };
+        if self.subscription.filters_body() {
+            let body = message.json(&self.subscription.protocol);
+            return filter.passes(&Subject::Body(body.as_ref()));
+        }
+        filter.passes(&Subject::Attributes(attributes))
+    }
+}
+
+fn no_group() -> Fault {
+    invalid_parameter_exception(
+        "Invalid parameter: The MessageGroupId parameter is required for FIFO topics",
+    )
+}
+
+fn no_deduplication() -> Fault {
+    invalid_parameter_exception(
+        "Invalid parameter: The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+    )
+}
+
+fn dedups_by_content(topic: &Topic) -> bool {
+    let attribute = topic.attributes.get("ContentBasedDeduplication");
+    attribute.is_some_and(|value| value == "true")
+}
+
+/// The most messages of a batch.
+const MOST: usize = 10;
+
+/// Where URLs in messages lead.
+fn endpoint(cloud: &Cloud) -> String {
+    format!("http://localhost:{}", cloud.config.port)
+}
+
+impl Sns {
+    /// Who listens to a topic now.
+    fn audience(&self, place: &Place, topic: &Topic) -> Result<Arc<Audience>, Fault> {
+        let known = self.audiences.read().get(&topic.id).cloned();
+        if let Some(audience) = known.filter(|a| a.changes == topic.changes) {
+            return Ok(audience);
+        }
+        let view = self.cloud.store.read();
+        let rows = view.range(
+            &self.subscriptions,
+            Range::prefix(&(&place.account, topic.id)),
+        );
+        let mut listeners = Vec::new();
+        for row in rows {
+            let ((_, _, id), subscription) = row?;
+            if subscription.token.is_some() {
+                continue;
+            }
+            let policy = subscription.attributes.get("FilterPolicy");
+            let policy = policy.filter(|p| !p.is_empty() && *p != "{}");
+            let filter = policy.and_then(|p| Filter::parse(p, subscription.filters_body()).ok());
+            listeners.push(Listener {
+                id,
+                subscription,
+                filter,
+            });
+        }
+        let audience = Arc::new(Audience {
+            changes: topic.changes,
+            listeners,
+        });
+        self.audiences.write().insert(topic.id, audience.clone());
+        Ok(audience)
+    }
+
+    /// What a message becomes for each subscription that wants it.
+    pub(crate) fn deliveries(
+        &self,
+        place: &Place,
+        topic: &Topic,
+        message: &Message,
+    ) -> Result<Vec<(String, Delivery)>, Fault> {
+        let audience = self.audience(place, topic)?;
+        let attributes = message.filterable();
+        let endpoint = endpoint(&self.cloud);
+        let wanting = audience
+            .listeners
+            .iter()
+            .filter(|listener| listener.wants(message, &attributes));
+        Ok(wanting
+            .map(|l| (l.id.clone(), delivery(place, l, message, &endpoint)))
+            .collect())
+    }
+
+    /// Publishes a message that was checked.
+    pub(crate) async fn send(
+        &self,
+        place: &Place,
+        topic: &Topic,
+        message: Message,
+    ) -> Result<(String, Option<String>), Fault> {
+        if topic.is_fifo {
+            return self.send_in_line(place, message).await;
+        }
+        let deliveries = self.deliveries(place, topic, &message)?;
+        if !deliveries.is_empty() {
+            // Nothing is read: no two publications need each other's lock.
+            let scope = ["sns.message", message.id.as_str()];
+            self.cloud
+                .store
+                .transact(Scope::new(&scope), |tx| {
+                    for (_, delivery) in &deliveries {
+                        self.cloud.targets.send(tx, delivery)?;
+                    }
+                    Ok::<_, Fault>(())
+                })
+                .await?;
+        }
+        Ok((message.id, None))
+    }
+
+    /// Checks a message against its topic.
+    pub(crate) fn admit(topic: &Topic, draft: Draft, time: Timestamp) -> Result<Message, Fault> {
+        let invalid = |what: &str| {
+            Err(invalid_parameter_exception(format!(
+                "Invalid parameter: {what}"
+            )))
+        };
+        let mut message = draft.check(time)?;
+        let is_id = |text: &String| {
+            (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if message.group.as_ref().is_some_and(|g| !is_id(g)) {
+            return invalid(
+                "MessageGroupId Reason: MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length",
+            );
+        }
+        if message.dedup.as_ref().is_some_and(|d| !is_id(d)) {
+            return invalid(
+                "MessageDeduplicationId Reason: MessageDeduplicationId can only include alphanumeric and punctuation characters. 1 to 128 in length",
+            );
+        }
+        if !topic.is_fifo {
+            return match message.dedup {
+                Some(_) => invalid(
+                    "MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type",
+                ),
+                None => Ok(message),
+            };
+        }
+        if message.group.is_none() {
+            return Err(no_group());
+        }
+        if message.dedup.is_none() {
+            if !dedups_by_content(topic) {
+                return Err(no_deduplication());
+            }
+            message.dedup = Some(hex::encode(Sha256::digest(message.text("default"))));
+        }
+        Ok(message)
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        ctx: &Context,
+        input: PublishInput,
+    ) -> Result<PublishOutput, Fault> {
+        if input.phone_number.is_some() {
+            return Err(Fault::sender(
+                501,
+                "NotImplemented",
+                "sns:Publish to a phone number is not implemented here",
+            ));
+        }
+        let (arn, what) = match (&input.topic_arn, &input.target_arn) {
+            (Some(arn), _) => (arn, "TopicArn"),
+            (None, Some(arn)) => (arn, "TargetArn"),
+            (None, None) => {
+                return Err(invalid_parameter_exception(
+                    "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter",
+                ));
+            }
+        };
+        let place = Place::of(ctx, arn, what)?;
+        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let draft = Draft {
+            message: input.message,
+            subject: input.subject,
+            structure: input.message_structure,
+            attributes: input.message_attributes.unwrap_or_default(),
+            group: input.message_group_id,
+            dedup: input.message_deduplication_id,
+        };
+        let message = Sns::admit(&topic, draft, ctx.time)?;
+        let (id, sequence) = self.send(&place, &topic, message).await?;
+        Ok(PublishOutput {
+            message_id: Some(id),
+            sequence_number: sequence,
+        })
+    }
+
+    pub(crate) async fn publish_batch(
+        &self,
+        ctx: &Context,
+        input: PublishBatchInput,
+    ) -> Result<PublishBatchOutput, Fault> {
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let entries = input.publish_batch_request_entries;
+        if entries.is_empty() {
+            return Err(empty_batch_request_exception(
+                "The batch request doesn't contain any entries.",
+            ));
+        }
+        if entries.len() > MOST {
+            return Err(too_many_entries_in_batch_request_exception(
+                "The batch request contains more entries than permissible.",
+            ));
+        }
+        let mut ids = HashSet::new();
+        for entry in &entries {
+            let is_id = (1..=80).contains(&entry.id.len())
+                && entry
+                    .id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+            if !is_id {
+                return Err(invalid_batch_entry_id_exception(
+                    "The Id of a batch entry in a batch request doesn't abide by the specification.",
+                ));
+            }
+            if !ids.insert(entry.id.clone()) {
+                return Err(batch_entry_ids_not_distinct_exception(
+                    "Two or more batch entries in the request have the same Id.",
+                ));
+            }
+        }
+        if topic.is_fifo && entries.iter().any(|e| e.message_group_id.is_none()) {
+            return Err(no_group());
+        }
+        let no_dedup =
+            |e: &crate::api::PublishBatchRequestEntry| e.message_deduplication_id.is_none();
+        if topic.is_fifo && !dedups_by_content(&topic) && entries.iter().any(no_dedup) {
+            return Err(no_deduplication());
+        }
+        let drafts: Vec<(String, Draft)> = entries
+            .into_iter()
+            .map(|entry| {
+                let draft = Draft {
+                    message: entry.message,
+                    subject: entry.subject,
+                    structure: entry.message_structure,
+                    attributes: entry.message_attributes.unwrap_or_default(),
+                    group: entry.message_group_id,
+                    dedup: entry.message_deduplication_id,
+                };
+                (entry.id, draft)
+            })
+            .collect();
+        if drafts.iter().map(|(_, d)| d.size()).sum::<usize>() > LIMIT {
+            return Err(batch_request_too_long_exception(
+                "The length of all the batch messages put together is more than the limit.",
+            ));
+        }
+        let mut successful = Vec::new();
+        let mut failed = Vec::new();
+        for (id, draft) in drafts {
+            let sent = match Sns::admit(&topic, draft, ctx.time) {
+                Ok(message) => self.send(&place, &topic, message).await,
+                Err(fault) => Err(fault),
+            };
+            match sent {
+                Ok((message_id, sequence_number)) => successful.push(PublishBatchResultEntry {
+                    id: Some(id),
+                    message_id: Some(message_id),
+                    sequence_number,
+                }),
+                Err(fault) => failed.push(BatchResultErrorEntry {
+                    id,
+                    code: fault.code.to_string(),
+                    message: Some(fault.message.to_string()),
+                    sender_fault: fault.status < 500,
+                }),
+            }
+        }
+        Ok(PublishBatchOutput {
+            successful: Some(successful),
+            failed: Some(failed),
+        })
+    }
+}

@@ -1,0 +1,498 @@
+//! Subscriptions: made, confirmed, described, ended.
+
+use std::collections::BTreeMap;
+
+use cloud::{Arn, Context, Source};
+use serde::{Deserialize, Serialize};
+use store::{Range, Read, Record};
+use wire::Fault;
+
+use crate::api::*;
+use crate::errors::*;
+use crate::filter::Filter;
+use crate::service::Sns;
+use crate::topic::{PAGE, Place, missing as no_topic};
+
+/// A subscription as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Subscription {
+    pub(crate) protocol: String,
+    pub(crate) endpoint: String,
+    pub(crate) owner: String,
+    pub(crate) principal: String,
+    /// What was set, by AWS's names.
+    pub(crate) attributes: BTreeMap<String, String>,
+    /// Present until it is confirmed.
+    pub(crate) token: Option<String>,
+}
+impl Record for Subscription {}
+
+impl Subscription {
+    pub(crate) fn is_raw(&self) -> bool {
+        self.attributes
+            .get("RawMessageDelivery")
+            .map(String::as_str)
+            == Some("true")
+    }
+    pub(crate) fn filters_body(&self) -> bool {
+        self.attributes.get("FilterPolicyScope").map(String::as_str) == Some("MessageBody")
+    }
+    /// The queue of what cannot be delivered.
+    pub(crate) fn dead_letter(&self) -> Option<String> {
+        let policy = self.attributes.get("RedrivePolicy")?;
+        let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+        policy["deadLetterTargetArn"].as_str().map(str::to_owned)
+    }
+}
+
+fn arn(place: &Place, id: &str) -> String {
+    format!("{}:{id}", place.arn())
+}
+
+fn invalid(what: &str) -> Fault {
+    invalid_parameter_exception(format!("Invalid parameter: {what}"))
+}
+
+fn missing() -> Fault {
+    not_found_exception("Subscription does not exist")
+}
+
+/// Reads a subscription's ARN.
+fn parse(text: &str) -> Result<(Place, String), Fault> {
+    let parts = text.split(':').count();
+    if parts < 6 {
+        return Err(invalid(&format!(
+            "SubscriptionArn Reason: An ARN must have at least 6 elements, not {parts}"
+        )));
+    }
+    let arn = text.parse::<Arn>().map_err(|_| invalid("SubscriptionId"))?;
+    match Place::of_arn(&arn) {
+        Some((place, Some(id))) => Ok((place, id.to_owned())),
+        // A queue's or another ARN with an id behind it.
+        None if parts == 7 => Err(missing()),
+        _ => Err(invalid("SubscriptionId")),
+    }
+}
+
+/// Checks an attribute; `prefix` leads messages about filters, `subscription` is what it will be.
+fn check(name: &str, value: &str, prefix: &str, subscription: &Subscription) -> Result<(), Fault> {
+    match name {
+        "RawMessageDelivery" => match (value, subscription.protocol.as_str()) {
+            ("true", "lambda" | "email" | "email-json" | "sms" | "application") => Err(invalid(
+                "Attributes Reason: RawMessageDelivery can only be set as true for SQS, HTTP/S, and Firehose endpoints.",
+            )),
+            ("true" | "false", _) => Ok(()),
+            _ => Err(invalid(&format!(
+                "{prefix}RawMessageDelivery: Invalid value [{value}]. Must be true or false."
+            ))),
+        },
+        "FilterPolicyScope" => match value {
+            "MessageAttributes" | "MessageBody" => Ok(()),
+            _ => Err(invalid(&format!(
+                "{prefix}FilterPolicyScope: Invalid value [{value}]. Please use either MessageBody or MessageAttributes"
+            ))),
+        },
+        "FilterPolicy" if value.is_empty() || value == "{}" => Ok(()),
+        "FilterPolicy" => Filter::parse(value, subscription.filters_body())
+            .map(drop)
+            .map_err(|why| invalid(&format!("{prefix}FilterPolicy: {why}"))),
+        "RedrivePolicy" if value.is_empty() => Ok(()),
+        "RedrivePolicy" => {
+            let policy: serde_json::Value = serde_json::from_str(value)
+                .map_err(|_| invalid("RedrivePolicy: failed to parse JSON."))?;
+            let target = policy["deadLetterTargetArn"].as_str();
+            match target.and_then(|t| t.parse::<Arn>().ok()) {
+                Some(arn) if arn.service == "sqs" => Ok(()),
+                _ => Err(invalid(
+                    "RedrivePolicy: deadLetterTargetArn is an invalid arn",
+                )),
+            }
+        }
+        "DeliveryPolicy" | "ReplayPolicy" if value.is_empty() => Ok(()),
+        "DeliveryPolicy" | "ReplayPolicy" => match serde_json::from_str::<serde_json::Value>(value)
+        {
+            Ok(serde_json::Value::Object(_)) => Ok(()),
+            _ => Err(invalid(&format!("{name}: failed to parse JSON."))),
+        },
+        "SubscriptionRoleArn" => Ok(()),
+        _ => Err(invalid("AttributeName")),
+    }
+}
+
+/// Checks what an endpoint of that protocol must look like.
+fn check_endpoint(protocol: &str, endpoint: &str, is_fifo: bool) -> Result<(), Fault> {
+    let service = endpoint.parse::<Arn>().ok().map(|arn| arn.service);
+    match (protocol, service.as_deref()) {
+        ("sqs", Some("sqs")) if !is_fifo && endpoint.ends_with(".fifo") => Err(invalid(
+            "Invalid parameter: Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics",
+        )),
+        ("sqs", Some("sqs")) => Ok(()),
+        ("sqs", _) => Err(invalid("SQS endpoint ARN")),
+        (_, _) if is_fifo => Err(invalid(&format!(
+            "Protocol Reason: {protocol} is not supported for FIFO topics"
+        ))),
+        ("lambda", Some("lambda")) => Ok(()),
+        ("lambda", _) => Err(invalid("Lambda endpoint ARN")),
+        ("firehose", Some("firehose")) => Ok(()),
+        ("firehose", _) => Err(invalid("Firehose endpoint ARN")),
+        ("email" | "email-json", _) if endpoint.contains('@') => Ok(()),
+        ("email" | "email-json", _) => Err(invalid("Email address")),
+        ("http" | "https" | "sms" | "application", _) => Err(Fault::sender(
+            501,
+            "NotImplemented",
+            format!("sns:Subscribe with the protocol {protocol} is not implemented here"),
+        )),
+        _ => Err(invalid(&format!(
+            "Invalid parameter: Does not support this protocol string: {protocol}"
+        ))),
+    }
+}
+
+impl Sns {
+    fn subscription(
+        &self,
+        reader: &impl Read,
+        place: &Place,
+        id: &str,
+    ) -> Result<(u64, Subscription), Fault> {
+        let topic = self.topic(reader, place).map_err(|_| missing())?;
+        let found: Option<Subscription> =
+            Read::get(reader, &self.subscriptions, &(&place.account, topic.id, id))?;
+        found.map(|s| (topic.id, s)).ok_or_else(missing)
+    }
+
+    pub(crate) async fn subscribe(
+        &self,
+        ctx: &Context,
+        input: SubscribeInput,
+    ) -> Result<SubscribeOutput, Fault> {
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let endpoint = input.endpoint.unwrap_or_default();
+        if endpoint.is_empty() {
+            return Err(invalid("Endpoint"));
+        }
+        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        check_endpoint(&input.protocol, &endpoint, topic.is_fifo)?;
+        let needs_word = input.protocol.starts_with("email");
+        let subscription = Subscription {
+            protocol: input.protocol,
+            endpoint,
+            owner: ctx.account.clone(),
+            principal: ctx.principal.arn.clone(),
+            attributes: input.attributes.unwrap_or_default(),
+            token: needs_word.then(|| cloud::ids::hex(104)),
+        };
+        for (name, value) in &subscription.attributes {
+            check(name, value, "Attributes Reason: ", &subscription)?;
+        }
+        if subscription.protocol == "firehose"
+            && !subscription.attributes.contains_key("SubscriptionRoleArn")
+        {
+            return Err(invalid(
+                "Attributes Reason: SubscriptionRoleArn: An ARN must be provided for firehose subscriptions",
+            ));
+        }
+        if subscription.protocol == "lambda" || subscription.protocol == "sqs" {
+            self.log_unreachable(&place, &subscription);
+        }
+        let id = self
+            .change(&place, |tx, topic| {
+                let rows = tx.range(
+                    &self.subscriptions,
+                    Range::prefix(&(&place.account, topic.id)),
+                );
+                for row in rows {
+                    let ((_, _, id), old) = row?;
+                    if (&old.protocol, &old.endpoint) != (&subscription.protocol, &subscription.endpoint) {
+                        continue;
+                    }
+                    let differs = subscription
+                        .attributes
+                        .iter()
+                        .any(|(k, v)| old.attributes.get(k) != Some(v));
+                    if differs {
+                        return Err(invalid(
+                            "Attributes Reason: Subscription already exists with different attributes",
+                        ));
+                    }
+                    return Ok(id);
+                }
+                let id = cloud::ids::uuid();
+                topic.changes += 1;
+                match subscription.token {
+                    Some(_) => topic.pending += 1,
+                    None => topic.confirmed += 1,
+                }
+                tx.put(&self.subscriptions, &(&place.account, topic.id, &id), &subscription)?;
+                Ok(id)
+            })
+            .await?;
+        let shows = !needs_word || input.return_subscription_arn == Some(true);
+        let shown = if shows {
+            arn(&place, &id)
+        } else {
+            "pending confirmation".to_owned()
+        };
+        Ok(SubscribeOutput {
+            subscription_arn: Some(shown),
+        })
+    }
+
+    /// A queue or function that will refuse is no error here, as on AWS, but a reason to look for when nothing comes.
+    fn log_unreachable(&self, place: &Place, subscription: &Subscription) {
+        let source = Source {
+            service: "sns.amazonaws.com".into(),
+            arn: place.arn(),
+            account: place.account.clone(),
+            role: None,
+        };
+        let Ok(endpoint) = subscription.endpoint.parse::<Arn>() else {
+            return;
+        };
+        if let Err(fault) = self.cloud.targets.check(&endpoint, &source) {
+            tracing::warn!(topic = place.arn(), endpoint = subscription.endpoint, %fault, "a subscription's endpoint will refuse messages");
+        }
+    }
+
+    pub(crate) async fn confirm_subscription(
+        &self,
+        ctx: &Context,
+        input: ConfirmSubscriptionInput,
+    ) -> Result<ConfirmSubscriptionOutput, Fault> {
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let id = self
+            .change(&place, |tx, topic| {
+                let rows = tx.range(
+                    &self.subscriptions,
+                    Range::prefix(&(&place.account, topic.id)),
+                );
+                let mut found = None;
+                for row in rows {
+                    let ((_, _, id), subscription) = row?;
+                    if subscription.token.as_deref() == Some(input.token.as_str()) {
+                        found = Some((id, subscription));
+                        break;
+                    }
+                }
+                let (id, mut subscription) = found.ok_or_else(|| invalid("Token"))?;
+                subscription.token = None;
+                topic.changes += 1;
+                topic.pending = topic.pending.saturating_sub(1);
+                topic.confirmed += 1;
+                tx.put(
+                    &self.subscriptions,
+                    &(&place.account, topic.id, &id),
+                    &subscription,
+                )?;
+                Ok(id)
+            })
+            .await?;
+        Ok(ConfirmSubscriptionOutput {
+            subscription_arn: Some(arn(&place, &id)),
+        })
+    }
+
+    pub(crate) async fn unsubscribe(
+        &self,
+        _: &Context,
+        input: UnsubscribeInput,
+    ) -> Result<UnsubscribeOutput, Fault> {
+        let (place, id) = parse(&input.subscription_arn)?;
+        let ended = self
+            .change(&place, |tx, topic| {
+                let at = (&place.account, topic.id, &id);
+                let Some(old) = tx.get(&self.subscriptions, &at)? else {
+                    return Ok(());
+                };
+                topic.changes += 1;
+                topic.deleted += 1;
+                match old.token {
+                    Some(_) => topic.pending = topic.pending.saturating_sub(1),
+                    None => topic.confirmed = topic.confirmed.saturating_sub(1),
+                }
+                tx.delete(&self.subscriptions, &at);
+                Ok(())
+            })
+            .await;
+        // What is not there cannot be ended twice; that is no error.
+        match ended {
+            Err(fault) if fault.code != no_topic().code => Err(fault),
+            _ => Ok(UnsubscribeOutput {}),
+        }
+    }
+
+    pub(crate) async fn get_subscription_attributes(
+        &self,
+        _: &Context,
+        input: GetSubscriptionAttributesInput,
+    ) -> Result<GetSubscriptionAttributesOutput, Fault> {
+        let (place, id) = parse(&input.subscription_arn)?;
+        let (_, subscription) = self.subscription(&self.cloud.store.read(), &place, &id)?;
+        let mut attributes = subscription.attributes.clone();
+        attributes.retain(|_, value| !value.is_empty());
+        if attributes.get("FilterPolicy").map(String::as_str) == Some("{}") {
+            attributes.remove("FilterPolicy");
+        }
+        match attributes.contains_key("FilterPolicy") {
+            true => {
+                attributes
+                    .entry("FilterPolicyScope".into())
+                    .or_insert_with(|| "MessageAttributes".into());
+            }
+            false => drop(attributes.remove("FilterPolicyScope")),
+        }
+        attributes
+            .entry("RawMessageDelivery".into())
+            .or_insert_with(|| "false".into());
+        let is_pending = subscription.token.is_some();
+        for (name, value) in [
+            ("SubscriptionArn", arn(&place, &id)),
+            ("TopicArn", place.arn()),
+            ("Protocol", subscription.protocol),
+            ("Endpoint", subscription.endpoint),
+            ("Owner", subscription.owner),
+            ("SubscriptionPrincipal", subscription.principal),
+            ("PendingConfirmation", is_pending.to_string()),
+            ("ConfirmationWasAuthenticated", (!is_pending).to_string()),
+        ] {
+            attributes.insert(name.into(), value);
+        }
+        Ok(GetSubscriptionAttributesOutput {
+            attributes: Some(attributes),
+        })
+    }
+
+    pub(crate) async fn set_subscription_attributes(
+        &self,
+        _: &Context,
+        input: SetSubscriptionAttributesInput,
+    ) -> Result<SetSubscriptionAttributesOutput, Fault> {
+        let (place, id) = parse(&input.subscription_arn)?;
+        let (name, value) = (
+            input.attribute_name,
+            input.attribute_value.unwrap_or_default(),
+        );
+        self.change(&place, |tx, topic| {
+            let at = (&place.account, topic.id, &id);
+            let mut subscription = tx.get(&self.subscriptions, &at)?.ok_or_else(missing)?;
+            check(&name, &value, "", &subscription)?;
+            if name == "FilterPolicyScope"
+                && let Some(policy) = subscription.attributes.get("FilterPolicy")
+                && !policy.is_empty()
+                && let Err(why) = Filter::parse(policy, value == "MessageBody")
+            {
+                return Err(invalid(&format!("FilterPolicy: {why}")));
+            }
+            subscription.attributes.insert(name, value);
+            topic.changes += 1;
+            tx.put(&self.subscriptions, &at, &subscription)?;
+            Ok(())
+        })
+        .await
+        .map_err(|fault| match fault.message == no_topic().message {
+            true => missing(),
+            false => fault,
+        })?;
+        Ok(SetSubscriptionAttributesOutput {})
+    }
+
+    fn shown(place: &Place, id: &str, subscription: Subscription) -> crate::api::Subscription {
+        let shown = match subscription.token {
+            Some(_) => "PendingConfirmation".to_owned(),
+            None => arn(place, id),
+        };
+        crate::api::Subscription {
+            subscription_arn: Some(shown),
+            owner: Some(subscription.owner),
+            protocol: Some(subscription.protocol),
+            endpoint: Some(subscription.endpoint),
+            topic_arn: Some(place.arn()),
+        }
+    }
+
+    pub(crate) async fn list_subscriptions(
+        &self,
+        ctx: &Context,
+        input: ListSubscriptionsInput,
+    ) -> Result<ListSubscriptionsOutput, Fault> {
+        let mut from = match input.next_token.filter(|t| !t.is_empty()) {
+            Some(token) => {
+                let parts = cloud::paging::place("ListSubscriptions", &token);
+                let parts = parts.and_then(|p| <[String; 2]>::try_from(p).ok());
+                Some(parts.ok_or_else(|| invalid("NextToken"))?)
+            }
+            None => None,
+        };
+        let view = self.cloud.store.read();
+        let mut topics = Range::prefix(&(&ctx.account, &ctx.region));
+        if let Some([name, _]) = &from {
+            topics = topics.from(&(&ctx.account, &ctx.region, name));
+        }
+        let mut shown = Vec::new();
+        for row in view.range(&self.topics, topics) {
+            let ((account, region, name), topic) = row?;
+            let place = Place {
+                account,
+                region,
+                name,
+            };
+            let mut range = Range::prefix(&(&place.account, topic.id));
+            if let Some([_, id]) = from.take().filter(|[name, _]| *name == place.name) {
+                range = range.after(&(&place.account, topic.id, &id));
+            }
+            for row in view.range(&self.subscriptions, range) {
+                let ((_, _, id), subscription) = row?;
+                shown.push((
+                    place.name.clone(),
+                    id.clone(),
+                    Sns::shown(&place, &id, subscription),
+                ));
+                if shown.len() > PAGE {
+                    break;
+                }
+            }
+            if shown.len() > PAGE {
+                break;
+            }
+        }
+        let more = shown.len() > PAGE;
+        shown.truncate(PAGE);
+        let last = shown.last().filter(|_| more);
+        Ok(ListSubscriptionsOutput {
+            next_token: last
+                .map(|(name, id, _)| cloud::paging::token("ListSubscriptions", &[name, id])),
+            subscriptions: Some(shown.into_iter().map(|(_, _, s)| s).collect()),
+        })
+    }
+
+    pub(crate) async fn list_subscriptions_by_topic(
+        &self,
+        ctx: &Context,
+        input: ListSubscriptionsByTopicInput,
+    ) -> Result<ListSubscriptionsByTopicOutput, Fault> {
+        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let view = self.cloud.store.read();
+        let topic = self.topic(&view, &place)?;
+        let mut range = Range::prefix(&(&place.account, topic.id)).limit(PAGE + 1);
+        if let Some(token) = input.next_token.filter(|t| !t.is_empty()) {
+            let id = cloud::paging::place("ListSubscriptionsByTopic", &token)
+                .and_then(|mut p| p.pop())
+                .ok_or_else(|| invalid("NextToken"))?;
+            range = range.after(&(&place.account, topic.id, &id));
+        }
+        let rows = view
+            .range(&self.subscriptions, range)
+            .collect::<Result<Vec<_>, _>>()?;
+        let last = rows.get(PAGE - 1).filter(|_| rows.len() > PAGE);
+        let next_token =
+            last.map(|((_, _, id), _)| cloud::paging::token("ListSubscriptionsByTopic", &[id]));
+        let shown = rows
+            .into_iter()
+            .take(PAGE)
+            .map(|((_, _, id), s)| Sns::shown(&place, &id, s));
+        Ok(ListSubscriptionsByTopicOutput {
+            subscriptions: Some(shown.collect()),
+            next_token,
+        })
+    }
+}

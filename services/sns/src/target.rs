@@ -1,0 +1,58 @@
+//! How other services publish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloud::{Arn, Delivery, Refusal, Source, Target};
+use futures_util::future::BoxFuture;
+use wire::Fault;
+
+use crate::message::Draft;
+use crate::permission;
+use crate::service::Sns;
+use crate::topic::{Place, Topic};
+
+/// Takes deliveries as messages. The parameter `Subject` is the message's.
+pub(crate) struct Topics(pub(crate) Arc<Sns>);
+
+impl Topics {
+    fn admit(&self, arn: &str, source: &Source) -> Result<(Place, Arc<Topic>), Fault> {
+        let place = Place::parse(arn, "TopicArn")?;
+        let topic = self.0.topic(&self.0.cloud.store.read(), &place)?;
+        if !self.0.lets_in(&place, &topic, source) {
+            return Err(permission::denied(&source.service, &place));
+        }
+        Ok((place, topic))
+    }
+
+    async fn take(&self, delivery: &Delivery) -> Result<(), Fault> {
+        let (place, topic) = self.admit(&delivery.target, &delivery.source)?;
+        let draft = Draft {
+            message: delivery.payload.clone(),
+            subject: delivery.parameters.get("Subject").cloned(),
+            structure: None,
+            attributes: BTreeMap::new(),
+            group: delivery.parameters.get("MessageGroupId").cloned(),
+            dedup: delivery.parameters.get("MessageDeduplicationId").cloned(),
+        };
+        let message = Sns::admit(&topic, draft, self.0.cloud.clock.now())?;
+        self.0.send(&place, &topic, message).await.map(drop)
+    }
+}
+
+impl Target for Topics {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.take(delivery)
+                .await
+                .map_err(|fault| match fault.status {
+                    500.. => Refusal::Later(fault),
+                    _ => Refusal::Never(fault),
+                })
+        })
+    }
+
+    fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault> {
+        self.admit(&target.to_string(), source).map(drop)
+    }
+}
