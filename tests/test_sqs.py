@@ -126,6 +126,22 @@ def test_a_bucket_tells_a_queue(region):
     assert [b["Records"][0]["s3"]["object"]["key"] for b in bodies if "Records" in b] == ["a/b"]
 
 
+def test_a_topic_reaches_a_queue(region):
+    sqs, sns = region.client("sqs"), region.client("sns")
+    url = sqs.create_queue(QueueName="fan")["QueueUrl"]
+    arn = arn_of(sqs, url)
+    topic = sns.create_topic(Name="fan")["TopicArn"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}]})})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    attributes = {"n": {"DataType": "Number", "StringValue": "7"}, "s": {"DataType": "String", "StringValue": "x"},
+                  "b": {"DataType": "Binary", "BinaryValue": b"\0"}}
+    sns.publish(TopicArn=topic, Message="hello", MessageAttributes=attributes)
+    message, = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10, MessageAttributeNames=["All"])["Messages"]
+    assert (message["Body"], message["MessageAttributes"]) == ("hello", attributes)
+
+
 def test_a_function_is_fed_from_a_queue(region):
     sqs, functions = region.client("sqs"), region.client("lambda")
     out = sqs.create_queue(QueueName="out")["QueueUrl"]
