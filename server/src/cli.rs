@@ -95,6 +95,10 @@ pub struct Start {
     #[arg(long, env = "CUMULO_S3_OBJECT_OWNERSHIP", default_value = "BucketOwnerEnforced",
         value_parser = ["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter", "none"])]
     pub object_ownership: String,
+    /// How the URLs of queues look: at the host that was asked (dynamic, off), with the region in the path (path), at
+    /// sqs.<region>.localhost.localstack.cloud (standard) or <region>.queue.localhost.localstack.cloud (domain).
+    #[arg(long, env = "SQS_ENDPOINT_STRATEGY", default_value = "dynamic")]
+    pub sqs_endpoint_strategy: String,
     /// The region of requests that name none.
     #[arg(long, env = "CUMULO_REGION", default_value = "us-east-1")]
     pub region: String,

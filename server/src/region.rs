@@ -8,7 +8,7 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 9] = [
+    let all: [(&str, Build); 10] = [
         ("dynamodb", dynamodb::service),
         ("dynamodbstreams", dynamodbstreams::service),
         ("iam", iam::service),
@@ -17,6 +17,7 @@ pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
         ("logs", logs::service),
         ("s3", s3::service),
         ("sns", sns::service),
+        ("sqs", sqs::service),
         ("sts", sts::service),
     ];
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| o.trim() == name);

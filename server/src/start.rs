@@ -65,6 +65,7 @@ async fn serve(options: Start) -> Outcome {
             .object_ownership
             .trim_start_matches("none")
             .to_owned(),
+        sqs_endpoint: options.sqs_endpoint_strategy.clone(),
         ..Config::default()
     };
     let store = store::Options {

@@ -76,6 +76,20 @@ class Service:
         for shape in patches.get("open_enums", {}).get("shapes", []):
             if shape in self.shapes:
                 self.shapes[shape].pop("enum", None)
+        if patches.get("checks_presence"):
+            for shape in self.shapes.values():
+                shape.pop("required", None)
+        for shape, code in patches.get("query_errors", {}).items():
+            code, _, status = code.partition(" ")
+            self.shapes[shape]["error"] = {"code": code, "httpStatusCode": int(status or 400)}
+        for place, names in patches.get("flat_names", {}).items():
+            shape, member = place.split(".")
+            names, *entry = names.split(" ")
+            member = self.shapes[shape]["members"][member]
+            member["flatName"] = names
+            if entry:
+                target = self.shapes[member["shape"]]
+                target["key"]["locationName"], target["value"]["locationName"] = entry
         for shape, members in patches.get("optional", {}).items():
             self.shapes[shape]["required"] = [m for m in self.shapes[shape]["required"] if m not in members]
         # Shapes that the service writes by hand: the type and its schema.
@@ -243,7 +257,9 @@ class Service:
         if required:
             out += ".required()"
         element = s.get("member", {}).get("locationName") if s["type"] == "list" else None
-        if s.get("flattened") and element and not (wire and wire != name):
+        if m.get("flatName"):
+            out += f".flattened_as({literal(m['flatName'])})"
+        elif s.get("flattened") and element and not (wire and wire != name):
             out += f".flattened_as({literal(element)})"
         elif m.get("flattened") or s.get("flattened"):
             out += ".flattened()"
@@ -555,6 +571,7 @@ class Service:
             ns = ns or "http://s3.amazonaws.com/doc/2006-03-01/"
         if m["protocol"] == "ec2":
             ns = ns or f"http://ec2.amazonaws.com/doc/{m['apiVersion']}/"
+        ns = ns or self.config.get("namespace")
         out = [f"/// The service's model.\npub static MODEL: ServiceModel = ServiceModel {{ name: {literal(self.folder.name)}, "
                f"id: {literal(m['serviceId'])}, signing_name: {literal(m.get('signingName', m['endpointPrefix']))}, "
                f"endpoint_prefix: {literal(m['endpointPrefix'])}, api_version: {literal(m['apiVersion'])}, "

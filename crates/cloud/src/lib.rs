@@ -6,6 +6,7 @@
 pub mod arn;
 mod clock;
 mod context;
+mod event_pattern;
 mod facts;
 pub mod ids;
 mod metric;
@@ -19,6 +20,7 @@ mod targets;
 pub use arn::Arn;
 pub use clock::Clock;
 pub use context::{Context, Principal, PrincipalKind};
+pub use event_pattern::{BadPattern, EventPattern};
 pub use facts::{Fact, Facts};
 pub use metric::MetricData;
 pub use ports::Ports;

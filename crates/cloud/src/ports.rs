@@ -164,6 +164,56 @@ pub trait Objects: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
+/// What a poller needs to know of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueFacts {
+    /// Whether it is first-in-first-out.
+    pub is_fifo: bool,
+    /// Seconds for which a received message is not given to others.
+    pub visibility: i64,
+}
+
+/// A message that a poller received.
+#[derive(Clone, Debug)]
+pub struct QueueMessage {
+    /// Its id.
+    pub id: String,
+    /// What it is deleted by.
+    pub handle: String,
+    /// Its group.
+    pub group: Option<String>,
+    /// Bytes of its body and attributes.
+    pub size: usize,
+    /// The message, as the record of an event.
+    pub record: serde_json::Value,
+}
+
+/// Queues, for services that receive from them: event source mappings and pipes. Owned by `sqs`.
+pub trait Queues: Send + Sync {
+    /// Whether the queue exists, and what it is like.
+    fn queue(&self, queue: &Arn) -> Result<QueueFacts, Fault>;
+    /// Receives messages; `wait` is how many milliseconds for the first, `None` as long as it takes, which costs nothing meanwhile.
+    fn receive<'a>(
+        &'a self,
+        queue: &'a Arn,
+        most: usize,
+        wait: Option<i64>,
+    ) -> BoxFuture<'a, Result<Vec<QueueMessage>, Fault>>;
+    /// Deletes received messages.
+    fn delete<'a>(
+        &'a self,
+        queue: &'a Arn,
+        handles: &'a [String],
+    ) -> BoxFuture<'a, Result<(), Fault>>;
+    /// Makes received messages visible to others after so many seconds.
+    fn delay<'a>(
+        &'a self,
+        queue: &'a Arn,
+        handles: &'a [String],
+        seconds: i64,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
+}
+
 /// A stream of a table's changes, as its owner describes it.
 #[derive(Clone, Debug, Default)]
 pub struct TableStream {
@@ -325,6 +375,7 @@ struct Owners {
     roles: OnceLock<Arc<dyn Roles>>,
     logs: OnceLock<Arc<dyn LogSink>>,
     objects: OnceLock<Arc<dyn Objects>>,
+    queues: OnceLock<Arc<dyn Queues>>,
     table_streams: OnceLock<Arc<dyn TableStreams>>,
     data_streams: OnceLock<Arc<dyn DataStreams>>,
 }
@@ -349,6 +400,7 @@ impl Ports {
     owner!(set_roles, roles, roles: dyn Roles, "roles");
     owner!(set_logs, logs, logs: dyn LogSink, "logs");
     owner!(set_objects, objects, objects: dyn Objects, "objects");
+    owner!(set_queues, queues, queues: dyn Queues, "queues");
     owner!(set_table_streams, table_streams, table_streams: dyn TableStreams, "streams of tables");
     owner!(set_data_streams, data_streams, data_streams: dyn DataStreams, "data streams");
 

@@ -25,6 +25,8 @@ pub struct Config {
     pub sandbox: String,
     /// The object ownership of new buckets that ask for none, as S3 names it; empty for none, as before April 2023.
     pub object_ownership: String,
+    /// How the URLs of queues look, by LocalStack's names: `dynamic`, `path`, `standard`, `domain`.
+    pub sqs_endpoint: String,
 }
 
 impl Default for Config {
@@ -36,6 +38,7 @@ impl Default for Config {
             scratch: std::env::temp_dir().join("cumulo"),
             sandbox: "auto".into(),
             object_ownership: "BucketOwnerEnforced".into(),
+            sqs_endpoint: "dynamic".into(),
         }
     }
 }

@@ -458,6 +458,49 @@ impl Encode for AllowedPublishers {
         w.end_structure();
     }
 }
+/// `AmazonManagedKafkaEventSourceConfig`
+#[derive(Clone, Debug, Default)]
+pub struct AmazonManagedKafkaEventSourceConfig {
+    pub consumer_group_id: Option<String>,
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+impl Decode for AmazonManagedKafkaEventSourceConfig {
+    const SCHEMA: &'static Schema = &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members;
+        let mut consumer_group_id = None;
+        let mut schema_registry_config = None;
+        r.structure(&S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG, &mut |r, i| {
+            match i {
+                0 => consumer_group_id = Some(Read::read(r, a, &m[0])?),
+                1 => schema_registry_config = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AmazonManagedKafkaEventSourceConfig {
+            consumer_group_id,
+            schema_registry_config,
+        })
+    }
+}
+impl Encode for AmazonManagedKafkaEventSourceConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG);
+        if let Some(v) = &self.consumer_group_id {
+            w.member(&S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.schema_registry_config {
+            w.member(&S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CapacityProviderConfig`
 #[derive(Clone, Debug, Default)]
 pub struct CapacityProviderConfig {
@@ -799,6 +842,156 @@ impl Encode for CreateCodeSigningConfigOutput {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `CreateEventSourceMappingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateEventSourceMappingInput {
+    pub event_source_arn: Option<String>,
+    pub function_name: String,
+    pub enabled: Option<bool>,
+    pub batch_size: Option<i32>,
+    pub filter_criteria: Option<FilterCriteria>,
+    pub kms_key_arn: Option<String>,
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    pub scaling_config: Option<ScalingConfig>,
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    pub parallelization_factor: Option<i32>,
+    pub starting_position: Option<String>,
+    pub starting_position_timestamp: Option<Timestamp>,
+    pub destination_config: Option<DestinationConfig>,
+    pub maximum_record_age_in_seconds: Option<i32>,
+    pub bisect_batch_on_function_error: Option<bool>,
+    pub maximum_retry_attempts: Option<i32>,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub tumbling_window_in_seconds: Option<i32>,
+    pub topics: Option<Vec<String>>,
+    pub queues: Option<Vec<String>>,
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    pub function_response_types: Option<Vec<String>>,
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+}
+impl Decode for CreateEventSourceMappingInput {
+    const SCHEMA: &'static Schema = &S_CREATE_EVENT_SOURCE_MAPPING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_EVENT_SOURCE_MAPPING_REQUEST.members;
+        let mut event_source_arn = None;
+        let mut function_name = None;
+        let mut enabled = None;
+        let mut batch_size = None;
+        let mut filter_criteria = None;
+        let mut kms_key_arn = None;
+        let mut metrics_config = None;
+        let mut logging_config = None;
+        let mut scaling_config = None;
+        let mut maximum_batching_window_in_seconds = None;
+        let mut parallelization_factor = None;
+        let mut starting_position = None;
+        let mut starting_position_timestamp = None;
+        let mut destination_config = None;
+        let mut maximum_record_age_in_seconds = None;
+        let mut bisect_batch_on_function_error = None;
+        let mut maximum_retry_attempts = None;
+        let mut tags = None;
+        let mut tumbling_window_in_seconds = None;
+        let mut topics = None;
+        let mut queues = None;
+        let mut source_access_configurations = None;
+        let mut self_managed_event_source = None;
+        let mut function_response_types = None;
+        let mut amazon_managed_kafka_event_source_config = None;
+        let mut self_managed_kafka_event_source_config = None;
+        let mut document_db_event_source_config = None;
+        let mut provisioned_poller_config = None;
+        r.structure(&S_CREATE_EVENT_SOURCE_MAPPING_REQUEST, &mut |r, i| {
+            match i {
+                0 => event_source_arn = Some(Read::read(r, a, &m[0])?),
+                1 => function_name = Some(Read::read(r, a, &m[1])?),
+                2 => enabled = Some(Read::read(r, a, &m[2])?),
+                3 => batch_size = Some(Read::read(r, a, &m[3])?),
+                4 => filter_criteria = Some(decode::nested(r, a, &m[4])?),
+                5 => kms_key_arn = Some(Read::read(r, a, &m[5])?),
+                6 => metrics_config = Some(decode::nested(r, a, &m[6])?),
+                7 => logging_config = Some(decode::nested(r, a, &m[7])?),
+                8 => scaling_config = Some(decode::nested(r, a, &m[8])?),
+                9 => maximum_batching_window_in_seconds = Some(Read::read(r, a, &m[9])?),
+                10 => parallelization_factor = Some(Read::read(r, a, &m[10])?),
+                11 => starting_position = Some(Read::read(r, a, &m[11])?),
+                12 => starting_position_timestamp = Some(Read::read(r, a, &m[12])?),
+                13 => destination_config = Some(decode::nested(r, a, &m[13])?),
+                14 => maximum_record_age_in_seconds = Some(Read::read(r, a, &m[14])?),
+                15 => bisect_batch_on_function_error = Some(Read::read(r, a, &m[15])?),
+                16 => maximum_retry_attempts = Some(Read::read(r, a, &m[16])?),
+                17 => decode::map(r, a, &m[17], &mut tags, <String as Read>::read)?,
+                18 => tumbling_window_in_seconds = Some(Read::read(r, a, &m[18])?),
+                19 => decode::list(r, a, &m[19], &mut topics, <String as Read>::read)?,
+                20 => decode::list(r, a, &m[20], &mut queues, <String as Read>::read)?,
+                21 => decode::list(
+                    r,
+                    a,
+                    &m[21],
+                    &mut source_access_configurations,
+                    decode::nested::<SourceAccessConfiguration>,
+                )?,
+                22 => self_managed_event_source = Some(decode::nested(r, a, &m[22])?),
+                23 => decode::list(
+                    r,
+                    a,
+                    &m[23],
+                    &mut function_response_types,
+                    <String as Read>::read,
+                )?,
+                24 => {
+                    amazon_managed_kafka_event_source_config = Some(decode::nested(r, a, &m[24])?)
+                }
+                25 => self_managed_kafka_event_source_config = Some(decode::nested(r, a, &m[25])?),
+                26 => document_db_event_source_config = Some(decode::nested(r, a, &m[26])?),
+                27 => provisioned_poller_config = Some(decode::nested(r, a, &m[27])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if function_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(function_name),) = (function_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateEventSourceMappingInput {
+            event_source_arn,
+            function_name,
+            enabled,
+            batch_size,
+            filter_criteria,
+            kms_key_arn,
+            metrics_config,
+            logging_config,
+            scaling_config,
+            maximum_batching_window_in_seconds,
+            parallelization_factor,
+            starting_position,
+            starting_position_timestamp,
+            destination_config,
+            maximum_record_age_in_seconds,
+            bisect_batch_on_function_error,
+            maximum_retry_attempts,
+            tags,
+            tumbling_window_in_seconds,
+            topics,
+            queues,
+            source_access_configurations,
+            self_managed_event_source,
+            function_response_types,
+            amazon_managed_kafka_event_source_config,
+            self_managed_kafka_event_source_config,
+            document_db_event_source_config,
+            provisioned_poller_config,
+        })
     }
 }
 /// `CreateFunctionRequest`
@@ -1159,6 +1352,32 @@ impl Encode for DeleteCodeSigningConfigOutput {
         w.end_structure();
     }
 }
+/// `DeleteEventSourceMappingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteEventSourceMappingInput {
+    pub uuid: String,
+}
+impl Decode for DeleteEventSourceMappingInput {
+    const SCHEMA: &'static Schema = &S_DELETE_EVENT_SOURCE_MAPPING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_EVENT_SOURCE_MAPPING_REQUEST.members;
+        let mut uuid = None;
+        r.structure(&S_DELETE_EVENT_SOURCE_MAPPING_REQUEST, &mut |r, i| {
+            match i {
+                0 => uuid = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if uuid.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(uuid),) = (uuid,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteEventSourceMappingInput { uuid })
+    }
+}
 /// `DeleteFunctionCodeSigningConfigRequest`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteFunctionCodeSigningConfigInput {
@@ -1447,6 +1666,57 @@ impl Encode for DestinationConfig {
         w.end_structure();
     }
 }
+/// `DocumentDBEventSourceConfig`
+#[derive(Clone, Debug, Default)]
+pub struct DocumentDBEventSourceConfig {
+    pub database_name: Option<String>,
+    pub collection_name: Option<String>,
+    pub full_document: Option<String>,
+}
+impl Decode for DocumentDBEventSourceConfig {
+    const SCHEMA: &'static Schema = &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DOCUMENT_DB_EVENT_SOURCE_CONFIG.members;
+        let mut database_name = None;
+        let mut collection_name = None;
+        let mut full_document = None;
+        r.structure(&S_DOCUMENT_DB_EVENT_SOURCE_CONFIG, &mut |r, i| {
+            match i {
+                0 => database_name = Some(Read::read(r, a, &m[0])?),
+                1 => collection_name = Some(Read::read(r, a, &m[1])?),
+                2 => full_document = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DocumentDBEventSourceConfig {
+            database_name,
+            collection_name,
+            full_document,
+        })
+    }
+}
+impl Encode for DocumentDBEventSourceConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DOCUMENT_DB_EVENT_SOURCE_CONFIG);
+        if let Some(v) = &self.database_name {
+            w.member(&S_DOCUMENT_DB_EVENT_SOURCE_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.collection_name {
+            w.member(&S_DOCUMENT_DB_EVENT_SOURCE_CONFIG.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.full_document {
+            w.member(&S_DOCUMENT_DB_EVENT_SOURCE_CONFIG.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DurableConfig`
 #[derive(Clone, Debug, Default)]
 pub struct DurableConfig {
@@ -1634,6 +1904,285 @@ impl Encode for EphemeralStorage {
         w.end_structure();
     }
 }
+/// `EventSourceMappingConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct EventSourceMappingConfiguration {
+    pub uuid: Option<String>,
+    pub starting_position: Option<String>,
+    pub starting_position_timestamp: Option<Timestamp>,
+    pub batch_size: Option<i32>,
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    pub parallelization_factor: Option<i32>,
+    pub event_source_arn: Option<String>,
+    pub filter_criteria: Option<FilterCriteria>,
+    pub filter_criteria_error: Option<FilterCriteriaError>,
+    pub kms_key_arn: Option<String>,
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    pub scaling_config: Option<ScalingConfig>,
+    pub function_arn: Option<String>,
+    pub last_modified: Option<Timestamp>,
+    pub last_processing_result: Option<String>,
+    pub state: Option<String>,
+    pub state_transition_reason: Option<String>,
+    pub destination_config: Option<DestinationConfig>,
+    pub topics: Option<Vec<String>>,
+    pub queues: Option<Vec<String>>,
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    pub maximum_record_age_in_seconds: Option<i32>,
+    pub bisect_batch_on_function_error: Option<bool>,
+    pub maximum_retry_attempts: Option<i32>,
+    pub tumbling_window_in_seconds: Option<i32>,
+    pub function_response_types: Option<Vec<String>>,
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    pub event_source_mapping_arn: Option<String>,
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+}
+impl Encode for EventSourceMappingConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_EVENT_SOURCE_MAPPING_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVENT_SOURCE_MAPPING_CONFIGURATION);
+        if let Some(v) = &self.uuid {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.starting_position {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.starting_position_timestamp {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.batch_size {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.maximum_batching_window_in_seconds {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.parallelization_factor {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_source_arn {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.filter_criteria {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.filter_criteria_error {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[8]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.kms_key_arn {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.metrics_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[10]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.logging_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[11]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.scaling_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[12]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.function_arn {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_processing_result {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[16]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state_transition_reason {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[17]);
+            v.write(w);
+        }
+        if let Some(v) = &self.destination_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[18]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.topics {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[19]);
+            encode::list(
+                w,
+                S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[19].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.queues {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[20]);
+            encode::list(
+                w,
+                S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[20].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.source_access_configurations {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[21]);
+            encode::list(
+                w,
+                S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[21].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.self_managed_event_source {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[22]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.maximum_record_age_in_seconds {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[23]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bisect_batch_on_function_error {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[24]);
+            v.write(w);
+        }
+        if let Some(v) = &self.maximum_retry_attempts {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[25]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tumbling_window_in_seconds {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[26]);
+            v.write(w);
+        }
+        if let Some(v) = &self.function_response_types {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[27]);
+            encode::list(
+                w,
+                S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[27].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.amazon_managed_kafka_event_source_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[28]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.self_managed_kafka_event_source_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[29]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.document_db_event_source_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[30]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.event_source_mapping_arn {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[31]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provisioned_poller_config {
+            w.member(&S_EVENT_SOURCE_MAPPING_CONFIGURATION.members[32]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `EventSourceMappingLoggingConfig`
+#[derive(Clone, Debug, Default)]
+pub struct EventSourceMappingLoggingConfig {
+    pub system_log_level: Option<String>,
+}
+impl Decode for EventSourceMappingLoggingConfig {
+    const SCHEMA: &'static Schema = &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG.members;
+        let mut system_log_level = None;
+        r.structure(&S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG, &mut |r, i| {
+            match i {
+                0 => system_log_level = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(EventSourceMappingLoggingConfig { system_log_level })
+    }
+}
+impl Encode for EventSourceMappingLoggingConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG);
+        if let Some(v) = &self.system_log_level {
+            w.member(&S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `EventSourceMappingMetricsConfig`
+#[derive(Clone, Debug, Default)]
+pub struct EventSourceMappingMetricsConfig {
+    pub metrics: Option<Vec<String>>,
+}
+impl Decode for EventSourceMappingMetricsConfig {
+    const SCHEMA: &'static Schema = &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_EVENT_SOURCE_MAPPING_METRICS_CONFIG.members;
+        let mut metrics = None;
+        r.structure(&S_EVENT_SOURCE_MAPPING_METRICS_CONFIG, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut metrics, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(EventSourceMappingMetricsConfig { metrics })
+    }
+}
+impl Encode for EventSourceMappingMetricsConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVENT_SOURCE_MAPPING_METRICS_CONFIG);
+        if let Some(v) = &self.metrics {
+            w.member(&S_EVENT_SOURCE_MAPPING_METRICS_CONFIG.members[0]);
+            encode::list(
+                w,
+                S_EVENT_SOURCE_MAPPING_METRICS_CONFIG.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `FileSystemConfig`
 #[derive(Clone, Debug, Default)]
 pub struct FileSystemConfig {
@@ -1692,6 +2241,97 @@ impl Encode for FileSystemConfig {
         if let Some(v) = &self.s3_files_config {
             w.member(&S_FILE_SYSTEM_CONFIG.members[2]);
             v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Filter`
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub pattern: Option<String>,
+}
+impl Decode for Filter {
+    const SCHEMA: &'static Schema = &S_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_FILTER.members;
+        let mut pattern = None;
+        r.structure(&S_FILTER, &mut |r, i| {
+            match i {
+                0 => pattern = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Filter { pattern })
+    }
+}
+impl Encode for Filter {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTER);
+        if let Some(v) = &self.pattern {
+            w.member(&S_FILTER.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FilterCriteria`
+#[derive(Clone, Debug, Default)]
+pub struct FilterCriteria {
+    pub filters: Option<Vec<Filter>>,
+}
+impl Decode for FilterCriteria {
+    const SCHEMA: &'static Schema = &S_FILTER_CRITERIA;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_FILTER_CRITERIA.members;
+        let mut filters = None;
+        r.structure(&S_FILTER_CRITERIA, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut filters, decode::nested::<Filter>)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(FilterCriteria { filters })
+    }
+}
+impl Encode for FilterCriteria {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTER_CRITERIA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTER_CRITERIA);
+        if let Some(v) = &self.filters {
+            w.member(&S_FILTER_CRITERIA.members[0]);
+            encode::list(w, S_FILTER_CRITERIA.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `FilterCriteriaError`
+#[derive(Clone, Debug, Default)]
+pub struct FilterCriteriaError {
+    pub error_code: Option<String>,
+    pub message: Option<String>,
+}
+impl Encode for FilterCriteriaError {
+    fn schema(&self) -> &'static Schema {
+        &S_FILTER_CRITERIA_ERROR
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FILTER_CRITERIA_ERROR);
+        if let Some(v) = &self.error_code {
+            w.member(&S_FILTER_CRITERIA_ERROR.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.message {
+            w.member(&S_FILTER_CRITERIA_ERROR.members[1]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -2303,6 +2943,32 @@ impl Encode for GetCodeSigningConfigOutput {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `GetEventSourceMappingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetEventSourceMappingInput {
+    pub uuid: String,
+}
+impl Decode for GetEventSourceMappingInput {
+    const SCHEMA: &'static Schema = &S_GET_EVENT_SOURCE_MAPPING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_EVENT_SOURCE_MAPPING_REQUEST.members;
+        let mut uuid = None;
+        r.structure(&S_GET_EVENT_SOURCE_MAPPING_REQUEST, &mut |r, i| {
+            match i {
+                0 => uuid = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if uuid.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(uuid),) = (uuid,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetEventSourceMappingInput { uuid })
     }
 }
 /// `GetFunctionCodeSigningConfigRequest`
@@ -3448,6 +4114,164 @@ pub mod invoke_with_response_stream_response_event {
         }
     }
 }
+/// `KafkaSchemaRegistryAccessConfig`
+#[derive(Clone, Debug, Default)]
+pub struct KafkaSchemaRegistryAccessConfig {
+    pub r#type: Option<String>,
+    pub uri: Option<String>,
+}
+impl Decode for KafkaSchemaRegistryAccessConfig {
+    const SCHEMA: &'static Schema = &S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG.members;
+        let mut r#type = None;
+        let mut uri = None;
+        r.structure(&S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG, &mut |r, i| {
+            match i {
+                0 => r#type = Some(Read::read(r, a, &m[0])?),
+                1 => uri = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(KafkaSchemaRegistryAccessConfig { r#type, uri })
+    }
+}
+impl Encode for KafkaSchemaRegistryAccessConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG);
+        if let Some(v) = &self.r#type {
+            w.member(&S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.uri {
+            w.member(&S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `KafkaSchemaRegistryConfig`
+#[derive(Clone, Debug, Default)]
+pub struct KafkaSchemaRegistryConfig {
+    pub schema_registry_uri: Option<String>,
+    pub event_record_format: Option<String>,
+    pub access_configs: Option<Vec<KafkaSchemaRegistryAccessConfig>>,
+    pub schema_validation_configs: Option<Vec<KafkaSchemaValidationConfig>>,
+}
+impl Decode for KafkaSchemaRegistryConfig {
+    const SCHEMA: &'static Schema = &S_KAFKA_SCHEMA_REGISTRY_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_KAFKA_SCHEMA_REGISTRY_CONFIG.members;
+        let mut schema_registry_uri = None;
+        let mut event_record_format = None;
+        let mut access_configs = None;
+        let mut schema_validation_configs = None;
+        r.structure(&S_KAFKA_SCHEMA_REGISTRY_CONFIG, &mut |r, i| {
+            match i {
+                0 => schema_registry_uri = Some(Read::read(r, a, &m[0])?),
+                1 => event_record_format = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut access_configs,
+                    decode::nested::<KafkaSchemaRegistryAccessConfig>,
+                )?,
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut schema_validation_configs,
+                    decode::nested::<KafkaSchemaValidationConfig>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(KafkaSchemaRegistryConfig {
+            schema_registry_uri,
+            event_record_format,
+            access_configs,
+            schema_validation_configs,
+        })
+    }
+}
+impl Encode for KafkaSchemaRegistryConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_KAFKA_SCHEMA_REGISTRY_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_KAFKA_SCHEMA_REGISTRY_CONFIG);
+        if let Some(v) = &self.schema_registry_uri {
+            w.member(&S_KAFKA_SCHEMA_REGISTRY_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_record_format {
+            w.member(&S_KAFKA_SCHEMA_REGISTRY_CONFIG.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.access_configs {
+            w.member(&S_KAFKA_SCHEMA_REGISTRY_CONFIG.members[2]);
+            encode::list(
+                w,
+                S_KAFKA_SCHEMA_REGISTRY_CONFIG.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.schema_validation_configs {
+            w.member(&S_KAFKA_SCHEMA_REGISTRY_CONFIG.members[3]);
+            encode::list(
+                w,
+                S_KAFKA_SCHEMA_REGISTRY_CONFIG.members[3].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `KafkaSchemaValidationConfig`
+#[derive(Clone, Debug, Default)]
+pub struct KafkaSchemaValidationConfig {
+    pub attribute: Option<String>,
+}
+impl Decode for KafkaSchemaValidationConfig {
+    const SCHEMA: &'static Schema = &S_KAFKA_SCHEMA_VALIDATION_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_KAFKA_SCHEMA_VALIDATION_CONFIG.members;
+        let mut attribute = None;
+        r.structure(&S_KAFKA_SCHEMA_VALIDATION_CONFIG, &mut |r, i| {
+            match i {
+                0 => attribute = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(KafkaSchemaValidationConfig { attribute })
+    }
+}
+impl Encode for KafkaSchemaValidationConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_KAFKA_SCHEMA_VALIDATION_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_KAFKA_SCHEMA_VALIDATION_CONFIG);
+        if let Some(v) = &self.attribute {
+            w.member(&S_KAFKA_SCHEMA_VALIDATION_CONFIG.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `LambdaManagedInstancesCapacityProviderConfig`
 #[derive(Clone, Debug, Default)]
 pub struct LambdaManagedInstancesCapacityProviderConfig {
@@ -3824,6 +4648,70 @@ impl Encode for ListCodeSigningConfigsOutput {
             encode::list(
                 w,
                 S_LIST_CODE_SIGNING_CONFIGS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ListEventSourceMappingsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListEventSourceMappingsInput {
+    pub event_source_arn: Option<String>,
+    pub function_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListEventSourceMappingsInput {
+    const SCHEMA: &'static Schema = &S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST.members;
+        let mut event_source_arn = None;
+        let mut function_name = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST, &mut |r, i| {
+            match i {
+                0 => event_source_arn = Some(Read::read(r, a, &m[0])?),
+                1 => function_name = Some(Read::read(r, a, &m[1])?),
+                2 => marker = Some(Read::read(r, a, &m[2])?),
+                3 => max_items = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListEventSourceMappingsInput {
+            event_source_arn,
+            function_name,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListEventSourceMappingsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListEventSourceMappingsOutput {
+    pub next_marker: Option<String>,
+    pub event_source_mappings: Option<Vec<EventSourceMappingConfiguration>>,
+}
+impl Encode for ListEventSourceMappingsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE);
+        if let Some(v) = &self.next_marker {
+            w.member(&S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.event_source_mappings {
+            w.member(&S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE.members[1].target,
                 v,
                 |w, v| {
                     v.encode(w);
@@ -4584,6 +5472,57 @@ impl Encode for ProvisionedConcurrencyConfigListItem {
         w.end_structure();
     }
 }
+/// `ProvisionedPollerConfig`
+#[derive(Clone, Debug, Default)]
+pub struct ProvisionedPollerConfig {
+    pub minimum_pollers: Option<i32>,
+    pub maximum_pollers: Option<i32>,
+    pub poller_group_name: Option<String>,
+}
+impl Decode for ProvisionedPollerConfig {
+    const SCHEMA: &'static Schema = &S_PROVISIONED_POLLER_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PROVISIONED_POLLER_CONFIG.members;
+        let mut minimum_pollers = None;
+        let mut maximum_pollers = None;
+        let mut poller_group_name = None;
+        r.structure(&S_PROVISIONED_POLLER_CONFIG, &mut |r, i| {
+            match i {
+                0 => minimum_pollers = Some(Read::read(r, a, &m[0])?),
+                1 => maximum_pollers = Some(Read::read(r, a, &m[1])?),
+                2 => poller_group_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ProvisionedPollerConfig {
+            minimum_pollers,
+            maximum_pollers,
+            poller_group_name,
+        })
+    }
+}
+impl Encode for ProvisionedPollerConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_PROVISIONED_POLLER_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PROVISIONED_POLLER_CONFIG);
+        if let Some(v) = &self.minimum_pollers {
+            w.member(&S_PROVISIONED_POLLER_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.maximum_pollers {
+            w.member(&S_PROVISIONED_POLLER_CONFIG.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.poller_group_name {
+            w.member(&S_PROVISIONED_POLLER_CONFIG.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `PublishLayerVersionRequest`
 #[derive(Clone, Debug, Default)]
 pub struct PublishLayerVersionInput {
@@ -5321,6 +6260,141 @@ impl Encode for S3FilesConfig {
         w.end_structure();
     }
 }
+/// `ScalingConfig`
+#[derive(Clone, Debug, Default)]
+pub struct ScalingConfig {
+    pub maximum_concurrency: Option<i32>,
+}
+impl Decode for ScalingConfig {
+    const SCHEMA: &'static Schema = &S_SCALING_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SCALING_CONFIG.members;
+        let mut maximum_concurrency = None;
+        r.structure(&S_SCALING_CONFIG, &mut |r, i| {
+            match i {
+                0 => maximum_concurrency = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ScalingConfig {
+            maximum_concurrency,
+        })
+    }
+}
+impl Encode for ScalingConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_SCALING_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SCALING_CONFIG);
+        if let Some(v) = &self.maximum_concurrency {
+            w.member(&S_SCALING_CONFIG.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SelfManagedEventSource`
+#[derive(Clone, Debug, Default)]
+pub struct SelfManagedEventSource {
+    pub endpoints: Option<BTreeMap<String, Vec<String>>>,
+}
+impl Decode for SelfManagedEventSource {
+    const SCHEMA: &'static Schema = &S_SELF_MANAGED_EVENT_SOURCE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SELF_MANAGED_EVENT_SOURCE.members;
+        let mut endpoints = None;
+        r.structure(&S_SELF_MANAGED_EVENT_SOURCE, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut endpoints, |r, a, m| {
+                    decode::inner_list(r, a, m, <String as Read>::read)
+                })?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(SelfManagedEventSource { endpoints })
+    }
+}
+impl Encode for SelfManagedEventSource {
+    fn schema(&self) -> &'static Schema {
+        &S_SELF_MANAGED_EVENT_SOURCE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SELF_MANAGED_EVENT_SOURCE);
+        if let Some(v) = &self.endpoints {
+            w.member(&S_SELF_MANAGED_EVENT_SOURCE.members[0]);
+            encode::map(
+                w,
+                S_SELF_MANAGED_EVENT_SOURCE.members[0].target,
+                v,
+                |w, v| {
+                    encode::list(
+                        w,
+                        S_SELF_MANAGED_EVENT_SOURCE.members[0].target.members[1].target,
+                        v,
+                        |w, v| {
+                            v.write(w);
+                        },
+                    );
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `SelfManagedKafkaEventSourceConfig`
+#[derive(Clone, Debug, Default)]
+pub struct SelfManagedKafkaEventSourceConfig {
+    pub consumer_group_id: Option<String>,
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+    pub consumption_mode: Option<String>,
+}
+impl Decode for SelfManagedKafkaEventSourceConfig {
+    const SCHEMA: &'static Schema = &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members;
+        let mut consumer_group_id = None;
+        let mut schema_registry_config = None;
+        let mut consumption_mode = None;
+        r.structure(&S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG, &mut |r, i| {
+            match i {
+                0 => consumer_group_id = Some(Read::read(r, a, &m[0])?),
+                1 => schema_registry_config = Some(decode::nested(r, a, &m[1])?),
+                2 => consumption_mode = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(SelfManagedKafkaEventSourceConfig {
+            consumer_group_id,
+            schema_registry_config,
+            consumption_mode,
+        })
+    }
+}
+impl Encode for SelfManagedKafkaEventSourceConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG);
+        if let Some(v) = &self.consumer_group_id {
+            w.member(&S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.schema_registry_config {
+            w.member(&S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.consumption_mode {
+            w.member(&S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SnapStart`
 #[derive(Clone, Debug, Default)]
 pub struct SnapStart {
@@ -5359,6 +6433,46 @@ impl Encode for SnapStartResponse {
         }
         if let Some(v) = &self.optimization_status {
             w.member(&S_SNAP_START_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SourceAccessConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct SourceAccessConfiguration {
+    pub r#type: Option<String>,
+    pub uri: Option<String>,
+}
+impl Decode for SourceAccessConfiguration {
+    const SCHEMA: &'static Schema = &S_SOURCE_ACCESS_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SOURCE_ACCESS_CONFIGURATION.members;
+        let mut r#type = None;
+        let mut uri = None;
+        r.structure(&S_SOURCE_ACCESS_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => r#type = Some(Read::read(r, a, &m[0])?),
+                1 => uri = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(SourceAccessConfiguration { r#type, uri })
+    }
+}
+impl Encode for SourceAccessConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_SOURCE_ACCESS_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SOURCE_ACCESS_CONFIGURATION);
+        if let Some(v) = &self.r#type {
+            w.member(&S_SOURCE_ACCESS_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.uri {
+            w.member(&S_SOURCE_ACCESS_CONFIGURATION.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -5674,6 +6788,132 @@ impl Encode for UpdateCodeSigningConfigOutput {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `UpdateEventSourceMappingRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateEventSourceMappingInput {
+    pub uuid: String,
+    pub function_name: Option<String>,
+    pub enabled: Option<bool>,
+    pub batch_size: Option<i32>,
+    pub filter_criteria: Option<FilterCriteria>,
+    pub kms_key_arn: Option<String>,
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    pub scaling_config: Option<ScalingConfig>,
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    pub parallelization_factor: Option<i32>,
+    pub destination_config: Option<DestinationConfig>,
+    pub maximum_record_age_in_seconds: Option<i32>,
+    pub bisect_batch_on_function_error: Option<bool>,
+    pub maximum_retry_attempts: Option<i32>,
+    pub tumbling_window_in_seconds: Option<i32>,
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    pub function_response_types: Option<Vec<String>>,
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+}
+impl Decode for UpdateEventSourceMappingInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST.members;
+        let mut uuid = None;
+        let mut function_name = None;
+        let mut enabled = None;
+        let mut batch_size = None;
+        let mut filter_criteria = None;
+        let mut kms_key_arn = None;
+        let mut metrics_config = None;
+        let mut logging_config = None;
+        let mut scaling_config = None;
+        let mut maximum_batching_window_in_seconds = None;
+        let mut parallelization_factor = None;
+        let mut destination_config = None;
+        let mut maximum_record_age_in_seconds = None;
+        let mut bisect_batch_on_function_error = None;
+        let mut maximum_retry_attempts = None;
+        let mut tumbling_window_in_seconds = None;
+        let mut source_access_configurations = None;
+        let mut function_response_types = None;
+        let mut amazon_managed_kafka_event_source_config = None;
+        let mut self_managed_kafka_event_source_config = None;
+        let mut document_db_event_source_config = None;
+        let mut provisioned_poller_config = None;
+        r.structure(&S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST, &mut |r, i| {
+            match i {
+                0 => uuid = Some(Read::read(r, a, &m[0])?),
+                1 => function_name = Some(Read::read(r, a, &m[1])?),
+                2 => enabled = Some(Read::read(r, a, &m[2])?),
+                3 => batch_size = Some(Read::read(r, a, &m[3])?),
+                4 => filter_criteria = Some(decode::nested(r, a, &m[4])?),
+                5 => kms_key_arn = Some(Read::read(r, a, &m[5])?),
+                6 => metrics_config = Some(decode::nested(r, a, &m[6])?),
+                7 => logging_config = Some(decode::nested(r, a, &m[7])?),
+                8 => scaling_config = Some(decode::nested(r, a, &m[8])?),
+                9 => maximum_batching_window_in_seconds = Some(Read::read(r, a, &m[9])?),
+                10 => parallelization_factor = Some(Read::read(r, a, &m[10])?),
+                11 => destination_config = Some(decode::nested(r, a, &m[11])?),
+                12 => maximum_record_age_in_seconds = Some(Read::read(r, a, &m[12])?),
+                13 => bisect_batch_on_function_error = Some(Read::read(r, a, &m[13])?),
+                14 => maximum_retry_attempts = Some(Read::read(r, a, &m[14])?),
+                15 => tumbling_window_in_seconds = Some(Read::read(r, a, &m[15])?),
+                16 => decode::list(
+                    r,
+                    a,
+                    &m[16],
+                    &mut source_access_configurations,
+                    decode::nested::<SourceAccessConfiguration>,
+                )?,
+                17 => decode::list(
+                    r,
+                    a,
+                    &m[17],
+                    &mut function_response_types,
+                    <String as Read>::read,
+                )?,
+                18 => {
+                    amazon_managed_kafka_event_source_config = Some(decode::nested(r, a, &m[18])?)
+                }
+                19 => self_managed_kafka_event_source_config = Some(decode::nested(r, a, &m[19])?),
+                20 => document_db_event_source_config = Some(decode::nested(r, a, &m[20])?),
+                21 => provisioned_poller_config = Some(decode::nested(r, a, &m[21])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if uuid.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(uuid),) = (uuid,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateEventSourceMappingInput {
+            uuid,
+            function_name,
+            enabled,
+            batch_size,
+            filter_criteria,
+            kms_key_arn,
+            metrics_config,
+            logging_config,
+            scaling_config,
+            maximum_batching_window_in_seconds,
+            parallelization_factor,
+            destination_config,
+            maximum_record_age_in_seconds,
+            bisect_batch_on_function_error,
+            maximum_retry_attempts,
+            tumbling_window_in_seconds,
+            source_access_configurations,
+            function_response_types,
+            amazon_managed_kafka_event_source_config,
+            self_managed_kafka_event_source_config,
+            document_db_event_source_config,
+            provisioned_poller_config,
+        })
     }
 }
 /// `UpdateFunctionCodeRequest`
@@ -6219,10 +7459,16 @@ impl Encode for UntagResourceOutput {
 }
 /// `AliasConfiguration`
 pub type CreateAliasOutput = AliasConfiguration;
+/// `EventSourceMappingConfiguration`
+pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
 /// `FunctionConfiguration`
 pub type CreateFunctionOutput = FunctionConfiguration;
+/// `EventSourceMappingConfiguration`
+pub type DeleteEventSourceMappingOutput = EventSourceMappingConfiguration;
 /// `AliasConfiguration`
 pub type GetAliasOutput = AliasConfiguration;
+/// `EventSourceMappingConfiguration`
+pub type GetEventSourceMappingOutput = EventSourceMappingConfiguration;
 /// `FunctionConfiguration`
 pub type GetFunctionConfigurationOutput = FunctionConfiguration;
 /// `FunctionEventInvokeConfig`
@@ -6239,6 +7485,8 @@ pub type PutFunctionConcurrencyOutput = Concurrency;
 pub type PutFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
 /// `AliasConfiguration`
 pub type UpdateAliasOutput = AliasConfiguration;
+/// `EventSourceMappingConfiguration`
+pub type UpdateEventSourceMappingOutput = EventSourceMappingConfiguration;
 /// `FunctionConfiguration`
 pub type UpdateFunctionCodeOutput = FunctionConfiguration;
 /// `FunctionConfiguration`
@@ -6347,6 +7595,11 @@ static S_ALLOWED_PUBLISHERS: Schema =
         &S_SIGNING_PROFILE_VERSION_ARNS,
     )
     .required()]);
+static S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG: Schema =
+    Schema::new("AmazonManagedKafkaEventSourceConfig", Kind::Structure).members(&[
+        Member::new("ConsumerGroupId", &S_URI),
+        Member::new("SchemaRegistryConfig", &S_KAFKA_SCHEMA_REGISTRY_CONFIG),
+    ]);
 static S_APPLICATION_LOG_LEVEL: Schema = Schema::new("ApplicationLogLevel", Kind::String)
     .values(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]);
 static S_ARCHITECTURE: Schema =
@@ -6356,6 +7609,7 @@ static S_ARCHITECTURES_LIST: Schema = Schema::new("ArchitecturesList", Kind::Lis
     .min(1)
     .max(1);
 static S_ARN: Schema = Schema::new("Arn", Kind::String).min(0).max(10000).pattern(r#"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)"#);
+static S_BATCH_SIZE: Schema = Schema::new("BatchSize", Kind::Integer).min(1).max(10000);
 static S_BLOB: Schema = Schema::new("Blob", Kind::Blob).sensitive();
 static S_CAPACITY_PROVIDER_ARN: Schema = Schema::new("CapacityProviderArn", Kind::String).min(1).max(140).pattern(r#"arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:capacity-provider:[a-zA-Z0-9-_]+"#);
 static S_CAPACITY_PROVIDER_CONFIG: Schema = Schema::new("CapacityProviderConfig", Kind::Structure)
@@ -6385,6 +7639,10 @@ static S_CODE_SIGNING_POLICIES: Schema = Schema::new("CodeSigningPolicies", Kind
     )]);
 static S_CODE_SIGNING_POLICY: Schema =
     Schema::new("CodeSigningPolicy", Kind::String).values(&["Warn", "Enforce"]);
+static S_COLLECTION_NAME: Schema = Schema::new("CollectionName", Kind::String)
+    .min(1)
+    .max(57)
+    .pattern(r#"(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)"#);
 static S_COMPATIBLE_ARCHITECTURES: Schema = Schema::new("CompatibleArchitectures", Kind::List)
     .members(&[Member::new("member", &S_ARCHITECTURE)])
     .min(0)
@@ -6427,6 +7685,58 @@ static S_CREATE_CODE_SIGNING_CONFIG_RESPONSE: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("CodeSigningConfig", &S_CODE_SIGNING_CONFIG).required()]);
+static S_CREATE_EVENT_SOURCE_MAPPING_REQUEST: Schema =
+    Schema::new("CreateEventSourceMappingRequest", Kind::Structure).members(&[
+        Member::new("EventSourceArn", &S_ARN),
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME).required(),
+        Member::new("Enabled", &wire::schema::BOOLEAN),
+        Member::new("BatchSize", &S_BATCH_SIZE),
+        Member::new("FilterCriteria", &S_FILTER_CRITERIA),
+        Member::new("KMSKeyArn", &S_KMS_KEY_ARN),
+        Member::new("MetricsConfig", &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG),
+        Member::new("LoggingConfig", &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG),
+        Member::new("ScalingConfig", &S_SCALING_CONFIG),
+        Member::new(
+            "MaximumBatchingWindowInSeconds",
+            &S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+        ),
+        Member::new("ParallelizationFactor", &S_PARALLELIZATION_FACTOR),
+        Member::new("StartingPosition", &S_EVENT_SOURCE_POSITION),
+        Member::new("StartingPositionTimestamp", &wire::schema::TIMESTAMP),
+        Member::new("DestinationConfig", &S_DESTINATION_CONFIG),
+        Member::new(
+            "MaximumRecordAgeInSeconds",
+            &S_MAXIMUM_RECORD_AGE_IN_SECONDS,
+        ),
+        Member::new("BisectBatchOnFunctionError", &wire::schema::BOOLEAN),
+        Member::new(
+            "MaximumRetryAttempts",
+            &S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+        ),
+        Member::new("Tags", &S_TAGS),
+        Member::new("TumblingWindowInSeconds", &S_TUMBLING_WINDOW_IN_SECONDS),
+        Member::new("Topics", &S_TOPICS),
+        Member::new("Queues", &S_QUEUES),
+        Member::new(
+            "SourceAccessConfigurations",
+            &S_SOURCE_ACCESS_CONFIGURATIONS,
+        ),
+        Member::new("SelfManagedEventSource", &S_SELF_MANAGED_EVENT_SOURCE),
+        Member::new("FunctionResponseTypes", &S_FUNCTION_RESPONSE_TYPE_LIST),
+        Member::new(
+            "AmazonManagedKafkaEventSourceConfig",
+            &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new(
+            "SelfManagedKafkaEventSourceConfig",
+            &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new(
+            "DocumentDBEventSourceConfig",
+            &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new("ProvisionedPollerConfig", &S_PROVISIONED_POLLER_CONFIG),
+    ]);
 static S_CREATE_FUNCTION_REQUEST: Schema = Schema::new("CreateFunctionRequest", Kind::Structure)
     .members(&[
         Member::new("FunctionName", &S_FUNCTION_NAME).required(),
@@ -6479,6 +7789,10 @@ static S_CREATE_FUNCTION_URL_CONFIG_RESPONSE: Schema =
         Member::new("CreationTime", &S_TIMESTAMP).required(),
         Member::new("InvokeMode", &S_INVOKE_MODE),
     ]);
+static S_DATABASE_NAME: Schema = Schema::new("DatabaseName", Kind::String)
+    .min(1)
+    .max(63)
+    .pattern(r#"[^ /\.$\x22]*"#);
 static S_DEAD_LETTER_CONFIG: Schema = Schema::new("DeadLetterConfig", Kind::Structure)
     .members(&[Member::new("TargetArn", &S_RESOURCE_ARN)]);
 static S_DELETE_ALIAS_REQUEST: Schema =
@@ -6499,6 +7813,13 @@ static S_DELETE_CODE_SIGNING_CONFIG_REQUEST: Schema =
     .required()]);
 static S_DELETE_CODE_SIGNING_CONFIG_RESPONSE: Schema =
     Schema::new("DeleteCodeSigningConfigResponse", Kind::Structure);
+static S_DELETE_EVENT_SOURCE_MAPPING_REQUEST: Schema = Schema::new(
+    "DeleteEventSourceMappingRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("UUID", &S_UUID_STRING)
+    .at(Location::Uri, "UUID")
+    .required()]);
 static S_DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Schema = Schema::new(
     "DeleteFunctionCodeSigningConfigRequest",
     Kind::Structure,
@@ -6566,6 +7887,12 @@ static S_DESTINATION_CONFIG: Schema = Schema::new("DestinationConfig", Kind::Str
 ]);
 static S_DIRECT_S3_READ: Schema =
     Schema::new("DirectS3Read", Kind::String).values(&["ENABLED", "DISABLED", "AUTO"]);
+static S_DOCUMENT_DB_EVENT_SOURCE_CONFIG: Schema =
+    Schema::new("DocumentDBEventSourceConfig", Kind::Structure).members(&[
+        Member::new("DatabaseName", &S_DATABASE_NAME),
+        Member::new("CollectionName", &S_COLLECTION_NAME),
+        Member::new("FullDocument", &S_FULL_DOCUMENT),
+    ]);
 static S_DURABLE_CONFIG: Schema = Schema::new("DurableConfig", Kind::Structure).members(&[
     Member::new("KMSKeyArn", &S_KMS_KEY_ARN),
     Member::new("RetentionPeriodInDays", &S_RETENTION_PERIOD_IN_DAYS),
@@ -6582,6 +7909,20 @@ static S_EC2_UNEXPECTED_EXCEPTION: Schema = Schema::new("EC2UnexpectedException"
         Member::new("Message", &wire::schema::STRING),
         Member::new("EC2ErrorCode", &wire::schema::STRING),
     ]);
+static S_END_POINT_TYPE: Schema =
+    Schema::new("EndPointType", Kind::String).values(&["KAFKA_BOOTSTRAP_SERVERS"]);
+static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::String).min(1).max(300).pattern(r#"(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\-]*[a-zA-Z0-9])\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\-]*[A-Za-z0-9]):[0-9]{1,5}"#);
+static S_ENDPOINT_LISTS: Schema = Schema::new("EndpointLists", Kind::List)
+    .members(&[Member::new("member", &S_ENDPOINT)])
+    .min(1)
+    .max(10);
+static S_ENDPOINTS: Schema = Schema::new("Endpoints", Kind::Map)
+    .members(&[
+        Member::new("key", &S_END_POINT_TYPE),
+        Member::new("value", &S_ENDPOINT_LISTS),
+    ])
+    .min(1)
+    .max(2);
 static S_ENVIRONMENT: Schema = Schema::new("Environment", Kind::Structure)
     .members(&[Member::new("Variables", &S_ENVIRONMENT_VARIABLES)]);
 static S_ENVIRONMENT_ERROR: Schema = Schema::new("EnvironmentError", Kind::Structure).members(&[
@@ -6609,6 +7950,90 @@ static S_EPHEMERAL_STORAGE: Schema = Schema::new("EphemeralStorage", Kind::Struc
 static S_EPHEMERAL_STORAGE_SIZE: Schema = Schema::new("EphemeralStorageSize", Kind::Integer)
     .min(512)
     .max(32768);
+static S_EVENT_SOURCE_MAPPING_ARN: Schema = Schema::new("EventSourceMappingArn", Kind::String).min(85).max(120).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"#);
+static S_EVENT_SOURCE_MAPPING_CONFIGURATION: Schema =
+    Schema::new("EventSourceMappingConfiguration", Kind::Structure).members(&[
+        Member::new("UUID", &S_UUID_STRING),
+        Member::new("StartingPosition", &S_EVENT_SOURCE_POSITION),
+        Member::new("StartingPositionTimestamp", &wire::schema::TIMESTAMP),
+        Member::new("BatchSize", &S_BATCH_SIZE),
+        Member::new(
+            "MaximumBatchingWindowInSeconds",
+            &S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+        ),
+        Member::new("ParallelizationFactor", &S_PARALLELIZATION_FACTOR),
+        Member::new("EventSourceArn", &S_ARN),
+        Member::new("FilterCriteria", &S_FILTER_CRITERIA),
+        Member::new("FilterCriteriaError", &S_FILTER_CRITERIA_ERROR),
+        Member::new("KMSKeyArn", &S_KMS_KEY_ARN),
+        Member::new("MetricsConfig", &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG),
+        Member::new("LoggingConfig", &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG),
+        Member::new("ScalingConfig", &S_SCALING_CONFIG),
+        Member::new("FunctionArn", &S_FUNCTION_ARN),
+        Member::new("LastModified", &wire::schema::TIMESTAMP),
+        Member::new("LastProcessingResult", &wire::schema::STRING),
+        Member::new("State", &wire::schema::STRING),
+        Member::new("StateTransitionReason", &wire::schema::STRING),
+        Member::new("DestinationConfig", &S_DESTINATION_CONFIG),
+        Member::new("Topics", &S_TOPICS),
+        Member::new("Queues", &S_QUEUES),
+        Member::new(
+            "SourceAccessConfigurations",
+            &S_SOURCE_ACCESS_CONFIGURATIONS,
+        ),
+        Member::new("SelfManagedEventSource", &S_SELF_MANAGED_EVENT_SOURCE),
+        Member::new(
+            "MaximumRecordAgeInSeconds",
+            &S_MAXIMUM_RECORD_AGE_IN_SECONDS,
+        ),
+        Member::new("BisectBatchOnFunctionError", &wire::schema::BOOLEAN),
+        Member::new(
+            "MaximumRetryAttempts",
+            &S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+        ),
+        Member::new("TumblingWindowInSeconds", &S_TUMBLING_WINDOW_IN_SECONDS),
+        Member::new("FunctionResponseTypes", &S_FUNCTION_RESPONSE_TYPE_LIST),
+        Member::new(
+            "AmazonManagedKafkaEventSourceConfig",
+            &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new(
+            "SelfManagedKafkaEventSourceConfig",
+            &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new(
+            "DocumentDBEventSourceConfig",
+            &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new("EventSourceMappingArn", &S_EVENT_SOURCE_MAPPING_ARN),
+        Member::new("ProvisionedPollerConfig", &S_PROVISIONED_POLLER_CONFIG),
+    ]);
+static S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG: Schema =
+    Schema::new("EventSourceMappingLoggingConfig", Kind::Structure).members(&[Member::new(
+        "SystemLogLevel",
+        &S_EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL,
+    )]);
+static S_EVENT_SOURCE_MAPPING_METRIC: Schema =
+    Schema::new("EventSourceMappingMetric", Kind::String).values(&[
+        "EventCount",
+        "ErrorCount",
+        "KafkaMetrics",
+    ]);
+static S_EVENT_SOURCE_MAPPING_METRIC_LIST: Schema =
+    Schema::new("EventSourceMappingMetricList", Kind::List)
+        .members(&[Member::new("member", &S_EVENT_SOURCE_MAPPING_METRIC)])
+        .min(0)
+        .max(3);
+static S_EVENT_SOURCE_MAPPING_METRICS_CONFIG: Schema =
+    Schema::new("EventSourceMappingMetricsConfig", Kind::Structure)
+        .members(&[Member::new("Metrics", &S_EVENT_SOURCE_MAPPING_METRIC_LIST)]);
+static S_EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL: Schema =
+    Schema::new("EventSourceMappingSystemLogLevel", Kind::String)
+        .values(&["DEBUG", "INFO", "WARN"]);
+static S_EVENT_SOURCE_MAPPINGS_LIST: Schema = Schema::new("EventSourceMappingsList", Kind::List)
+    .members(&[Member::new("member", &S_EVENT_SOURCE_MAPPING_CONFIGURATION)]);
+static S_EVENT_SOURCE_POSITION: Schema = Schema::new("EventSourcePosition", Kind::String)
+    .values(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]);
 static S_EVENT_SOURCE_TOKEN: Schema = Schema::new("EventSourceToken", Kind::String)
     .min(0)
     .max(256)
@@ -6630,6 +8055,28 @@ static S_FILE_SYSTEM_CONFIG_LIST: Schema = Schema::new("FileSystemConfigList", K
     .members(&[Member::new("member", &S_FILE_SYSTEM_CONFIG)])
     .min(0)
     .max(1);
+static S_FILTER: Schema =
+    Schema::new("Filter", Kind::Structure).members(&[Member::new("Pattern", &S_PATTERN)]);
+static S_FILTER_CRITERIA: Schema = Schema::new("FilterCriteria", Kind::Structure)
+    .members(&[Member::new("Filters", &S_FILTER_LIST)]);
+static S_FILTER_CRITERIA_ERROR: Schema = Schema::new("FilterCriteriaError", Kind::Structure)
+    .members(&[
+        Member::new("ErrorCode", &S_FILTER_CRITERIA_ERROR_CODE),
+        Member::new("Message", &S_FILTER_CRITERIA_ERROR_MESSAGE),
+    ]);
+static S_FILTER_CRITERIA_ERROR_CODE: Schema = Schema::new("FilterCriteriaErrorCode", Kind::String)
+    .min(10)
+    .max(50)
+    .pattern("[A-Za-z]+Exception");
+static S_FILTER_CRITERIA_ERROR_MESSAGE: Schema =
+    Schema::new("FilterCriteriaErrorMessage", Kind::String)
+        .min(10)
+        .max(2048)
+        .pattern(".*");
+static S_FILTER_LIST: Schema =
+    Schema::new("FilterList", Kind::List).members(&[Member::new("member", &S_FILTER)]);
+static S_FULL_DOCUMENT: Schema =
+    Schema::new("FullDocument", Kind::String).values(&["UpdateLookup", "Default"]);
 static S_FUNCTION_ARN: Schema = Schema::new("FunctionArn", Kind::String).min(0).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?"#);
 static S_FUNCTION_ARN_LIST: Schema =
     Schema::new("FunctionArnList", Kind::List).members(&[Member::new("member", &S_FUNCTION_ARN)]);
@@ -6719,6 +8166,12 @@ static S_FUNCTION_EVENT_INVOKE_CONFIG_LIST: Schema =
 static S_FUNCTION_LIST: Schema = Schema::new("FunctionList", Kind::List)
     .members(&[Member::new("member", &S_FUNCTION_CONFIGURATION)]);
 static S_FUNCTION_NAME: Schema = Schema::new("FunctionName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?"#);
+static S_FUNCTION_RESPONSE_TYPE: Schema =
+    Schema::new("FunctionResponseType", Kind::String).values(&["ReportBatchItemFailures"]);
+static S_FUNCTION_RESPONSE_TYPE_LIST: Schema = Schema::new("FunctionResponseTypeList", Kind::List)
+    .members(&[Member::new("member", &S_FUNCTION_RESPONSE_TYPE)])
+    .min(0)
+    .max(1);
 static S_FUNCTION_RUNTIME_ALIAS: Schema = Schema::new("FunctionRuntimeAlias", Kind::String)
     .min(1)
     .max(128);
@@ -6781,6 +8234,13 @@ static S_GET_CODE_SIGNING_CONFIG_RESPONSE: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("CodeSigningConfig", &S_CODE_SIGNING_CONFIG).required()]);
+static S_GET_EVENT_SOURCE_MAPPING_REQUEST: Schema = Schema::new(
+    "GetEventSourceMappingRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("UUID", &S_UUID_STRING)
+    .at(Location::Uri, "UUID")
+    .required()]);
 static S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Schema = Schema::new(
     "GetFunctionCodeSigningConfigRequest",
     Kind::Structure,
@@ -7071,6 +8531,46 @@ static S_KMS_KEY_ARN: Schema = Schema::new("KMSKeyArn", Kind::String)
     .min(0)
     .max(10000)
     .pattern("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static S_KAFKA_EVENT_SOURCE_MAPPING_CONSUMPTION_MODE: Schema =
+    Schema::new("KafkaEventSourceMappingConsumptionMode", Kind::String)
+        .values(&["Stream", "Queue"]);
+static S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG: Schema =
+    Schema::new("KafkaSchemaRegistryAccessConfig", Kind::Structure).members(&[
+        Member::new("Type", &S_KAFKA_SCHEMA_REGISTRY_AUTH_TYPE),
+        Member::new("URI", &S_ARN),
+    ]);
+static S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG_LIST: Schema =
+    Schema::new("KafkaSchemaRegistryAccessConfigList", Kind::List).members(&[Member::new(
+        "member",
+        &S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG,
+    )]);
+static S_KAFKA_SCHEMA_REGISTRY_AUTH_TYPE: Schema =
+    Schema::new("KafkaSchemaRegistryAuthType", Kind::String).values(&[
+        "BASIC_AUTH",
+        "CLIENT_CERTIFICATE_TLS_AUTH",
+        "SERVER_ROOT_CA_CERTIFICATE",
+        "OAUTHBEARER_AUTH",
+    ]);
+static S_KAFKA_SCHEMA_REGISTRY_CONFIG: Schema =
+    Schema::new("KafkaSchemaRegistryConfig", Kind::Structure).members(&[
+        Member::new("SchemaRegistryURI", &S_SCHEMA_REGISTRY_URI),
+        Member::new("EventRecordFormat", &S_SCHEMA_REGISTRY_EVENT_RECORD_FORMAT),
+        Member::new("AccessConfigs", &S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG_LIST),
+        Member::new(
+            "SchemaValidationConfigs",
+            &S_KAFKA_SCHEMA_VALIDATION_CONFIG_LIST,
+        ),
+    ]);
+static S_KAFKA_SCHEMA_VALIDATION_ATTRIBUTE: Schema =
+    Schema::new("KafkaSchemaValidationAttribute", Kind::String).values(&["KEY", "VALUE"]);
+static S_KAFKA_SCHEMA_VALIDATION_CONFIG: Schema =
+    Schema::new("KafkaSchemaValidationConfig", Kind::Structure).members(&[Member::new(
+        "Attribute",
+        &S_KAFKA_SCHEMA_VALIDATION_ATTRIBUTE,
+    )]);
+static S_KAFKA_SCHEMA_VALIDATION_CONFIG_LIST: Schema =
+    Schema::new("KafkaSchemaValidationConfigList", Kind::List)
+        .members(&[Member::new("member", &S_KAFKA_SCHEMA_VALIDATION_CONFIG)]);
 static S_LAMBDA_MANAGED_INSTANCES_CAPACITY_PROVIDER_CONFIG: Schema = Schema::new(
     "LambdaManagedInstancesCapacityProviderConfig",
     Kind::Structure,
@@ -7216,6 +8716,19 @@ static S_LIST_CODE_SIGNING_CONFIGS_RESPONSE: Schema =
     Schema::new("ListCodeSigningConfigsResponse", Kind::Structure).members(&[
         Member::new("NextMarker", &wire::schema::STRING),
         Member::new("CodeSigningConfigs", &S_CODE_SIGNING_CONFIG_LIST),
+    ]);
+static S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST: Schema =
+    Schema::new("ListEventSourceMappingsRequest", Kind::Structure).members(&[
+        Member::new("EventSourceArn", &S_ARN).at(Location::Query, "EventSourceArn"),
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+            .at(Location::Query, "FunctionName"),
+        Member::new("Marker", &wire::schema::STRING).at(Location::Query, "Marker"),
+        Member::new("MaxItems", &S_MAX_LIST_ITEMS).at(Location::Query, "MaxItems"),
+    ]);
+static S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE: Schema =
+    Schema::new("ListEventSourceMappingsResponse", Kind::Structure).members(&[
+        Member::new("NextMarker", &wire::schema::STRING),
+        Member::new("EventSourceMappings", &S_EVENT_SOURCE_MAPPINGS_LIST),
     ]);
 static S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST: Schema =
     Schema::new("ListFunctionEventInvokeConfigsRequest", Kind::Structure).members(&[
@@ -7376,18 +8889,39 @@ static S_MAX_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEMS: Schema =
     Schema::new("MaxProvisionedConcurrencyConfigListItems", Kind::Integer)
         .min(1)
         .max(50);
+static S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS: Schema =
+    Schema::new("MaximumBatchingWindowInSeconds", Kind::Integer)
+        .min(0)
+        .max(300);
+static S_MAXIMUM_CONCURRENCY: Schema = Schema::new("MaximumConcurrency", Kind::Integer)
+    .min(2)
+    .max(1000);
 static S_MAXIMUM_EVENT_AGE_IN_SECONDS: Schema =
     Schema::new("MaximumEventAgeInSeconds", Kind::Integer)
         .min(60)
         .max(21600);
+static S_MAXIMUM_NUMBER_OF_POLLERS: Schema = Schema::new("MaximumNumberOfPollers", Kind::Integer)
+    .min(1)
+    .max(10000);
+static S_MAXIMUM_RECORD_AGE_IN_SECONDS: Schema =
+    Schema::new("MaximumRecordAgeInSeconds", Kind::Integer)
+        .min(-1)
+        .max(604800);
 static S_MAXIMUM_RETRY_ATTEMPTS: Schema = Schema::new("MaximumRetryAttempts", Kind::Integer)
     .min(0)
     .max(2);
+static S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING: Schema =
+    Schema::new("MaximumRetryAttemptsEventSourceMapping", Kind::Integer)
+        .min(-1)
+        .max(10000);
 static S_MEMORY_SIZE: Schema = Schema::new("MemorySize", Kind::Integer).min(128).max(32768);
 static S_METHOD: Schema = Schema::new("Method", Kind::String)
     .min(0)
     .max(6)
     .pattern(".*");
+static S_MINIMUM_NUMBER_OF_POLLERS: Schema = Schema::new("MinimumNumberOfPollers", Kind::Integer)
+    .min(1)
+    .max(200);
 static S_NAME_SPACED_FUNCTION_ARN: Schema = Schema::new("NameSpacedFunctionArn", Kind::String).min(0).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:function:[a-zA-Z0-9-_\.]+(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"#);
 static S_NAMESPACED_FUNCTION_NAME: Schema = Schema::new("NamespacedFunctionName", Kind::String).min(1).max(256).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"#);
 static S_NAMESPACED_STATEMENT_ID: Schema = Schema::new("NamespacedStatementId", Kind::String)
@@ -7413,6 +8947,13 @@ static S_ORIGIN: Schema = Schema::new("Origin", Kind::String)
     .max(253)
     .pattern(".*");
 static S_PACKAGE_TYPE: Schema = Schema::new("PackageType", Kind::String).values(&["Zip", "Image"]);
+static S_PARALLELIZATION_FACTOR: Schema = Schema::new("ParallelizationFactor", Kind::Integer)
+    .min(1)
+    .max(10);
+static S_PATTERN: Schema = Schema::new("Pattern", Kind::String)
+    .min(0)
+    .max(4096)
+    .pattern(r#"[\s\S]*"#);
 static S_PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Schema =
     Schema::new("PerExecutionEnvironmentMaxConcurrency", Kind::Integer)
         .min(1)
@@ -7456,6 +8997,17 @@ static S_PROVISIONED_CONCURRENCY_STATUS_ENUM: Schema =
         "READY",
         "FAILED",
     ]);
+static S_PROVISIONED_POLLER_CONFIG: Schema =
+    Schema::new("ProvisionedPollerConfig", Kind::Structure).members(&[
+        Member::new("MinimumPollers", &S_MINIMUM_NUMBER_OF_POLLERS),
+        Member::new("MaximumPollers", &S_MAXIMUM_NUMBER_OF_POLLERS),
+        Member::new("PollerGroupName", &S_PROVISIONED_POLLER_GROUP_NAME),
+    ]);
+static S_PROVISIONED_POLLER_GROUP_NAME: Schema =
+    Schema::new("ProvisionedPollerGroupName", Kind::String)
+        .min(0)
+        .max(128)
+        .pattern("[a-zA-Z0-9-_]*");
 static S_PUBLISH_LAYER_VERSION_REQUEST: Schema =
     Schema::new("PublishLayerVersionRequest", Kind::Structure).members(&[
         Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
@@ -7581,6 +9133,14 @@ static S_QUALIFIER: Schema = Schema::new("Qualifier", Kind::String)
     .min(1)
     .max(128)
     .pattern("(|[a-zA-Z0-9$_-]+)");
+static S_QUEUE: Schema = Schema::new("Queue", Kind::String)
+    .min(1)
+    .max(1000)
+    .pattern(r#"[\s\S]*"#);
+static S_QUEUES: Schema = Schema::new("Queues", Kind::List)
+    .members(&[Member::new("member", &S_QUEUE)])
+    .min(1)
+    .max(1);
 static S_RECURSIVE_LOOP: Schema =
     Schema::new("RecursiveLoop", Kind::String).values(&["Allow", "Terminate"]);
 static S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST: Schema =
@@ -7656,6 +9216,14 @@ static S_S3_OBJECT_VERSION: Schema = Schema::new("S3ObjectVersion", Kind::String
     .min(1)
     .max(1024)
     .pattern(".*");
+static S_SCALING_CONFIG: Schema = Schema::new("ScalingConfig", Kind::Structure)
+    .members(&[Member::new("MaximumConcurrency", &S_MAXIMUM_CONCURRENCY)]);
+static S_SCHEMA_REGISTRY_EVENT_RECORD_FORMAT: Schema =
+    Schema::new("SchemaRegistryEventRecordFormat", Kind::String).values(&["JSON", "SOURCE"]);
+static S_SCHEMA_REGISTRY_URI: Schema = Schema::new("SchemaRegistryUri", Kind::String)
+    .min(1)
+    .max(10000)
+    .pattern(r#"[a-zA-Z0-9-\/*:_+=.@-]*"#);
 static S_SECURITY_GROUP_ID: Schema = Schema::new("SecurityGroupId", Kind::String)
     .min(0)
     .max(1024)
@@ -7664,6 +9232,17 @@ static S_SECURITY_GROUP_IDS: Schema = Schema::new("SecurityGroupIds", Kind::List
     .members(&[Member::new("member", &S_SECURITY_GROUP_ID)])
     .min(0)
     .max(5);
+static S_SELF_MANAGED_EVENT_SOURCE: Schema = Schema::new("SelfManagedEventSource", Kind::Structure)
+    .members(&[Member::new("Endpoints", &S_ENDPOINTS)]);
+static S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG: Schema =
+    Schema::new("SelfManagedKafkaEventSourceConfig", Kind::Structure).members(&[
+        Member::new("ConsumerGroupId", &S_URI),
+        Member::new("SchemaRegistryConfig", &S_KAFKA_SCHEMA_REGISTRY_CONFIG),
+        Member::new(
+            "ConsumptionMode",
+            &S_KAFKA_EVENT_SOURCE_MAPPING_CONSUMPTION_MODE,
+        ),
+    ]);
 static S_SENSITIVE_STRING: Schema = Schema::new("SensitiveString", Kind::String).sensitive();
 static S_SENSITIVE_STRING_ON_SERVER_ONLY: Schema =
     Schema::new("SensitiveStringOnServerOnly", Kind::String)
@@ -7685,6 +9264,33 @@ static S_SNAP_START_RESPONSE: Schema =
         Member::new("ApplyOn", &S_SNAP_START_APPLY_ON),
         Member::new("OptimizationStatus", &S_SNAP_START_OPTIMIZATION_STATUS),
     ]);
+static S_SOURCE_ACCESS_CONFIGURATION: Schema =
+    Schema::new("SourceAccessConfiguration", Kind::Structure).members(&[
+        Member::new("Type", &S_SOURCE_ACCESS_TYPE),
+        Member::new("URI", &S_URI),
+    ]);
+static S_SOURCE_ACCESS_CONFIGURATIONS: Schema =
+    Schema::new("SourceAccessConfigurations", Kind::List)
+        .members(&[Member::new("member", &S_SOURCE_ACCESS_CONFIGURATION)])
+        .min(0)
+        .max(23);
+static S_SOURCE_ACCESS_TYPE: Schema = Schema::new("SourceAccessType", Kind::String).values(&[
+    "BASIC_AUTH",
+    "VPC_SUBNET",
+    "VPC_SECURITY_GROUP",
+    "SASL_SCRAM_512_AUTH",
+    "SASL_SCRAM_256_AUTH",
+    "VIRTUAL_HOST",
+    "CLIENT_CERTIFICATE_TLS_AUTH",
+    "SERVER_ROOT_CA_CERTIFICATE",
+    "OAUTHBEARER_AUTH",
+    "OAUTHBEARER_SCOPE",
+    "OAUTHBEARER_AUDIENCE",
+    "OAUTHBEARER_LOGICAL_CLUSTER",
+    "OAUTHBEARER_IDENTITY_POOL",
+    "IAM_AUTH",
+    "IAM_OAUTHBEARER_AUTH",
+]);
 static S_SOURCE_OWNER: Schema = Schema::new("SourceOwner", Kind::String)
     .min(0)
     .max(12)
@@ -7822,12 +9428,28 @@ static S_TOO_MANY_REQUESTS_EXCEPTION: Schema =
         Member::new("message", &wire::schema::STRING),
         Member::new("Reason", &S_THROTTLE_REASON),
     ]);
+static S_TOPIC: Schema = Schema::new("Topic", Kind::String)
+    .min(1)
+    .max(249)
+    .pattern(r#"[^.]([a-zA-Z0-9\-_.]+)"#);
+static S_TOPICS: Schema = Schema::new("Topics", Kind::List)
+    .members(&[Member::new("member", &S_TOPIC)])
+    .min(1)
+    .max(1);
 static S_TRACING_CONFIG: Schema =
     Schema::new("TracingConfig", Kind::Structure).members(&[Member::new("Mode", &S_TRACING_MODE)]);
 static S_TRACING_CONFIG_RESPONSE: Schema = Schema::new("TracingConfigResponse", Kind::Structure)
     .members(&[Member::new("Mode", &S_TRACING_MODE)]);
 static S_TRACING_MODE: Schema =
     Schema::new("TracingMode", Kind::String).values(&["Active", "PassThrough"]);
+static S_TUMBLING_WINDOW_IN_SECONDS: Schema = Schema::new("TumblingWindowInSeconds", Kind::Integer)
+    .min(0)
+    .max(900);
+static S_URI: Schema = Schema::new("URI", Kind::String)
+    .min(1)
+    .max(200)
+    .pattern(r#"[ a-zA-Z0-9-\/*:_+=.@-]*"#);
+static S_UUID_STRING: Schema = Schema::new("UUIDString", Kind::String).min(36).max(36);
 static S_UNQUALIFIED_FUNCTION_NAME: Schema = Schema::new("UnqualifiedFunctionName", Kind::String).min(1).max(140).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)"#);
 static S_UNRESERVED_CONCURRENT_EXECUTIONS: Schema =
     Schema::new("UnreservedConcurrentExecutions", Kind::Integer).min(0);
@@ -7867,6 +9489,54 @@ static S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("CodeSigningConfig", &S_CODE_SIGNING_CONFIG).required()]);
+static S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST: Schema =
+    Schema::new("UpdateEventSourceMappingRequest", Kind::Structure).members(&[
+        Member::new("UUID", &S_UUID_STRING)
+            .at(Location::Uri, "UUID")
+            .required(),
+        Member::new("FunctionName", &S_NAMESPACED_FUNCTION_NAME),
+        Member::new("Enabled", &wire::schema::BOOLEAN),
+        Member::new("BatchSize", &S_BATCH_SIZE),
+        Member::new("FilterCriteria", &S_FILTER_CRITERIA),
+        Member::new("KMSKeyArn", &S_KMS_KEY_ARN),
+        Member::new("MetricsConfig", &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG),
+        Member::new("LoggingConfig", &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG),
+        Member::new("ScalingConfig", &S_SCALING_CONFIG),
+        Member::new(
+            "MaximumBatchingWindowInSeconds",
+            &S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+        ),
+        Member::new("ParallelizationFactor", &S_PARALLELIZATION_FACTOR),
+        Member::new("DestinationConfig", &S_DESTINATION_CONFIG),
+        Member::new(
+            "MaximumRecordAgeInSeconds",
+            &S_MAXIMUM_RECORD_AGE_IN_SECONDS,
+        ),
+        Member::new("BisectBatchOnFunctionError", &wire::schema::BOOLEAN),
+        Member::new(
+            "MaximumRetryAttempts",
+            &S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+        ),
+        Member::new("TumblingWindowInSeconds", &S_TUMBLING_WINDOW_IN_SECONDS),
+        Member::new(
+            "SourceAccessConfigurations",
+            &S_SOURCE_ACCESS_CONFIGURATIONS,
+        ),
+        Member::new("FunctionResponseTypes", &S_FUNCTION_RESPONSE_TYPE_LIST),
+        Member::new(
+            "AmazonManagedKafkaEventSourceConfig",
+            &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new(
+            "SelfManagedKafkaEventSourceConfig",
+            &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new(
+            "DocumentDBEventSourceConfig",
+            &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new("ProvisionedPollerConfig", &S_PROVISIONED_POLLER_CONFIG),
+    ]);
 static S_UPDATE_FUNCTION_CODE_REQUEST: Schema =
     Schema::new("UpdateFunctionCodeRequest", Kind::Structure).members(&[
         Member::new("FunctionName", &S_FUNCTION_NAME)
@@ -7996,6 +9666,37 @@ pub mod direct_s3_read {
     pub const DISABLED: &str = "DISABLED";
     pub const AUTO: &str = "AUTO";
 }
+/// Values of `EndPointType`
+pub mod end_point_type {
+    pub const KAFKA_BOOTSTRAP_SERVERS: &str = "KAFKA_BOOTSTRAP_SERVERS";
+}
+/// Values of `EventSourceMappingMetric`
+pub mod event_source_mapping_metric {
+    pub const EVENTCOUNT: &str = "EventCount";
+    pub const ERRORCOUNT: &str = "ErrorCount";
+    pub const KAFKAMETRICS: &str = "KafkaMetrics";
+}
+/// Values of `EventSourceMappingSystemLogLevel`
+pub mod event_source_mapping_system_log_level {
+    pub const DEBUG: &str = "DEBUG";
+    pub const INFO: &str = "INFO";
+    pub const WARN: &str = "WARN";
+}
+/// Values of `EventSourcePosition`
+pub mod event_source_position {
+    pub const TRIM_HORIZON: &str = "TRIM_HORIZON";
+    pub const LATEST: &str = "LATEST";
+    pub const AT_TIMESTAMP: &str = "AT_TIMESTAMP";
+}
+/// Values of `FullDocument`
+pub mod full_document {
+    pub const UPDATELOOKUP: &str = "UpdateLookup";
+    pub const DEFAULT: &str = "Default";
+}
+/// Values of `FunctionResponseType`
+pub mod function_response_type {
+    pub const REPORTBATCHITEMFAILURES: &str = "ReportBatchItemFailures";
+}
 /// Values of `FunctionUrlAuthType`
 pub mod function_url_auth_type {
     pub const NONE: &str = "NONE";
@@ -8019,6 +9720,23 @@ pub mod invocation_type {
 pub mod invoke_mode {
     pub const BUFFERED: &str = "BUFFERED";
     pub const RESPONSE_STREAM: &str = "RESPONSE_STREAM";
+}
+/// Values of `KafkaEventSourceMappingConsumptionMode`
+pub mod kafka_event_source_mapping_consumption_mode {
+    pub const STREAM: &str = "Stream";
+    pub const QUEUE: &str = "Queue";
+}
+/// Values of `KafkaSchemaRegistryAuthType`
+pub mod kafka_schema_registry_auth_type {
+    pub const BASIC_AUTH: &str = "BASIC_AUTH";
+    pub const CLIENT_CERTIFICATE_TLS_AUTH: &str = "CLIENT_CERTIFICATE_TLS_AUTH";
+    pub const SERVER_ROOT_CA_CERTIFICATE: &str = "SERVER_ROOT_CA_CERTIFICATE";
+    pub const OAUTHBEARER_AUTH: &str = "OAUTHBEARER_AUTH";
+}
+/// Values of `KafkaSchemaValidationAttribute`
+pub mod kafka_schema_validation_attribute {
+    pub const KEY: &str = "KEY";
+    pub const VALUE: &str = "VALUE";
 }
 /// Values of `LastUpdateStatus`
 pub mod last_update_status {
@@ -8102,6 +9820,11 @@ pub mod s3_object_storage_mode {
     pub const COPY: &str = "COPY";
     pub const REFERENCE: &str = "REFERENCE";
 }
+/// Values of `SchemaRegistryEventRecordFormat`
+pub mod schema_registry_event_record_format {
+    pub const JSON: &str = "JSON";
+    pub const SOURCE: &str = "SOURCE";
+}
 /// Values of `SnapStartApplyOn`
 pub mod snap_start_apply_on {
     pub const PUBLISHEDVERSIONS: &str = "PublishedVersions";
@@ -8111,6 +9834,24 @@ pub mod snap_start_apply_on {
 pub mod snap_start_optimization_status {
     pub const ON: &str = "On";
     pub const OFF: &str = "Off";
+}
+/// Values of `SourceAccessType`
+pub mod source_access_type {
+    pub const BASIC_AUTH: &str = "BASIC_AUTH";
+    pub const VPC_SUBNET: &str = "VPC_SUBNET";
+    pub const VPC_SECURITY_GROUP: &str = "VPC_SECURITY_GROUP";
+    pub const SASL_SCRAM_512_AUTH: &str = "SASL_SCRAM_512_AUTH";
+    pub const SASL_SCRAM_256_AUTH: &str = "SASL_SCRAM_256_AUTH";
+    pub const VIRTUAL_HOST: &str = "VIRTUAL_HOST";
+    pub const CLIENT_CERTIFICATE_TLS_AUTH: &str = "CLIENT_CERTIFICATE_TLS_AUTH";
+    pub const SERVER_ROOT_CA_CERTIFICATE: &str = "SERVER_ROOT_CA_CERTIFICATE";
+    pub const OAUTHBEARER_AUTH: &str = "OAUTHBEARER_AUTH";
+    pub const OAUTHBEARER_SCOPE: &str = "OAUTHBEARER_SCOPE";
+    pub const OAUTHBEARER_AUDIENCE: &str = "OAUTHBEARER_AUDIENCE";
+    pub const OAUTHBEARER_LOGICAL_CLUSTER: &str = "OAUTHBEARER_LOGICAL_CLUSTER";
+    pub const OAUTHBEARER_IDENTITY_POOL: &str = "OAUTHBEARER_IDENTITY_POOL";
+    pub const IAM_AUTH: &str = "IAM_AUTH";
+    pub const IAM_OAUTHBEARER_AUTH: &str = "IAM_OAUTHBEARER_AUTH";
 }
 /// Values of `State`
 pub mod state {
@@ -8253,6 +9994,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "CreateEventSourceMapping",
+            method: "POST",
+            uri: "/2015-03-31/event-source-mappings",
+            status: 202,
+            input: &S_CREATE_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "CreateFunction",
             method: "POST",
             uri: "/2015-03-31/functions",
@@ -8291,6 +10042,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteEventSourceMapping",
+            method: "DELETE",
+            uri: "/2015-03-31/event-source-mappings/{UUID}",
+            status: 202,
+            input: &S_DELETE_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "DeleteFunction",
@@ -8391,6 +10152,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetEventSourceMapping",
+            method: "GET",
+            uri: "/2015-03-31/event-source-mappings/{UUID}",
+            status: 200,
+            input: &S_GET_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "GetFunction",
@@ -8571,6 +10342,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_CODE_SIGNING_CONFIGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListEventSourceMappings",
+            method: "GET",
+            uri: "/2015-03-31/event-source-mappings",
+            status: 200,
+            input: &S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST,
+            output: &S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ListFunctionEventInvokeConfigs",
@@ -8803,6 +10584,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "UpdateEventSourceMapping",
+            method: "PUT",
+            uri: "/2015-03-31/event-source-mappings/{UUID}",
+            status: 202,
+            input: &S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "UpdateFunctionCode",
             method: "PUT",
             uri: "/2015-03-31/functions/{FunctionName}/code",
@@ -8855,11 +10646,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2025-11-30/capacity-providers",
         ),
         (
-            "CreateEventSourceMapping",
-            "POST",
-            "/2015-03-31/event-source-mappings",
-        ),
-        (
             "DeleteCapacityProvider",
             "DELETE",
             "/2025-11-30/capacity-providers/{CapacityProviderName}",
@@ -8868,11 +10654,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "DeleteDurableExecution",
             "DELETE",
             "/2025-12-01/durable-executions/{DurableExecutionArn}",
-        ),
-        (
-            "DeleteEventSourceMapping",
-            "DELETE",
-            "/2015-03-31/event-source-mappings/{UUID}",
         ),
         (
             "DeleteResourcePolicy",
@@ -8900,11 +10681,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "/2025-12-01/durable-executions/{DurableExecutionArn}/state",
         ),
         (
-            "GetEventSourceMapping",
-            "GET",
-            "/2015-03-31/event-source-mappings/{UUID}",
-        ),
-        (
             "GetFunctionScalingConfig",
             "GET",
             "/2025-11-30/functions/{FunctionName}/function-scaling-config",
@@ -8923,11 +10699,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "ListDurableExecutionsByFunction",
             "GET",
             "/2025-12-01/functions/{FunctionName}/durable-executions",
-        ),
-        (
-            "ListEventSourceMappings",
-            "GET",
-            "/2015-03-31/event-source-mappings",
         ),
         (
             "ListFunctionVersionsByCapacityProvider",
@@ -8979,11 +10750,6 @@ pub static MODEL: ServiceModel = ServiceModel {
             "PUT",
             "/2025-11-30/capacity-providers/{CapacityProviderName}",
         ),
-        (
-            "UpdateEventSourceMapping",
-            "PUT",
-            "/2015-03-31/event-source-mappings/{UUID}",
-        ),
     ],
 };
 /// The operations that exist here.
@@ -9012,6 +10778,12 @@ pub trait Lambda: Send + Sync + 'static {
         ctx: &Context,
         input: CreateCodeSigningConfigInput,
     ) -> impl Future<Output = Result<CreateCodeSigningConfigOutput, Fault>> + Send;
+    /// `CreateEventSourceMapping`
+    fn create_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: CreateEventSourceMappingInput,
+    ) -> impl Future<Output = Result<CreateEventSourceMappingOutput, Fault>> + Send;
     /// `CreateFunction`
     fn create_function(
         &self,
@@ -9036,6 +10808,12 @@ pub trait Lambda: Send + Sync + 'static {
         ctx: &Context,
         input: DeleteCodeSigningConfigInput,
     ) -> impl Future<Output = Result<DeleteCodeSigningConfigOutput, Fault>> + Send;
+    /// `DeleteEventSourceMapping`
+    fn delete_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: DeleteEventSourceMappingInput,
+    ) -> impl Future<Output = Result<DeleteEventSourceMappingOutput, Fault>> + Send;
     /// `DeleteFunction`
     fn delete_function(
         &self,
@@ -9096,6 +10874,12 @@ pub trait Lambda: Send + Sync + 'static {
         ctx: &Context,
         input: GetCodeSigningConfigInput,
     ) -> impl Future<Output = Result<GetCodeSigningConfigOutput, Fault>> + Send;
+    /// `GetEventSourceMapping`
+    fn get_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: GetEventSourceMappingInput,
+    ) -> impl Future<Output = Result<GetEventSourceMappingOutput, Fault>> + Send;
     /// `GetFunction`
     fn get_function(
         &self,
@@ -9204,6 +10988,12 @@ pub trait Lambda: Send + Sync + 'static {
         ctx: &Context,
         input: ListCodeSigningConfigsInput,
     ) -> impl Future<Output = Result<ListCodeSigningConfigsOutput, Fault>> + Send;
+    /// `ListEventSourceMappings`
+    fn list_event_source_mappings(
+        &self,
+        ctx: &Context,
+        input: ListEventSourceMappingsInput,
+    ) -> impl Future<Output = Result<ListEventSourceMappingsOutput, Fault>> + Send;
     /// `ListFunctionEventInvokeConfigs`
     fn list_function_event_invoke_configs(
         &self,
@@ -9342,6 +11132,12 @@ pub trait Lambda: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateCodeSigningConfigInput,
     ) -> impl Future<Output = Result<UpdateCodeSigningConfigOutput, Fault>> + Send;
+    /// `UpdateEventSourceMapping`
+    fn update_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: UpdateEventSourceMappingInput,
+    ) -> impl Future<Output = Result<UpdateEventSourceMappingOutput, Fault>> + Send;
     /// `UpdateFunctionCode`
     fn update_function_code(
         &self,
@@ -9418,6 +11214,15 @@ impl<T: Lambda> Handler for Api<T> {
                 }))
             }
             4 => {
+                let input = decode::input::<CreateEventSourceMappingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_event_source_mapping(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
                 let input = decode::input::<CreateFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9426,7 +11231,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<CreateFunctionUrlConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9435,7 +11240,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
                 let input = decode::input::<DeleteAliasInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9444,7 +11249,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            8 => {
                 let input = decode::input::<DeleteCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9453,7 +11258,16 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            9 => {
+                let input = decode::input::<DeleteEventSourceMappingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_event_source_mapping(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
                 let input = decode::input::<DeleteFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9462,7 +11276,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            11 => {
                 let input = decode::input::<DeleteFunctionCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9471,7 +11285,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            12 => {
                 let input = decode::input::<DeleteFunctionConcurrencyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9480,7 +11294,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            13 => {
                 let input = decode::input::<DeleteFunctionEventInvokeConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9489,7 +11303,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            14 => {
                 let input = decode::input::<DeleteFunctionUrlConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9498,7 +11312,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            15 => {
                 let input = decode::input::<DeleteLayerVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9507,7 +11321,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            16 => {
                 let input = decode::input::<DeleteProvisionedConcurrencyConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9516,7 +11330,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            17 => {
                 let input = decode::input::<GetAccountSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9525,7 +11339,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            18 => {
                 let input = decode::input::<GetAliasInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9534,7 +11348,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            19 => {
                 let input = decode::input::<GetCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9543,7 +11357,16 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            20 => {
+                let input = decode::input::<GetEventSourceMappingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_event_source_mapping(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            21 => {
                 let input = decode::input::<GetFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9552,7 +11375,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            22 => {
                 let input = decode::input::<GetFunctionCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9561,7 +11384,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            23 => {
                 let input = decode::input::<GetFunctionConcurrencyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9570,7 +11393,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            24 => {
                 let input = decode::input::<GetFunctionConfigurationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9579,7 +11402,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            25 => {
                 let input = decode::input::<GetFunctionEventInvokeConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9588,7 +11411,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            26 => {
                 let input = decode::input::<GetFunctionRecursionConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9597,7 +11420,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            27 => {
                 let input = decode::input::<GetFunctionUrlConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9606,7 +11429,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            28 => {
                 let input = decode::input::<GetLayerVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9615,7 +11438,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            29 => {
                 let input = decode::input::<GetLayerVersionByArnInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9624,7 +11447,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            30 => {
                 let input = decode::input::<GetLayerVersionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9633,7 +11456,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            31 => {
                 let input = decode::input::<GetPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9642,7 +11465,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            32 => {
                 let input = decode::input::<GetProvisionedConcurrencyConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9651,7 +11474,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            33 => {
                 let input = decode::input::<GetRuntimeManagementConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9660,7 +11483,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            34 => {
                 let input = decode::input::<InvokeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9669,7 +11492,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            35 => {
                 let input = decode::input::<InvokeAsyncInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9678,7 +11501,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            36 => {
                 let input = decode::input::<InvokeWithResponseStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9687,7 +11510,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            37 => {
                 let input = decode::input::<ListAliasesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9696,7 +11519,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            38 => {
                 let input = decode::input::<ListCodeSigningConfigsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9705,7 +11528,16 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            39 => {
+                let input = decode::input::<ListEventSourceMappingsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_event_source_mappings(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
                 let input = decode::input::<ListFunctionEventInvokeConfigsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9714,7 +11546,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            41 => {
                 let input = decode::input::<ListFunctionUrlConfigsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9723,7 +11555,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            42 => {
                 let input = decode::input::<ListFunctionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9732,7 +11564,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            43 => {
                 let input = decode::input::<ListFunctionsByCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9741,7 +11573,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            44 => {
                 let input = decode::input::<ListLayerVersionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9750,7 +11582,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            45 => {
                 let input = decode::input::<ListLayersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9759,7 +11591,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            46 => {
                 let input = decode::input::<ListProvisionedConcurrencyConfigsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9768,7 +11600,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            47 => {
                 let input = decode::input::<ListTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9777,7 +11609,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            48 => {
                 let input = decode::input::<ListVersionsByFunctionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9786,7 +11618,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            49 => {
                 let input = decode::input::<PublishLayerVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9795,7 +11627,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            50 => {
                 let input = decode::input::<PublishVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9804,7 +11636,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            51 => {
                 let input = decode::input::<PutFunctionCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9813,7 +11645,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            52 => {
                 let input = decode::input::<PutFunctionConcurrencyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9822,7 +11654,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            49 => {
+            53 => {
                 let input = decode::input::<PutFunctionEventInvokeConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9831,7 +11663,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            50 => {
+            54 => {
                 let input = decode::input::<PutFunctionRecursionConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9840,7 +11672,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            51 => {
+            55 => {
                 let input = decode::input::<PutProvisionedConcurrencyConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9849,7 +11681,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            52 => {
+            56 => {
                 let input = decode::input::<PutRuntimeManagementConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9858,7 +11690,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            53 => {
+            57 => {
                 let input = decode::input::<RemoveLayerVersionPermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9867,7 +11699,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            54 => {
+            58 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9876,7 +11708,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            55 => {
+            59 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9885,7 +11717,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            56 => {
+            60 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9894,7 +11726,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            57 => {
+            61 => {
                 let input = decode::input::<UpdateAliasInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9903,7 +11735,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            58 => {
+            62 => {
                 let input = decode::input::<UpdateCodeSigningConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9912,7 +11744,16 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            59 => {
+            63 => {
+                let input = decode::input::<UpdateEventSourceMappingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_event_source_mapping(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            64 => {
                 let input = decode::input::<UpdateFunctionCodeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9921,7 +11762,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            60 => {
+            65 => {
                 let input = decode::input::<UpdateFunctionConfigurationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9930,7 +11771,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            61 => {
+            66 => {
                 let input = decode::input::<UpdateFunctionEventInvokeConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9939,7 +11780,7 @@ impl<T: Lambda> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            62 => {
+            67 => {
                 let input = decode::input::<UpdateFunctionUrlConfigInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

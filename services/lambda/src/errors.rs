@@ -167,6 +167,10 @@ pub fn request_too_large_exception(message: impl Into<Cow<'static, str>>) -> Fau
 pub fn resource_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(409, "ResourceConflictException", message)
 }
+/// `ResourceInUseException`, HTTP 400.
+pub fn resource_in_use_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ResourceInUseException", message).message_key("Message")
+}
 /// `ResourceNotFoundException`, HTTP 404.
 pub fn resource_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(404, "ResourceNotFoundException", message).message_key("Message")

@@ -11,8 +11,8 @@ use crate::front::Urls;
 use crate::state::State;
 use crate::target::Functions;
 use crate::{
-    alias, code_signing, concurrency, destination, function, invocation, layer, policy,
-    provisioned, queue, stream, tag, url, version,
+    alias, code_signing, concurrency, destination, event_source, function, invocation, layer,
+    policy, provisioned, queue, stream, tag, url, version,
 };
 
 /// The service.
@@ -22,6 +22,7 @@ pub fn service(cloud: &Cloud) -> Service {
         .targets
         .register("lambda", Arc::new(Functions(state.clone())));
     queue::start(&state);
+    event_source::start(&state);
     provisioned::start(&state);
     let live = state.clone();
     cloud.after_reset(move || live.forget());
@@ -61,6 +62,41 @@ impl Handler for Typed {
 }
 
 impl Lambda for Operations {
+    async fn create_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: CreateEventSourceMappingInput,
+    ) -> Result<CreateEventSourceMappingOutput, Fault> {
+        event_source::create(&self.0, ctx, input).await
+    }
+    async fn delete_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: DeleteEventSourceMappingInput,
+    ) -> Result<DeleteEventSourceMappingOutput, Fault> {
+        event_source::delete(&self.0, ctx, &input.uuid).await
+    }
+    async fn get_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: GetEventSourceMappingInput,
+    ) -> Result<GetEventSourceMappingOutput, Fault> {
+        event_source::get(&self.0, ctx, &input.uuid)
+    }
+    async fn list_event_source_mappings(
+        &self,
+        ctx: &Context,
+        input: ListEventSourceMappingsInput,
+    ) -> Result<ListEventSourceMappingsOutput, Fault> {
+        event_source::list(&self.0, ctx, &input)
+    }
+    async fn update_event_source_mapping(
+        &self,
+        ctx: &Context,
+        input: UpdateEventSourceMappingInput,
+    ) -> Result<UpdateEventSourceMappingOutput, Fault> {
+        event_source::update(&self.0, ctx, input).await
+    }
     async fn add_layer_version_permission(
         &self,
         ctx: &Context,

@@ -15,11 +15,13 @@ use wire::Fault;
 use crate::alias::Alias;
 use crate::code_signing::CodeSigning;
 use crate::destination::EventInvoke;
+use crate::event_source::Mapping;
 use crate::function::{Function, Published};
 use crate::interpreter::Interpreters;
 use crate::layer::{LastVersion, LayerVersion};
 use crate::name::{LATEST, Name};
 use crate::policy::Policy;
+use crate::poller::Pollers;
 use crate::pool::Pools;
 use crate::provisioned::{Fleets, Provisioned};
 use crate::queue::Event;
@@ -46,6 +48,9 @@ pub struct State {
     pub code_signing: Table<FunctionKey, CodeSigning>,
     /// Asynchronous invocations that have not ended, by id.
     pub events: Table<String, Event>,
+    /// Event source mappings, by UUID.
+    pub mappings: Table<FunctionKey, Mapping>,
+    pub pollers: Pollers,
     pub pools: Pools,
     /// Environments that are made before they are called for.
     pub fleets: Fleets,
@@ -121,6 +126,8 @@ impl State {
             layer_versions: store.table("lambda.layer_versions"),
             code_signing: store.table("lambda.code_signing"),
             events: store.table("lambda.events"),
+            mappings: store.table("lambda.event_source_mappings"),
+            pollers: Pollers::default(),
             pools: Pools::default(),
             fleets: Fleets::default(),
             interpreters: Interpreters::default(),
@@ -175,6 +182,9 @@ impl State {
         self.fleets.clear();
         self.pools.clear();
         self.reservations.forget();
+        if let Err(fault) = crate::event_source::start_all(self) {
+            tracing::error!(%fault, cause = fault.cause, "event source mappings are not polled");
+        }
         if let Err(fault) = crate::provisioned::restore(self) {
             tracing::error!(%fault, cause = fault.cause, "provisioned environments are not made anew");
         }
@@ -183,6 +193,7 @@ impl State {
     /// Ends all environments.
     #[allow(clippy::disallowed_methods, reason = "waits for processes of the host")]
     pub async fn stop(&self) {
+        self.pollers.stop_all();
         self.fleets.clear();
         self.pools.clear();
         // What cannot be ended must not keep the server from ending; the next start sweeps it away.

@@ -1,8 +1,12 @@
-//! Tags of functions.
+//! Tags of functions and event source mappings.
+
+use std::collections::BTreeMap;
 
 use cloud::{Arn, Context};
+use store::Read;
 use wire::Fault;
 
+use crate::event_source::{self, Mapping};
 use crate::name::Name;
 use crate::state::State;
 use crate::{api, errors};
@@ -30,29 +34,62 @@ fn tagged(ctx: &Context, resource: &str) -> Result<Name, Fault> {
     Ok(name)
 }
 
+/// Changes the tags of what a request means.
+async fn change(
+    state: &State,
+    ctx: &Context,
+    resource: &str,
+    f: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if let Some(key) = event_source::key_of(ctx, resource) {
+        return event_source::change(state, &key, |tx| {
+            let mut record: Mapping = tx
+                .get(&state.mappings, &key)?
+                .ok_or_else(|| missing(resource))?;
+            f(&mut record.tags)?;
+            Ok(tx.put(&state.mappings, &key, &record)?)
+        })
+        .await;
+    }
+    let name = tagged(ctx, resource)?;
+    state
+        .change(&name, |tx| {
+            let mut record = state.function(tx, &name)?;
+            f(&mut record.tags)?;
+            Ok(tx.put(&state.functions, &name.key(), &record)?)
+        })
+        .await
+}
+
+fn missing(resource: &str) -> Fault {
+    errors::resource_not_found_exception(format!("Event source mapping not found: {resource}"))
+}
+
 pub fn list(
     state: &State,
     ctx: &Context,
     input: &api::ListTagsInput,
 ) -> Result<api::ListTagsOutput, Fault> {
-    let name = tagged(ctx, &input.resource)?;
-    Ok(api::ListTagsOutput {
-        tags: Some(state.function(&state.cloud.store.read(), &name)?.tags),
-    })
+    let read = state.cloud.store.read();
+    let tags = match event_source::key_of(ctx, &input.resource) {
+        Some(key) => {
+            let found: Option<Mapping> = read.get(&state.mappings, &key)?;
+            found.ok_or_else(|| missing(&input.resource))?.tags
+        }
+        None => state.function(&read, &tagged(ctx, &input.resource)?)?.tags,
+    };
+    Ok(api::ListTagsOutput { tags: Some(tags) })
 }
 
 pub async fn add(state: &State, ctx: &Context, input: api::TagResourceInput) -> Result<(), Fault> {
-    let name = tagged(ctx, &input.resource)?;
-    state
-        .change(&name, |tx| {
-            let mut record = state.function(tx, &name)?;
-            record.tags.extend(input.tags);
-            if record.tags.len() > 50 {
-                return Err(invalid("Number of tags exceeds resource tag limit."));
-            }
-            Ok(tx.put(&state.functions, &name.key(), &record)?)
-        })
-        .await
+    change(state, ctx, &input.resource, |tags| {
+        tags.extend(input.tags);
+        match tags.len() > 50 {
+            true => Err(invalid("Number of tags exceeds resource tag limit.")),
+            false => Ok(()),
+        }
+    })
+    .await
 }
 
 pub async fn remove(
@@ -60,12 +97,9 @@ pub async fn remove(
     ctx: &Context,
     input: &api::UntagResourceInput,
 ) -> Result<(), Fault> {
-    let name = tagged(ctx, &input.resource)?;
-    state
-        .change(&name, |tx| {
-            let mut record = state.function(tx, &name)?;
-            record.tags.retain(|k, _| !input.tag_keys.contains(k));
-            Ok(tx.put(&state.functions, &name.key(), &record)?)
-        })
-        .await
+    change(state, ctx, &input.resource, |tags| {
+        tags.retain(|k, _| !input.tag_keys.contains(k));
+        Ok(())
+    })
+    .await
 }

@@ -266,7 +266,7 @@ impl Writer for XmlWriter {
             ),
         };
         let (close, entry) = match next.flattened {
-            Some(_) => (None, next.name),
+            Some(name) => (None, name),
             None => {
                 self.start(next, None);
                 self.close_start_tag();
