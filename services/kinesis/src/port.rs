@@ -87,12 +87,11 @@ impl DataStreams for Kinesis {
         let stream = self.stream(&view, &place)?;
         let now = self.cloud.clock.now().0;
         let number = self.shard_number(&place, shard)?;
-        let epoch = self.shard(&view, &place, &stream, number, now)?.epoch;
         let limits = (limit, LIMIT);
         let batch = self.read_shard(&view, &place, &stream, number, from, limits, now)?;
         let records = batch.records.into_iter().map(|(place, entry)| {
             let sequence = Sequence {
-                epoch,
+                epoch: batch.epoch,
                 number: place,
                 time: u64::try_from(entry.time / 1000).unwrap_or(0),
                 shard: number,

@@ -84,6 +84,8 @@ pub(crate) struct Start<'a> {
 
 /// What a reader came upon.
 pub(crate) struct Batch {
+    /// The shard's, for sequence numbers.
+    pub(crate) epoch: u64,
     pub(crate) records: Vec<(u64, Entry)>,
     /// The number of the next record.
     pub(crate) next: u64,
@@ -160,20 +162,30 @@ impl Kinesis {
         limits: (usize, usize),
         now: i64,
     ) -> Result<Batch, Fault> {
-        // Read before the records: what is closed by then gets no more of them.
-        let shard = self.shard(reader, place, stream, number, now)?;
         let key = (place.account.as_str(), stream.id, number);
         let horizon = horizon(stream, now);
-        let last = self.records.last(reader, &key)?;
+        // An open shard is known without its row. Of a closed one its last record is read before the others: no more
+        // will come.
+        let routes = self.routes(place, stream)?;
+        let (epoch, closed) = match routes.to(number) {
+            Some(route) => (route.epoch, None),
+            None => {
+                let shard = self.shard(reader, place, stream, number, now)?;
+                let last = self.records.last(reader, &key)?;
+                (shard.epoch, Some((shard, last)))
+            }
+        };
         let (most, bytes) = limits;
         let mut from = from.max(1);
         let mut records = Vec::new();
         let (mut size, mut next, mut behind) = (0, from, 0);
         let mut rows = self.records.range(reader, &key, from, most + 1);
-        while from <= last {
+        loop {
             let Some(row) = rows.next() else {
-                // What was before the end may have been deleted.
-                next = next.max(last + 1);
+                if let Some((_, last)) = &closed {
+                    // What was before the end may have been deleted.
+                    next = next.max(last + 1);
+                }
                 break;
             };
             let ((_, number), entry) = row?;
@@ -192,12 +204,14 @@ impl Kinesis {
             next = number + 1;
             records.push((number, entry));
         }
-        let at_end = shard.closed.is_some() && next > last;
-        let children = match at_end {
-            true => Some(self.children(reader, place, stream, &shard)?),
-            false => None,
+        let children = match &closed {
+            Some((shard, last)) if next > *last => {
+                Some(self.children(reader, place, stream, shard)?)
+            }
+            _ => None,
         };
         Ok(Batch {
+            epoch,
             records,
             next,
             behind,
@@ -386,16 +400,15 @@ impl Kinesis {
         let view = self.cloud.store.read();
         let stream = self.stream_of(&view, &position)?;
         let place = &position.place;
-        let shard = self.shard(&view, place, &stream, position.shard, now.0)?;
-        if input.dry_run == Some(true) {
-            return Err(dry_run());
-        }
         let most = input.limit.and_then(|l| usize::try_from(l).ok());
         let limits = (most.unwrap_or(ANSWER_RECORDS), ANSWER_LIMIT);
         let number = position.shard;
         let batch = self.read_shard(&view, place, &stream, number, position.next, limits, now.0)?;
+        if input.dry_run == Some(true) {
+            return Err(dry_run());
+        }
         position.next = batch.next;
-        let shown = |(n, entry)| Kinesis::shown_record(&stream, (number, shard.epoch), n, entry);
+        let shown = |(n, entry)| Kinesis::shown_record(&stream, (number, batch.epoch), n, entry);
         Ok(GetRecordsOutput {
             records: batch.records.into_iter().map(shown).collect(),
             next_shard_iterator: batch.children.is_none().then(|| position.iterator(now)),

@@ -120,7 +120,11 @@ pub(crate) fn dry_run() -> Fault {
 
 impl Kinesis {
     /// The routes of a stream.
-    fn routes(&self, place: &Place, stream: &Stream) -> Result<std::sync::Arc<Routes>, Fault> {
+    pub(crate) fn routes(
+        &self,
+        place: &Place,
+        stream: &Stream,
+    ) -> Result<std::sync::Arc<Routes>, Fault> {
         if let Some(routes) = self.wiring.routes(stream.id, stream.layout) {
             return Ok(routes);
         }

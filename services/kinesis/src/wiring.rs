@@ -32,6 +32,10 @@ impl Routes {
         let at = self.routes.partition_point(|route| route.end < key);
         self.routes.get(at)
     }
+    /// The route to an open shard.
+    pub(crate) fn to(&self, shard: u64) -> Option<&Route> {
+        self.routes.iter().find(|route| route.shard == shard)
+    }
     /// The shard at that place of the order, counted around.
     pub(crate) fn around(&self, n: u64) -> Option<&Route> {
         let count = self.routes.len() as u64;

@@ -163,6 +163,128 @@ impl Encode for ConfirmSubscriptionOutput {
         w.end_structure();
     }
 }
+/// `CreateEndpointResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePlatformEndpointOutput {
+    pub endpoint_arn: Option<String>,
+}
+impl Encode for CreatePlatformEndpointOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_ENDPOINT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_ENDPOINT_RESPONSE);
+        if let Some(v) = &self.endpoint_arn {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreatePlatformApplicationInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePlatformApplicationInput {
+    pub name: String,
+    pub platform: String,
+    pub attributes: BTreeMap<String, String>,
+}
+impl Decode for CreatePlatformApplicationInput {
+    const SCHEMA: &'static Schema = &S_CREATE_PLATFORM_APPLICATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_PLATFORM_APPLICATION_INPUT.members;
+        let mut name = None;
+        let mut platform = None;
+        let mut attributes = None;
+        r.structure(&S_CREATE_PLATFORM_APPLICATION_INPUT, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => platform = Some(Read::read(r, a, &m[1])?),
+                2 => decode::map(r, a, &m[2], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        if platform.is_none() {
+            a.missing(&m[1]);
+        }
+        if attributes.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(name), Some(platform), Some(attributes)) = (name, platform, attributes) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePlatformApplicationInput {
+            name,
+            platform,
+            attributes,
+        })
+    }
+}
+/// `CreatePlatformApplicationResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePlatformApplicationOutput {
+    pub platform_application_arn: Option<String>,
+}
+impl Encode for CreatePlatformApplicationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_PLATFORM_APPLICATION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_PLATFORM_APPLICATION_RESPONSE);
+        if let Some(v) = &self.platform_application_arn {
+            w.member(&S_CREATE_PLATFORM_APPLICATION_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreatePlatformEndpointInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePlatformEndpointInput {
+    pub platform_application_arn: String,
+    pub token: String,
+    pub custom_user_data: Option<String>,
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Decode for CreatePlatformEndpointInput {
+    const SCHEMA: &'static Schema = &S_CREATE_PLATFORM_ENDPOINT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_PLATFORM_ENDPOINT_INPUT.members;
+        let mut platform_application_arn = None;
+        let mut token = None;
+        let mut custom_user_data = None;
+        let mut attributes = None;
+        r.structure(&S_CREATE_PLATFORM_ENDPOINT_INPUT, &mut |r, i| {
+            match i {
+                0 => platform_application_arn = Some(Read::read(r, a, &m[0])?),
+                1 => token = Some(Read::read(r, a, &m[1])?),
+                2 => custom_user_data = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(r, a, &m[3], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if platform_application_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if token.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(platform_application_arn), Some(token)) = (platform_application_arn, token)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePlatformEndpointInput {
+            platform_application_arn,
+            token,
+            custom_user_data,
+            attributes,
+        })
+    }
+}
 /// `CreateTopicInput`
 #[derive(Clone, Debug, Default)]
 pub struct CreateTopicInput {
@@ -221,6 +343,60 @@ impl Encode for CreateTopicOutput {
         w.end_structure();
     }
 }
+/// `DeleteEndpointInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteEndpointInput {
+    pub endpoint_arn: String,
+}
+impl Decode for DeleteEndpointInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ENDPOINT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ENDPOINT_INPUT.members;
+        let mut endpoint_arn = None;
+        r.structure(&S_DELETE_ENDPOINT_INPUT, &mut |r, i| {
+            match i {
+                0 => endpoint_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if endpoint_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(endpoint_arn),) = (endpoint_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteEndpointInput { endpoint_arn })
+    }
+}
+/// `DeletePlatformApplicationInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePlatformApplicationInput {
+    pub platform_application_arn: String,
+}
+impl Decode for DeletePlatformApplicationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_PLATFORM_APPLICATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_PLATFORM_APPLICATION_INPUT.members;
+        let mut platform_application_arn = None;
+        r.structure(&S_DELETE_PLATFORM_APPLICATION_INPUT, &mut |r, i| {
+            match i {
+                0 => platform_application_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if platform_application_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(platform_application_arn),) = (platform_application_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePlatformApplicationInput {
+            platform_application_arn,
+        })
+    }
+}
 /// `DeleteTopicInput`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteTopicInput {
@@ -245,6 +421,31 @@ impl Decode for DeleteTopicInput {
             return Err(DecodeError::Rejected);
         };
         Ok(DeleteTopicInput { topic_arn })
+    }
+}
+/// `Endpoint`
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    pub endpoint_arn: Option<String>,
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Encode for Endpoint {
+    fn schema(&self) -> &'static Schema {
+        &S_ENDPOINT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ENDPOINT);
+        if let Some(v) = &self.endpoint_arn {
+            w.member(&S_ENDPOINT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.attributes {
+            w.member(&S_ENDPOINT.members[1]);
+            encode::map(w, S_ENDPOINT.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
     }
 }
 /// `GetDataProtectionPolicyInput`
@@ -287,6 +488,110 @@ impl Encode for GetDataProtectionPolicyOutput {
         if let Some(v) = &self.data_protection_policy {
             w.member(&S_GET_DATA_PROTECTION_POLICY_RESPONSE.members[0]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetEndpointAttributesInput`
+#[derive(Clone, Debug, Default)]
+pub struct GetEndpointAttributesInput {
+    pub endpoint_arn: String,
+}
+impl Decode for GetEndpointAttributesInput {
+    const SCHEMA: &'static Schema = &S_GET_ENDPOINT_ATTRIBUTES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_ENDPOINT_ATTRIBUTES_INPUT.members;
+        let mut endpoint_arn = None;
+        r.structure(&S_GET_ENDPOINT_ATTRIBUTES_INPUT, &mut |r, i| {
+            match i {
+                0 => endpoint_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if endpoint_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(endpoint_arn),) = (endpoint_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetEndpointAttributesInput { endpoint_arn })
+    }
+}
+/// `GetEndpointAttributesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetEndpointAttributesOutput {
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Encode for GetEndpointAttributesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_ENDPOINT_ATTRIBUTES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_ENDPOINT_ATTRIBUTES_RESPONSE);
+        if let Some(v) = &self.attributes {
+            w.member(&S_GET_ENDPOINT_ATTRIBUTES_RESPONSE.members[0]);
+            encode::map(
+                w,
+                S_GET_ENDPOINT_ATTRIBUTES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetPlatformApplicationAttributesInput`
+#[derive(Clone, Debug, Default)]
+pub struct GetPlatformApplicationAttributesInput {
+    pub platform_application_arn: String,
+}
+impl Decode for GetPlatformApplicationAttributesInput {
+    const SCHEMA: &'static Schema = &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT.members;
+        let mut platform_application_arn = None;
+        r.structure(&S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT, &mut |r, i| {
+            match i {
+                0 => platform_application_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if platform_application_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(platform_application_arn),) = (platform_application_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetPlatformApplicationAttributesInput {
+            platform_application_arn,
+        })
+    }
+}
+/// `GetPlatformApplicationAttributesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetPlatformApplicationAttributesOutput {
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Encode for GetPlatformApplicationAttributesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE);
+        if let Some(v) = &self.attributes {
+            w.member(&S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE.members[0]);
+            encode::map(
+                w,
+                S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
         }
         w.end_structure();
     }
@@ -389,6 +694,121 @@ impl Encode for GetTopicAttributesOutput {
                     v.write(w);
                 },
             );
+        }
+        w.end_structure();
+    }
+}
+/// `ListEndpointsByPlatformApplicationInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListEndpointsByPlatformApplicationInput {
+    pub platform_application_arn: String,
+    pub next_token: Option<String>,
+}
+impl Decode for ListEndpointsByPlatformApplicationInput {
+    const SCHEMA: &'static Schema = &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT.members;
+        let mut platform_application_arn = None;
+        let mut next_token = None;
+        r.structure(
+            &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT,
+            &mut |r, i| {
+                match i {
+                    0 => platform_application_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => next_token = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if platform_application_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(platform_application_arn),) = (platform_application_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListEndpointsByPlatformApplicationInput {
+            platform_application_arn,
+            next_token,
+        })
+    }
+}
+/// `ListEndpointsByPlatformApplicationResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListEndpointsByPlatformApplicationOutput {
+    pub endpoints: Option<Vec<Endpoint>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListEndpointsByPlatformApplicationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE);
+        if let Some(v) = &self.endpoints {
+            w.member(&S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPlatformApplicationsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListPlatformApplicationsInput {
+    pub next_token: Option<String>,
+}
+impl Decode for ListPlatformApplicationsInput {
+    const SCHEMA: &'static Schema = &S_LIST_PLATFORM_APPLICATIONS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_PLATFORM_APPLICATIONS_INPUT.members;
+        let mut next_token = None;
+        r.structure(&S_LIST_PLATFORM_APPLICATIONS_INPUT, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListPlatformApplicationsInput { next_token })
+    }
+}
+/// `ListPlatformApplicationsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPlatformApplicationsOutput {
+    pub platform_applications: Option<Vec<PlatformApplication>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListPlatformApplicationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_PLATFORM_APPLICATIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_PLATFORM_APPLICATIONS_RESPONSE);
+        if let Some(v) = &self.platform_applications {
+            w.member(&S_LIST_PLATFORM_APPLICATIONS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_PLATFORM_APPLICATIONS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_PLATFORM_APPLICATIONS_RESPONSE.members[1]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -635,6 +1055,31 @@ impl Decode for MessageAttributeValue {
             string_value,
             binary_value,
         })
+    }
+}
+/// `PlatformApplication`
+#[derive(Clone, Debug, Default)]
+pub struct PlatformApplication {
+    pub platform_application_arn: Option<String>,
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Encode for PlatformApplication {
+    fn schema(&self) -> &'static Schema {
+        &S_PLATFORM_APPLICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PLATFORM_APPLICATION);
+        if let Some(v) = &self.platform_application_arn {
+            w.member(&S_PLATFORM_APPLICATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.attributes {
+            w.member(&S_PLATFORM_APPLICATION.members[1]);
+            encode::map(w, S_PLATFORM_APPLICATION.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
     }
 }
 /// `PublishBatchInput`
@@ -952,6 +1397,78 @@ impl Decode for RemovePermissionInput {
             return Err(DecodeError::Rejected);
         };
         Ok(RemovePermissionInput { topic_arn, label })
+    }
+}
+/// `SetEndpointAttributesInput`
+#[derive(Clone, Debug, Default)]
+pub struct SetEndpointAttributesInput {
+    pub endpoint_arn: String,
+    pub attributes: BTreeMap<String, String>,
+}
+impl Decode for SetEndpointAttributesInput {
+    const SCHEMA: &'static Schema = &S_SET_ENDPOINT_ATTRIBUTES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SET_ENDPOINT_ATTRIBUTES_INPUT.members;
+        let mut endpoint_arn = None;
+        let mut attributes = None;
+        r.structure(&S_SET_ENDPOINT_ATTRIBUTES_INPUT, &mut |r, i| {
+            match i {
+                0 => endpoint_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::map(r, a, &m[1], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if endpoint_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if attributes.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(endpoint_arn), Some(attributes)) = (endpoint_arn, attributes) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SetEndpointAttributesInput {
+            endpoint_arn,
+            attributes,
+        })
+    }
+}
+/// `SetPlatformApplicationAttributesInput`
+#[derive(Clone, Debug, Default)]
+pub struct SetPlatformApplicationAttributesInput {
+    pub platform_application_arn: String,
+    pub attributes: BTreeMap<String, String>,
+}
+impl Decode for SetPlatformApplicationAttributesInput {
+    const SCHEMA: &'static Schema = &S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT.members;
+        let mut platform_application_arn = None;
+        let mut attributes = None;
+        r.structure(&S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT, &mut |r, i| {
+            match i {
+                0 => platform_application_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::map(r, a, &m[1], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if platform_application_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if attributes.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(platform_application_arn), Some(attributes)) =
+            (platform_application_arn, attributes)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SetPlatformApplicationAttributesInput {
+            platform_application_arn,
+            attributes,
+        })
     }
 }
 /// `SetSubscriptionAttributesInput`
@@ -1336,6 +1853,30 @@ impl Encode for AddPermissionOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct DeleteEndpointOutput {}
+impl Encode for DeleteEndpointOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePlatformApplicationOutput {}
+impl Encode for DeletePlatformApplicationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct DeleteTopicOutput {}
 impl Encode for DeleteTopicOutput {
     fn schema(&self) -> &'static Schema {
@@ -1362,6 +1903,30 @@ impl Encode for PutDataProtectionPolicyOutput {
 #[derive(Clone, Debug, Default)]
 pub struct RemovePermissionOutput {}
 impl Encode for RemovePermissionOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct SetEndpointAttributesOutput {}
+impl Encode for SetEndpointAttributesOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct SetPlatformApplicationAttributesOutput {}
+impl Encode for SetPlatformApplicationAttributesOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -1437,6 +2002,24 @@ static S_CONFIRM_SUBSCRIPTION_INPUT: Schema =
 static S_CONFIRM_SUBSCRIPTION_RESPONSE: Schema =
     Schema::new("ConfirmSubscriptionResponse", Kind::Structure)
         .members(&[Member::new("SubscriptionArn", &wire::schema::STRING)]);
+static S_CREATE_ENDPOINT_RESPONSE: Schema = Schema::new("CreateEndpointResponse", Kind::Structure)
+    .members(&[Member::new("EndpointArn", &wire::schema::STRING)]);
+static S_CREATE_PLATFORM_APPLICATION_INPUT: Schema =
+    Schema::new("CreatePlatformApplicationInput", Kind::Structure).members(&[
+        Member::new("Name", &wire::schema::STRING).required(),
+        Member::new("Platform", &wire::schema::STRING).required(),
+        Member::new("Attributes", &S_MAP_STRING_TO_STRING).required(),
+    ]);
+static S_CREATE_PLATFORM_APPLICATION_RESPONSE: Schema =
+    Schema::new("CreatePlatformApplicationResponse", Kind::Structure)
+        .members(&[Member::new("PlatformApplicationArn", &wire::schema::STRING)]);
+static S_CREATE_PLATFORM_ENDPOINT_INPUT: Schema =
+    Schema::new("CreatePlatformEndpointInput", Kind::Structure).members(&[
+        Member::new("PlatformApplicationArn", &wire::schema::STRING).required(),
+        Member::new("Token", &wire::schema::STRING).required(),
+        Member::new("CustomUserData", &wire::schema::STRING),
+        Member::new("Attributes", &S_MAP_STRING_TO_STRING),
+    ]);
 static S_CREATE_TOPIC_INPUT: Schema = Schema::new("CreateTopicInput", Kind::Structure).members(&[
     Member::new("Name", &wire::schema::STRING).required(),
     Member::new("Attributes", &S_TOPIC_ATTRIBUTES_MAP),
@@ -1447,8 +2030,19 @@ static S_CREATE_TOPIC_RESPONSE: Schema = Schema::new("CreateTopicResponse", Kind
     .members(&[Member::new("TopicArn", &wire::schema::STRING)]);
 static S_DELEGATES_LIST: Schema = Schema::new("DelegatesList", Kind::List)
     .members(&[Member::new("member", &wire::schema::STRING)]);
+static S_DELETE_ENDPOINT_INPUT: Schema = Schema::new("DeleteEndpointInput", Kind::Structure)
+    .members(&[Member::new("EndpointArn", &wire::schema::STRING).required()]);
+static S_DELETE_PLATFORM_APPLICATION_INPUT: Schema = Schema::new(
+    "DeletePlatformApplicationInput",
+    Kind::Structure,
+)
+.members(&[Member::new("PlatformApplicationArn", &wire::schema::STRING).required()]);
 static S_DELETE_TOPIC_INPUT: Schema = Schema::new("DeleteTopicInput", Kind::Structure)
     .members(&[Member::new("TopicArn", &wire::schema::STRING).required()]);
+static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::Structure).members(&[
+    Member::new("EndpointArn", &wire::schema::STRING),
+    Member::new("Attributes", &S_MAP_STRING_TO_STRING),
+]);
 static S_GET_DATA_PROTECTION_POLICY_INPUT: Schema = Schema::new(
     "GetDataProtectionPolicyInput",
     Kind::Structure,
@@ -1457,6 +2051,22 @@ static S_GET_DATA_PROTECTION_POLICY_INPUT: Schema = Schema::new(
 static S_GET_DATA_PROTECTION_POLICY_RESPONSE: Schema =
     Schema::new("GetDataProtectionPolicyResponse", Kind::Structure)
         .members(&[Member::new("DataProtectionPolicy", &wire::schema::STRING)]);
+static S_GET_ENDPOINT_ATTRIBUTES_INPUT: Schema = Schema::new(
+    "GetEndpointAttributesInput",
+    Kind::Structure,
+)
+.members(&[Member::new("EndpointArn", &wire::schema::STRING).required()]);
+static S_GET_ENDPOINT_ATTRIBUTES_RESPONSE: Schema =
+    Schema::new("GetEndpointAttributesResponse", Kind::Structure)
+        .members(&[Member::new("Attributes", &S_MAP_STRING_TO_STRING)]);
+static S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT: Schema = Schema::new(
+    "GetPlatformApplicationAttributesInput",
+    Kind::Structure,
+)
+.members(&[Member::new("PlatformApplicationArn", &wire::schema::STRING).required()]);
+static S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE: Schema =
+    Schema::new("GetPlatformApplicationAttributesResponse", Kind::Structure)
+        .members(&[Member::new("Attributes", &S_MAP_STRING_TO_STRING)]);
 static S_GET_SUBSCRIPTION_ATTRIBUTES_INPUT: Schema = Schema::new(
     "GetSubscriptionAttributesInput",
     Kind::Structure,
@@ -1473,6 +2083,32 @@ static S_GET_TOPIC_ATTRIBUTES_INPUT: Schema = Schema::new(
 static S_GET_TOPIC_ATTRIBUTES_RESPONSE: Schema =
     Schema::new("GetTopicAttributesResponse", Kind::Structure)
         .members(&[Member::new("Attributes", &S_TOPIC_ATTRIBUTES_MAP)]);
+static S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT: Schema =
+    Schema::new("ListEndpointsByPlatformApplicationInput", Kind::Structure).members(&[
+        Member::new("PlatformApplicationArn", &wire::schema::STRING).required(),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
+static S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE: Schema = Schema::new(
+    "ListEndpointsByPlatformApplicationResponse",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("Endpoints", &S_LIST_OF_ENDPOINTS),
+    Member::new("NextToken", &wire::schema::STRING),
+]);
+static S_LIST_OF_ENDPOINTS: Schema =
+    Schema::new("ListOfEndpoints", Kind::List).members(&[Member::new("member", &S_ENDPOINT)]);
+static S_LIST_OF_PLATFORM_APPLICATIONS: Schema =
+    Schema::new("ListOfPlatformApplications", Kind::List)
+        .members(&[Member::new("member", &S_PLATFORM_APPLICATION)]);
+static S_LIST_PLATFORM_APPLICATIONS_INPUT: Schema =
+    Schema::new("ListPlatformApplicationsInput", Kind::Structure)
+        .members(&[Member::new("NextToken", &wire::schema::STRING)]);
+static S_LIST_PLATFORM_APPLICATIONS_RESPONSE: Schema =
+    Schema::new("ListPlatformApplicationsResponse", Kind::Structure).members(&[
+        Member::new("PlatformApplications", &S_LIST_OF_PLATFORM_APPLICATIONS),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
 static S_LIST_SUBSCRIPTIONS_BY_TOPIC_INPUT: Schema =
     Schema::new("ListSubscriptionsByTopicInput", Kind::Structure).members(&[
         Member::new("TopicArn", &wire::schema::STRING).required(),
@@ -1505,6 +2141,10 @@ static S_LIST_TOPICS_RESPONSE: Schema =
         Member::new("Topics", &S_TOPICS_LIST),
         Member::new("NextToken", &wire::schema::STRING),
     ]);
+static S_MAP_STRING_TO_STRING: Schema = Schema::new("MapStringToString", Kind::Map).members(&[
+    Member::new("key", &wire::schema::STRING),
+    Member::new("value", &wire::schema::STRING),
+]);
 static S_MESSAGE_ATTRIBUTE_MAP: Schema = Schema::new("MessageAttributeMap", Kind::Map).members(&[
     Member::new("key", &wire::schema::STRING).wire("Name"),
     Member::new("value", &S_MESSAGE_ATTRIBUTE_VALUE).wire("Value"),
@@ -1516,6 +2156,11 @@ static S_MESSAGE_ATTRIBUTE_VALUE: Schema = Schema::new("MessageAttributeValue", 
         Member::new("BinaryValue", &wire::schema::BLOB),
     ]);
 static S_PHONE_NUMBER: Schema = Schema::new("PhoneNumber", Kind::String).sensitive();
+static S_PLATFORM_APPLICATION: Schema = Schema::new("PlatformApplication", Kind::Structure)
+    .members(&[
+        Member::new("PlatformApplicationArn", &wire::schema::STRING),
+        Member::new("Attributes", &S_MAP_STRING_TO_STRING),
+    ]);
 static S_PUBLISH_BATCH_INPUT: Schema =
     Schema::new("PublishBatchInput", Kind::Structure).members(&[
         Member::new("TopicArn", &wire::schema::STRING).required(),
@@ -1576,6 +2221,16 @@ static S_REMOVE_PERMISSION_INPUT: Schema = Schema::new("RemovePermissionInput", 
     .members(&[
         Member::new("TopicArn", &wire::schema::STRING).required(),
         Member::new("Label", &wire::schema::STRING).required(),
+    ]);
+static S_SET_ENDPOINT_ATTRIBUTES_INPUT: Schema =
+    Schema::new("SetEndpointAttributesInput", Kind::Structure).members(&[
+        Member::new("EndpointArn", &wire::schema::STRING).required(),
+        Member::new("Attributes", &S_MAP_STRING_TO_STRING).required(),
+    ]);
+static S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT: Schema =
+    Schema::new("SetPlatformApplicationAttributesInput", Kind::Structure).members(&[
+        Member::new("PlatformApplicationArn", &wire::schema::STRING).required(),
+        Member::new("Attributes", &S_MAP_STRING_TO_STRING).required(),
     ]);
 static S_SET_SUBSCRIPTION_ATTRIBUTES_INPUT: Schema =
     Schema::new("SetSubscriptionAttributesInput", Kind::Structure).members(&[
@@ -1679,6 +2334,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "CreatePlatformApplication",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_PLATFORM_APPLICATION_INPUT,
+            output: &S_CREATE_PLATFORM_APPLICATION_RESPONSE,
+            wrapper: Some("CreatePlatformApplicationResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "CreatePlatformEndpoint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_PLATFORM_ENDPOINT_INPUT,
+            output: &S_CREATE_ENDPOINT_RESPONSE,
+            wrapper: Some("CreatePlatformEndpointResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "CreateTopic",
             method: "POST",
             uri: "/",
@@ -1687,6 +2362,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_TOPIC_RESPONSE,
             wrapper: Some("CreateTopicResult"),
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteEndpoint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ENDPOINT_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeletePlatformApplication",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_PLATFORM_APPLICATION_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "DeleteTopic",
@@ -1709,6 +2404,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "GetEndpointAttributes",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_ENDPOINT_ATTRIBUTES_INPUT,
+            output: &S_GET_ENDPOINT_ATTRIBUTES_RESPONSE,
+            wrapper: Some("GetEndpointAttributesResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetPlatformApplicationAttributes",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT,
+            output: &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE,
+            wrapper: Some("GetPlatformApplicationAttributesResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "GetSubscriptionAttributes",
             method: "POST",
             uri: "/",
@@ -1727,6 +2442,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_TOPIC_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetTopicAttributesResult"),
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListEndpointsByPlatformApplication",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT,
+            output: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE,
+            wrapper: Some("ListEndpointsByPlatformApplicationResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "ListPlatformApplications",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_PLATFORM_APPLICATIONS_INPUT,
+            output: &S_LIST_PLATFORM_APPLICATIONS_RESPONSE,
+            wrapper: Some("ListPlatformApplicationsResult"),
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "ListSubscriptions",
@@ -1809,6 +2544,26 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "SetEndpointAttributes",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SET_ENDPOINT_ATTRIBUTES_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "SetPlatformApplicationAttributes",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "SetSubscriptionAttributes",
             method: "POST",
             uri: "/",
@@ -1871,24 +2626,14 @@ pub static MODEL: ServiceModel = ServiceModel {
     ],
     absent: &[
         ("CheckIfPhoneNumberIsOptedOut", "POST", "/"),
-        ("CreatePlatformApplication", "POST", "/"),
-        ("CreatePlatformEndpoint", "POST", "/"),
         ("CreateSMSSandboxPhoneNumber", "POST", "/"),
-        ("DeleteEndpoint", "POST", "/"),
-        ("DeletePlatformApplication", "POST", "/"),
         ("DeleteSMSSandboxPhoneNumber", "POST", "/"),
-        ("GetEndpointAttributes", "POST", "/"),
-        ("GetPlatformApplicationAttributes", "POST", "/"),
         ("GetSMSAttributes", "POST", "/"),
         ("GetSMSSandboxAccountStatus", "POST", "/"),
-        ("ListEndpointsByPlatformApplication", "POST", "/"),
         ("ListOriginationNumbers", "POST", "/"),
         ("ListPhoneNumbersOptedOut", "POST", "/"),
-        ("ListPlatformApplications", "POST", "/"),
         ("ListSMSSandboxPhoneNumbers", "POST", "/"),
         ("OptInPhoneNumber", "POST", "/"),
-        ("SetEndpointAttributes", "POST", "/"),
-        ("SetPlatformApplicationAttributes", "POST", "/"),
         ("SetSMSAttributes", "POST", "/"),
         ("VerifySMSSandboxPhoneNumber", "POST", "/"),
     ],
@@ -1907,12 +2652,36 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: ConfirmSubscriptionInput,
     ) -> impl Future<Output = Result<ConfirmSubscriptionOutput, Fault>> + Send;
+    /// `CreatePlatformApplication`
+    fn create_platform_application(
+        &self,
+        ctx: &Context,
+        input: CreatePlatformApplicationInput,
+    ) -> impl Future<Output = Result<CreatePlatformApplicationOutput, Fault>> + Send;
+    /// `CreatePlatformEndpoint`
+    fn create_platform_endpoint(
+        &self,
+        ctx: &Context,
+        input: CreatePlatformEndpointInput,
+    ) -> impl Future<Output = Result<CreatePlatformEndpointOutput, Fault>> + Send;
     /// `CreateTopic`
     fn create_topic(
         &self,
         ctx: &Context,
         input: CreateTopicInput,
     ) -> impl Future<Output = Result<CreateTopicOutput, Fault>> + Send;
+    /// `DeleteEndpoint`
+    fn delete_endpoint(
+        &self,
+        ctx: &Context,
+        input: DeleteEndpointInput,
+    ) -> impl Future<Output = Result<DeleteEndpointOutput, Fault>> + Send;
+    /// `DeletePlatformApplication`
+    fn delete_platform_application(
+        &self,
+        ctx: &Context,
+        input: DeletePlatformApplicationInput,
+    ) -> impl Future<Output = Result<DeletePlatformApplicationOutput, Fault>> + Send;
     /// `DeleteTopic`
     fn delete_topic(
         &self,
@@ -1925,6 +2694,18 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: GetDataProtectionPolicyInput,
     ) -> impl Future<Output = Result<GetDataProtectionPolicyOutput, Fault>> + Send;
+    /// `GetEndpointAttributes`
+    fn get_endpoint_attributes(
+        &self,
+        ctx: &Context,
+        input: GetEndpointAttributesInput,
+    ) -> impl Future<Output = Result<GetEndpointAttributesOutput, Fault>> + Send;
+    /// `GetPlatformApplicationAttributes`
+    fn get_platform_application_attributes(
+        &self,
+        ctx: &Context,
+        input: GetPlatformApplicationAttributesInput,
+    ) -> impl Future<Output = Result<GetPlatformApplicationAttributesOutput, Fault>> + Send;
     /// `GetSubscriptionAttributes`
     fn get_subscription_attributes(
         &self,
@@ -1937,6 +2718,18 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: GetTopicAttributesInput,
     ) -> impl Future<Output = Result<GetTopicAttributesOutput, Fault>> + Send;
+    /// `ListEndpointsByPlatformApplication`
+    fn list_endpoints_by_platform_application(
+        &self,
+        ctx: &Context,
+        input: ListEndpointsByPlatformApplicationInput,
+    ) -> impl Future<Output = Result<ListEndpointsByPlatformApplicationOutput, Fault>> + Send;
+    /// `ListPlatformApplications`
+    fn list_platform_applications(
+        &self,
+        ctx: &Context,
+        input: ListPlatformApplicationsInput,
+    ) -> impl Future<Output = Result<ListPlatformApplicationsOutput, Fault>> + Send;
     /// `ListSubscriptions`
     fn list_subscriptions(
         &self,
@@ -1985,6 +2778,18 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: RemovePermissionInput,
     ) -> impl Future<Output = Result<RemovePermissionOutput, Fault>> + Send;
+    /// `SetEndpointAttributes`
+    fn set_endpoint_attributes(
+        &self,
+        ctx: &Context,
+        input: SetEndpointAttributesInput,
+    ) -> impl Future<Output = Result<SetEndpointAttributesOutput, Fault>> + Send;
+    /// `SetPlatformApplicationAttributes`
+    fn set_platform_application_attributes(
+        &self,
+        ctx: &Context,
+        input: SetPlatformApplicationAttributesInput,
+    ) -> impl Future<Output = Result<SetPlatformApplicationAttributesOutput, Fault>> + Send;
     /// `SetSubscriptionAttributes`
     fn set_subscription_attributes(
         &self,
@@ -2055,6 +2860,24 @@ impl<T: Sns> Handler for Api<T> {
                 }))
             }
             2 => {
+                let input = decode::input::<CreatePlatformApplicationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_platform_application(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
+                let input = decode::input::<CreatePlatformEndpointInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_platform_endpoint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
                 let input = decode::input::<CreateTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2063,7 +2886,25 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            5 => {
+                let input = decode::input::<DeleteEndpointInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_endpoint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
+                let input = decode::input::<DeletePlatformApplicationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_platform_application(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
                 let input = decode::input::<DeleteTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2072,7 +2913,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            8 => {
                 let input = decode::input::<GetDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2081,7 +2922,25 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            9 => {
+                let input = decode::input::<GetEndpointAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_endpoint_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<GetPlatformApplicationAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_platform_application_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
                 let input = decode::input::<GetSubscriptionAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2090,7 +2949,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            12 => {
                 let input = decode::input::<GetTopicAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2099,7 +2958,25 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            13 => {
+                let input = decode::input::<ListEndpointsByPlatformApplicationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_endpoints_by_platform_application(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
+                let input = decode::input::<ListPlatformApplicationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_platform_applications(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
                 let input = decode::input::<ListSubscriptionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2108,7 +2985,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            16 => {
                 let input = decode::input::<ListSubscriptionsByTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2117,7 +2994,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            17 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2126,7 +3003,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            18 => {
                 let input = decode::input::<ListTopicsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2135,7 +3012,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            19 => {
                 let input = decode::input::<PublishInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2144,7 +3021,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            20 => {
                 let input = decode::input::<PublishBatchInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2153,7 +3030,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            21 => {
                 let input = decode::input::<PutDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2162,7 +3039,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            22 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2171,7 +3048,25 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            23 => {
+                let input = decode::input::<SetEndpointAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .set_endpoint_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<SetPlatformApplicationAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .set_platform_application_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
                 let input = decode::input::<SetSubscriptionAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2180,7 +3075,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            26 => {
                 let input = decode::input::<SetTopicAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2189,7 +3084,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            27 => {
                 let input = decode::input::<SubscribeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2198,7 +3093,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            28 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2207,7 +3102,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            29 => {
                 let input = decode::input::<UnsubscribeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2216,7 +3111,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            30 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

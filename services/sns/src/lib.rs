@@ -8,6 +8,7 @@ mod filter;
 mod line;
 mod message;
 mod permission;
+mod platform;
 mod publish;
 mod service;
 mod subscription;

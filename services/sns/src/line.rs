@@ -146,13 +146,26 @@ impl Sns {
 
     /// Delivers a line from its head until it is empty.
     async fn drain(&self, of: Lined) -> Result<(), Fault> {
+        let name = (of.topic, of.subscription.clone());
         let turn: Arc<tokio::sync::Mutex<()>> = self
             .draining
             .lock()
-            .entry((of.topic, of.subscription.clone()))
+            .entry(name.clone())
             .or_default()
             .clone();
-        let _turn = turn.lock().await;
+        let outcome = {
+            let _turn = turn.lock().await;
+            self.drain_alone(&of).await
+        };
+        let mut draining = self.draining.lock();
+        // Nobody else holds it or waits for it: the map's and this one are all.
+        if Arc::strong_count(&turn) == 2 {
+            draining.remove(&name);
+        }
+        outcome
+    }
+
+    async fn drain_alone(&self, of: &Lined) -> Result<(), Fault> {
         let key = (&of.account, of.topic, &of.subscription);
         let clock = &self.cloud.clock;
         let mut pause = PAUSE_FIRST;

@@ -219,6 +219,14 @@ impl Sns {
                 ));
             }
         };
+        if arn.contains(":endpoint/") {
+            self.check_endpoint(arn, what)?;
+            return Err(Fault::sender(
+                501,
+                "NotImplemented",
+                "sns:Publish to a platform endpoint is not implemented here",
+            ));
+        }
         let place = Place::of(ctx, arn, what)?;
         let topic = self.topic(&self.cloud.store.read(), &place)?;
         let draft = Draft {

@@ -10,6 +10,7 @@ use wire::Fault;
 
 use crate::api;
 use crate::line::{Recent, Waiting};
+use crate::platform::{Application, Device, Registered};
 use crate::publish::Audience;
 use crate::subscription::Subscription;
 use crate::target::Topics;
@@ -27,6 +28,9 @@ pub fn service(cloud: &Cloud) -> Service {
         deduplications: store.table("sns.deduplications"),
         dedup_times: store.table("sns.deduplication_times"),
         line: store.log("sns.line"),
+        applications: store.table("sns.applications"),
+        devices: store.table("sns.devices"),
+        device_tokens: store.table("sns.device_tokens"),
         audiences: RwLock::default(),
         draining: Mutex::default(),
     });
@@ -40,6 +44,9 @@ pub fn service(cloud: &Cloud) -> Service {
     });
     Service::new(api::Api(sns))
 }
+
+/// Whose turn it is on a line, by topic and subscription.
+type Turns = Mutex<HashMap<(u64, String), Arc<tokio::sync::Mutex<()>>>>;
 
 /// The service's state.
 pub(crate) struct Sns {
@@ -56,10 +63,16 @@ pub(crate) struct Sns {
     pub(crate) dedup_times: Table<(String, u64, i64, String), Recent>,
     /// What FIFO topics have yet to deliver, in order: by account, the topic's id and the subscription's.
     pub(crate) line: Log<(String, u64, String), Waiting>,
+    /// By account, region, and platform and name.
+    pub(crate) applications: Table<(String, String, String), Application>,
+    /// By the application and the endpoint's id.
+    pub(crate) devices: Table<(String, String, String, String), Device>,
+    /// By the application and the endpoint's token.
+    pub(crate) device_tokens: Table<(String, String, String, String), Registered>,
     /// Who listens to a topic, by its id.
     pub(crate) audiences: RwLock<HashMap<u64, Arc<Audience>>>,
     /// Lines that are delivered now.
-    pub(crate) draining: Mutex<HashMap<(u64, String), Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) draining: Turns,
 }
 
 macro_rules! operations {
@@ -94,4 +107,14 @@ operations! {
     list_tags_for_resource: ListTagsForResourceInput => ListTagsForResourceOutput,
     get_data_protection_policy: GetDataProtectionPolicyInput => GetDataProtectionPolicyOutput,
     put_data_protection_policy: PutDataProtectionPolicyInput => PutDataProtectionPolicyOutput,
+    create_platform_application: CreatePlatformApplicationInput => CreatePlatformApplicationOutput,
+    delete_platform_application: DeletePlatformApplicationInput => DeletePlatformApplicationOutput,
+    list_platform_applications: ListPlatformApplicationsInput => ListPlatformApplicationsOutput,
+    get_platform_application_attributes: GetPlatformApplicationAttributesInput => GetPlatformApplicationAttributesOutput,
+    set_platform_application_attributes: SetPlatformApplicationAttributesInput => SetPlatformApplicationAttributesOutput,
+    create_platform_endpoint: CreatePlatformEndpointInput => CreatePlatformEndpointOutput,
+    delete_endpoint: DeleteEndpointInput => DeleteEndpointOutput,
+    list_endpoints_by_platform_application: ListEndpointsByPlatformApplicationInput => ListEndpointsByPlatformApplicationOutput,
+    get_endpoint_attributes: GetEndpointAttributesInput => GetEndpointAttributesOutput,
+    set_endpoint_attributes: SetEndpointAttributesInput => SetEndpointAttributesOutput,
 }

@@ -467,3 +467,93 @@ async fn an_email_subscription_waits_for_its_word_and_others_publish_by_policy()
         .expect("a delivery");
     assert_eq!(region.next().await.payload, "from S3");
 }
+
+#[tokio::test]
+async fn platform_endpoints_are_kept_by_their_token() {
+    let region = Region::new();
+    let made = region
+        .ok(
+            "CreatePlatformApplication",
+            &[
+                ("Name", "app"),
+                ("Platform", "GCM"),
+                ("Attributes.entry.1.key", "PlatformCredential"),
+                ("Attributes.entry.1.value", "k"),
+            ],
+        )
+        .await;
+    let app = element(&made, "PlatformApplicationArn");
+    assert_eq!(app, "arn:aws:sns:us-east-1:000000000000:app/GCM/app");
+    assert!(
+        !region
+            .ok(
+                "GetPlatformApplicationAttributes",
+                &[("PlatformApplicationArn", &app)]
+            )
+            .await
+            .contains("PlatformCredential")
+    );
+    let create = [("PlatformApplicationArn", app.as_str()), ("Token", "t")];
+    let endpoint = element(
+        &region.ok("CreatePlatformEndpoint", &create).await,
+        "EndpointArn",
+    );
+    assert_eq!(
+        element(
+            &region.ok("CreatePlatformEndpoint", &create).await,
+            "EndpointArn"
+        ),
+        endpoint
+    );
+    let other = [
+        ("PlatformApplicationArn", app.as_str()),
+        ("Token", "t"),
+        ("CustomUserData", "d"),
+    ];
+    let (_, message) = region.fails("CreatePlatformEndpoint", &other).await;
+    assert_eq!(
+        message,
+        format!(
+            "Invalid parameter: Token Reason: Endpoint {endpoint} already exists with the same Token, but different attributes."
+        )
+    );
+    region
+        .ok(
+            "SetEndpointAttributes",
+            &[
+                ("EndpointArn", &endpoint),
+                ("Attributes.entry.1.key", "Enabled"),
+                ("Attributes.entry.1.value", "false"),
+            ],
+        )
+        .await;
+    let (code, message) = region
+        .fails("Publish", &[("TargetArn", &endpoint), ("Message", "m")])
+        .await;
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("EndpointDisabled", "Endpoint is disabled")
+    );
+    region
+        .ok("DeleteEndpoint", &[("EndpointArn", &endpoint)])
+        .await;
+    assert_eq!(
+        region
+            .fails("GetEndpointAttributes", &[("EndpointArn", &endpoint)])
+            .await
+            .1,
+        "Endpoint does not exist"
+    );
+    region
+        .ok(
+            "DeletePlatformApplication",
+            &[("PlatformApplicationArn", &app)],
+        )
+        .await;
+    assert!(
+        !region
+            .ok("ListPlatformApplications", &[])
+            .await
+            .contains(&app)
+    );
+}
