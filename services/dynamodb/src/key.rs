@@ -155,34 +155,15 @@ impl Keys {
     /// Checks that key values are neither empty nor too long.
     fn check_values(&self, key: &Attributes) -> Result<(), Fault> {
         for part in self.parts() {
-            let what = match key.get(&part.name) {
-                Some(Value::S(text)) if text.is_empty() => "string",
-                Some(Value::B(bytes)) if bytes.is_empty() => "binary",
-                _ => continue,
+            let Some(what) = key.get(&part.name).and_then(emptiness) else {
+                continue;
             };
             return Err(validation(format!(
                 "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty {what} value. Key: {}",
                 part.name
             )));
         }
-        let length = |parts: &[Part]| -> usize {
-            parts
-                .iter()
-                .filter_map(|part| key.get(&part.name))
-                .map(Value::size)
-                .sum()
-        };
-        if length(&self.hash) > MAX_HASH {
-            return Err(invalid_parameter(
-                "Size of hashkey has exceeded the maximum size limit of2048 bytes",
-            ));
-        }
-        if length(&self.range) > MAX_RANGE {
-            return Err(invalid_parameter(
-                "Aggregated size of all range keys has exceeded the size limit of 1024 bytes",
-            ));
-        }
-        Ok(())
+        self.check_lengths(key)
     }
 
     /// Checks the attributes of an item that are keys of a secondary index.
@@ -199,20 +180,23 @@ impl Keys {
                     value.type_name()
                 )));
             }
-            let what = match value {
-                Value::S(text) if text.is_empty() => "string",
-                Value::B(bytes) if bytes.is_empty() => "binary",
-                _ => continue,
+            let Some(what) = emptiness(value) else {
+                continue;
             };
             return Err(validation(format!(
                 "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty {what} value. IndexName: {index}, IndexKey: {}",
                 part.name
             )));
         }
+        self.check_lengths(item)
+    }
+
+    /// Checks that neither half of a key is too long.
+    fn check_lengths(&self, attributes: &Attributes) -> Result<(), Fault> {
         let length = |parts: &[Part]| -> usize {
             parts
                 .iter()
-                .filter_map(|part| item.get(&part.name))
+                .filter_map(|part| attributes.get(&part.name))
                 .map(Value::size)
                 .sum()
         };
@@ -227,6 +211,15 @@ impl Keys {
             ));
         }
         Ok(())
+    }
+}
+
+/// What an empty value of a key is called, where it is one.
+fn emptiness(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::S(text) if text.is_empty() => Some("string"),
+        Value::B(bytes) if bytes.is_empty() => Some("binary"),
+        _ => None,
     }
 }
 

@@ -190,6 +190,43 @@ fn refuse(is_given: bool, name: &str) -> Result<(), Fault> {
     }
 }
 
+/// Refuses what a creation and an update, which are two types of the model, may both carry for streams only.
+macro_rules! refuse_stream_settings {
+    ($input:ident) => {
+        for (is_given, name) in [
+            (
+                $input.parallelization_factor.is_some(),
+                "ParallelizationFactor",
+            ),
+            (
+                $input.maximum_record_age_in_seconds.is_some(),
+                "MaximumRecordAgeInSeconds",
+            ),
+            (
+                $input.maximum_retry_attempts.is_some(),
+                "MaximumRetryAttempts",
+            ),
+            (
+                $input.bisect_batch_on_function_error.is_some(),
+                "BisectBatchOnFunctionError",
+            ),
+            (
+                $input.tumbling_window_in_seconds.is_some(),
+                "TumblingWindowInSeconds",
+            ),
+            (
+                $input
+                    .destination_config
+                    .as_ref()
+                    .is_some_and(|d| d.on_failure.is_some() || d.on_success.is_some()),
+                "DestinationConfig",
+            ),
+        ] {
+            refuse(is_given, name)?;
+        }
+    };
+}
+
 pub async fn create(
     state: &Arc<State>,
     ctx: &Context,
@@ -200,32 +237,7 @@ pub async fn create(
         .ok_or_else(|| invalid("Unrecognized event source."))?;
     let name = Name::read(ctx, &input.function_name, None)?;
     refuse(input.starting_position.is_some(), "StartingPosition")?;
-    refuse(
-        input.parallelization_factor.is_some(),
-        "ParallelizationFactor",
-    )?;
-    refuse(
-        input.maximum_record_age_in_seconds.is_some(),
-        "MaximumRecordAgeInSeconds",
-    )?;
-    refuse(
-        input.maximum_retry_attempts.is_some(),
-        "MaximumRetryAttempts",
-    )?;
-    refuse(
-        input.bisect_batch_on_function_error.is_some(),
-        "BisectBatchOnFunctionError",
-    )?;
-    refuse(
-        input.tumbling_window_in_seconds.is_some(),
-        "TumblingWindowInSeconds",
-    )?;
-    refuse(
-        input
-            .destination_config
-            .is_some_and(|d| d.on_failure.is_some() || d.on_success.is_some()),
-        "DestinationConfig",
-    )?;
+    refuse_stream_settings!(input);
     let key = (
         name.account.clone(),
         name.region.clone(),
@@ -281,32 +293,7 @@ pub async fn update(
         Some(text) => Some(Name::read(ctx, text, None)?),
         None => None,
     };
-    refuse(
-        input.parallelization_factor.is_some(),
-        "ParallelizationFactor",
-    )?;
-    refuse(
-        input.maximum_record_age_in_seconds.is_some(),
-        "MaximumRecordAgeInSeconds",
-    )?;
-    refuse(
-        input.maximum_retry_attempts.is_some(),
-        "MaximumRetryAttempts",
-    )?;
-    refuse(
-        input.bisect_batch_on_function_error.is_some(),
-        "BisectBatchOnFunctionError",
-    )?;
-    refuse(
-        input.tumbling_window_in_seconds.is_some(),
-        "TumblingWindowInSeconds",
-    )?;
-    refuse(
-        input
-            .destination_config
-            .is_some_and(|d| d.on_failure.is_some() || d.on_success.is_some()),
-        "DestinationConfig",
-    )?;
+    refuse_stream_settings!(input);
     let new_filters = match input.filter_criteria {
         Some(given) => Some(filters(Some(given))?),
         None => None,
