@@ -20,14 +20,25 @@ pub struct Call {
     pub method: http::Method,
     /// Path and query.
     pub path: String,
-    /// `X-Amz-Target`, for the services that are told by it.
-    pub target: Option<&'static str>,
+    /// How its operation is told.
+    pub kind: Kind,
     /// Its body.
     pub body: Bytes,
 }
 
-/// What is sent, by the request's number.
-pub type Plan = Arc<dyn Fn(u64) -> Call + Send + Sync>;
+/// How a request names its operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// By method and path.
+    Rest,
+    /// By `X-Amz-Target`.
+    Json(&'static str),
+    /// By a field of a form.
+    Form,
+}
+
+/// What is sent, by the request's number and the answer to the connection's last request.
+pub type Plan = Arc<dyn Fn(u64, &Bytes) -> Call + Send + Sync>;
 
 impl Connection {
     /// To that server.
@@ -50,7 +61,7 @@ impl Connection {
         let call = Call {
             method,
             path: path.to_owned(),
-            target: None,
+            kind: Kind::Rest,
             body,
         };
         self.call(scope, call).await
@@ -60,7 +71,7 @@ impl Connection {
         let Call {
             method,
             path,
-            target,
+            kind,
             body,
         } = call;
         self.0.ready().await?;
@@ -68,11 +79,13 @@ impl Connection {
             "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{scope}/aws4_request, SignedHeaders=host, Signature=0"
         );
         let mut request = http::Request::builder().method(method).uri(path);
-        if let Some(target) = target {
-            request = request
+        request = match kind {
+            Kind::Rest => request,
+            Kind::Json(target) => request
                 .header("x-amz-target", target)
-                .header("content-type", "application/x-amz-json-1.0");
-        }
+                .header("content-type", "application/x-amz-json-1.0"),
+            Kind::Form => request.header("content-type", "application/x-www-form-urlencoded"),
+        };
         let request = request
             .header("host", "127.0.0.1:4566")
             .header("authorization", authorization)
@@ -96,10 +109,9 @@ impl Connection {
 impl Connection {
     /// One request that must succeed; its body's first piece.
     pub async fn expect(&mut self, scope: &str, call: Call) -> Outcome<Bytes> {
-        let name = format!("{} {}", call.path, call.target.unwrap_or_default());
         let (status, text) = self.call(scope, call).await?;
         if !(200..300).contains(&status) {
-            return Err(format!("{name}: {status} {}", String::from_utf8_lossy(&text)).into());
+            return Err(format!("{scope}: {status} {}", String::from_utf8_lossy(&text)).into());
         }
         Ok(text)
     }
@@ -124,10 +136,10 @@ pub async fn rate(
         .map(|(n, mut connection)| {
             let plan = plan.clone();
             tokio::spawn(async move {
-                let mut done = 0u64;
+                let (mut done, mut last) = (0u64, Bytes::new());
                 while started.elapsed() < span {
-                    let call = plan((n as u64) << 32 | done);
-                    connection.expect(scope, call).await?;
+                    let call = plan((n as u64) << 32 | done, &last);
+                    last = connection.expect(scope, call).await?;
                     done += 1;
                 }
                 Outcome::Ok(done)
@@ -151,7 +163,7 @@ pub async fn median_ms(
     let mut connection = Connection::open(target.port).await?;
     let mut times = Vec::new();
     for i in 0..n {
-        let call = plan(i as u64);
+        let call = plan(i as u64, &Bytes::new());
         let started = Instant::now();
         connection.expect(scope, call).await?;
         times.push(started.elapsed().as_secs_f64() * 1e3);

@@ -58,6 +58,9 @@ fn run(wanted: &[String]) -> Outcome {
         if on("lambda") {
             lambda::run(&bare, &cumulo).await?;
         }
+        if on("sqs-to-lambda") {
+            lambda::mapping(&cumulo).await?;
+        }
         println!("\nresident {:.1} MiB after the run", cumulo.resident_mib());
         Ok(())
     })

@@ -8,7 +8,7 @@ use http::Method;
 use md5::{Digest, Md5};
 
 use crate::Outcome;
-use crate::load::{self, Call, Connection, Plan};
+use crate::load::{self, Call, Connection, Kind, Plan};
 use crate::target::Target;
 
 const SIZES: [(&str, usize); 3] = [("1KiB", 1 << 10), ("1MiB", 1 << 20), ("64MiB", 64 << 20)];
@@ -73,10 +73,10 @@ fn plan(
     body: &Bytes,
 ) -> Plan {
     let body = body.clone();
-    Arc::new(move |i| Call {
+    Arc::new(move |i, _| Call {
         method: method.clone(),
         path: path(i),
-        target: None,
+        kind: Kind::Rest,
         body: body.clone(),
     })
 }

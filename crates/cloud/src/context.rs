@@ -85,6 +85,8 @@ pub struct Context {
     pub user_agent: String,
     /// `Referer`, where one was sent.
     pub referer: Option<String>,
+    /// `X-Amzn-Trace-Id`, where one was sent.
+    pub trace: Option<String>,
     /// The host that the client asked, with its port: what URLs in answers begin with.
     pub host: String,
     /// Whether it came over TLS.
@@ -104,6 +106,7 @@ impl Context {
             source_ip: IpAddr::from([127, 0, 0, 1]),
             user_agent: service.to_owned(),
             referer: None,
+            trace: None,
             host: "localhost:4566".into(),
             secure: false,
         }

@@ -146,6 +146,7 @@ impl Gateway {
             source_ip,
             user_agent: header(parts, "user-agent").unwrap_or("").to_owned(),
             referer: header(parts, "referer").map(str::to_owned),
+            trace: header(parts, "x-amzn-trace-id").map(str::to_owned),
             host: host_of(parts).unwrap_or("localhost:4566").to_owned(),
             secure,
         };
@@ -402,6 +403,11 @@ fn unknown_operation(protocol: Protocol, model: &ServiceModel, name: &str, parts
             400,
             "MissingAction",
             "The request must contain the parameter Action.",
+        ),
+        Protocol::AwsQuery if model.query_compatible => Fault::sender(
+            400,
+            "InvalidAction",
+            format!("The action {name} is not valid for this endpoint."),
         ),
         Protocol::AwsQuery => Fault::sender(
             400,

@@ -239,7 +239,9 @@ fn matches(pattern: &'static str, value: &str) -> bool {
 /// How a list or map reads in a validation message.
 pub fn shown(schema: &'static Schema, len: usize) -> String {
     match schema.kind {
+        Kind::List if len == 0 => "[]".into(),
         Kind::List => format!("[{len} elements]"),
+        _ if len == 0 => "{}".into(),
         _ => format!("{{{len} entries}}"),
     }
 }

@@ -13,6 +13,7 @@ use crate::writer::Writer;
 pub struct CborReader<'a, 'b> {
     d: &'a mut Decoder<'b>,
     depth: usize,
+    millis: bool,
 }
 
 impl From<minicbor::decode::Error> for DecodeError {
@@ -25,9 +26,11 @@ impl From<minicbor::decode::Error> for DecodeError {
     }
 }
 
-/// Reads one CBOR document with `f`; an empty body reads as `{}`.
+/// Reads one CBOR document with `f`; an empty body reads as `{}`. Timestamps are in seconds, or in milliseconds as AWS's
+/// older CBOR protocol has them.
 pub fn read<R>(
     body: &[u8],
+    millis: bool,
     f: impl FnOnce(&mut dyn Reader) -> Result<R, DecodeError>,
 ) -> Result<R, DecodeError> {
     let body = if body.is_empty() { &[0xa0][..] } else { body };
@@ -35,6 +38,7 @@ pub fn read<R>(
     f(&mut CborReader {
         d: &mut d,
         depth: 0,
+        millis,
     })
 }
 
@@ -85,6 +89,7 @@ impl CborReader<'_, '_> {
         f(&mut CborReader {
             d: self.d,
             depth: self.depth + 1,
+            millis: self.millis,
         })?;
         if self.d.position() == before {
             self.d.skip()?;
@@ -181,7 +186,8 @@ impl Reader for CborReader<'_, '_> {
         if self.d.datatype()? == Type::Tag {
             self.d.tag()?;
         }
-        Timestamp::from_secs_f64(self.number()?)
+        let unit = if self.millis { 1e-3 } else { 1.0 };
+        Timestamp::from_secs_f64(self.number()? * unit)
             .ok_or_else(|| DecodeError::type_mismatch("a timestamp"))
     }
     fn document(&mut self) -> Result<serde_json::Value, DecodeError> {

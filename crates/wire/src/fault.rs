@@ -27,6 +27,8 @@ pub struct Parts {
     pub code: Cow<'static, str>,
     /// The message.
     pub message: Cow<'static, str>,
+    /// The message that the query protocol has instead, in services that speak it beside JSON.
+    pub query_message: Option<&'static str>,
     /// HTTP status.
     pub status: u16,
     /// Whose fault it is.
@@ -55,6 +57,7 @@ impl Fault {
         Fault(Box::new(Parts {
             code: code.into(),
             message: message.into(),
+            query_message: None,
             status,
             blame: Blame::Sender,
             shape: None,
@@ -113,6 +116,11 @@ impl Fault {
     /// With another key for the message.
     pub fn message_key(mut self, key: &'static str) -> Fault {
         self.message_key = key;
+        self
+    }
+    /// With other words in the query protocol.
+    pub fn query_message(mut self, message: &'static str) -> Fault {
+        self.query_message = Some(message);
         self
     }
     /// With one more text field.

@@ -106,7 +106,8 @@ impl Protocol {
     ) -> Result<R, DecodeError> {
         match self {
             Protocol::AwsJson10 | Protocol::AwsJson11 => json::read(request.body, f),
-            Protocol::RpcV2Cbor | Protocol::AwsCbor11 => cbor::read(request.body, f),
+            Protocol::RpcV2Cbor => cbor::read(request.body, false, f),
+            Protocol::AwsCbor11 => cbor::read(request.body, true, f),
             Protocol::AwsQuery | Protocol::Ec2Query => {
                 let mut parameters = Parameters::parse(request.body)?;
                 for (k, v) in request.query {
@@ -270,8 +271,7 @@ impl Protocol {
                 response.body = self.xml_fault(model, fault, request_id).into();
             }
         }
-        let query_code = model.query_compatible && fault.shape.is_some();
-        if query_code
+        if model.query_compatible
             && !matches!(
                 self,
                 Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query
@@ -332,8 +332,12 @@ impl Protocol {
             }
         }
         w.text_element("Code", &fault.code);
-        if !fault.message.is_empty() {
-            w.text_element("Message", &fault.message);
+        let message = match fault.query_message {
+            Some(message) if self == Protocol::AwsQuery => message,
+            _ => &fault.message,
+        };
+        if !message.is_empty() {
+            w.text_element("Message", message);
         }
         match &fault.detail {
             Some(detail) => detail.encode(&mut Members::new(&mut w)),

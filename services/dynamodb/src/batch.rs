@@ -185,6 +185,12 @@ impl Dynamo {
             for request in requests {
                 let (key, action) = match (&request.put_request, &request.delete_request) {
                     (Some(put), _) => {
+                        // Batches say this otherwise than PutItem does.
+                        if !table.keys.are_in(&put.item) {
+                            return Err(validation(
+                                "The provided key element does not match the schema",
+                            ));
+                        }
                         check_keys(&table, &put.item)?;
                         (
                             table.keys.of(&put.item),

@@ -128,6 +128,14 @@ impl Keys {
         self.check_values(key)
     }
 
+    /// Whether an item has all key attributes, each of its type.
+    pub fn are_in(&self, item: &Attributes) -> bool {
+        self.parts().all(|part| {
+            item.get(&part.name)
+                .is_some_and(|value| part.kind.fits(value))
+        })
+    }
+
     /// Checks the key attributes of an item that is to be put.
     pub fn check_item(&self, item: &Attributes) -> Result<(), Fault> {
         for part in self.parts() {

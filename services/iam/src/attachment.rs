@@ -203,7 +203,11 @@ fn check_arn(arn: &str) -> Result<(), Fault> {
     if arn.starts_with("arn:") {
         return Ok(());
     }
-    Err(invalid_input_exception(format!("ARN {arn} is not valid.")))
+    Err(Fault::sender(
+        400,
+        "ValidationError",
+        "Invalid ARN:  Could not be parsed!",
+    ))
 }
 
 macro_rules! attachments {

@@ -69,7 +69,13 @@ pub(crate) fn encoded(document: &str) -> String {
 
 /// Refuses a document that is no policy of that kind.
 pub(crate) fn check_document(document: &str, kind: PolicyKind) -> Result<Document, Fault> {
-    Document::parse(document, kind).map_err(|e| malformed_policy_document_exception(e.to_string()))
+    Document::parse(document, kind).map_err(|e| {
+        let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(document).is_ok();
+        malformed_policy_document_exception(match kind {
+            PolicyKind::Trust if !is_json() => "This policy contains invalid Json".to_owned(),
+            _ => e.to_string(),
+        })
+    })
 }
 
 pub(crate) fn missing(noun: &str, name: &str) -> Fault {

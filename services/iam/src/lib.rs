@@ -11,6 +11,7 @@ mod group;
 mod inline;
 mod instance_profile;
 mod linked;
+mod linked_name;
 mod login_profile;
 mod managed;
 mod mfa;

@@ -13,133 +13,11 @@ use wire::Fault;
 use crate::api::*;
 use crate::entity::{Policies, key, missing, new_id};
 use crate::errors::*;
+use crate::linked_name;
 use crate::managed;
 use crate::role::{Role, whole_second};
 use crate::service::Iam;
 use crate::tag::Tags;
-
-/// Names of the roles whose services' names do not tell them, with AWS's policy for each.
-const KNOWN: &[(&str, &str, &str)] = &[
-    ("autoscaling", "AutoScaling", "AutoScalingServiceRolePolicy"),
-    ("batch", "Batch", "BatchServiceRolePolicy"),
-    (
-        "cloudfront.logger",
-        "CloudFrontLogger",
-        "AWSCloudFrontLogger",
-    ),
-    ("ecs", "ECS", "AmazonECSServiceRolePolicy"),
-    (
-        "ecs.application-autoscaling",
-        "ApplicationAutoScaling_ECSService",
-        "AWSApplicationAutoscalingECSServicePolicy",
-    ),
-    (
-        "dynamodb.application-autoscaling",
-        "ApplicationAutoScaling_DynamoDBTable",
-        "AWSApplicationAutoscalingDynamoDBTablePolicy",
-    ),
-    (
-        "rds.application-autoscaling",
-        "ApplicationAutoScaling_RDSCluster",
-        "AWSApplicationAutoscalingRDSClusterPolicy",
-    ),
-    ("eks", "AmazonEKS", "AmazonEKSServiceRolePolicy"),
-    (
-        "eks-nodegroup",
-        "AmazonEKSNodegroup",
-        "AWSServiceRoleForAmazonEKSNodegroup",
-    ),
-    (
-        "eks-fargate",
-        "AmazonEKSForFargate",
-        "AmazonEKSForFargateServiceRolePolicy",
-    ),
-    ("elasticache", "ElastiCache", "ElastiCacheServiceRolePolicy"),
-    (
-        "elasticbeanstalk",
-        "ElasticBeanstalk",
-        "AWSElasticBeanstalkServiceRolePolicy",
-    ),
-    (
-        "elasticloadbalancing",
-        "ElasticLoadBalancing",
-        "AWSElasticLoadBalancingServiceRolePolicy",
-    ),
-    ("elasticmapreduce", "EMRCleanup", "AmazonEMRCleanupPolicy"),
-    (
-        "es",
-        "AmazonElasticsearchService",
-        "AmazonElasticsearchServiceRolePolicy",
-    ),
-    (
-        "opensearchservice",
-        "AmazonOpenSearchService",
-        "AmazonOpenSearchServiceRolePolicy",
-    ),
-    (
-        "guardduty",
-        "AmazonGuardDuty",
-        "AmazonGuardDutyServiceRolePolicy",
-    ),
-    ("kafka", "Kafka", "KafkaServiceRolePolicy"),
-    (
-        "organizations",
-        "Organizations",
-        "AWSOrganizationsServiceTrustPolicy",
-    ),
-    ("rds", "RDS", "AmazonRDSServiceRolePolicy"),
-    ("spot", "EC2Spot", "AWSEC2SpotServiceRolePolicy"),
-    (
-        "transitgateway",
-        "VPCTransitGateway",
-        "AWSVPCTransitGatewayServiceRolePolicy",
-    ),
-    (
-        "custom-resource.application-autoscaling",
-        "ApplicationAutoScaling_CustomResource",
-        "AWSApplicationAutoScalingCustomResourcePolicy",
-    ),
-    (
-        "ec2.application-autoscaling",
-        "ApplicationAutoScaling_EC2SpotFleetRequest",
-        "AWSApplicationAutoscalingEC2SpotFleetRequestPolicy",
-    ),
-    (
-        "lambda.application-autoscaling",
-        "ApplicationAutoScaling_LambdaConcurrency",
-        "AWSApplicationAutoscalingLambdaConcurrencyPolicy",
-    ),
-    (
-        "sagemaker.application-autoscaling",
-        "ApplicationAutoScaling_SageMakerEndpoint",
-        "AWSApplicationAutoscalingSageMakerEndpointPolicy",
-    ),
-    (
-        "elasticache.application-autoscaling",
-        "ApplicationAutoScaling_ElastiCacheRG",
-        "AWSApplicationAutoscalingElastiCacheRGPolicy",
-    ),
-    (
-        "kafka.application-autoscaling",
-        "ApplicationAutoScaling_KafkaCluster",
-        "AWSApplicationAutoscalingKafkaClusterPolicy",
-    ),
-    (
-        "cassandra.application-autoscaling",
-        "ApplicationAutoScaling_CassandraTable",
-        "AWSApplicationAutoscalingCassandraTablePolicy",
-    ),
-    (
-        "comprehend.application-autoscaling",
-        "ApplicationAutoScaling_ComprehendEndpoint",
-        "AWSApplicationAutoscalingComprehendEndpointPolicy",
-    ),
-    (
-        "appstream.application-autoscaling",
-        "ApplicationAutoScaling_AppStreamFleet",
-        "AWSApplicationAutoscalingAppStreamFleetPolicy",
-    ),
-];
 
 impl Iam {
     pub(crate) async fn create_service_linked_role(
@@ -156,16 +34,17 @@ impl Iam {
                 "Service principal {service} is not valid."
             )));
         };
-        let known = KNOWN.iter().find(|(name, _, _)| *name == short);
-        let stem = known.map_or_else(|| capitalised(short), |(_, stem, _)| (*stem).to_owned());
+        let known = linked_name::of(short);
+        let stem = known.map_or_else(|| capitalised(short), |known| known.stem.to_owned());
         let suffix = input
             .custom_suffix
             .map(|s| format!("_{s}"))
             .unwrap_or_default();
         let name = format!("AWSServiceRoleFor{stem}{suffix}");
         let path = format!("/aws-service-role/{service}/");
-        let policy = known
-            .map(|(_, _, policy)| format!("arn:aws:iam::aws:policy/aws-service-role/{policy}"));
+        let policy =
+            known.map(|known| format!("arn:aws:iam::aws:policy/aws-service-role/{}", known.policy));
+        let description = known.and_then(|known| known.description).map(str::to_owned);
         let role = Role {
             arn: Arn::new("iam", "", &ctx.account, format!("role{path}{name}")).to_string(),
             id: new_id(IdKind::Role, &ctx.account),
@@ -173,7 +52,7 @@ impl Iam {
             path,
             created: whole_second(ctx.time),
             trust: trust_in(&service),
-            description: input.description,
+            description: input.description.or(description),
             max_session: 3600,
             policies: Policies {
                 managed: policy
@@ -195,6 +74,7 @@ impl Iam {
         Ok(CreateServiceLinkedRoleOutput {
             role: Some(crate::api::Role {
                 role_last_used: None,
+                max_session_duration: None,
                 ..role.whole()
             }),
         })

@@ -114,10 +114,11 @@ impl Iam {
             linked_to: None,
         };
         self.insert_role(account, &role).await?;
-        // The answer to a creation has no time of the last use.
+        // The answer to a creation has neither.
         Ok(CreateRoleOutput {
             role: api::Role {
                 role_last_used: None,
+                max_session_duration: None,
                 ..role.whole()
             },
         })

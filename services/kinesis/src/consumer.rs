@@ -132,7 +132,7 @@ impl Kinesis {
         name: Option<&str>,
     ) -> Result<(Place, String, Option<i64>), Fault> {
         match (consumer, stream, name) {
-            (Some(arn), None, None) => match Resource::parse(arn)? {
+            (Some(arn), _, None) => match Resource::parse(arn)? {
                 Resource::Consumer(place, name, created) => Ok((place, name, Some(created))),
                 Resource::Stream(_) => Err(invalid_argument_exception(format!(
                     "{arn} is not the ARN of a consumer."

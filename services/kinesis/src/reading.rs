@@ -381,7 +381,8 @@ impl Kinesis {
         _: &Context,
         input: GetRecordsInput,
     ) -> Result<GetRecordsOutput, Fault> {
-        let Some((mut position, made)) = Position::read(&input.shard_iterator) else {
+        let Some((mut position, made)) = Position::read(input.shard_iterator.trim_matches('"'))
+        else {
             return Err(invalid_argument_exception("Invalid ShardIterator."));
         };
         let now = self.cloud.clock.now();

@@ -231,7 +231,10 @@ impl Kinesis {
         let place = Place::of(ctx, Some(&input.stream_name), None)?;
         let on_demand = input
             .stream_mode_details
-            .is_some_and(|m| m.stream_mode == stream_mode::ON_DEMAND);
+            // Who says neither a mode nor a number gets a stream on demand.
+            .map_or(input.shard_count.is_none(), |m| {
+                m.stream_mode == stream_mode::ON_DEMAND
+            });
         let count = match (on_demand, input.shard_count) {
             (true, None) => FIRST_ON_DEMAND,
             (true, Some(_)) => {

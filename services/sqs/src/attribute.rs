@@ -77,11 +77,10 @@ pub fn value(queue: &Queue, name: &str) -> Option<String> {
         "RedrivePolicy" => queue.redrive.as_ref().map(|r| r.text.clone()),
         "RedriveAllowPolicy" => queue.redrive_allow.clone(),
         "KmsMasterKeyId" => queue.kms_key.clone(),
-        "KmsDataKeyReusePeriodSeconds" => match (&queue.kms_key, queue.kms_reuse) {
-            (_, Some(seconds)) => Some(seconds.to_string()),
-            (Some(_), None) => Some("300".into()),
-            (None, None) => None,
-        },
+        "KmsDataKeyReusePeriodSeconds" => {
+            let _ = queue.kms_key.as_ref()?;
+            Some(queue.kms_reuse.map_or("300".into(), |s| s.to_string()))
+        }
         "SqsManagedSseEnabled" => Some(word(queue.has_sse).into()),
         "CreatedTimestamp" => Some((queue.created / 1000).to_string()),
         "LastModifiedTimestamp" => Some((queue.modified / 1000).to_string()),

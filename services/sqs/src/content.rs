@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cloud::Context;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use store::Record;
@@ -269,6 +270,7 @@ fn is_number(text: &str) -> bool {
 
 /// Reads the system attributes of a message to send: the trace header, and the MD5 of all.
 pub fn system_attributes(
+    ctx: &Context,
     given: Option<BTreeMap<String, MessageSystemAttributeValue>>,
 ) -> Result<(Option<String>, Option<String>), Fault> {
     let mut all = BTreeMap::new();
@@ -291,7 +293,8 @@ pub fn system_attributes(
         all.insert(name, Attribute::text(text));
     }
     let md5 = md5_of_attributes(all.iter());
-    let trace = all.remove("AWSTraceHeader").and_then(|a| a.text);
+    let given = all.remove("AWSTraceHeader").and_then(|a| a.text);
+    let trace = given.or_else(|| ctx.trace.clone());
     Ok((trace, md5))
 }
 

@@ -37,9 +37,12 @@ pub fn required(value: Option<String>, parameter: &str) -> Result<String, Fault>
 /// There is no such queue.
 pub fn no_queue() -> Fault {
     errors::queue_does_not_exist("The specified queue does not exist.")
+        .query_message("The specified queue does not exist for this wsdl version.")
 }
 
 /// What was given as a receipt handle is none, or one of another queue.
-pub fn bad_receipt() -> Fault {
-    errors::receipt_handle_is_invalid("The input receipt handle is invalid.")
+pub fn bad_receipt(handle: &str) -> Fault {
+    errors::receipt_handle_is_invalid(format!(
+        "The input receipt handle \"{handle}\" is not a valid receipt handle."
+    ))
 }

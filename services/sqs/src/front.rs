@@ -16,6 +16,8 @@ use crate::url::{Name, is_account};
 
 /// Where messages are looked at.
 const PEEK: &str = "/_aws/sqs/messages";
+/// Actions that concern no queue, which a queue's URL does not take.
+const OF_ACCOUNTS: [&str; 2] = ["CreateQueue", "ListQueues"];
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The service's HTTP beside its operations.
@@ -58,6 +60,30 @@ fn as_query(ctx: &Context, mut request: http::Request<Body>) -> http::Request<Bo
         }
     }
     request
+}
+
+/// The answer to what a queue's own URL is asked and does not know.
+fn misplaced(request: &http::Request<Body>) -> Option<Response> {
+    let query = request.uri().query().unwrap_or_default();
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let action = pairs
+        .find(|(key, _)| key == "Action")
+        .map(|(_, value)| value);
+    match action {
+        None if request.method() == Method::GET => Some(Response::new(
+            404,
+            "application/xml",
+            "<UnknownOperationException/>\n".to_owned(),
+        )),
+        Some(action)
+            if is_queue(request.uri().path()) && OF_ACCOUNTS.contains(&action.as_ref()) =>
+        {
+            let text = format!("The action {action} is not valid for this endpoint.");
+            let fault = Fault::sender(400, "InvalidAction", text);
+            Some(Protocol::AwsQuery.write_fault(&MODEL, &fault, &cloud::ids::uuid()))
+        }
+        _ => None,
+    }
 }
 
 impl QueueUrls {
@@ -123,7 +149,10 @@ impl Front for QueueUrls {
             if wire::header::has(request.headers(), "x-amz-target") {
                 return Before::Pass(request);
             }
-            Before::Pass(as_query(ctx, request))
+            match misplaced(&request) {
+                Some(response) => Before::Answer(response),
+                None => Before::Pass(as_query(ctx, request)),
+            }
         })
     }
 }

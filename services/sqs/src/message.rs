@@ -21,7 +21,7 @@ const LONGEST: i64 = 43_200_000;
 fn receipt(queue: &Queue, handle: &str) -> Result<Receipt, Fault> {
     Receipt::read(handle)
         .filter(|r| r.birth == queue.birth)
-        .ok_or_else(bad_receipt)
+        .ok_or_else(|| bad_receipt(handle))
 }
 
 /// Deletes a message. One that is there no more is deleted already.

@@ -329,6 +329,7 @@ impl Shows {
         self.user.iter().any(|asked| {
             asked == name
                 || asked == "All"
+                || asked == "*"
                 || asked
                     .strip_suffix(".*")
                     .is_some_and(|prefix| name.starts_with(prefix))

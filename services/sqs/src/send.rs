@@ -238,7 +238,7 @@ impl Sqs {
         input: SendMessageInput,
     ) -> Result<SendMessageOutput, Fault> {
         let (name, queue) = self.open(ctx, input.queue_url, "sqs:SendMessage")?;
-        let (trace, md5_system) = content::system_attributes(input.message_system_attributes)?;
+        let (trace, md5_system) = content::system_attributes(ctx, input.message_system_attributes)?;
         let draft = Draft {
             body: input.message_body.unwrap_or_default(),
             delay: input.delay_seconds,
@@ -299,7 +299,7 @@ impl Sqs {
             }
             let read = || {
                 let (trace, md5_system) =
-                    content::system_attributes(entry.message_system_attributes)?;
+                    content::system_attributes(ctx, entry.message_system_attributes)?;
                 let attributes = content::attributes(entry.message_attributes)?;
                 Ok::<_, Fault>((trace, md5_system, attributes))
             };

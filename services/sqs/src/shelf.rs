@@ -2,7 +2,7 @@
 //!
 //! A message is its content, which never changes, and its turn in an order by time: what can be received stands before now, what is delayed
 //! or in flight behind. In a FIFO queue the order holds one turn for each message group, that of its first message; the group's others
-//! follow in its own order. A group of which a message is in flight has its turn when the last of these is visible again.
+//! follow in its own order. A group's turn is when its first message is visible, whatever became of those behind it.
 //!
 //! No operation reads or writes more rows than the messages it concerns, however many there are.
 
@@ -465,36 +465,33 @@ impl Shelf<'_, '_> {
         Ok(())
     }
 
-    /// Gives a group the turn that its first messages make.
+    /// Gives a group the turn that its first message makes.
     fn reseat(&mut self, group: &str) -> Result<(), Fault> {
         let at = (self.account, self.line, group);
         let old: Option<Group> = self.tx.get(&self.tables.groups, &at)?;
-        let mut head = None;
-        let mut when = i64::MIN;
-        {
-            let mut rows = self.tx.range(&self.tables.members, Range::prefix(&at));
-            while let Some((.., seq)) = rows.next_key()? {
-                let key = (self.account, self.line, seq);
-                let place: Option<Place> = self.tx.get(&self.tables.places, &key)?;
-                head.get_or_insert(seq);
-                match place {
-                    // The first message's delay counts, and those in flight, which stand before all others.
-                    Some(p) if p.count > 0 || head == Some(seq) => when = when.max(p.when),
-                    _ => break,
-                }
-            }
-        }
-        let new = head.map(|head| Group {
-            when: when.max(self.now),
-            head,
-        });
-        let is_same_turn = |a: Group, b: Group| {
-            a.head == b.head && (a.when == b.when || (a.when <= self.now && b.when <= self.now))
+        let first = Range::prefix(&at).limit(1);
+        let head = {
+            let mut rows = self.tx.range(&self.tables.members, first);
+            rows.next_key()?.map(|(.., seq)| seq)
         };
-        match (old, new) {
-            (Some(a), Some(b)) if is_same_turn(a, b) => Ok(()),
-            _ => self.seat(group, old, new),
+        let new = match head {
+            None => None,
+            Some(head) => {
+                let key = (self.account, self.line, head);
+                let place: Option<Place> = self.tx.get(&self.tables.places, &key)?;
+                let when = match (place, old) {
+                    (Some(place), _) => place.when,
+                    (None, Some(old)) if old.head == head => old.when,
+                    // Those before it are gone: the group goes behind the others.
+                    (None, _) => self.now,
+                };
+                Some(Group { when, head })
+            }
+        };
+        if old == new {
+            return Ok(());
         }
+        self.seat(group, old, new)
     }
 
     fn seat(&mut self, group: &str, old: Option<Group>, new: Option<Group>) -> Result<(), Fault> {

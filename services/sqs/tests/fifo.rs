@@ -218,15 +218,17 @@ async fn agree(steps: Vec<Step>, is_fifo: bool) {
                 let input = json!({ "QueueUrl": url, "MaxNumberOfMessages": most });
                 let answer = region.ok("ReceiveMessage", input).await;
                 let answer = answer["Messages"].as_array().cloned().unwrap_or_default();
-                let held = |group: u8, model: &BTreeMap<u32, Model>| {
-                    is_fifo && model.values().any(|m| m.group == group && m.visible > now)
+                // Those behind a message in flight wait for it; those before it do not.
+                let held = |id: u32, group: u8, model: &BTreeMap<u32, Model>| {
+                    let mut elders = model.range(..id);
+                    is_fifo && elders.any(|(_, m)| m.group == group && m.visible > now)
                 };
                 let before = model.clone();
                 for message in &answer {
                     let id: u32 = message["Body"].as_str().unwrap().parse().unwrap();
                     let group = before[&id].group;
                     assert!(before[&id].visible <= now, "{id} is in flight");
-                    assert!(!held(group, &before), "the group of {id} is held");
+                    assert!(!held(id, group, &before), "an elder of {id} is in flight");
                     if is_fifo {
                         let earlier = model
                             .iter()
@@ -240,8 +242,8 @@ async fn agree(steps: Vec<Step>, is_fifo: bool) {
                     taken.push(id);
                 }
                 let could = before
-                    .values()
-                    .filter(|m| m.visible <= now && !held(m.group, &before))
+                    .iter()
+                    .filter(|(id, m)| m.visible <= now && !held(**id, m.group, &before))
                     .count();
                 assert_eq!(answer.len(), could.min(most), "as many as there are");
             }

@@ -341,7 +341,7 @@ async fn bad_requests_are_refused_in_aws_words() {
         (
             "DeleteMessage",
             json!({ "QueueUrl": url, "ReceiptHandle": "x" }),
-            "The input receipt handle is invalid.",
+            "The input receipt handle \"x\" is not a valid receipt handle.",
         ),
         (
             "GetQueueUrl",

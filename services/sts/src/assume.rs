@@ -60,6 +60,7 @@ impl Sts {
             );
             Fault::sender(403, "AccessDenied", message)
         };
+        check_arn(&arn)?;
         let own = self.own_session(ctx)?;
         let is_chained = ctx.principal.kind == PrincipalKind::AssumedRole;
         let role = self.role(&arn).ok_or_else(|| denied("sts:AssumeRole"))?;
@@ -69,14 +70,23 @@ impl Sts {
             .into_iter()
             .map(|t| (t.key, t.value))
             .collect();
+        check_tags(&tags)?;
         let mut transitive = input.transitive_tag_keys.unwrap_or_default();
         // What a chain hands on cannot be changed on the way.
         for key in own.iter().flat_map(|s| &s.transitive) {
-            if tags.iter().any(|(k, _)| k == key) {
-                return Err(invalid(
+            if tags.iter().any(|(k, _)| k.eq_ignore_ascii_case(key)) {
+                return Err(invalid_value(
                     "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.",
                 ));
             }
+        }
+        for key in &mut transitive {
+            let Some((name, _)) = tags.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)) else {
+                return Err(invalid_value(
+                    "The specified transitive tag key must be included in the requested tags.",
+                ));
+            };
+            key.clone_from(name);
         }
         let mut context = conditions(ctx, &input.role_session_name, &tags);
         if let Some(id) = &input.external_id {
@@ -361,6 +371,46 @@ struct Opened {
 
 fn invalid(message: &'static str) -> Fault {
     Fault::sender(400, "ValidationError", message)
+}
+
+fn invalid_value(message: &'static str) -> Fault {
+    Fault::sender(400, "InvalidParameterValue", message)
+}
+
+/// A role's ARN has all its parts, whatever they say.
+fn check_arn(arn: &str) -> Result<(), Fault> {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, service, _, _, resource]
+            if ![partition, service, resource].iter().any(|p| p.is_empty()) =>
+        {
+            Ok(())
+        }
+        _ => Err(Fault::sender(
+            400,
+            "ValidationError",
+            format!("{arn} is invalid"),
+        )),
+    }
+}
+
+/// The keys of session tags differ in more than their case.
+fn check_tags(tags: &[(String, String)]) -> Result<(), Fault> {
+    let is_double = |n: usize, key: &str| {
+        tags.iter()
+            .take(n)
+            .any(|(k, _)| k.eq_ignore_ascii_case(key))
+    };
+    match tags
+        .iter()
+        .enumerate()
+        .any(|(n, (key, _))| is_double(n, key))
+    {
+        true => Err(invalid_value(
+            "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn arns(list: Option<Vec<PolicyDescriptorType>>) -> Vec<String> {
