@@ -71,6 +71,8 @@ class Service:
         patches = tomllib.loads((HERE / "patches.toml").read_text()).get(name, {})
         for shape, element in patches.get("elements", {}).items():
             self.shapes[shape]["element"] = element
+        for shape, pattern in patches.get("patterns", {}).items():
+            self.shapes[shape]["pattern"] = pattern
         for op, status in patches.get("status", {}).items():
             self.model["operations"][op]["http"]["responseCode"] = status
         for shape in patches.get("open_enums", {}).get("shapes", []):

@@ -159,7 +159,8 @@ impl PrincipalEntry {
                 }
             }
             Self::Service(name) => {
-                matches!(caller, Caller::Service(own) if own == name).then_some(Naming::Direct)
+                matches!(caller, Caller::Service(own) if own == name || is_regional(own, name))
+                    .then_some(Naming::Direct)
             }
             Self::Federated(name) => {
                 matches!(caller, Caller::Federated(own) if own == name || name == "*")
@@ -216,4 +217,16 @@ impl Principals {
             }
         }
     }
+}
+/// Whether `name` is a service's principal in one region, `logs.eu-west-1.amazonaws.com`, of the service `own`.
+fn is_regional(own: &str, name: &str) -> bool {
+    let parts = own.split_once('.').and_then(|(service, domain)| {
+        let rest = name.strip_prefix(service)?.strip_prefix('.')?;
+        rest.strip_suffix(domain)?.strip_suffix('.')
+    });
+    // A region's name ends with a digit, which no part of a service's does after a hyphen.
+    parts.is_some_and(|region| {
+        let last = region.rsplit('-').next().unwrap_or_default();
+        region.contains('-') && !region.contains('.') && last.bytes().all(|b| b.is_ascii_digit())
+    })
 }

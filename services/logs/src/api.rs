@@ -5847,7 +5847,7 @@ static S_METRIC_NAME: Schema = Schema::new("MetricName", Kind::String)
     .pattern("[^:*$]*");
 static S_METRIC_NAMESPACE: Schema = Schema::new("MetricNamespace", Kind::String)
     .max(255)
-    .pattern("[^:*$]*");
+    .pattern("[^*$]*");
 static S_METRIC_TRANSFORMATION: Schema = Schema::new("MetricTransformation", Kind::Structure)
     .members(&[
         Member::new("metricName", &S_METRIC_NAME).required(),

@@ -225,6 +225,8 @@ impl Logs {
             .transpose()?;
         let limit = usize::try_from(input.limit.unwrap_or(50)).unwrap_or(50);
         let pattern = input.log_group_name_pattern.map(|p| p.to_lowercase());
+        // AWS leaves it out where it looks names up by a pattern.
+        let shows_protection = pattern.is_none();
         let mut found: Vec<(String, Group)> = self
             .groups_of(
                 ctx,
@@ -265,7 +267,7 @@ impl Logs {
                     log_group_arn: Some(arn),
                     kms_key_id: group.kms_key,
                     log_group_class: Some(group.class),
-                    deletion_protection_enabled: Some(group.is_protected),
+                    deletion_protection_enabled: shows_protection.then_some(group.is_protected),
                     ..LogGroup::default()
                 })
             })

@@ -140,6 +140,13 @@ impl Logs {
         ctx: &Context,
         input: DescribeLogStreamsInput,
     ) -> Result<DescribeLogStreamsOutput, Fault> {
+        if input.log_group_name.is_some() && input.log_group_identifier.is_some() {
+            return Err(Fault::sender(
+                400,
+                "ValidationException",
+                "LogGroup name and LogGroup ARN are mutually exclusive parameters.",
+            ));
+        }
         let group_name = meant(&input.log_group_name, &input.log_group_identifier)?;
         let group = self.group(&ctx.account, &ctx.region, &group_name)?;
         let by_time = input.order_by.as_deref() == Some("LastEventTime");
@@ -202,7 +209,8 @@ impl Logs {
             first_event_timestamp: stream.first_event,
             last_event_timestamp: stream.last_event,
             last_ingestion_time: stream.ingested,
-            upload_sequence_token: Some(sequence_token(stream.last)),
+            // What was never written to has none.
+            upload_sequence_token: stream.ingested.map(|_| sequence_token(stream.last)),
             // AWS stopped telling it for streams in 2019.
             stored_bytes: Some(0),
         });

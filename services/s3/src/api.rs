@@ -10329,7 +10329,7 @@ pub struct PutBucketPolicyInput {
     pub content_md5: Option<String>,
     pub checksum_algorithm: Option<String>,
     pub confirm_remove_self_bucket_access: Option<bool>,
-    pub policy: String,
+    pub policy: Option<String>,
     pub expected_bucket_owner: Option<String>,
 }
 impl Decode for PutBucketPolicyInput {
@@ -10357,10 +10357,7 @@ impl Decode for PutBucketPolicyInput {
         if bucket.is_none() {
             a.missing(&m[0]);
         }
-        if policy.is_none() {
-            a.missing(&m[4]);
-        }
-        let (Some(bucket), Some(policy)) = (bucket, policy) else {
+        let (Some(bucket),) = (bucket,) else {
             return Err(DecodeError::Rejected);
         };
         Ok(PutBucketPolicyInput {
@@ -12865,7 +12862,7 @@ impl Encode for Tag {
 /// `Tagging`
 #[derive(Clone, Debug, Default)]
 pub struct Tagging {
-    pub tag_set: Vec<Tag>,
+    pub tag_set: Option<Vec<Tag>>,
 }
 impl Decode for Tagging {
     const SCHEMA: &'static Schema = &S_TAGGING;
@@ -12879,12 +12876,6 @@ impl Decode for Tagging {
             }
             Ok(())
         })?;
-        if tag_set.is_none() {
-            a.missing(&m[0]);
-        }
-        let (Some(tag_set),) = (tag_set,) else {
-            return Err(DecodeError::Rejected);
-        };
         Ok(Tagging { tag_set })
     }
 }
@@ -16747,9 +16738,7 @@ static S_PUT_BUCKET_POLICY_REQUEST: Schema = Schema::new("PutBucketPolicyRequest
             .at(Location::Header, "x-amz-sdk-checksum-algorithm"),
         Member::new("ConfirmRemoveSelfBucketAccess", &wire::schema::BOOLEAN)
             .at(Location::Header, "x-amz-confirm-remove-self-bucket-access"),
-        Member::new("Policy", &wire::schema::STRING)
-            .at(Location::Payload, "Policy")
-            .required(),
+        Member::new("Policy", &wire::schema::STRING).at(Location::Payload, "Policy"),
         Member::new("ExpectedBucketOwner", &wire::schema::STRING)
             .at(Location::Header, "x-amz-expected-bucket-owner"),
     ]);
@@ -17363,8 +17352,8 @@ static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
 ]);
 static S_TAG_SET: Schema =
     Schema::new("TagSet", Kind::List).members(&[Member::new("member", &S_TAG).wire("Tag")]);
-static S_TAGGING: Schema = Schema::new("Tagging", Kind::Structure)
-    .members(&[Member::new("TagSet", &S_TAG_SET).required()]);
+static S_TAGGING: Schema =
+    Schema::new("Tagging", Kind::Structure).members(&[Member::new("TagSet", &S_TAG_SET)]);
 static S_TARGET_GRANT: Schema = Schema::new("TargetGrant", Kind::Structure).members(&[
     Member::new("Grantee", &S_GRANTEE),
     Member::new("Permission", &S_BUCKET_LOGS_PERMISSION),
@@ -18700,7 +18689,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             name: "PutBucketTagging",
             method: "PUT",
             uri: "/{Bucket}?tagging",
-            status: 200,
+            status: 204,
             input: &S_PUT_BUCKET_TAGGING_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,

@@ -15,6 +15,7 @@ use crate::api;
 use crate::configuration::{self, Document};
 use crate::fault;
 use crate::policy;
+use crate::tagging;
 
 /// What S3 keeps of old versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +47,12 @@ impl Ownership {
             "BucketOwnerEnforced" => Ok(Ownership::BucketOwnerEnforced),
             "BucketOwnerPreferred" => Ok(Ownership::BucketOwnerPreferred),
             "ObjectWriter" => Ok(Ownership::ObjectWriter),
-            other => Err(fault::invalid_argument(
+            other => Err(Fault::sender(
+                400,
+                "InvalidArgument",
                 format!("Invalid x-amz-object-ownership header: {other}"),
-                "x-amz-object-ownership",
-                other,
-            )),
+            )
+            .field("ArgumentName", "x-amz-object-ownership")),
         }
     }
     /// AWS's name.
@@ -436,9 +438,18 @@ impl crate::S3 {
         }
         let tags = configuration
             .tags
-            .map(crate::tagging::bucket_tags)
+            .map(|set| tagging::bucket_tags(Some(set), tagging::Tagged::NewBucket))
             .transpose()?
             .unwrap_or_default();
+        let is_tagged = !tags.is_empty();
+        // New buckets block what is public since 2023, as their lists do not count.
+        let is_closed = self.default_ownership() == Some(Ownership::BucketOwnerEnforced);
+        let all = PublicAccessBlock {
+            block_public_acls: true,
+            ignore_public_acls: true,
+            block_public_policy: true,
+            restrict_public_buckets: true,
+        };
         let record = BucketRecord {
             created: ctx.time.0,
             region: region.clone(),
@@ -452,7 +463,7 @@ impl crate::S3 {
             acl: acl.clone().unwrap_or_else(|| Acl::private(&ctx.account)),
             policy: None,
             tags,
-            public_access_block: None,
+            public_access_block: is_closed.then_some(all),
             documents,
         };
         let location = if region == "us-east-1" {
@@ -485,6 +496,7 @@ impl crate::S3 {
             // The oldest region answers a repeated creation with success, and resets the list.
             Err(fault)
                 if fault.is("BucketAlreadyOwnedByYou")
+                    && !is_tagged
                     && ctx.region == "us-east-1"
                     && region == "us-east-1" =>
             {

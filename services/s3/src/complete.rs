@@ -134,6 +134,8 @@ impl crate::S3 {
                 if customer.is_some() {
                     upload.check(customer.as_ref())?;
                 }
+                let current = self.objects.current(tx, &bucket, &input.key)?;
+                conditions.check_upload(current.as_ref(), &input.key, upload.initiated, upload.is_overtaken)?;
                 let parts = chosen(&input, &upload, self.uploads.parts(tx, &bucket, &input.upload_id)?)?;
                 let mut version = assemble(&upload, &input.upload_id, &parts, self.cloud.clock.now().0);
                 if input.mpu_object_size.is_some_and(|size| u64::try_from(size) != Ok(version.size)) {

@@ -80,8 +80,14 @@ impl Conditions<'_> {
         }
     }
     /// For the source of a copy, where there is no `304`.
-    pub fn check_source(&self, version: &Version) -> Result<(), Fault> {
-        match self.test(&version.etag, version.last_modified()) {
+    pub fn check_source(&self, version: &Version, now: Timestamp) -> Result<(), Fault> {
+        // A date to come says nothing.
+        let modified_since = self.modified_since.filter(|since| since.0 <= now.0);
+        let conditions = Conditions {
+            modified_since,
+            ..*self
+        };
+        match conditions.test(&version.etag, version.last_modified()) {
             Outcome::Holds => Ok(()),
             Outcome::Failed("If-Match") => {
                 Err(fault::precondition_failed("x-amz-copy-source-If-Match"))
@@ -111,13 +117,54 @@ pub struct WriteConditions<'a> {
 impl WriteConditions<'_> {
     /// Checks that they are such as S3 knows.
     pub fn validate(&self) -> Result<(), Fault> {
-        if self.matches.is_some() && self.none_match.is_some() {
-            return Err(Fault::sender(
+        let refuse = |header: &str, why: &str| {
+            Err(Fault::sender(
                 501,
                 "NotImplemented",
                 "A header you provided implies functionality that is not implemented",
             )
-            .field("Header", "If-Match, If-None-Match"));
+            .field("Header", header)
+            .field("additionalMessage", why))
+        };
+        match (self.matches, self.none_match) {
+            (Some(_), Some(_)) => refuse(
+                "If-Match,If-None-Match",
+                "Multiple conditional request headers present in the request",
+            ),
+            (Some("*"), None) => refuse(
+                "If-Match",
+                "We don't accept the provided value of If-Match header for this API",
+            ),
+            (None, Some(value)) if value != "*" => refuse(
+                "If-None-Match",
+                "We don't accept the provided value of If-None-Match header for this API",
+            ),
+            _ => Ok(()),
+        }
+    }
+    /// Fails where the key was written since an upload of it began, which the conditions are to rule out. `is_gone` says
+    /// that it was deleted meanwhile.
+    pub fn check_upload(
+        &self,
+        current: Option<&Version>,
+        key: &str,
+        began: i64,
+        is_gone: bool,
+    ) -> Result<(), Fault> {
+        let condition = match (self.matches, self.none_match) {
+            (Some(_), _) => "If-Match",
+            (None, Some(_)) => "If-None-Match",
+            (None, None) => return Ok(()),
+        };
+        self.check(current, key)?;
+        if is_gone || current.is_some_and(|version| version.modified > began) {
+            return Err(Fault::sender(
+                409,
+                "ConditionalRequestConflict",
+                "The conditional request cannot succeed due to a conflicting operation against this resource.",
+            )
+            .field("Condition", condition)
+            .field("Key", key));
         }
         Ok(())
     }

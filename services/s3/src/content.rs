@@ -32,6 +32,8 @@ const AHEAD: usize = 2 * 1024 * 1024;
 pub struct Plan<'a> {
     /// The checksum to compute.
     pub algorithm: Algorithm,
+    /// A second one, where the client's own is another than the one that is kept.
+    pub also: Option<Algorithm>,
     /// The key to encrypt with.
     pub key: Option<&'a DataKey>,
     /// Whether a small content may stay out of the blobs.
@@ -46,6 +48,8 @@ pub struct Taken {
     pub md5: [u8; 16],
     /// Its checksum in base64.
     pub checksum: String,
+    /// The second one.
+    pub also: Option<String>,
     /// The first counter block where it is encrypted.
     pub nonce: Option<[u8; 16]>,
     /// Its bytes, as they are kept.
@@ -76,12 +80,30 @@ impl Taken {
 struct Hashes {
     md5: Md5,
     checksum: Hasher,
+    also: Option<Hasher>,
 }
 
+/// MD5, checksum, second checksum.
+type Sums = ([u8; 16], String, Option<String>);
+
 impl Hashes {
+    fn new(plan: &Plan<'_>) -> Hashes {
+        Hashes {
+            md5: Md5::new(),
+            checksum: Hasher::new(plan.algorithm),
+            also: plan.also.map(Hasher::new),
+        }
+    }
     fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.checksum.update(bytes);
+        if let Some(also) = &mut self.also {
+            also.update(bytes);
+        }
+    }
+    fn finish(self) -> Sums {
+        let also = self.also.map(Hasher::finish);
+        (self.md5.finalize().into(), self.checksum.finish(), also)
     }
 }
 
@@ -101,11 +123,8 @@ struct Queue {
 }
 
 impl Hashing {
-    fn new(algorithm: Algorithm) -> Hashing {
-        let hashes = Hashes {
-            md5: Md5::new(),
-            checksum: Hasher::new(algorithm),
-        };
+    fn new(plan: &Plan<'_>) -> Hashing {
+        let hashes = Hashes::new(plan);
         Hashing {
             shared: Arc::new(Mutex::new(Queue {
                 hashes: Some(hashes),
@@ -134,7 +153,7 @@ impl Hashing {
             self.taken.notified().await;
         }
     }
-    async fn finish(self) -> Result<([u8; 16], String), Fault> {
+    async fn finish(self) -> Result<Sums, Fault> {
         if let Some(thread) = self.thread {
             thread.await?;
         }
@@ -144,7 +163,7 @@ impl Hashing {
             Fault::internal("We encountered an internal error. Please try again.")
         })?;
         rest.iter().for_each(|bytes| hashes.update(bytes));
-        Ok((hashes.md5.finalize().into(), hashes.checksum.finish()))
+        Ok(hashes.finish())
     }
 }
 
@@ -194,25 +213,23 @@ pub async fn take_any(
     let nonce = plan.key.map(|_| data_key::nonce());
     if body.len().is_some_and(|len| len <= INLINE) && plan.inline {
         let bytes = body.collect(INLINE).await?;
-        let mut hashes = Hashes {
-            md5: Md5::new(),
-            checksum: Hasher::new(plan.algorithm),
-        };
+        let mut hashes = Hashes::new(plan);
         hashes.update(&bytes);
         let kept = match (plan.key, &nonce) {
             (Some(key), Some(nonce)) => key.cipher(nonce, 0).apply(&bytes),
             _ => bytes.to_vec(),
         };
-        let (md5, checksum) = (hashes.md5.finalize().into(), hashes.checksum.finish());
+        let (md5, checksum, also) = hashes.finish();
         return Ok(Taken {
             size: bytes.len() as u64,
             md5,
             checksum,
+            also,
             nonce,
             bytes: Kept::Held(kept),
         });
     }
-    let mut hashing = Hashing::new(plan.algorithm);
+    let mut hashing = Hashing::new(plan);
     let mut writer = blobs.create();
     let mut cipher = plan
         .key
@@ -233,11 +250,12 @@ pub async fn take_any(
         hashing.update(chunk).await;
     }
     let blob = writer.finish().await?;
-    let (md5, checksum) = hashing.finish().await?;
+    let (md5, checksum, also) = hashing.finish().await?;
     Ok(Taken {
         size,
         md5,
         checksum,
+        also,
         nonce,
         bytes: Kept::Blob(blob),
     })

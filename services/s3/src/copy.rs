@@ -100,7 +100,7 @@ impl crate::S3 {
             false => fault,
         })?;
         version.encryption.check(customer.as_ref())?;
-        conditions.check_source(&version)?;
+        conditions.check_source(&version, ctx.time)?;
         if version.is_archived(ctx.time) {
             return Err(Fault::sender(
                 403,
@@ -333,6 +333,7 @@ impl crate::S3 {
             .unwrap_or(Algorithm::Crc64Nvme);
         let plan = Plan {
             algorithm: sum,
+            also: None,
             key: properties.key.as_ref(),
             inline: true,
         };
@@ -410,7 +411,7 @@ impl crate::S3 {
                 body => break (original, body?),
             }
         };
-        let (upload, part) = self
+        let (upload, part, sum) = self
             .store_part(
                 &bucket,
                 &input.key,
@@ -427,11 +428,7 @@ impl crate::S3 {
             last_modified: Some(Timestamp(part.modified)),
             ..Default::default()
         };
-        let sum = upload.algorithm.map(|algorithm| Checksum {
-            algorithm,
-            value: part.checksum,
-            full_object: true,
-        });
+        let sum = upload.algorithm.map(|_| sum);
         set_checksum!(result, &sum);
         let mut output = api::UploadPartCopyOutput {
             copy_source_version_id: version_header(&original.bucket, &original.version),

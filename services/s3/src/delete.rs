@@ -171,6 +171,7 @@ impl crate::S3 {
         current: Option<Version>,
         events: &str,
     ) -> Result<Deleted, Fault> {
+        self.uploads.overtake(tx, bucket, key)?;
         if bucket.record.versioning == Versioning::Unversioned {
             let Some(version) = current else {
                 return Ok(Deleted::default());
@@ -214,6 +215,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
+        lock::check_bypass(&bucket, input.bypass_governance_retention)?;
         let wanted = Wanted {
             key: &input.key,
             id: input.version_id.as_deref().filter(|id| !id.is_empty()),
@@ -240,6 +242,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
+        lock::check_bypass(&bucket, input.bypass_governance_retention)?;
         let objects = &input.delete.objects;
         if objects.is_empty() || objects.len() > MAX_KEYS {
             return Err(fault::malformed_xml());
@@ -264,7 +267,10 @@ impl crate::S3 {
                     delete_marker: outcome.is_marker.then_some(true),
                     delete_marker_version_id: outcome.version_id.filter(|_| outcome.is_marker),
                 }),
-                Err(fault) => {
+                Err(mut fault) => {
+                    if fault.is("InvalidArgument") {
+                        fault = fault::no_such_version(&object.key, wanted.id.unwrap_or_default());
+                    }
                     if let Some(cause) = &fault.cause {
                         tracing::error!(cause, key = object.key, "an object could not be deleted");
                     }

@@ -310,11 +310,12 @@ pub fn check(configuration: &api::ServerSideEncryptionConfiguration) -> Result<(
         };
     };
     match default.sse_algorithm.as_str() {
-        "AES256" if default.kms_master_key_id.is_some() => Err(fault::invalid_argument(
+        "AES256" if default.kms_master_key_id.is_some() => Err(Fault::sender(
+            400,
+            "InvalidArgument",
             "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
-            "ApplyServerSideEncryptionByDefault",
-            "AES256",
-        )),
+        )
+        .field("ArgumentName", "ApplyServerSideEncryptionByDefault")),
         "AES256" | "aws:kms" | "aws:kms:dsse" => Ok(()),
         _ => Err(fault::malformed_xml()),
     }

@@ -214,6 +214,7 @@ impl crate::S3 {
             is_partial,
             parts_count,
         } = selection;
+        let is_whole = input.part_number.is_none() && range == (0..version.size);
         if is_partial {
             output.content_range = Some(content_range(&range, version.size));
         }
@@ -234,7 +235,7 @@ impl crate::S3 {
             .checksum_mode
             .as_deref()
             .is_some_and(|m| m.eq_ignore_ascii_case("ENABLED"))
-            && (!is_partial || parts_count.is_some())
+            && (!is_partial || parts_count.is_some() || is_whole)
         {
             output.checksum_type = version.checksum.as_ref().map(|c| c.kind().to_owned());
             set_checksum!(output, checksum_of(&version, input.part_number));
@@ -274,6 +275,7 @@ impl crate::S3 {
             is_partial,
             parts_count,
         } = select(&version, input.range.as_deref(), input.part_number)?;
+        let is_whole = input.part_number.is_none() && range == (0..version.size);
         let h = &version.headers;
         let or =
             |given: &Option<String>, kept: &Option<String>| given.clone().or_else(|| kept.clone());
@@ -294,7 +296,7 @@ impl crate::S3 {
             .checksum_mode
             .as_deref()
             .is_some_and(|m| m.eq_ignore_ascii_case("ENABLED"))
-            && (!is_partial || parts_count.is_some())
+            && (!is_partial || parts_count.is_some() || is_whole)
         {
             output.checksum_type = version.checksum.as_ref().map(|c| c.kind().to_owned());
             set_checksum!(output, checksum_of(&version, input.part_number));

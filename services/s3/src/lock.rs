@@ -121,6 +121,19 @@ pub fn locked() -> Fault {
     )
 }
 
+/// `x-amz-bypass-governance-retention` belongs to buckets with a lock, whatever it says.
+pub(crate) fn check_bypass(bucket: &Bucket, asked: Option<bool>) -> Result<(), Fault> {
+    if asked.is_some() && !bucket.record.object_lock {
+        return Err(Fault::sender(
+            400,
+            "InvalidArgument",
+            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
+        )
+        .field("ArgumentName", "x-amz-bypass-governance-retention"));
+    }
+    Ok(())
+}
+
 impl crate::S3 {
     /// Whether the caller asked to, and may, bypass governance.
     pub(crate) fn bypasses(

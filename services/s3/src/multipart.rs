@@ -10,7 +10,7 @@ use wire::{Body, Fault};
 use crate::access::Question;
 use crate::acl::Acl;
 use crate::bucket::Bucket;
-use crate::checksum::{Algorithm, Announced};
+use crate::checksum::{Algorithm, Announced, Checksum};
 use crate::content::{self, Plan};
 use crate::data_key::Sealed;
 use crate::encryption::{CustomerKey, Encryption};
@@ -52,6 +52,9 @@ pub struct Upload {
     pub retention: Option<Retention>,
     /// As the object will have it.
     pub legal_hold: Option<bool>,
+    /// Whether the key was deleted since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_overtaken: bool,
 }
 impl Record for Upload {}
 
@@ -143,6 +146,19 @@ impl Uploads {
                 .map_err(Fault::from)
         })
         .collect()
+    }
+    /// Notes in the uploads of a key that it was deleted.
+    pub fn overtake(&self, tx: &mut Tx<'_>, bucket: &Bucket, key: &str) -> Result<(), Fault> {
+        let path = (&bucket.account, &bucket.name, key);
+        let rows: Result<Vec<_>, _> = tx.range(&self.table, Range::prefix(&path)).collect();
+        for ((account, bucket, key, id), upload) in rows? {
+            let noted = Upload {
+                is_overtaken: true,
+                ..upload
+            };
+            tx.put(&self.table, &(account, bucket, key, id), &noted)?;
+        }
+        Ok(())
     }
     /// Forgets an upload and its parts; `release` says whether their bytes go with them.
     pub fn forget(
@@ -267,6 +283,7 @@ impl crate::S3 {
             sealed: properties.sealed,
             retention: properties.retention,
             legal_hold: properties.legal_hold,
+            is_overtaken: false,
         };
         // Ids of one key are listed in the order in which they began.
         let id = format!("{:013x}{}", upload.initiated, cloud::ids::alphanumeric(51));
@@ -320,7 +337,7 @@ impl crate::S3 {
         customer: Option<&CustomerKey>,
         announced: &Announced,
         md5: Option<&str>,
-    ) -> Result<(Upload, UploadedPart), Fault> {
+    ) -> Result<(Upload, UploadedPart, Checksum), Fault> {
         if !(1..=MAX_PART).contains(&number) {
             return Err(fault::invalid_argument(
                 "Part number must be an integer between 1 and 10000, inclusive",
@@ -340,16 +357,19 @@ impl crate::S3 {
                 given.name().to_ascii_lowercase()
             )));
         }
-        let algorithm = announced.algorithm.unwrap_or_else(|| upload.algorithm());
+        // The object's checksum is put together of the upload's own, whatever a part was sent with.
+        let kept = upload.algorithm();
+        let algorithm = announced.algorithm.unwrap_or(kept);
         let data_key = match &upload.sealed {
             Some(sealed) => Some(self.masters.unseal(&view, bucket, sealed)?),
             None => customer.map(|customer| customer.key.clone()),
         };
-        let taken = content::take(
+        let mut taken = content::take(
             self.objects.store.blobs(),
             body,
             &Plan {
                 algorithm,
+                also: (algorithm != kept).then_some(kept),
                 key: data_key.as_ref(),
                 inline: false,
             },
@@ -367,7 +387,7 @@ impl crate::S3 {
             size: taken.size,
             etag,
             md5: taken.md5,
-            checksum: taken.checksum.clone(),
+            checksum: taken.also.as_ref().unwrap_or(&taken.checksum).clone(),
             pieces: taken.piece().into_iter().collect(),
         };
         let scope = ["s3", &bucket.name];
@@ -387,8 +407,13 @@ impl crate::S3 {
                 Ok::<_, Fault>(())
             })
             .await?;
+        let sum = Checksum {
+            algorithm,
+            value: std::mem::take(&mut taken.checksum),
+            full_object: true,
+        };
         drop(taken);
-        Ok((upload, part))
+        Ok((upload, part, sum))
     }
 
     /// `UploadPart`
@@ -411,7 +436,7 @@ impl crate::S3 {
             &announced_checksums!(input),
             input.checksum_algorithm.as_deref(),
         )?;
-        let (upload, part) = self
+        let (upload, part, sum) = self
             .store_part(
                 &bucket,
                 &input.key,
@@ -426,12 +451,6 @@ impl crate::S3 {
         let mut output = api::UploadPartOutput {
             e_tag: Some(format!("\"{}\"", part.etag)),
             ..Default::default()
-        };
-        let algorithm = announced.algorithm.unwrap_or_else(|| upload.algorithm());
-        let sum = crate::checksum::Checksum {
-            algorithm,
-            value: part.checksum,
-            full_object: true,
         };
         set_checksum!(output, Some(&sum));
         set_encryption!(output, upload.encryption);

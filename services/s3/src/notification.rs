@@ -492,17 +492,15 @@ fn check(document: &api::NotificationConfiguration) -> Result<(), Fault> {
         }
         let mut seen: Vec<Cow<'_, str>> = Vec::new();
         for filter in rule.filters() {
-            let name: Cow<'_, str> = filter
-                .name
-                .as_deref()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-                .into();
+            let (Some(given), Some(_)) = (&filter.name, &filter.value) else {
+                return Err(fault::malformed_xml());
+            };
+            let name: Cow<'_, str> = given.to_ascii_lowercase().into();
             if name != "prefix" && name != "suffix" {
                 return Err(fault::invalid_argument(
                     "filter rule name must be either prefix or suffix",
                     "FilterRule.Name",
-                    name.as_ref(),
+                    given.as_str(),
                 ));
             }
             if seen.contains(&name) {

@@ -4,10 +4,11 @@
 //! table, newest first. Contents of a few kilobytes lie in a third, so that listings do not carry them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::Alphabet;
+use base64::engine::general_purpose::GeneralPurpose;
 use serde::{Deserialize, Serialize};
 use store::{Blob, BlobId, Decoded, Range, Read, Record, Store, Table, Tx};
 use wire::{Fault, Timestamp};
@@ -313,11 +314,7 @@ impl Objects {
     ) -> Result<Option<(Version, bool)>, Fault> {
         let place = place_of(id);
         if id != NULL && place.is_none() {
-            return Err(fault::invalid_argument(
-                "Invalid version id specified",
-                "versionId",
-                id,
-            ));
+            return Err(invalid_id(id));
         }
         if let Some(current) = self.current(read, bucket, key)?
             && current.shown_id() == id
@@ -335,7 +332,11 @@ impl Objects {
             &self.older,
             &(&bucket.account, &bucket.name, key, !place),
         )?;
-        Ok(found.filter(|v| v.shown_id() == id).map(|v| (v, false)))
+        match found.filter(|v| v.shown_id() == id) {
+            Some(version) => Ok(Some((version, false))),
+            None if id == NULL || is_ours(id) => Ok(None),
+            None => Err(invalid_id(id)),
+        }
     }
     /// The bytes of a small content; `None` if they were replaced meanwhile.
     pub fn inline(
@@ -565,19 +566,56 @@ impl Objects {
     }
 }
 
-/// A new version id, from which the version's place can be told.
+fn invalid_id(id: &str) -> Fault {
+    fault::invalid_argument("Invalid version id specified", "versionId", id)
+}
+
+/// S3's version ids have letters, digits, points and underscores.
+static LETTERS: LazyLock<GeneralPurpose> = LazyLock::new(|| {
+    let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
+    // It is an alphabet: 64 letters, each once.
+    let alphabet = Alphabet::new(letters).unwrap_or(base64::alphabet::URL_SAFE);
+    GeneralPurpose::new(&alphabet, base64::engine::general_purpose::NO_PAD)
+});
+
+/// A new version id, from which the version's place can be told, and that it is one.
 fn new_id(seq: u64) -> String {
     let mut bytes = [0u8; 24];
-    cloud::ids::random(&mut bytes);
+    if let Some(random) = bytes.get_mut(..16) {
+        cloud::ids::random(random);
+    }
     for (byte, mask) in seq.to_be_bytes().into_iter().enumerate() {
         bytes[byte] = bytes[byte + 8] ^ mask;
     }
-    URL_SAFE_NO_PAD.encode(bytes)
+    let sum = sum_of(&bytes);
+    bytes[16..].copy_from_slice(&sum);
+    LETTERS.encode(bytes)
+}
+
+/// The last bytes of an id, which its first ones determine (FNV-1a).
+fn sum_of(bytes: &[u8; 24]) -> [u8; 8] {
+    let sum = bytes
+        .iter()
+        .take(16)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    sum.to_be_bytes()
+}
+
+fn bytes_of(id: &str) -> Option<[u8; 24]> {
+    // Ids of former versions of this program had hyphens.
+    LETTERS.decode(id.replace('-', ".")).ok()?.try_into().ok()
+}
+
+/// Whether an id was made here, for whatever object.
+fn is_ours(id: &str) -> bool {
+    bytes_of(id).is_some_and(|bytes| sum_of(&bytes) == bytes[16..])
 }
 
 /// The place of the version with that id; `None` for what is no id.
 pub fn place_of(id: &str) -> Option<u64> {
-    let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(id).ok()?.try_into().ok()?;
+    let bytes = bytes_of(id)?;
     let mut place = [0u8; 8];
     for (i, byte) in place.iter_mut().enumerate() {
         *byte = bytes[i] ^ bytes[i + 8];
@@ -595,6 +633,12 @@ mod tests {
             let id = new_id(seq);
             assert_eq!(id.len(), 32);
             assert_eq!(place_of(&id), Some(seq));
+            assert!(is_ours(&id));
+            assert!(!is_ours(&id.replacen(
+                &id[..1],
+                if &id[..1] == "A" { "B" } else { "A" },
+                1
+            )));
         }
         assert_eq!(place_of("null"), None);
         assert_eq!(place_of("é"), None);

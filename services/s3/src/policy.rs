@@ -1,8 +1,11 @@
 //! The bucket's policy.
 
+use std::collections::BTreeMap;
+
 use auth::policy::{Effect, Policy, PolicyKind};
 use auth::principal::PrincipalEntry;
 use cloud::Context;
+use serde::de::IgnoredAny;
 use wire::Fault;
 
 use crate::bucket::Bucket;
@@ -96,16 +99,21 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit(ctx, &bucket, "s3:PutBucketPolicy")?;
-        if input.policy.len() > MAX_BYTES {
+        let text = input.policy.as_deref().unwrap_or_default();
+        if text.len() > MAX_BYTES {
             return Err(malformed(
                 "Policy exceeds the maximum allowed document size.",
             ));
         }
-        let text = input.policy.trim();
+        let text = text.trim();
         if !text.starts_with('{') {
             return Err(malformed(
                 "Policies must be valid JSON and the first byte must be '{'",
             ));
+        }
+        let is_object = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text);
+        if is_object.is_ok_and(|members| !members.contains_key("Statement")) {
+            return Err(malformed("Missing required field Statement"));
         }
         let policy = Policy::parse(text, PolicyKind::Resource)
             .map_err(|error| malformed(error.to_string()))?;

@@ -188,6 +188,7 @@ impl crate::S3 {
     ) -> Result<(Version, Option<String>), Fault> {
         let plan = Plan {
             algorithm: announced.algorithm(),
+            also: None,
             key: properties.key.as_ref(),
             inline: true,
         };

@@ -42,6 +42,11 @@ pub fn read_copy(header: &str, len: u64) -> Result<Range<u64>, Fault> {
     let numbers = numbers.and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
     match numbers {
         Some((first, last)) if first <= last => {
+            if first >= len {
+                return Err(crate::fault::invalid_request(
+                    "The specified copy range is invalid for the source object size",
+                ));
+            }
             if last >= len {
                 return Err(crate::fault::invalid_argument(
                     format!("Range specified is not valid for source object of size: {len}"),

@@ -13,9 +13,9 @@ fn not_found(bucket: &Bucket, code: &'static str, message: &'static str) -> Faul
     Fault::sender(404, code, message).field("BucketName", bucket.name.as_str())
 }
 
-fn no_such_configuration(bucket: &Bucket) -> Fault {
-    not_found(
-        bucket,
+fn no_such_configuration() -> Fault {
+    Fault::sender(
+        404,
         "NoSuchConfiguration",
         "The specified configuration does not exist.",
     )
@@ -634,7 +634,7 @@ impl crate::S3 {
         let bucket = self.configured(ctx, bucket, expected, action)?;
         let text = bucket.record.documents.get(&format!("{}/{id}", T::NAME));
         text.and_then(|text| configuration::decode(text))
-            .ok_or_else(|| no_such_configuration(&bucket))
+            .ok_or_else(|| no_such_configuration())
     }
 
     /// Shows all documents of a kind.
@@ -669,7 +669,7 @@ impl crate::S3 {
         let bucket = self.configured(ctx, bucket, expected, action)?;
         let name = format!("{}/{id}", T::NAME);
         if !bucket.record.documents.contains_key(&name) {
-            return Err(no_such_configuration(&bucket));
+            return Err(no_such_configuration());
         }
         self.keep_text(&bucket, name, None).await
     }

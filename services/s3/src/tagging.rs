@@ -18,19 +18,42 @@ fn invalid(message: &str, key: &str) -> Fault {
     Fault::sender(400, "InvalidTag", message.to_owned()).field("TagKey", key)
 }
 
-fn check(tags: &Tags) -> Result<(), Fault> {
+/// What tags are of: S3 refuses its own prefix in other words for each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tagged {
+    /// An object.
+    Object,
+    /// A bucket.
+    Bucket,
+    /// A bucket that is being made.
+    NewBucket,
+}
+
+/// Letters, digits and blanks of any language, and a few signs.
+fn is_spelled_well(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
+}
+
+fn check(tags: &Tags, tagged: Tagged) -> Result<(), Fault> {
     for (index, (key, value)) in tags.iter().enumerate() {
-        if key.is_empty() || key.chars().count() > 128 {
+        if key.is_empty() || key.chars().count() > 128 || !is_spelled_well(key) {
             return Err(invalid("The TagKey you have provided is invalid", key));
         }
-        if value.chars().count() > 256 {
-            return Err(invalid("The TagValue you have provided is invalid", key));
+        if value.chars().count() > 256 || !is_spelled_well(value) {
+            return Err(invalid("The TagValue you have provided is invalid", key)
+                .field("TagValue", value.as_str()));
         }
         if key.starts_with("aws:") {
-            return Err(invalid(
-                "System tags cannot be added/updated by requester",
-                key,
-            ));
+            return Err(match tagged {
+                Tagged::Object => invalid("Your TagKey cannot be prefixed with aws:", key),
+                Tagged::Bucket => invalid("System tags cannot be added/updated by requester", key),
+                Tagged::NewBucket => Fault::sender(
+                    400,
+                    "InvalidTag",
+                    "User-defined tag keys can't start with \"aws:\". This prefix is reserved for system tags. Remove \"aws:\" from your tag keys and try again.",
+                ),
+            });
         }
         if tags.iter().take(index).any(|(other, _)| other == key) {
             return Err(invalid(
@@ -43,7 +66,8 @@ fn check(tags: &Tags) -> Result<(), Fault> {
 }
 
 /// Reads an object's tags from a document.
-pub fn object_tags(set: Vec<api::Tag>) -> Result<Tags, Fault> {
+pub fn object_tags(set: Option<Vec<api::Tag>>) -> Result<Tags, Fault> {
+    let set = set.unwrap_or_default();
     let tags: Tags = set.into_iter().map(|t| (t.key, t.value)).collect();
     if tags.len() > MAX_OBJECT_TAGS {
         return Err(Fault::sender(
@@ -52,12 +76,13 @@ pub fn object_tags(set: Vec<api::Tag>) -> Result<Tags, Fault> {
             "Object tags cannot be greater than 10",
         ));
     }
-    check(&tags)?;
+    check(&tags, Tagged::Object)?;
     Ok(tags)
 }
 
 /// Reads a bucket's tags from a document.
-pub fn bucket_tags(set: Vec<api::Tag>) -> Result<Tags, Fault> {
+pub fn bucket_tags(set: Option<Vec<api::Tag>>, tagged: Tagged) -> Result<Tags, Fault> {
+    let set = set.unwrap_or_default();
     let tags: Tags = set.into_iter().map(|t| (t.key, t.value)).collect();
     if tags.len() > MAX_BUCKET_TAGS {
         return Err(Fault::sender(
@@ -66,7 +91,7 @@ pub fn bucket_tags(set: Vec<api::Tag>) -> Result<Tags, Fault> {
             "Bucket tag count cannot be greater than 50",
         ));
     }
-    check(&tags)?;
+    check(&tags, tagged)?;
     Ok(tags)
 }
 
@@ -82,7 +107,7 @@ pub fn read_header(header: &str) -> Result<Tags, Fault> {
             "Object tags cannot be greater than 10",
         ));
     }
-    check(&tags).map_err(|_| {
+    check(&tags, Tagged::Object).map_err(|_| {
         fault::invalid_argument(
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
             "x-amz-tagging",
@@ -166,6 +191,10 @@ impl crate::S3 {
             .header("x-amz-version-id", found.version.shown_id().to_owned())),
             None => Err(match target.id {
                 Some(id) => fault::no_such_version(target.key, id),
+                // AWS's answer to a reader names the bucket too.
+                None if action.starts_with("s3:Get") => {
+                    fault::no_such_key(&format!("{}/{}", target.bucket.name, target.key))
+                }
                 None => fault::no_such_key(target.key),
             }),
         }
@@ -279,7 +308,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit(ctx, &bucket, "s3:PutBucketTagging")?;
-        let tags = bucket_tags(input.tagging.tag_set)?;
+        let tags = bucket_tags(input.tagging.tag_set, Tagged::Bucket)?;
         self.buckets
             .change(&bucket, |record, _| {
                 record.tags = tags;

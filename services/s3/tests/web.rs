@@ -67,6 +67,9 @@ async fn visit(region: &Region, path: &str) -> Answer {
 }
 
 async fn open_to_all(region: &Region, bucket: &str) {
+    // New buckets block what is public.
+    let block = format!("/{bucket}?publicAccessBlock");
+    assert_eq!(region.ask("DELETE", &block, Body::Empty).await.status, 204);
     let policy = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject",
         "Resource":"arn:aws:s3:::{bucket}/*"}}]}}"#

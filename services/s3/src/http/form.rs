@@ -348,6 +348,7 @@ pub async fn receive(
         })?;
     let plan = Plan {
         algorithm: announced.algorithm(),
+        also: None,
         key: properties.key.as_ref(),
         inline: true,
     };
@@ -391,6 +392,7 @@ fn read_tagging(text: &str) -> Result<String, Fault> {
     let pairs = tagging
         .tag_set
         .iter()
+        .flatten()
         .map(|t| (t.key.as_str(), t.value.as_str()));
     Ok(form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)

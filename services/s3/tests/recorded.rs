@@ -1,0 +1,196 @@
+//! What AWS was seen to answer, over the wire: conditions of uploads, version ids, tags, what new buckets block.
+#![allow(clippy::unwrap_used)]
+
+mod region;
+
+use bytes::Bytes;
+use region::{Answer, Region};
+use wire::Body;
+
+async fn region_with_bucket() -> Region {
+    let region = Region::start();
+    region.bucket("bucket").await;
+    region
+}
+
+fn code(answer: &Answer) -> String {
+    answer.element("Code").unwrap_or_default()
+}
+
+/// Begins an upload of `/bucket/k` and sends its one part; the id, and the document that completes it.
+async fn begin(region: &Region, headers: &[(&str, &str)]) -> (String, String) {
+    let begun = region.ask("POST", "/bucket/k?uploads", Body::Empty).await;
+    let id = begun.element("UploadId").unwrap();
+    let path = format!("/bucket/k?partNumber=1&uploadId={id}");
+    let part = region
+        .with("PUT", &path, headers, Bytes::from("test"))
+        .await;
+    let etag = part.header("etag").unwrap().to_owned();
+    let list = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+    (
+        format!("/bucket/k?uploadId={id}"),
+        format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_with_a_condition_is_refused_once_its_key_was_written_or_deleted() {
+    let region = region_with_bucket().await;
+    let first = region.ask("PUT", "/bucket/k", Bytes::from("one")).await;
+    let old = first.header("etag").unwrap().to_owned();
+    let (path, document) = begin(&region, &[]).await;
+    // The record of a write has milliseconds: the next one is later.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    let second = region.ask("PUT", "/bucket/k", Bytes::from("two")).await;
+    let new = second.header("etag").unwrap().to_owned();
+    let complete = |header: &'static str, value: String| {
+        let (region, path, document) = (&region, path.clone(), document.clone());
+        async move {
+            let headers = [(header, value.as_str())];
+            region.with("POST", &path, &headers, document).await
+        }
+    };
+    assert_eq!(code(&complete("if-match", old).await), "PreconditionFailed");
+    let conflict = complete("if-match", new).await;
+    assert_eq!(code(&conflict), "ConditionalRequestConflict");
+    assert_eq!(conflict.status, 409);
+    assert_eq!(conflict.element("Condition").as_deref(), Some("If-Match"));
+    assert_eq!(
+        region.ask("DELETE", "/bucket/k", Body::Empty).await.status,
+        204
+    );
+    let gone = complete("if-none-match", "*".into()).await;
+    assert_eq!(code(&gone), "ConditionalRequestConflict");
+    let unconditional = region.ask("POST", &path, document.clone()).await;
+    assert_eq!(unconditional.status, 200, "{}", unconditional.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_s_checksum_is_of_its_own_kind_whatever_its_parts_came_with() {
+    let region = region_with_bucket().await;
+    // CRC-32 of `test`.
+    let (path, document) = begin(&region, &[("x-amz-checksum-crc32", "2H9+DA==")]).await;
+    let done = region.ask("POST", &path, document).await;
+    assert_eq!(
+        done.element("ChecksumCRC64NVME").as_deref(),
+        Some("+bu+zv66sUM=")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_that_mean_nothing_are_not_implemented() {
+    let region = region_with_bucket().await;
+    for (headers, named) in [
+        (vec![("if-none-match", "\"abc\"")], "If-None-Match"),
+        (vec![("if-match", "*")], "If-Match"),
+        (
+            vec![("if-match", "\"abc\""), ("if-none-match", "*")],
+            "If-Match,If-None-Match",
+        ),
+    ] {
+        let put = region
+            .with("PUT", "/bucket/k", &headers, Bytes::from("x"))
+            .await;
+        assert_eq!((put.status, code(&put).as_str()), (501, "NotImplemented"));
+        assert_eq!(put.element("Header").as_deref(), Some(named));
+        assert!(put.element("additionalMessage").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_id_that_was_never_given_out_is_invalid_and_a_deleted_one_is_not() {
+    let region = region_with_bucket().await;
+    region.keep_versions("bucket").await;
+    let put = region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
+    let id = put.header("x-amz-version-id").unwrap().to_owned();
+    let path = |id: &str| format!("/bucket/k?versionId={id}");
+    for method in ["GET", "DELETE"] {
+        let strange = path("HPniJFCxqTsMuIH9KX8K8wEjNUgmABCD");
+        let refused = region.ask(method, &strange, Body::Empty).await;
+        assert_eq!(code(&refused), "InvalidArgument", "{method}");
+    }
+    for _ in 0..2 {
+        let deleted = region.ask("DELETE", &path(&id), Body::Empty).await;
+        assert_eq!(deleted.status, 204, "{}", deleted.text());
+    }
+    let gone = region.ask("GET", &path(&id), Body::Empty).await;
+    assert_eq!(code(&gone), "NoSuchVersion");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_over_everything_shows_the_checksum() {
+    let region = region_with_bucket().await;
+    region.ask("PUT", "/bucket/k", Bytes::from("test")).await;
+    for (range, shows) in [
+        ("bytes=0-100", true),
+        ("bytes=-15", true),
+        ("bytes=0-1", false),
+    ] {
+        let headers = [("range", range), ("x-amz-checksum-mode", "ENABLED")];
+        let got = region.with("GET", "/bucket/k", &headers, Body::Empty).await;
+        assert_eq!(got.status, 206);
+        assert_eq!(
+            got.header("x-amz-checksum-crc64nvme").is_some(),
+            shows,
+            "{range}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_spelled_in_letters_digits_and_few_signs() {
+    let region = region_with_bucket().await;
+    region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
+    let put = |path: &'static str, key: &str, value: &str| {
+        let document = format!(
+            "<Tagging><TagSet><Tag><Key>{key}</Key><Value>{value}</Value></Tag></TagSet></Tagging>"
+        );
+        let region = &region;
+        async move { region.ask("PUT", path, document).await }
+    };
+    let fine = put("/bucket?tagging", "tâg 1", "a:b/c+d-e@f").await;
+    assert_eq!(fine.status, 204, "{}", fine.text());
+    for path in ["/bucket?tagging", "/bucket/k?tagging"] {
+        let key = put(path, "a,b", "v").await;
+        assert_eq!(
+            key.element("Message").as_deref(),
+            Some("The TagKey you have provided is invalid")
+        );
+        let value = put(path, "a", "v,w").await;
+        assert_eq!(value.element("TagValue").as_deref(), Some("v,w"));
+    }
+    let own = put("/bucket/k?tagging", "aws:x", "v").await;
+    assert_eq!(
+        own.element("Message").as_deref(),
+        Some("Your TagKey cannot be prefixed with aws:")
+    );
+    let none = region
+        .ask("PUT", "/bucket?tagging", "<Tagging></Tagging>".to_owned())
+        .await;
+    assert_eq!(none.status, 204, "{}", none.text());
+    let shown = region.ask("GET", "/bucket?tagging", Body::Empty).await;
+    assert_eq!(code(&shown), "NoSuchTagSet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bucket_blocks_what_is_public() {
+    let region = region_with_bucket().await;
+    let block = region
+        .ask("GET", "/bucket?publicAccessBlock", Body::Empty)
+        .await;
+    assert_eq!(block.element("BlockPublicPolicy").as_deref(), Some("true"));
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+        "Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}"#;
+    let refused = region.ask("PUT", "/bucket?policy", policy.to_owned()).await;
+    assert_eq!(code(&refused), "AccessDenied");
+    let removed = region
+        .ask("DELETE", "/bucket?publicAccessBlock", Body::Empty)
+        .await;
+    assert_eq!(removed.status, 204);
+    region.configure("/bucket?policy", policy).await;
+    let none = region.ask("PUT", "/bucket?policy", "{}".to_owned()).await;
+    assert_eq!(
+        none.element("Message").as_deref(),
+        Some("Missing required field Statement")
+    );
+}
