@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cloud::Context;
-use serde_json::{Value, json};
 use wire::Fault;
 
 use crate::api::{
@@ -11,9 +10,9 @@ use crate::api::{
     SetTopicAttributesOutput,
 };
 use crate::errors::*;
-use crate::permission;
 use crate::service::Sns;
 use crate::topic::{Place, Topic};
+use crate::{delivery_policy, permission};
 
 /// Attributes that are kept as they are set.
 const PLAIN: [&str; 20] = [
@@ -49,10 +48,9 @@ pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault>
     match name {
         "Policy" => permission::check(value),
         "DeliveryPolicy" if value.is_empty() => Ok(()),
-        "DeliveryPolicy" => match serde_json::from_str::<Value>(value) {
-            Ok(Value::Object(_)) => Ok(()),
-            _ => invalid("DeliveryPolicy: failed to parse JSON."),
-        },
+        "DeliveryPolicy" => delivery_policy::check_of_topic(value).map_err(|why| {
+            invalid_parameter_exception(format!("Invalid parameter: DeliveryPolicy: {why}"))
+        }),
         "ContentBasedDeduplication" if is_fifo => match value {
             "true" | "false" => Ok(()),
             _ => invalid("Must be one of: true, false"),
@@ -74,37 +72,6 @@ pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault>
             "Invalid parameter: AttributeName",
         )),
     }
-}
-
-/// The delivery policy that holds where none is set.
-fn default_delivery() -> Value {
-    json!({
-        "http": {
-            "defaultHealthyRetryPolicy": {
-                "minDelayTarget": 20,
-                "maxDelayTarget": 20,
-                "numRetries": 3,
-                "numMaxDelayRetries": 0,
-                "numNoDelayRetries": 0,
-                "numMinDelayRetries": 0,
-                "backoffFunction": "linear",
-            },
-            "disableSubscriptionOverrides": false,
-            "defaultRequestPolicy": { "headerContentType": "text/plain; charset=UTF-8" },
-        }
-    })
-}
-
-fn effective_delivery(topic: &Topic) -> String {
-    let mut policy = default_delivery();
-    let own = topic.attributes.get("DeliveryPolicy");
-    if let Some(Value::Object(own)) = own.and_then(|text| serde_json::from_str(text).ok())
-        && let (Some(to), Some(Value::Object(from))) =
-            (policy["http"].as_object_mut(), own.get("http"))
-    {
-        to.extend(from.clone());
-    }
-    policy.to_string()
 }
 
 /// An attribute's value, set or by default.
@@ -135,7 +102,11 @@ impl Sns {
         let mut set = |name: &str, value: String| attributes.insert(name.into(), value);
         set("TopicArn", place.arn());
         set("Owner", place.account.clone());
-        set("EffectiveDeliveryPolicy", effective_delivery(&topic));
+        let effective = delivery_policy::effective_of_topic(topic.delivery_policy());
+        set("EffectiveDeliveryPolicy", effective.to_string());
+        if let Some(policy) = topic.delivery_policy().filter(|policy| !policy.is_empty()) {
+            set("DeliveryPolicy", delivery_policy::shown_of_topic(policy));
+        }
         set("SubscriptionsConfirmed", topic.confirmed.to_string());
         set("SubscriptionsPending", topic.pending.to_string());
         set("SubscriptionsDeleted", topic.deleted.to_string());

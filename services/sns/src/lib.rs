@@ -2,15 +2,22 @@
 
 pub mod api;
 mod attribute;
+mod captured;
+mod confirmation;
 mod delivery;
+mod delivery_policy;
 pub mod errors;
 mod filter;
+mod front;
 mod line;
 mod message;
 mod permission;
+mod phone;
 mod platform;
+mod post;
 mod publish;
 mod service;
+mod signature;
 mod subscription;
 mod tag;
 mod target;

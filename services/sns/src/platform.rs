@@ -1,4 +1,4 @@
-//! Platform applications and their endpoints: kept, shown, and never pushed to.
+//! Platform applications and their endpoints. What is pushed to them is kept for who asks.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use store::{Range, Read, Record, Scope, Tx};
 use wire::Fault;
 
 use crate::api::*;
+use crate::captured::{Captured, Medium};
 use crate::errors::*;
+use crate::message::Draft;
 use crate::service::Sns;
 use crate::topic::PAGE;
 
@@ -111,7 +113,7 @@ fn no_endpoint() -> Fault {
 }
 
 /// The name that the next page begins behind.
-fn from_token(of: &str, token: Option<String>) -> Result<Option<String>, Fault> {
+pub(crate) fn from_token(of: &str, token: Option<String>) -> Result<Option<String>, Fault> {
     let Some(token) = token.filter(|t| !t.is_empty()) else {
         return Ok(None);
     };
@@ -143,6 +145,49 @@ impl Sns {
             return Err(endpoint_disabled_exception("Endpoint is disabled"));
         }
         Ok(())
+    }
+
+    /// Whether an endpoint exists that a topic's messages may be pushed to.
+    pub(crate) fn check_is_device(&self, arn: &str) -> Result<(), Fault> {
+        let none = || invalid("Endpoint Reason: Endpoint does not exist for endpoint arn");
+        let (place, id) = Place::endpoint(arn, "Endpoint").map_err(|_| none())?;
+        let at = (&place.account, &place.region, &place.name, &id);
+        match self.cloud.store.read().contains(&self.devices, &at)? {
+            true => Ok(()),
+            false => Err(invalid(&format!(
+                "Endpoint Reason: Endpoint does not exist for endpoint arn{arn}"
+            ))),
+        }
+    }
+
+    /// Publishes to an endpoint.
+    pub(crate) async fn push(
+        &self,
+        ctx: &Context,
+        arn: &str,
+        what: &str,
+        draft: Draft,
+    ) -> Result<PublishOutput, Fault> {
+        self.check_endpoint(arn, what)?;
+        let message = draft.check(ctx.time)?;
+        let captured = Captured::of(&message, arn, Medium::Push);
+        let (device, _) = Place::endpoint(arn, what)?;
+        let place = crate::topic::Place {
+            account: device.account,
+            region: device.region,
+            name: String::new(),
+        };
+        let scope = ["sns.captured", message.id.as_str()];
+        self.cloud
+            .store
+            .transact(Scope::new(&scope), |tx| {
+                self.keep(tx, &place, Medium::Push, &captured)
+            })
+            .await?;
+        Ok(PublishOutput {
+            message_id: Some(message.id),
+            sequence_number: None,
+        })
     }
 
     pub(crate) async fn create_platform_application(

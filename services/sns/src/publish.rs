@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cloud::{Cloud, Context, Delivery};
+use cloud::{Context, Delivery};
 use sha2::{Digest, Sha256};
 use store::{Range, Read, Scope};
 use wire::{Fault, Timestamp};
@@ -12,10 +12,10 @@ use crate::api::{
     BatchResultErrorEntry, PublishBatchInput, PublishBatchOutput, PublishBatchResultEntry,
     PublishInput, PublishOutput,
 };
-use crate::delivery::delivery;
+use crate::delivery::{Parcel, parcel};
 use crate::errors::*;
 use crate::filter::{Filter, Subject};
-use crate::message::{Draft, LIMIT, Message};
+use crate::message::{Desk, Draft, LIMIT, Message};
 use crate::service::Sns;
 use crate::subscription::Subscription;
 use crate::topic::{Place, Topic};
@@ -71,11 +71,6 @@ fn dedups_by_content(topic: &Topic) -> bool {
 /// The most messages of a batch.
 const MOST: usize = 10;
 
-/// Where URLs in messages lead.
-fn endpoint(cloud: &Cloud) -> String {
-    format!("http://localhost:{}", cloud.config.port)
-}
-
 impl Sns {
     /// Who listens to a topic now.
     fn audience(&self, place: &Place, topic: &Topic) -> Result<Arc<Audience>, Fault> {
@@ -111,23 +106,43 @@ impl Sns {
         Ok(audience)
     }
 
+    /// Where URLs in messages lead.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://localhost:{}", self.cloud.config.port)
+    }
+
     /// What a message becomes for each subscription that wants it.
+    fn parcels(
+        audience: &Audience,
+        desk: &Desk<'_>,
+        topic: &Topic,
+        message: &Message,
+    ) -> Vec<(String, Parcel)> {
+        let attributes = message.filterable();
+        let wanting = audience
+            .listeners
+            .iter()
+            .filter(|listener| listener.wants(message, &attributes));
+        wanting
+            .map(|l| (l.id.clone(), parcel(desk, topic, l, message)))
+            .collect()
+    }
+
+    /// What a FIFO topic's message becomes for each queue that wants it.
     pub(crate) fn deliveries(
         &self,
         place: &Place,
         topic: &Topic,
         message: &Message,
     ) -> Result<Vec<(String, Delivery)>, Fault> {
-        let audience = self.audience(place, topic)?;
-        let attributes = message.filterable();
-        let endpoint = endpoint(&self.cloud);
-        let wanting = audience
-            .listeners
-            .iter()
-            .filter(|listener| listener.wants(message, &attributes));
-        Ok(wanting
-            .map(|l| (l.id.clone(), delivery(place, l, message, &endpoint)))
-            .collect())
+        let endpoint = self.endpoint();
+        let desk = Desk::new(place, &endpoint, None, topic.signature_version());
+        let parcels = Sns::parcels(&*self.audience(place, topic)?, &desk, topic, message);
+        let sent = parcels.into_iter().filter_map(|(id, parcel)| match parcel {
+            Parcel::Send(delivery) => Some((id, delivery)),
+            Parcel::Post(_) | Parcel::Keep(..) => None,
+        });
+        Ok(sent.collect())
     }
 
     /// Publishes a message that was checked.
@@ -140,15 +155,30 @@ impl Sns {
         if topic.is_fifo {
             return self.send_in_line(place, message).await;
         }
-        let deliveries = self.deliveries(place, topic, &message)?;
-        if !deliveries.is_empty() {
+        let audience = self.audience(place, topic)?;
+        let is_signed = audience.listeners.iter().any(|l| !l.subscription.is_raw());
+        let signer = match is_signed {
+            true => Some(self.signer().await?),
+            false => None,
+        };
+        let parcels = {
+            let endpoint = self.endpoint();
+            let version = topic.signature_version();
+            let desk = Desk::new(place, &endpoint, signer.as_deref(), version);
+            Sns::parcels(&audience, &desk, topic, &message)
+        };
+        if !parcels.is_empty() {
             // Nothing is read: no two publications need each other's lock.
             let scope = ["sns.message", message.id.as_str()];
             self.cloud
                 .store
                 .transact(Scope::new(&scope), |tx| {
-                    for (_, delivery) in &deliveries {
-                        self.cloud.targets.send(tx, delivery)?;
+                    for (_, parcel) in &parcels {
+                        match parcel {
+                            Parcel::Send(delivery) => self.cloud.targets.send(tx, delivery)?,
+                            Parcel::Post(post) => self.post(tx, post)?,
+                            Parcel::Keep(medium, kept) => self.keep(tx, place, *medium, kept)?,
+                        }
                     }
                     Ok::<_, Fault>(())
                 })
@@ -203,32 +233,6 @@ impl Sns {
         ctx: &Context,
         input: PublishInput,
     ) -> Result<PublishOutput, Fault> {
-        if input.phone_number.is_some() {
-            return Err(Fault::sender(
-                501,
-                "NotImplemented",
-                "sns:Publish to a phone number is not implemented here",
-            ));
-        }
-        let (arn, what) = match (&input.topic_arn, &input.target_arn) {
-            (Some(arn), _) => (arn, "TopicArn"),
-            (None, Some(arn)) => (arn, "TargetArn"),
-            (None, None) => {
-                return Err(invalid_parameter_exception(
-                    "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter",
-                ));
-            }
-        };
-        if arn.contains(":endpoint/") {
-            self.check_endpoint(arn, what)?;
-            return Err(Fault::sender(
-                501,
-                "NotImplemented",
-                "sns:Publish to a platform endpoint is not implemented here",
-            ));
-        }
-        let place = Place::of(ctx, arn, what)?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
         let draft = Draft {
             message: input.message,
             subject: input.subject,
@@ -237,6 +241,26 @@ impl Sns {
             group: input.message_group_id,
             dedup: input.message_deduplication_id,
         };
+        let (arn, what) = match (&input.topic_arn, &input.target_arn, &input.phone_number) {
+            (None, None, Some(number)) => return self.text(ctx, number, draft).await,
+            (Some(arn), None, None) => (arn, "TopicArn"),
+            (None, Some(arn), None) => (arn, "TargetArn"),
+            (None, None, None) => {
+                return Err(invalid_parameter_exception(
+                    "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter",
+                ));
+            }
+            _ => {
+                return Err(invalid_parameter_exception(
+                    "Invalid parameter: TopicArn Reason: only one of TopicArn, TargetArn and PhoneNumber may be given",
+                ));
+            }
+        };
+        if arn.contains(":endpoint/") {
+            return self.push(ctx, arn, what, draft).await;
+        }
+        let place = Place::of(ctx, arn, what)?;
+        let topic = self.topic(&self.cloud.store.read(), &place)?;
         let message = Sns::admit(&topic, draft, ctx.time)?;
         let (id, sequence) = self.send(&place, &topic, message).await?;
         Ok(PublishOutput {

@@ -37,6 +37,18 @@ pub(crate) struct Topic {
 }
 impl Record for Topic {}
 
+impl Topic {
+    /// Its policy for HTTP(S) endpoints, where one is set.
+    pub(crate) fn delivery_policy(&self) -> Option<&str> {
+        self.attributes.get("DeliveryPolicy").map(String::as_str)
+    }
+    /// Which signature its messages have.
+    pub(crate) fn signature_version(&self) -> &str {
+        let version = self.attributes.get("SignatureVersion");
+        version.map_or("1", String::as_str)
+    }
+}
+
 /// Which topic is meant.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {

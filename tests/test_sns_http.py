@@ -1,0 +1,286 @@
+"""SNS to HTTP(S) endpoints, telephones, devices and mail: signed, confirmed, tried again, kept."""
+import base64
+import http.server
+import json
+import queue
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from botocore.exceptions import ClientError
+from conftest import wait_for
+
+NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+
+
+class Endpoint:
+    """A subscriber: notes what it is sent, answers as it is told."""
+
+    def __init__(self):
+        self.requests, self.status = queue.Queue(), [200]
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                outer.requests.put((time.time(), dict(self.headers), body))
+                status = outer.status[0] if len(outer.status) == 1 else outer.status.pop(0)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def next(self, seconds=20):
+        _, headers, body = self.requests.get(timeout=seconds)
+        return {k.lower(): v for k, v in headers.items()}, body
+
+    def confirmed(self, sns, topic, **attributes):
+        """Subscribes and confirms as a program does."""
+        arn = sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=self.url, Attributes=attributes,
+                            ReturnSubscriptionArn=True)["SubscriptionArn"]
+        _, body = self.next()
+        get(json.loads(body)["SubscribeURL"])
+        return arn
+
+
+def get(url, method="GET", data=None):
+    request = urllib.request.Request(url, method=method, data=data and json.dumps(data).encode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text = answer.read().decode()
+    return json.loads(text) if text.startswith("{") else text
+
+
+@pytest.fixture
+def endpoint():
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.server.shutdown()
+
+
+def verify(message, names):
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import padding
+    from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+    signed = "".join(f"{name}\n{message[name]}\n" for name in names if name in message)
+    url = message.get("SigningCertURL") or message["SigningCertUrl"]
+    certificate = x509.load_pem_x509_certificate(get(url).encode())
+    certificate.public_key().verify(base64.b64decode(message["Signature"]), signed.encode(), padding.PKCS1v15(),
+                                    SHA256() if message["SignatureVersion"] == "2" else SHA1())
+
+
+def with_queue(region, topic, **attributes):
+    sns, sqs = region.client("sns"), region.client("sqs")
+    url = sqs.create_queue(QueueName=f"q{time.monotonic_ns()}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({
+        "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
+                                                "Action": "sqs:SendMessage", "Resource": arn}]})})
+    if topic:
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+    return url, arn
+
+
+def received(region, url, seconds=20):
+    def one():
+        return region.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages")
+    return wait_for(one, seconds, "a message")[0]["Body"]
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_messages_are_signed_by_the_certificate_they_name(region, version):
+    sns = region.client("sns")
+    topic = sns.create_topic(Name=f"signed{version}", Attributes={"SignatureVersion": version})["TopicArn"]
+    url, _ = with_queue(region, topic)
+    for subject in ({}, {"Subject": "s"}):
+        sns.publish(TopicArn=topic, Message="words\nin lines \u00e9", **subject)
+        message = json.loads(received(region, url))
+        assert message["SignatureVersion"] == version
+        verify(message, NOTIFICATION)
+        with pytest.raises(Exception):
+            verify(dict(message, Message="others"), NOTIFICATION)
+        region.client("sqs").purge_queue(QueueUrl=url)
+
+
+def test_the_signing_key_outlives_a_crash_and_a_reset(make_region):
+    region = make_region()
+    sns = region.client("sns")
+    topic = sns.create_topic(Name="t")["TopicArn"]
+    url, _ = with_queue(region, topic)
+    sns.publish(TopicArn=topic, Message="m")
+    message = json.loads(received(region, url))
+    region.kill()
+    region.start()
+    verify(message, NOTIFICATION)
+    get(region.endpoint + "/_localstack/state/reset", "POST", {})
+    verify(message, NOTIFICATION)
+
+
+def test_an_endpoint_confirms_gets_messages_and_may_come_back(region, endpoint):
+    sns = region.client("sns")
+    topic = sns.create_topic(Name="hooks")["TopicArn"]
+    assert sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=endpoint.url)["SubscriptionArn"] == "pending confirmation"
+    headers, body = endpoint.next()
+    word = json.loads(body)
+    assert (headers["x-amz-sns-message-type"], headers["x-amz-sns-topic-arn"]) == ("SubscriptionConfirmation", topic)
+    assert headers["content-type"] == "text/plain; charset=UTF-8" and "x-amz-sns-subscription-arn" not in headers
+    assert headers["user-agent"] == "Amazon Simple Notification Service Agent"
+    assert headers["x-amz-sns-message-id"] == word["MessageId"] and word["Type"] == "SubscriptionConfirmation"
+    verify(word, CONFIRMATION)
+    sns.publish(TopicArn=topic, Message="too early")
+    answer = get(word["SubscribeURL"])
+    assert "<ConfirmSubscriptionResult>" in answer
+    arn = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"][0]["SubscriptionArn"]
+    assert f"<SubscriptionArn>{arn}</SubscriptionArn>" in answer
+    assert sns.confirm_subscription(TopicArn=topic, Token=word["Token"])["SubscriptionArn"] == arn
+    id = sns.publish(TopicArn=topic, Message="m", Subject="s", MessageAttributes={
+        "a": {"DataType": "String", "StringValue": "v"}})["MessageId"]
+    headers, body = endpoint.next()
+    message = json.loads(body)
+    assert (message["Message"], message["Subject"], message["MessageId"], headers["x-amz-sns-message-id"]) == ("m", "s", id, id)
+    assert headers["x-amz-sns-subscription-arn"] == arn and headers["x-amz-sns-message-type"] == "Notification"
+    assert message["MessageAttributes"] == {"a": {"Type": "String", "Value": "v"}}
+    verify(message, NOTIFICATION)
+    sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName="RawMessageDelivery", AttributeValue="true")
+    sns.publish(TopicArn=topic, Message="raw")
+    headers, body = endpoint.next()
+    assert (body, headers["x-amz-sns-rawdelivery"]) == ("raw", "true")
+    assert "UnsubscribeResponse" in get(message["UnsubscribeURL"])
+    headers, body = endpoint.next()
+    farewell = json.loads(body)
+    assert farewell["Type"] == headers["x-amz-sns-message-type"] == "UnsubscribeConfirmation"
+    verify(farewell, CONFIRMATION)
+    assert sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
+    get(farewell["SubscribeURL"])
+    sns.publish(TopicArn=topic, Message="again")
+    assert endpoint.next()[1] == "again"
+
+
+def test_only_the_owner_ends_what_was_confirmed_so(region, endpoint):
+    sns = region.client("sns")
+    topic = sns.create_topic(Name="kept")["TopicArn"]
+    arn = sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=endpoint.url, ReturnSubscriptionArn=True)["SubscriptionArn"]
+    token = get(f"{region.endpoint}/_aws/sns/subscription-tokens/{arn}")["subscription_token"]
+    assert token == json.loads(endpoint.next()[1])["Token"]
+    sns.confirm_subscription(TopicArn=topic, Token=token, AuthenticateOnUnsubscribe="true")
+    attributes = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+    assert attributes["ConfirmationWasAuthenticated"] == "true"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(f"{region.endpoint}/?Action=Unsubscribe&SubscriptionArn={arn}")
+    assert refused.value.code == 403 and b"AuthorizationError" in refused.value.read()
+    with pytest.raises(ClientError, match="AuthorizationError"):
+        region.client("sns", "000000000002").unsubscribe(SubscriptionArn=arn)
+    sns.unsubscribe(SubscriptionArn=arn)
+    for token, text in (("randomtoken", "Invalid token"), ("abc123", "Invalid parameter: Token")):
+        with pytest.raises(ClientError, match=text):
+            sns.confirm_subscription(TopicArn=topic, Token=token)
+
+
+def test_a_failing_endpoint_is_tried_by_its_policy_also_after_a_crash(make_region, endpoint):
+    region = make_region()
+    sns = region.client("sns")
+    topic = sns.create_topic(Name="again")["TopicArn"]
+    dead, dead_arn = with_queue(region, None)
+    policy = {"healthyRetryPolicy": {"numRetries": 3, "numNoDelayRetries": 1, "minDelayTarget": 600, "maxDelayTarget": 600},
+              "requestPolicy": {"headerContentType": "application/json"}}
+    arn = endpoint.confirmed(sns, topic, DeliveryPolicy=json.dumps(policy),
+                             RedrivePolicy=json.dumps({"deadLetterTargetArn": dead_arn}))
+    shown = json.loads(sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]["EffectiveDeliveryPolicy"])
+    assert shown["healthyRetryPolicy"]["numRetries"] == 3 and shown["throttlePolicy"] is None
+    endpoint.status = [500]
+    id = sns.publish(TopicArn=topic, Message="m")["MessageId"]
+    first, second = endpoint.next(), endpoint.next()
+    assert first[1] == second[1] and first[0]["content-type"] == "application/json"
+    assert endpoint.requests.empty()
+    # The answer reaches the server before its plan is durable; the plan shows when the clock has something to wait for.
+    wait_for(lambda: region.process and b"" == b"", 1)
+    time.sleep(0.3)
+    region.kill()
+    region.start()
+    region.cumulo("clock", "advance", "11m")
+    assert json.loads(endpoint.next()[1])["MessageId"] == id
+    time.sleep(0.3)
+    region.cumulo("clock", "advance", "11m")
+    assert json.loads(endpoint.next()[1])["MessageId"] == id
+    assert json.loads(received(region, dead))["MessageId"] == id
+    endpoint.status = [404]
+    sns.publish(TopicArn=topic, Message="no")
+    endpoint.next()
+    region.client("sqs").purge_queue(QueueUrl=dead)
+    assert endpoint.requests.empty()
+
+
+def test_a_throttled_endpoint_gets_no_more_than_it_asked_for(region, endpoint):
+    sns = region.client("sns")
+    topic = sns.create_topic(Name="slow")["TopicArn"]
+    endpoint.confirmed(sns, topic, DeliveryPolicy=json.dumps({"throttlePolicy": {"maxReceivesPerSecond": 10}}))
+    for n in range(6):
+        sns.publish(TopicArn=topic, Message=str(n))
+    times = [endpoint.requests.get(timeout=20)[0] for _ in range(6)]
+    assert max(times) - min(times) > 0.35
+
+
+def test_telephones_devices_and_mail_are_kept(region):
+    sns, view = region.client("sns"), region.endpoint + "/_aws/sns"
+    number = "+15551230001"
+    id = sns.publish(PhoneNumber=number, Message="hello")["MessageId"]
+    topic = sns.create_topic(Name="people")["TopicArn"]
+    subscription = sns.subscribe(TopicArn=topic, Protocol="sms", Endpoint=number)["SubscriptionArn"]
+    application = sns.create_platform_application(Name="app", Platform="GCM", Attributes={
+        "PlatformCredential": "key"})["PlatformApplicationArn"]
+    device = sns.create_platform_endpoint(PlatformApplicationArn=application, Token="t")["EndpointArn"]
+    sns.subscribe(TopicArn=topic, Protocol="application", Endpoint=device)
+    sns.publish(TopicArn=topic, Subject="s", MessageStructure="json", Message=json.dumps(
+        {"default": "d", "sms": "short", "GCM": "{\"data\": {}}"}))
+    sms = get(f"{view}/sms-messages?phoneNumber={urllib.parse.quote(number)}")
+    assert [m["Message"] for m in sms["sms_messages"][number]] == ["hello", "short"]
+    assert sms["sms_messages"][number][0]["MessageId"] == id and sms["region"] == "us-east-1"
+    assert sms["sms_messages"][number][1]["SubscriptionArn"] == subscription
+    sns.publish(TargetArn=device, Message="direct")
+    pushes = get(view + "/platform-endpoint-messages")["platform_endpoint_messages"][device]
+    assert [m["Message"] for m in pushes] == ["{\"data\": {}}", "direct"]
+    sns.set_endpoint_attributes(EndpointArn=device, Attributes={"Enabled": "false"})
+    with pytest.raises(ClientError, match="EndpointDisabled"):
+        sns.publish(TargetArn=device, Message="no")
+    get(view + "/phone-opt-outs", "POST", {"phoneNumber": number})
+    assert sns.check_if_phone_number_is_opted_out(phoneNumber=number)["isOptedOut"]
+    sns.publish(PhoneNumber=number, Message="unwanted")
+    get(f"{view}/platform-endpoint-messages", "DELETE")
+    assert get(view + "/platform-endpoint-messages")["platform_endpoint_messages"] == {}
+    assert len(get(f"{view}/sms-messages")["sms_messages"][number]) == 2
+    sns.opt_in_phone_number(phoneNumber=number)
+    assert sns.list_phone_numbers_opted_out()["phoneNumbers"] == []
+    for protocol in ("email", "email-json"):
+        address = f"{protocol}@example.com"
+        sns.subscribe(TopicArn=topic, Protocol=protocol, Endpoint=address)
+
+        def mails():
+            return [m for m in get(region.endpoint + "/_aws/ses")["messages"] if m["Destination"]["ToAddresses"] == [address]]
+        [asked] = mails()
+        text = asked["Body"]["text_part"]
+        get(json.loads(text)["SubscribeURL"] if protocol == "email-json" else text.split("\n")[-1])
+        sns.publish(TopicArn=topic, Message="news", Subject="S")
+        [_, mail] = mails()
+        assert mail["Subject"] == "S" and "news" in mail["Body"]["text_part"]
+    verify(json.loads(mail["Body"]["text_part"]), NOTIFICATION)
+
+
+def test_trial_numbers_are_verified_by_what_they_were_sent(region):
+    sns, number = region.client("sns"), "+15551230002"
+    sns.create_sms_sandbox_phone_number(PhoneNumber=number)
+    text = get(f"{region.endpoint}/_aws/sns/sms-messages")["sms_messages"][number][0]["Message"]
+    with pytest.raises(ClientError, match="VerificationException|Verification"):
+        sns.verify_sms_sandbox_phone_number(PhoneNumber=number, OneTimePassword="00000000")
+    sns.verify_sms_sandbox_phone_number(PhoneNumber=number, OneTimePassword=text.split()[-1])
+    assert {"PhoneNumber": number, "Status": "Verified"} in sns.list_sms_sandbox_phone_numbers()["PhoneNumbers"]
+    sns.delete_sms_sandbox_phone_number(PhoneNumber=number)
+    sns.set_sms_attributes(attributes={"DefaultSMSType": "Promotional"})
+    assert sns.get_sms_attributes()["attributes"] == {"DefaultSMSType": "Promotional", "MonthlySpendLimit": "1"}
