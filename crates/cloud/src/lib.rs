@@ -21,7 +21,7 @@ mod targets;
 pub use arn::Arn;
 pub use clock::Clock;
 pub use context::{Context, Principal, PrincipalKind};
-pub use event_pattern::{BadPattern, EventPattern};
+pub use event_pattern::{BadPattern, Comparison, EventPattern, Test, TextTest};
 pub use facts::{Fact, Facts};
 pub use http_client::{HttpAnswer, HttpCall, HttpClient, HttpError};
 pub use metric::MetricData;

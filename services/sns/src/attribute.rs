@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud::Context;
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::api::{
     GetTopicAttributesInput, GetTopicAttributesOutput, SetTopicAttributesInput,
@@ -12,7 +12,7 @@ use crate::api::{
 use crate::errors::*;
 use crate::service::Sns;
 use crate::topic::{Place, Topic};
-use crate::{delivery_policy, permission};
+use crate::{archive, delivery_policy, permission};
 
 /// Attributes that are kept as they are set.
 const PLAIN: [&str; 20] = [
@@ -67,6 +67,7 @@ pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault>
             invalid("Must be one of: PassThrough, Active")
         }
         "ArchivePolicy" if !is_fifo => invalid("ArchivePolicy is only supported for FIFO topics"),
+        "ArchivePolicy" => archive::check(value),
         name if PLAIN.contains(&name) => Ok(()),
         _ => Err(invalid_parameter_exception(
             "Invalid parameter: AttributeName",
@@ -95,8 +96,8 @@ impl Sns {
         ctx: &Context,
         input: GetTopicAttributesInput,
     ) -> Result<GetTopicAttributesOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let action = "SNS:GetTopicAttributes";
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
         let mut attributes: BTreeMap<String, String> = topic.attributes.clone();
         attributes.retain(|_, value| !value.is_empty());
         let mut set = |name: &str, value: String| attributes.insert(name.into(), value);
@@ -124,6 +125,9 @@ impl Sns {
                 set(name, value);
             }
         }
+        if let Some(since) = topic.archived_since {
+            set("BeginningArchiveTime", Timestamp(since).iso8601_millis());
+        }
         if topic.is_fifo {
             set("FifoTopic", "true".into());
         }
@@ -137,12 +141,14 @@ impl Sns {
         ctx: &Context,
         input: SetTopicAttributesInput,
     ) -> Result<SetTopicAttributesOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let action = "SNS:SetTopicAttributes";
+        let (place, _) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
         let value = input.attribute_value.unwrap_or_default();
         let name = input.attribute_name;
         self.change(&place, |_, topic| {
             check(&name, &value, topic.is_fifo)?;
             topic.attributes.insert(name, value);
+            topic.note_archive(ctx.time);
             Ok(())
         })
         .await?;

@@ -1,6 +1,7 @@
 //! Simple Notification Service: topics, who subscribes to them, and messages on their way.
 
 pub mod api;
+mod archive;
 mod attribute;
 mod captured;
 mod confirmation;

@@ -306,6 +306,33 @@ fn check_attribute(name: &str, value: &MessageAttributeValue) -> Result<(), Faul
 }
 
 impl Message {
+    /// One with nothing but its texts.
+    pub(crate) fn of_texts(
+        id: String,
+        texts: BTreeMap<String, String>,
+        default: String,
+        time: Timestamp,
+    ) -> Message {
+        Message {
+            id,
+            texts,
+            default,
+            subject: None,
+            attributes: BTreeMap::new(),
+            group: None,
+            dedup: None,
+            sequence: None,
+            time,
+            structure: None,
+            is_replayed: false,
+        }
+    }
+
+    /// The texts by protocol, and the one for all others.
+    pub(crate) fn all_texts(&self) -> (&BTreeMap<String, String>, &str) {
+        (&self.texts, &self.default)
+    }
+
     /// The text for a protocol.
     pub(crate) fn text(&self, protocol: &str) -> &str {
         self.texts.get(protocol).unwrap_or(&self.default)

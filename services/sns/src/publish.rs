@@ -12,6 +12,7 @@ use crate::api::{
     BatchResultErrorEntry, PublishBatchInput, PublishBatchOutput, PublishBatchResultEntry,
     PublishInput, PublishOutput,
 };
+use crate::archive::Replay;
 use crate::delivery::{Parcel, parcel};
 use crate::errors::*;
 use crate::filter::{Filter, Subject};
@@ -35,7 +36,18 @@ pub(crate) struct Audience {
 }
 
 impl Listener {
-    fn wants(
+    pub(crate) fn new(id: String, subscription: Subscription) -> Listener {
+        let policy = subscription.attributes.get("FilterPolicy");
+        let policy = policy.filter(|p| !p.is_empty() && *p != "{}");
+        let filter = policy.and_then(|p| Filter::parse(p, subscription.filters_body()).ok());
+        Listener {
+            id,
+            subscription,
+            filter,
+        }
+    }
+
+    pub(crate) fn wants(
         &self,
         message: &Message,
         attributes: &BTreeMap<String, Vec<serde_json::Value>>,
@@ -89,14 +101,7 @@ impl Sns {
             if subscription.token.is_some() {
                 continue;
             }
-            let policy = subscription.attributes.get("FilterPolicy");
-            let policy = policy.filter(|p| !p.is_empty() && *p != "{}");
-            let filter = policy.and_then(|p| Filter::parse(p, subscription.filters_body()).ok());
-            listeners.push(Listener {
-                id,
-                subscription,
-                filter,
-            });
+            listeners.push(Listener::new(id, subscription));
         }
         let audience = Arc::new(Audience {
             changes: topic.changes,
@@ -117,15 +122,13 @@ impl Sns {
         desk: &Desk<'_>,
         topic: &Topic,
         message: &Message,
-    ) -> Vec<(String, Parcel)> {
+    ) -> Vec<Parcel> {
         let attributes = message.filterable();
         let wanting = audience
             .listeners
             .iter()
             .filter(|listener| listener.wants(message, &attributes));
-        wanting
-            .map(|l| (l.id.clone(), parcel(desk, topic, l, message)))
-            .collect()
+        wanting.map(|l| parcel(desk, topic, l, message)).collect()
     }
 
     /// What a FIFO topic's message becomes for each queue that wants it.
@@ -135,14 +138,37 @@ impl Sns {
         topic: &Topic,
         message: &Message,
     ) -> Result<Vec<(String, Delivery)>, Fault> {
+        let audience = self.audience(place, topic)?;
+        let listeners = audience.listeners.iter();
+        // Who is at a replay gets this message from the archive, behind what came before it.
+        let present = listeners.filter(|l| {
+            let replay = l.subscription.replay.as_ref();
+            !replay.is_some_and(Replay::is_running)
+        });
+        let made = present.filter_map(|l| {
+            let delivery = self.delivery_in_line(place, topic, l, message)?;
+            Some((l.id.clone(), delivery))
+        });
+        Ok(made.collect())
+    }
+
+    /// What a FIFO topic's message becomes for a queue, where it is wanted.
+    pub(crate) fn delivery_in_line(
+        &self,
+        place: &Place,
+        topic: &Topic,
+        listener: &Listener,
+        message: &Message,
+    ) -> Option<Delivery> {
+        if !listener.wants(message, &message.filterable()) {
+            return None;
+        }
         let endpoint = self.endpoint();
         let desk = Desk::new(place, &endpoint, None, topic.signature_version());
-        let parcels = Sns::parcels(&*self.audience(place, topic)?, &desk, topic, message);
-        let sent = parcels.into_iter().filter_map(|(id, parcel)| match parcel {
-            Parcel::Send(delivery) => Some((id, delivery)),
+        match parcel(&desk, topic, listener, message) {
+            Parcel::Send(delivery) => Some(delivery),
             Parcel::Post(_) | Parcel::Keep(..) => None,
-        });
-        Ok(sent.collect())
+        }
     }
 
     /// Publishes a message that was checked.
@@ -173,7 +199,7 @@ impl Sns {
             self.cloud
                 .store
                 .transact(Scope::new(&scope), |tx| {
-                    for (_, parcel) in &parcels {
+                    for parcel in &parcels {
                         match parcel {
                             Parcel::Send(delivery) => self.cloud.targets.send(tx, delivery)?,
                             Parcel::Post(post) => self.post(tx, post)?,
@@ -259,8 +285,7 @@ impl Sns {
         if arn.contains(":endpoint/") {
             return self.push(ctx, arn, what, draft).await;
         }
-        let place = Place::of(ctx, arn, what)?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let (place, topic) = self.permitted(ctx, arn, what, "SNS:Publish")?;
         let message = Sns::admit(&topic, draft, ctx.time)?;
         let (id, sequence) = self.send(&place, &topic, message).await?;
         Ok(PublishOutput {
@@ -274,8 +299,7 @@ impl Sns {
         ctx: &Context,
         input: PublishBatchInput,
     ) -> Result<PublishBatchOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", "SNS:Publish")?;
         let entries = input.publish_batch_request_entries;
         if entries.is_empty() {
             return Err(empty_batch_request_exception(

@@ -9,6 +9,7 @@ use store::{Decoded, Log, Table};
 use wire::{Fault, Timestamp};
 
 use crate::api;
+use crate::archive::Archived;
 use crate::captured::Captured;
 use crate::confirmation::Word;
 use crate::front::Paths;
@@ -36,6 +37,7 @@ pub fn service(cloud: &Cloud) -> Service {
         applications: store.table("sns.applications"),
         devices: store.table("sns.devices"),
         device_tokens: store.table("sns.device_tokens"),
+        archived: store.table("sns.archived"),
         words: store.table("sns.words"),
         captured: store.table("sns.captured"),
         opted_out: store.table("sns.opted_out"),
@@ -52,6 +54,7 @@ pub fn service(cloud: &Cloud) -> Service {
     sns.register_line();
     sns.register_posts();
     sns.register_words();
+    sns.register_replays();
     cloud.targets.register("sns", Arc::new(Topics(sns.clone())));
     let weak = Arc::downgrade(&sns);
     cloud.after_reset(move || {
@@ -88,6 +91,8 @@ pub(crate) struct Sns {
     pub(crate) devices: Table<(String, String, String, String), Device>,
     /// By the application and the endpoint's token.
     pub(crate) device_tokens: Table<(String, String, String, String), Registered>,
+    /// What FIFO topics keep: by account, the topic's id, time and number.
+    pub(crate) archived: Table<(String, u64, i64, u64), Archived>,
     /// Words by which subscriptions are confirmed, by account and word.
     pub(crate) words: Table<(String, String), Word>,
     /// Messages to people: by account, region, medium, time, and message and recipient.

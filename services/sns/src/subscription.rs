@@ -8,6 +8,7 @@ use store::{Range, Read, Record};
 use wire::Fault;
 
 use crate::api::*;
+use crate::archive::{self, Replay};
 use crate::confirmation::is_asked;
 use crate::delivery_policy::{self, Effective};
 use crate::errors::*;
@@ -33,6 +34,9 @@ pub(crate) struct Subscription {
     /// Whether an unsigned request ends it.
     #[serde(default)]
     pub(crate) ends_by_owner_only: bool,
+    /// The last replay of its topic's archive.
+    #[serde(default)]
+    pub(crate) replay: Option<Replay>,
 }
 impl Record for Subscription {}
 
@@ -122,13 +126,10 @@ fn check(name: &str, value: &str, prefix: &str, subscription: &Subscription) -> 
                 )),
             }
         }
-        "DeliveryPolicy" | "ReplayPolicy" if value.is_empty() => Ok(()),
+        "DeliveryPolicy" if value.is_empty() => Ok(()),
         "DeliveryPolicy" => delivery_policy::check_of_subscription(value)
             .map_err(|why| invalid(&format!("DeliveryPolicy: {why}"))),
-        "ReplayPolicy" => match serde_json::from_str::<serde_json::Value>(value) {
-            Ok(serde_json::Value::Object(_)) => Ok(()),
-            _ => Err(invalid(&format!("{name}: failed to parse JSON."))),
-        },
+        "ReplayPolicy" => archive::replay(value).map(drop),
         "SubscriptionRoleArn" => Ok(()),
         _ => Err(invalid("AttributeName")),
     }
@@ -207,12 +208,11 @@ impl Sns {
         ctx: &Context,
         input: SubscribeInput,
     ) -> Result<SubscribeOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", "SNS:Subscribe")?;
         let endpoint = input.endpoint.unwrap_or_default();
         if endpoint.is_empty() {
             return Err(invalid("Endpoint"));
         }
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
         check_endpoint(&input.protocol, &endpoint, topic.is_fifo)?;
         if input.protocol == "application" {
             self.check_is_device(&endpoint)?;
@@ -232,6 +232,7 @@ impl Sns {
             token: needs_word.then(|| Sns::new_word(&place)),
             was_confirmed_by_owner: None,
             ends_by_owner_only: false,
+            replay: None,
         };
         for (name, value) in &subscription.attributes {
             check(name, value, "Attributes Reason: ", &subscription)?;
@@ -289,6 +290,10 @@ impl Sns {
                 match subscription.token {
                     Some(_) => topic.pending += 1,
                     None => topic.confirmed += 1,
+                }
+                let mut subscription = subscription;
+                if let Some(policy) = subscription.attributes.get("ReplayPolicy").cloned() {
+                    self.set_replay(tx, &place, topic, &id, &mut subscription, &policy)?;
                 }
                 tx.put(&self.subscriptions, &(&place.account, topic.id, &id), &subscription)?;
                 self.ask(tx, &place, topic, &id, &subscription, &signer)?;
@@ -418,6 +423,12 @@ impl Sns {
         attributes
             .entry("RawMessageDelivery".into())
             .or_insert_with(|| "false".into());
+        if let Some(replay) = &subscription.replay {
+            attributes.insert("ReplayStatus".into(), replay.status.clone());
+        }
+        if attributes.get("ReplayPolicy").map(String::as_str) == Some("{}") {
+            attributes.remove("ReplayPolicy");
+        }
         let is_pending = subscription.token.is_some();
         let was_authenticated = match subscription.was_confirmed_by_owner {
             Some(by_owner) => by_owner,
@@ -463,6 +474,9 @@ impl Sns {
                 && let Err(why) = Filter::parse(policy, value == "MessageBody")
             {
                 return Err(invalid(&format!("FilterPolicy: {why}")));
+            }
+            if name == "ReplayPolicy" {
+                self.set_replay(tx, &place, topic, &id, &mut subscription, &value)?;
             }
             subscription.attributes.insert(name, value);
             topic.changes += 1;
@@ -551,9 +565,9 @@ impl Sns {
         ctx: &Context,
         input: ListSubscriptionsByTopicInput,
     ) -> Result<ListSubscriptionsByTopicOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let action = "SNS:ListSubscriptionsByTopic";
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
         let view = self.cloud.store.read();
-        let topic = self.topic(&view, &place)?;
         let mut range = Range::prefix(&(&place.account, topic.id)).limit(PAGE + 1);
         if let Some(token) = input.next_token.filter(|t| !t.is_empty()) {
             let id = cloud::paging::place("ListSubscriptionsByTopic", &token)
