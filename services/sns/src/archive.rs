@@ -26,8 +26,7 @@ pub(crate) struct Archived {
     texts: BTreeMap<String, String>,
     default: String,
     subject: Option<String>,
-    /// By name: type, text, bytes.
-    attributes: BTreeMap<String, (String, Option<String>, Option<Vec<u8>>)>,
+    attributes: BTreeMap<String, Typed>,
     group: Option<String>,
     dedup: Option<String>,
     sequence: Option<String>,
@@ -52,6 +51,9 @@ impl Replay {
         self.status != COMPLETED
     }
 }
+
+/// An attribute's type, with its text or bytes.
+type Typed = (String, Option<String>, Option<Vec<u8>>);
 
 const PENDING: &str = "Pending";
 const RUNNING: &str = "In progress";

@@ -38,6 +38,13 @@ const PLAIN: [&str; 20] = [
     "ArchivePolicy",
 ];
 
+/// Says it as AWS does where it may be said in other ways.
+pub(crate) fn settle(name: &str, value: &mut str) {
+    if name == "ContentBasedDeduplication" {
+        value.make_ascii_lowercase();
+    }
+}
+
 /// Checks an attribute of a topic.
 pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault> {
     let invalid = |reason: &str| {
@@ -143,8 +150,9 @@ impl Sns {
     ) -> Result<SetTopicAttributesOutput, Fault> {
         let action = "SNS:SetTopicAttributes";
         let (place, _) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
-        let value = input.attribute_value.unwrap_or_default();
+        let mut value = input.attribute_value.unwrap_or_default();
         let name = input.attribute_name;
+        settle(&name, &mut value);
         self.change(&place, |_, topic| {
             check(&name, &value, topic.is_fifo)?;
             topic.attributes.insert(name, value);

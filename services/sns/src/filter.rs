@@ -232,11 +232,7 @@ fn rule(value: &Value) -> Result<Rule, String> {
             .map(Rule::Exists)
             .ok_or_else(|| "exists match pattern must be either true or false.".into()),
         "numeric" => numeric(value).map(|bounds| Rule::Is(Test::Numeric(bounds))),
-        "cidr" => value
-            .as_str()
-            .and_then(cidr)
-            .map(|(net, bits)| Rule::Is(Test::Cidr(net, bits)))
-            .ok_or_else(|| "Malformed CIDR, one '/' required".into()),
+        "cidr" => cidr(value).map(Rule::Is),
         "anything-but" => but(value),
         kind => text(kind, value).map(|form| Rule::Is(Test::Text(form))),
     }
@@ -266,6 +262,9 @@ fn but(value: &Value) -> Result<Rule, String> {
             let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
                 return Err("Only one key allowed in match expression".into());
             };
+            if kind != "prefix" {
+                return Err(format!("Unsupported anything-but pattern: {kind}"));
+            }
             let texts = match value {
                 Value::Array(all) => all
                     .iter()
@@ -285,49 +284,79 @@ fn but(value: &Value) -> Result<Rule, String> {
     }
 }
 
+/// Reads one comparison, or a lower and an upper bound; the texts are AWS's.
 fn numeric(value: &Value) -> Result<Vec<(Comparison, f64)>, String> {
     let parts = value
         .as_array()
-        .filter(|parts| !parts.is_empty())
         .ok_or("Value of numeric must be an array.")?;
-    let mut bounds = Vec::new();
-    for pair in parts.chunks(2) {
-        let [operator, bound] = pair else {
-            return Err("Bad value for numeric: the operator has no value".into());
-        };
-        let comparison = match operator.as_str() {
-            Some("<") => Comparison::Less,
-            Some("<=") => Comparison::LessOrEqual,
-            Some("=") => Comparison::Equal,
-            Some(">=") => Comparison::GreaterOrEqual,
-            Some(">") => Comparison::Greater,
-            _ => return Err(format!("Unrecognized numeric range operator: {operator}")),
-        };
-        let bound = bound
-            .as_f64()
-            .ok_or_else(|| format!("Value of {operator} must be numeric"))?;
-        bounds.push((comparison, bound));
+    let mut parts = parts.iter();
+    let first = parts.next().ok_or("Invalid member in numeric match: ]")?;
+    let operator = first
+        .as_str()
+        .ok_or_else(|| format!("Invalid member in numeric match: {first}"))?;
+    let comparison = comparison(operator)
+        .ok_or_else(|| format!("Unrecognized numeric range operator: {operator}"))?;
+    let bound = |operator: &str, value: Option<&Value>| {
+        let operator = if operator == "=" { "equals" } else { operator };
+        value
+            .and_then(Value::as_f64)
+            .ok_or_else(|| format!("Value of {operator} must be numeric"))
+    };
+    let from = bound(operator, parts.next())?;
+    let mut bounds = vec![(comparison, from)];
+    let Some(second) = parts.next() else {
+        return Ok(bounds);
+    };
+    if !matches!(comparison, Comparison::Greater | Comparison::GreaterOrEqual) {
+        return Err("Too many elements in numeric expression".into());
     }
-    let is_lower = |c| matches!(c, Comparison::Greater | Comparison::GreaterOrEqual);
-    match bounds.as_slice() {
-        [_] => Ok(bounds),
-        [(low, from), (high, to)]
-            if is_lower(*low) && !is_lower(*high) && *high != Comparison::Equal =>
-        {
-            if from >= to {
-                return Err("Bottom must be less than top".into());
-            }
-            Ok(bounds)
-        }
-        _ => Err("Too many elements in numeric expression".into()),
+    let operator = second
+        .as_str()
+        .ok_or_else(|| format!("Bad value in numeric range: {second}"))?;
+    let comparison = match self::comparison(operator) {
+        Some(upper @ (Comparison::Less | Comparison::LessOrEqual)) => upper,
+        _ => return Err(format!("Bad numeric range operator: {operator}")),
+    };
+    let to = bound(operator, parts.next())?;
+    if from >= to {
+        return Err("Bottom must be less than top".into());
     }
+    if parts.next().is_some() {
+        return Err("Too many terms in numeric range expression".into());
+    }
+    bounds.push((comparison, to));
+    Ok(bounds)
 }
 
-fn cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (net, bits) = text.split_once('/')?;
-    let (net, bits): (IpAddr, u8) = (net.parse().ok()?, bits.parse().ok()?);
-    let most = if net.is_ipv4() { 32 } else { 128 };
-    (bits <= most).then_some((net, bits))
+fn comparison(operator: &str) -> Option<Comparison> {
+    Some(match operator {
+        "<" => Comparison::Less,
+        "<=" => Comparison::LessOrEqual,
+        "=" => Comparison::Equal,
+        ">=" => Comparison::GreaterOrEqual,
+        ">" => Comparison::Greater,
+        _ => return None,
+    })
+}
+
+fn cidr(value: &Value) -> Result<Test, String> {
+    let text = value
+        .as_str()
+        .ok_or("prefix match pattern must be a string")?;
+    let (net, bits) = text
+        .split_once('/')
+        .ok_or("Malformed CIDR, one '/' required")?;
+    let bits: u8 = bits
+        .parse()
+        .map_err(|_| "Malformed CIDR, mask bits must be an integer")?;
+    let address: IpAddr = net
+        .parse()
+        .map_err(|_| format!("Nonstandard IP address: {net}"))?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    match bits <= most {
+        true => Ok(Test::Cidr(address, bits)),
+        false => Err(format!("Malformed CIDR, mask bits must not exceed {most}")),
+    }
 }
 
 #[cfg(test)]

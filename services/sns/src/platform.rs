@@ -83,6 +83,11 @@ impl Place {
     /// An endpoint's application and its id.
     fn endpoint(text: &str, what: &str) -> Result<(Place, String), Fault> {
         let mut place = Place::parse(text, "endpoint", what)?;
+        if place.name.split('/').count() != 3 {
+            return Err(invalid(&format!(
+                "{what} Reason: Wrong number of slashes in relative portion of the ARN."
+            )));
+        }
         let (name, id) = place.name.rsplit_once('/').ok_or_else(|| invalid(what))?;
         let (name, id) = (name.to_owned(), id.to_owned());
         place.name = name;
@@ -102,6 +107,27 @@ impl Place {
     fn scope(&self) -> [&str; 4] {
         ["sns.platform", &self.account, &self.region, &self.name]
     }
+}
+
+/// Checks an endpoint's attributes.
+fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Fault> {
+    for (name, value) in attributes {
+        match name.as_str() {
+            "Enabled" | "Token" => {}
+            "CustomUserData" if value.len() <= 2048 => {}
+            "CustomUserData" => {
+                return Err(invalid(
+                    "Attributes Reason: Invalid value for attribute: CustomUserData: must be at most 2048 bytes long in UTF-8 encoding",
+                ));
+            }
+            other => {
+                return Err(invalid(&format!(
+                    "Attributes Reason: Invalid attribute name: {other}"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn no_application() -> Fault {
@@ -196,16 +222,35 @@ impl Sns {
         input: CreatePlatformApplicationInput,
     ) -> Result<CreatePlatformApplicationOutput, Fault> {
         let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if !(1..=256).contains(&input.name.len()) || !input.name.bytes().all(fine) {
-            return Err(invalid(
-                "Name Reason: must contain only characters 'a'-'z', 'A'-'Z', '0'-'9', '_', '-', and '.'",
-            ));
+        let why = match input.name.as_str() {
+            "" => "cannot be empty",
+            name if name.len() > 256 => "must be at most 256 characters long",
+            name if !name.bytes().all(fine) => {
+                "must contain only characters 'a'-'z', 'A'-'Z', '0'-'9', '_', '-', and '.'"
+            }
+            _ => "",
+        };
+        if !why.is_empty() {
+            return Err(invalid(&format!("{} Reason: {why}", input.name)));
         }
         if !PLATFORMS.contains(&input.platform.as_str()) {
             return Err(invalid(&format!(
                 "Platform Reason: {} is not supported",
                 input.platform
             )));
+        }
+        let given = |name: &str| input.attributes.contains_key(name);
+        // Google's services and Baidu's take one secret.
+        let is_paired = !matches!(input.platform.as_str(), "GCM" | "BAIDU");
+        let why = match (given("PlatformPrincipal"), given("PlatformCredential")) {
+            (true, false) => "PlatformPrincipal attribute provided without PlatformCredential",
+            (false, true) if is_paired => {
+                "PlatformCredential attribute provided without PlatformPrincipal"
+            }
+            _ => "",
+        };
+        if !why.is_empty() {
+            return Err(invalid(&format!("Attributes Reason: {why}")));
         }
         let place = Place {
             account: ctx.account.clone(),
@@ -340,8 +385,9 @@ impl Sns {
         let place = Place::application(&input.platform_application_arn)?;
         let mut attributes = input.attributes.unwrap_or_default();
         if let Some(data) = input.custom_user_data {
-            attributes.insert("CustomUserData".into(), data);
+            attributes.entry("CustomUserData".into()).or_insert(data);
         }
+        check_attributes(&attributes)?;
         attributes
             .entry("Enabled".into())
             .or_insert_with(|| "true".into());
@@ -446,6 +492,7 @@ impl Sns {
         input: SetEndpointAttributesInput,
     ) -> Result<SetEndpointAttributesOutput, Fault> {
         let (place, id) = Place::endpoint(&input.endpoint_arn, "EndpointArn")?;
+        check_attributes(&input.attributes)?;
         self.at_platform(&place, |tx| {
             let at = (&place.account, &place.region, &place.name, &id);
             let found: Option<Device> = tx.get(&self.devices, &at)?;

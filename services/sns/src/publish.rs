@@ -313,15 +313,19 @@ impl Sns {
         }
         let mut ids = HashSet::new();
         for entry in &entries {
-            let is_id = (1..=80).contains(&entry.id.len())
-                && entry
-                    .id
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-            if !is_id {
-                return Err(invalid_batch_entry_id_exception(
-                    "The Id of a batch entry in a batch request doesn't abide by the specification.",
-                ));
+            let is_fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            let why = match entry.id.as_str() {
+                id if id.len() > 80 => "is too long",
+                id if id.is_empty() || !id.bytes().all(is_fine) => {
+                    "contains an impermissible character"
+                }
+                _ => "",
+            };
+            if !why.is_empty() {
+                return Err(invalid_batch_entry_id_exception(format!(
+                    "The Id of a batch entry in the batch request {why}: {}",
+                    entry.id
+                )));
             }
             if !ids.insert(entry.id.clone()) {
                 return Err(batch_entry_ids_not_distinct_exception(

@@ -113,13 +113,25 @@ fn check(name: &str, value: &str, prefix: &str, subscription: &Subscription) -> 
         "FilterPolicy" if value.is_empty() || value == "{}" => Ok(()),
         "FilterPolicy" => Filter::parse(value, subscription.filters_body())
             .map(drop)
-            .map_err(|why| invalid(&format!("{prefix}FilterPolicy: {why}"))),
+            .map_err(|why| match why.starts_with("Filter policy scope") {
+                true => invalid(&why),
+                false => invalid(&format!("{prefix}FilterPolicy: {why}")),
+            }),
         "RedrivePolicy" if value.is_empty() => Ok(()),
         "RedrivePolicy" => {
             let policy: serde_json::Value = serde_json::from_str(value)
                 .map_err(|_| invalid("RedrivePolicy: failed to parse JSON."))?;
             let target = policy["deadLetterTargetArn"].as_str();
             match target.and_then(|t| t.parse::<Arn>().ok()) {
+                Some(arn)
+                    if arn.service == "sqs"
+                        && subscription.endpoint.ends_with(".fifo")
+                        && !arn.resource.ends_with(".fifo") =>
+                {
+                    Err(invalid(
+                        "RedrivePolicy: must use a FIFO queue as DLQ for a FIFO Subscription to a FIFO Topic.",
+                    ))
+                }
                 Some(arn) if arn.service == "sqs" => Ok(()),
                 _ => Err(invalid(
                     "RedrivePolicy: deadLetterTargetArn is an invalid arn",

@@ -181,16 +181,15 @@ impl Sns {
         match (is_fifo, stem) {
             (true, Some(stem)) if is_name(stem) && input.name.len() <= 256 => {}
             (true, _) => {
-                return Err(invalid_parameter_exception(
-                    "Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.",
-                ));
+                return Err(invalid_parameter_exception("Invalid parameter: Topic Name"));
             }
             (false, _) if is_name(&input.name) => {}
             (false, _) => {
                 return Err(invalid_parameter_exception("Invalid parameter: Topic Name"));
             }
         }
-        for (name, value) in &attributes {
+        for (name, value) in &mut attributes {
+            attribute::settle(name, value);
             attribute::check(name, value, is_fifo)?;
         }
         let tags = tag::read(input.tags.unwrap_or_default())?;
