@@ -66,6 +66,7 @@ async fn serve(options: Start) -> Outcome {
             .trim_start_matches("none")
             .to_owned(),
         sqs_endpoint: options.sqs_endpoint_strategy.clone(),
+        throttles_tables: options.dynamodb_throttling,
         ..Config::default()
     };
     let store = store::Options {

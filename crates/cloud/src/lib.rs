@@ -28,5 +28,5 @@ pub use metric::MetricData;
 pub use ports::Ports;
 pub use region::{Cloud, Config};
 pub use scheduler::{Job, Scheduler};
-pub use service::{Before, Call, Front, Handler, Service};
+pub use service::{Before, Call, Front, Handler, Manners, Service};
 pub use targets::{Delivery, Refusal, RetryPolicy, Source, Target, Targets};

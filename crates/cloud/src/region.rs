@@ -27,6 +27,8 @@ pub struct Config {
     pub object_ownership: String,
     /// How the URLs of queues look, by LocalStack's names: `dynamic`, `path`, `standard`, `domain`.
     pub sqs_endpoint: String,
+    /// Whether provisioned throughput of tables is enforced.
+    pub throttles_tables: bool,
 }
 
 impl Default for Config {
@@ -39,6 +41,7 @@ impl Default for Config {
             sandbox: "auto".into(),
             object_ownership: "BucketOwnerEnforced".into(),
             sqs_endpoint: "dynamic".into(),
+            throttles_tables: false,
         }
     }
 }

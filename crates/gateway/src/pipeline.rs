@@ -108,6 +108,9 @@ impl Gateway {
         if own && let Some(response) = self.control.answer(&parts, &mut body).await {
             return response;
         }
+        if let Some(response) = preflight(&parts) {
+            return response;
+        }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let mut claim = identify::claim(&parts);
         let scope = claim.service.take();
@@ -220,6 +223,15 @@ impl Gateway {
             protocol,
             name: "",
         };
+        if let Some(fault) = entry
+            .manners
+            .most_head
+            .and_then(|most| outsized(&parts, most))
+        {
+            let mut response = protocol.write_fault(model, &fault, &ctx.request_id);
+            self.dress(&mut response, ctx, model, protocol);
+            return (response, model.name, "");
+        }
         let outcome = match self
             .catalog
             .operation(service, protocol, &parts, &query, form.as_ref())
@@ -251,9 +263,18 @@ impl Gateway {
                         "internal failure"
                     );
                 }
-                protocol.write_fault(model, &fault, &ctx.request_id)
+                match entry.manners.error_namespace {
+                    Some(namespace) if fault.shape.is_none() => {
+                        let fault = named(fault, namespace);
+                        protocol.write_fault(model, &fault, &ctx.request_id)
+                    }
+                    _ => protocol.write_fault(model, &fault, &ctx.request_id),
+                }
             }
         };
+        if let Some(least) = entry.manners.compresses_from {
+            encoding::compress(&parts.headers, least, &mut response);
+        }
         if parts.method == http::Method::HEAD && response.status >= 300 {
             response.body = Body::Empty;
         }
@@ -293,7 +314,11 @@ impl Gateway {
         let (bytes, stream) = match held {
             Some(bytes) => (bytes, None),
             None if op.streams_input() && passage.protocol.is_rest() => (Bytes::new(), Some(body)),
-            None => (Box::pin(body.collect(MAX_HELD_BODY)).await?, None),
+            None => {
+                let manners = &self.catalog.services[passage.service].service.manners;
+                let most = manners.most_body.unwrap_or(MAX_HELD_BODY);
+                (Box::pin(body.collect(most)).await?, None)
+            }
         };
         let bytes = match passage.protocol.is_rest() {
             true => bytes,
@@ -357,16 +382,90 @@ impl Gateway {
     }
 }
 
+/// An error with the namespace that its service has before its errors' names, or AWS's framework before its own.
+fn named(mut fault: Fault, namespace: &str) -> Fault {
+    let namespace = match &*fault.code {
+        "ValidationException" => "com.amazon.coral.validate",
+        "AccessDeniedException"
+        | "ExpiredTokenException"
+        | "IncompleteSignatureException"
+        | "InternalFailure"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationTokenException"
+        | "NotImplemented"
+        | "SerializationException"
+        | "UnknownOperationException"
+        | "UnrecognizedClientException" => "com.amazon.coral.service",
+        _ => namespace,
+    };
+    fault.code = format!("{namespace}#{}", fault.code).into();
+    fault
+}
+
+/// The refusal of a request whose line or headers are too long, or whose path is none of a service of one path.
+fn outsized(parts: &Parts, most: usize) -> Option<Fault> {
+    let line = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
+    let headers = parts.headers.iter();
+    let headers: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if line > most || headers > most {
+        return Some(Fault::sender(
+            400,
+            "RequestHeaderSectionTooLarge",
+            "Your request header section exceeds the maximum allowed size.",
+        ));
+    }
+    (parts.uri.path() != "/" && header(parts, "x-amz-target").is_some())
+        .then(|| Fault::sender(404, "UnknownOperationException", ""))
+}
+
 /// Browsers may read what is not S3's: consoles run on other ports.
 fn allow_origin(parts: &Parts, response: &mut Response) {
-    if let Some(origin) = header(parts, "origin") {
-        response
-            .headers
-            .push(("Access-Control-Allow-Origin".into(), origin.to_owned()));
-        response
-            .headers
-            .push(("Access-Control-Expose-Headers".into(), "*".into()));
+    if wire::header::has(&parts.headers, "origin") {
+        for name in [
+            "Access-Control-Allow-Origin",
+            "Access-Control-Expose-Headers",
+        ] {
+            response.headers.push((name.into(), "*".into()));
+        }
     }
+}
+
+/// The answer to a browser that asks whether it may call an API: those that are called at the root, which S3's names are not.
+fn preflight(parts: &Parts) -> Option<Response> {
+    let at_root = parts.method == http::Method::OPTIONS && parts.uri.path() == "/";
+    let of_s3 = host_of(parts).and_then(crate::host::service);
+    if !at_root
+        || !wire::header::has(&parts.headers, "origin")
+        || of_s3.is_some_and(|(name, _)| name.starts_with("s3"))
+    {
+        return None;
+    }
+    let mut response = Response {
+        status: 200,
+        headers: Vec::new(),
+        body: Body::Empty,
+    };
+    allow_origin(parts, &mut response);
+    response
+        .headers
+        .push(("Access-Control-Max-Age".into(), "172800".into()));
+    for (asked, allowed) in [
+        (
+            "access-control-request-method",
+            "Access-Control-Allow-Methods",
+        ),
+        (
+            "access-control-request-headers",
+            "Access-Control-Allow-Headers",
+        ),
+    ] {
+        if let Some(value) = header(parts, asked) {
+            response.headers.push((allowed.into(), value.to_owned()));
+        }
+    }
+    Some(response)
 }
 
 /// Temporary credentials that have ended, in each protocol's words.

@@ -143,6 +143,9 @@ impl Dynamo {
                 self.apply(tx, table, change, ctx.time, cause)
             })
             .await?;
+        if cause == Cause::Request {
+            self.spend(table, &outcome.usage, true);
+        }
         self.plan_expiry(table, outcome.new.as_deref()).await?;
         Ok(outcome)
     }

@@ -30,6 +30,7 @@ mod step;
 mod stream;
 mod table;
 mod tag;
+mod throttle;
 mod token;
 mod transact;
 mod ttl;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use cloud::{Cloud, Context, Service};
+use cloud::{Cloud, Context, Manners, Service};
 use parking_lot::Mutex;
 use store::{Log, Table};
 use wire::Fault;
@@ -22,6 +22,7 @@ use crate::policy::Policy;
 use crate::recovery::{Former, HISTORY};
 use crate::stream::{Entry, Stream, TRIM, Wakers};
 use crate::table::Tallies;
+use crate::throttle::Throttle;
 use crate::token::{TOKENS, Token};
 use crate::ttl::{EXPIRE, End};
 
@@ -43,6 +44,7 @@ pub fn service(cloud: &Cloud) -> Service {
         backups: store.table("dynamodb.backups"),
         formers: store.table("dynamodb.formers"),
         exports: store.table("dynamodb.exports"),
+        throttle: (cloud.config.throttles_tables).then(|| Throttle::new(&cloud.clock)),
         cloud: cloud.clone(),
     });
     dynamo.register_jobs();
@@ -51,9 +53,17 @@ pub fn service(cloud: &Cloud) -> Service {
     cloud.after_reset(move || {
         forgetful.catalog.forget();
         forgetful.planned_ends.lock().clear();
+        if let Some(throttle) = &forgetful.throttle {
+            throttle.forget();
+        }
         forgetful.tokens_swept.store(0, Ordering::Relaxed);
     });
-    Service::new(api::Api(dynamo))
+    Service::new(api::Api(dynamo)).with_manners(Manners {
+        most_body: Some(16 << 20),
+        most_head: Some(16 << 10),
+        compresses_from: Some(4096),
+        error_namespace: Some("com.amazonaws.dynamodb.v20120810"),
+    })
 }
 
 /// The service's state.
@@ -88,6 +98,8 @@ pub struct Dynamo {
     pub formers: Table<Row, Former>,
     /// Exports, by account, region, table and id.
     pub exports: Table<(String, String, String, String), Export>,
+    /// What is left of provisioned throughput, where it is enforced.
+    pub throttle: Option<Throttle>,
 }
 
 impl Dynamo {
