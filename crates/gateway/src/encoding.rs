@@ -11,7 +11,13 @@ use wire::{Body, BodyError, Bytes, Fault};
 
 /// The body as it was before its `Content-Encoding`, at most `limit` bytes of it. Encodings that are no compression
 /// (some SDKs name their own) leave it as it is.
-pub(crate) fn decoded(headers: &HeaderMap, body: Bytes, limit: u64) -> Result<Bytes, Fault> {
+/// Where a service is strict they are refused.
+pub(crate) fn decoded(
+    headers: &HeaderMap,
+    body: Bytes,
+    limit: u64,
+    is_strict: bool,
+) -> Result<Bytes, Fault> {
     let Some(encoding) = headers.get(http::header::CONTENT_ENCODING) else {
         return Ok(body);
     };
@@ -23,6 +29,8 @@ pub(crate) fn decoded(headers: &HeaderMap, body: Bytes, limit: u64) -> Result<By
     match encoding.as_bytes() {
         b"gzip" => inflate(&mut MultiGzDecoder::new(&body[..]))?,
         b"deflate" => inflate(&mut ZlibDecoder::new(&body[..]))?,
+        b"" | b"identity" => return Ok(body),
+        _ if is_strict => return Err(Fault::receiver(500, "InternalServerError", broken)),
         _ => return Ok(body),
     };
     if out.len() as u64 > limit {
@@ -165,17 +173,17 @@ mod tests {
     fn a_compressed_body_is_read_and_a_bomb_refused() {
         let zeros = vec![b'0'; 100_000];
         let body = compressed(&zeros);
-        let read = decoded(&headers("gzip"), body.clone(), 100_000).expect("it fits");
+        let read = decoded(&headers("gzip"), body.clone(), 100_000, false).expect("it fits");
         assert_eq!(&read[..], &zeros[..]);
-        assert!(decoded(&headers("gzip"), body, 99_999).is_err_and(|f| f.status == 413));
+        assert!(decoded(&headers("gzip"), body, 99_999, false).is_err_and(|f| f.status == 413));
         let plain = Bytes::from_static(b"{}");
-        assert!(decoded(&headers("gzip"), plain.clone(), 9).is_err_and(|f| f.status == 500));
+        assert!(decoded(&headers("gzip"), plain.clone(), 9, false).is_err_and(|f| f.status == 500));
         assert_eq!(
-            decoded(&headers("amz-1.0"), plain.clone(), 9).expect("as it is"),
+            decoded(&headers("amz-1.0"), plain.clone(), 9, false).expect("as it is"),
             plain
         );
         assert_eq!(
-            decoded(&HeaderMap::new(), plain.clone(), 9).expect("as it is"),
+            decoded(&HeaderMap::new(), plain.clone(), 9, false).expect("as it is"),
             plain
         );
     }

@@ -322,7 +322,11 @@ impl Gateway {
         };
         let bytes = match passage.protocol.is_rest() {
             true => bytes,
-            false => encoding::decoded(&parts.headers, bytes, MAX_HELD_BODY)?,
+            false => {
+                let manners = &self.catalog.services[passage.service].service.manners;
+                let most = manners.most_body.unwrap_or(MAX_HELD_BODY);
+                encoding::decoded(&parts.headers, bytes, most, manners.most_body.is_some())?
+            }
         };
         let mut audit = Audit::default();
         let request = Request {

@@ -233,6 +233,9 @@ impl Dynamo {
         if table.ttl.is_some() {
             self.index_expiry(tx, table, &change.row, old.as_ref(), new.as_deref())?;
         }
+        if !table.replicas.is_empty() && cause != Cause::Replication {
+            self.send_to_replicas(tx, table, change, encoded, now)?;
+        }
         if table.stream_view.is_some() {
             self.record(tx, table, change, old.as_ref(), new.as_deref(), now, cause)?;
         }
