@@ -63,6 +63,8 @@ pub struct Manners {
     pub compresses_from: Option<usize>,
     /// What stands before the names of the service's own errors in JSON; those of AWS's framework have its own before them.
     pub error_namespace: Option<&'static str>,
+    /// What the header `Server` says, where there is one.
+    pub server: Option<&'static str>,
 }
 
 /// One service of the region.

@@ -17,6 +17,7 @@ use wire::{
 use crate::detect::{Catalog, Detected, header, host_of};
 use crate::encoding;
 use crate::identify;
+use crate::manners::{allow_origin, named, outsized, preflight};
 use crate::metrics::Metrics;
 
 /// Bodies that are held are bounded; AWS's own largest, a Lambda zip in base64, is below this.
@@ -193,6 +194,7 @@ impl Gateway {
             );
             return (plain_fault(&fault, ctx), "", "");
         };
+        let is_anybodys = scope.is_none() && form.is_none() && parts.uri == "/";
         let entry = &self.catalog.services[service].service;
         let model = entry.handler.model();
         ctx.request_id = match model.validation {
@@ -272,6 +274,9 @@ impl Gateway {
                 }
             }
         };
+        if let Some(server) = entry.manners.server {
+            response.headers.push(("Server".into(), server.to_owned()));
+        }
         if let Some(least) = entry.manners.compresses_from {
             encoding::compress(&parts.headers, least, &mut response);
         }
@@ -282,6 +287,10 @@ impl Gateway {
         match &entry.front {
             Some(front) => front.after(ctx, &parts, &mut response),
             None => allow_origin(&parts, &mut response),
+        }
+        // Who asks at the root for nothing in particular may be at any service.
+        if is_anybodys && entry.front.is_some() {
+            allow_origin(&parts, &mut response);
         }
         (response, model.name, passage.name)
     }
@@ -384,92 +393,6 @@ impl Gateway {
             headers.push((name.into(), ctx.request_id.clone()));
         }
     }
-}
-
-/// An error with the namespace that its service has before its errors' names, or AWS's framework before its own.
-fn named(mut fault: Fault, namespace: &str) -> Fault {
-    let namespace = match &*fault.code {
-        "ValidationException" => "com.amazon.coral.validate",
-        "AccessDeniedException"
-        | "ExpiredTokenException"
-        | "IncompleteSignatureException"
-        | "InternalFailure"
-        | "InvalidSignatureException"
-        | "MissingAuthenticationTokenException"
-        | "NotImplemented"
-        | "SerializationException"
-        | "UnknownOperationException"
-        | "UnrecognizedClientException" => "com.amazon.coral.service",
-        _ => namespace,
-    };
-    fault.code = format!("{namespace}#{}", fault.code).into();
-    fault
-}
-
-/// The refusal of a request whose line or headers are too long, or whose path is none of a service of one path.
-fn outsized(parts: &Parts, most: usize) -> Option<Fault> {
-    let line = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
-    let headers = parts.headers.iter();
-    let headers: usize = headers
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if line > most || headers > most {
-        return Some(Fault::sender(
-            400,
-            "RequestHeaderSectionTooLarge",
-            "Your request header section exceeds the maximum allowed size.",
-        ));
-    }
-    (parts.uri.path() != "/" && header(parts, "x-amz-target").is_some())
-        .then(|| Fault::sender(404, "UnknownOperationException", ""))
-}
-
-/// Browsers may read what is not S3's: consoles run on other ports.
-fn allow_origin(parts: &Parts, response: &mut Response) {
-    if wire::header::has(&parts.headers, "origin") {
-        for name in [
-            "Access-Control-Allow-Origin",
-            "Access-Control-Expose-Headers",
-        ] {
-            response.headers.push((name.into(), "*".into()));
-        }
-    }
-}
-
-/// The answer to a browser that asks whether it may call an API: those that are called at the root, which S3's names are not.
-fn preflight(parts: &Parts) -> Option<Response> {
-    let at_root = parts.method == http::Method::OPTIONS && parts.uri.path() == "/";
-    let of_s3 = host_of(parts).and_then(crate::host::service);
-    if !at_root
-        || !wire::header::has(&parts.headers, "origin")
-        || of_s3.is_some_and(|(name, _)| name.starts_with("s3"))
-    {
-        return None;
-    }
-    let mut response = Response {
-        status: 200,
-        headers: Vec::new(),
-        body: Body::Empty,
-    };
-    allow_origin(parts, &mut response);
-    response
-        .headers
-        .push(("Access-Control-Max-Age".into(), "172800".into()));
-    for (asked, allowed) in [
-        (
-            "access-control-request-method",
-            "Access-Control-Allow-Methods",
-        ),
-        (
-            "access-control-request-headers",
-            "Access-Control-Allow-Headers",
-        ),
-    ] {
-        if let Some(value) = header(parts, asked) {
-            response.headers.push((allowed.into(), value.to_owned()));
-        }
-    }
-    Some(response)
 }
 
 /// Temporary credentials that have ended, in each protocol's words.

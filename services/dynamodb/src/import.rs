@@ -16,6 +16,7 @@ use wire::{Audit, Decode, Fault, Timestamp};
 
 use crate::api::*;
 use crate::change::{Action, Change, Refusal};
+use crate::csv::Rows;
 use crate::errors::*;
 use crate::fault::validation;
 use crate::key::{KeyType, Keys};
@@ -481,47 +482,6 @@ fn csv_item(types: &[(String, KeyType)], names: &[String], row: Vec<String>) -> 
     Some(item)
 }
 
-/// The rows of a CSV file: fields may be in quotes, in which quotes are doubled and lines may end.
-struct Rows<'t> {
-    rest: &'t str,
-    delimiter: char,
-}
-
-impl Iterator for Rows<'_> {
-    type Item = Vec<String>;
-    fn next(&mut self) -> Option<Vec<String>> {
-        while let Some(rest) = self.rest.strip_prefix(['\r', '\n']) {
-            self.rest = rest;
-        }
-        if self.rest.is_empty() {
-            return None;
-        }
-        let (mut row, mut field, mut is_quoted) = (Vec::new(), String::new(), false);
-        let mut chars = self.rest.char_indices().peekable();
-        let mut end = self.rest.len();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' if is_quoted && chars.peek().is_some_and(|(_, next)| *next == '"') => {
-                    field.push('"');
-                    chars.next();
-                }
-                '"' if is_quoted => is_quoted = false,
-                '"' if field.is_empty() => is_quoted = true,
-                c if is_quoted => field.push(c),
-                c if c == self.delimiter => row.push(std::mem::take(&mut field)),
-                '\r' | '\n' => {
-                    end = at;
-                    break;
-                }
-                c => field.push(c),
-            }
-        }
-        row.push(field);
-        self.rest = self.rest.get(end..).unwrap_or_default();
-        Some(row)
-    }
-}
-
 impl Import {
     fn status(&self) -> &'static str {
         match (&self.ended, &self.failure) {
@@ -598,19 +558,6 @@ impl Import {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_of_csv_are_read() {
-        let rows = Rows {
-            rest: "a,b\r\n\"x, \"\"y\"\"\nz\",\n\nlast",
-            delimiter: ',',
-        };
-        let rows: Vec<Vec<String>> = rows.collect();
-        assert_eq!(
-            rows,
-            [vec!["a", "b"], vec!["x, \"y\"\nz", ""], vec!["last"]]
-        );
-    }
 
     #[test]
     fn key_attributes_of_a_row_are_of_their_type() {

@@ -8,6 +8,7 @@ mod capacity;
 mod catalog;
 mod change;
 mod create;
+mod csv;
 mod definition;
 pub mod errors;
 mod export;

@@ -68,6 +68,7 @@ pub fn service(cloud: &Cloud) -> Service {
         most_head: Some(16 << 10),
         compresses_from: Some(4096),
         error_namespace: Some("com.amazonaws.dynamodb.v20120810"),
+        server: Some("Server"),
     })
 }
 

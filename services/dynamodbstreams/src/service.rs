@@ -17,6 +17,7 @@ pub fn service(cloud: &Cloud) -> Service {
     Service::new(api::Api(streams)).with_manners(Manners {
         error_namespace: Some("com.amazonaws.dynamodb.v20120810"),
         compresses_from: Some(4096),
+        server: Some("Server"),
         ..Manners::default()
     })
 }

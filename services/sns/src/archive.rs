@@ -352,7 +352,7 @@ impl Sns {
             }
             replay.after = (time, number);
             let message = archived.message();
-            if let Some(delivery) = self.delivery_in_line(place, topic, &listener, &message) {
+            if let Some(delivery) = self.delivery_in_line(place, topic, &listener, &message)? {
                 self.line_up(tx, place, topic.id, &of.subscription, delivery)?;
             }
         }

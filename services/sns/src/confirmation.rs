@@ -184,7 +184,7 @@ impl Sns {
         let desk = Desk::new(place, &endpoint, Some(signer), version);
         let now = self.cloud.clock.now();
         let message = cloud::ids::uuid();
-        let text = desk.word(kind, &message, token, &arn(place, id), now);
+        let text = desk.word(kind, &message, token, &arn(place, id), now)?;
         match subscription.protocol.as_str() {
             "http" | "https" => {
                 let mut post = Post::new(&subscription.endpoint, subscription.effective(topic));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cloud::{Delivery, RetryPolicy, Source};
 use serde_json::json;
+use wire::Fault;
 
 use crate::captured::{self, Captured, Medium};
 use crate::message::{Desk, Message};
@@ -34,16 +35,20 @@ pub(crate) fn parcel(
     topic: &Topic,
     listener: &Listener,
     message: &Message,
-) -> Parcel {
+) -> Result<Parcel, Fault> {
     let subscription = &listener.subscription;
     let arn = format!("{}:{}", desk.place.arn(), listener.id);
-    match subscription.protocol.as_str() {
-        "http" | "https" => Parcel::Post(Box::new(post(desk, topic, subscription, &arn, message))),
-        "sms" => keep(Medium::Sms, desk, subscription, &arn, message),
-        "application" => keep(Medium::Push, desk, subscription, &arn, message),
-        "email" | "email-json" => keep(Medium::Mail, desk, subscription, &arn, message),
-        _ => Parcel::Send(delivery(desk, subscription, &arn, message)),
-    }
+    let medium = match subscription.protocol.as_str() {
+        "http" | "https" => {
+            let post = post(desk, topic, subscription, &arn, message)?;
+            return Ok(Parcel::Post(Box::new(post)));
+        }
+        "sms" => Medium::Sms,
+        "application" => Medium::Push,
+        "email" | "email-json" => Medium::Mail,
+        _ => return delivery(desk, subscription, &arn, message).map(Parcel::Send),
+    };
+    keep(medium, desk, subscription, &arn, message)
 }
 
 fn post(
@@ -52,12 +57,12 @@ fn post(
     subscription: &Subscription,
     arn: &str,
     message: &Message,
-) -> Post {
+) -> Result<Post, Fault> {
     let mut post = Post::new(&subscription.endpoint, subscription.effective(topic));
     post.is_raw = subscription.is_raw();
     post.body = match post.is_raw {
         true => message.text(&subscription.protocol).to_owned(),
-        false => message.notification(&subscription.protocol, desk, arn),
+        false => message.notification(&subscription.protocol, desk, arn)?,
     };
     if post.is_raw {
         post.parameters = raw_attributes(message);
@@ -67,7 +72,7 @@ fn post(
     post.owner.clone_from(&desk.place.account);
     post.subscription = Some(arn.to_owned());
     post.dead_letter = subscription.dead_letter();
-    post
+    Ok(post)
 }
 
 fn keep(
@@ -76,13 +81,13 @@ fn keep(
     subscription: &Subscription,
     arn: &str,
     message: &Message,
-) -> Parcel {
+) -> Result<Parcel, Fault> {
     let mut captured = Captured::of(message, &subscription.endpoint, medium);
     captured.topic = Some(desk.place.arn());
     captured.subscription = Some(arn.to_owned());
     captured.dead_letter = subscription.dead_letter();
     match subscription.protocol.as_str() {
-        "email-json" => captured.text = message.notification("email-json", desk, arn),
+        "email-json" => captured.text = message.notification("email-json", desk, arn)?,
         "email" => {
             captured.text = captured::mail(
                 message.text("email"),
@@ -92,7 +97,7 @@ fn keep(
         }
         _ => {}
     }
-    Parcel::Keep(medium, Box::new(captured))
+    Ok(Parcel::Keep(medium, Box::new(captured)))
 }
 
 fn delivery(
@@ -100,16 +105,16 @@ fn delivery(
     subscription: &Subscription,
     arn: &str,
     message: &Message,
-) -> Delivery {
+) -> Result<Delivery, Fault> {
     let protocol = subscription.protocol.as_str();
     let mut parameters = BTreeMap::new();
     let payload = match protocol {
-        "lambda" => message.event(desk, arn),
+        "lambda" => message.event(desk, arn)?,
         _ if subscription.is_raw() => {
             parameters = raw_attributes(message);
             message.text(protocol).to_owned()
         }
-        _ => message.notification(protocol, desk, arn),
+        _ => message.notification(protocol, desk, arn)?,
     };
     if protocol == "sqs" {
         let own = [
@@ -122,7 +127,7 @@ fn delivery(
             }
         }
     }
-    Delivery {
+    Ok(Delivery {
         target: subscription.endpoint.clone(),
         payload,
         source: source(
@@ -132,7 +137,7 @@ fn delivery(
         parameters,
         retry: RETRY,
         dead_letter: subscription.dead_letter(),
-    }
+    })
 }
 
 /// A topic as others see it.

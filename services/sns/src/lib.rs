@@ -20,6 +20,7 @@ mod publish;
 mod service;
 mod signature;
 mod subscription;
+mod subscription_attribute;
 mod tag;
 mod target;
 mod topic;

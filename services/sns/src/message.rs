@@ -80,7 +80,7 @@ impl<'a> Desk<'a> {
         token: &str,
         of: &str,
         now: Timestamp,
-    ) -> String {
+    ) -> Result<String, Fault> {
         let topic = self.place.arn();
         let text = match kind {
             "UnsubscribeConfirmation" => format!(
@@ -113,10 +113,10 @@ impl<'a> Desk<'a> {
                     ("Type", Some(kind)),
                 ]),
                 self.version,
-            );
+            )?;
             members.extend(self.signature_members(signer, signature));
         }
-        shown(members)
+        Ok(shown(members))
     }
 
     /// Where a subscription is confirmed.
@@ -137,10 +137,15 @@ impl<'a> Desk<'a> {
         ]
     }
 
-    fn signature(&self, signer: &Signer, message: &Message, protocol: &str) -> String {
+    fn signature(
+        &self,
+        signer: &Signer,
+        message: &Message,
+        protocol: &str,
+    ) -> Result<String, Fault> {
         let text = message.text(protocol);
         if let Some(known) = self.signed.borrow().get(text) {
-            return known.clone();
+            return Ok(known.clone());
         }
         let signature = signer.sign(
             &canonical(&[
@@ -152,10 +157,10 @@ impl<'a> Desk<'a> {
                 ("Type", Some("Notification")),
             ]),
             self.version,
-        );
+        )?;
         let mut signed = self.signed.borrow_mut();
         signed.insert(text.to_owned(), signature.clone());
-        signature
+        Ok(signature)
     }
 }
 
@@ -387,7 +392,7 @@ impl Message {
         protocol: &str,
         desk: &Desk<'_>,
         subscription: &str,
-    ) -> Vec<(&'static str, Value)> {
+    ) -> Result<Vec<(&'static str, Value)>, Fault> {
         let mut members: Vec<(&'static str, Value)> = vec![
             ("Type", "Notification".into()),
             ("MessageId", self.id.as_str().into()),
@@ -402,7 +407,7 @@ impl Message {
         members.push(("Message", self.text(protocol).into()));
         members.push(("Timestamp", self.time.iso8601_millis().into()));
         if let Some(signer) = desk.signer {
-            let signature = desk.signature(signer, self, protocol);
+            let signature = desk.signature(signer, self, protocol)?;
             members.extend(desk.signature_members(signer, signature));
         }
         members.push(("UnsubscribeURL", desk.unsubscribe_url(subscription).into()));
@@ -413,7 +418,7 @@ impl Message {
         if !attributes.is_empty() {
             members.push(("MessageAttributes", attributes.into()));
         }
-        members
+        Ok(members)
     }
 
     /// The text for a queue, stream, endpoint or programme that reads mail.
@@ -422,14 +427,14 @@ impl Message {
         protocol: &str,
         desk: &Desk<'_>,
         subscription: &str,
-    ) -> String {
-        shown(self.envelope(protocol, desk, subscription))
+    ) -> Result<String, Fault> {
+        Ok(shown(self.envelope(protocol, desk, subscription)?))
     }
 
     /// A function's event.
-    pub(crate) fn event(&self, desk: &Desk<'_>, subscription: &str) -> String {
+    pub(crate) fn event(&self, desk: &Desk<'_>, subscription: &str) -> Result<String, Fault> {
         let mut sns: Map<String, Value> = Map::new();
-        for (key, value) in self.envelope("lambda", desk, subscription) {
+        for (key, value) in self.envelope("lambda", desk, subscription)? {
             // Functions see another spelling than queues do.
             let key = match key {
                 "UnsubscribeURL" => "UnsubscribeUrl",
@@ -446,7 +451,7 @@ impl Message {
             "EventSubscriptionArn": subscription,
             "Sns": sns,
         });
-        json!({ "Records": [record] }).to_string()
+        Ok(json!({ "Records": [record] }).to_string())
     }
 }
 

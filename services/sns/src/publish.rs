@@ -122,7 +122,7 @@ impl Sns {
         desk: &Desk<'_>,
         topic: &Topic,
         message: &Message,
-    ) -> Vec<Parcel> {
+    ) -> Result<Vec<Parcel>, Fault> {
         let attributes = message.filterable();
         let wanting = audience
             .listeners
@@ -145,11 +145,13 @@ impl Sns {
             let replay = l.subscription.replay.as_ref();
             !replay.is_some_and(Replay::is_running)
         });
-        let made = present.filter_map(|l| {
-            let delivery = self.delivery_in_line(place, topic, l, message)?;
-            Some((l.id.clone(), delivery))
-        });
-        Ok(made.collect())
+        let mut made = Vec::new();
+        for listener in present {
+            if let Some(delivery) = self.delivery_in_line(place, topic, listener, message)? {
+                made.push((listener.id.clone(), delivery));
+            }
+        }
+        Ok(made)
     }
 
     /// What a FIFO topic's message becomes for a queue, where it is wanted.
@@ -159,16 +161,16 @@ impl Sns {
         topic: &Topic,
         listener: &Listener,
         message: &Message,
-    ) -> Option<Delivery> {
+    ) -> Result<Option<Delivery>, Fault> {
         if !listener.wants(message, &message.filterable()) {
-            return None;
+            return Ok(None);
         }
         let endpoint = self.endpoint();
         let desk = Desk::new(place, &endpoint, None, topic.signature_version());
-        match parcel(&desk, topic, listener, message) {
+        Ok(match parcel(&desk, topic, listener, message)? {
             Parcel::Send(delivery) => Some(delivery),
             Parcel::Post(_) | Parcel::Keep(..) => None,
-        }
+        })
     }
 
     /// Publishes a message that was checked.
@@ -191,7 +193,7 @@ impl Sns {
             let endpoint = self.endpoint();
             let version = topic.signature_version();
             let desk = Desk::new(place, &endpoint, signer.as_deref(), version);
-            Sns::parcels(&audience, &desk, topic, &message)
+            Sns::parcels(&audience, &desk, topic, &message)?
         };
         if !parcels.is_empty() {
             // Nothing is read: no two publications need each other's lock.

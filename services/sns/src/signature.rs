@@ -31,8 +31,10 @@ impl Record for Kept {}
 /// Signs messages.
 pub(crate) struct Signer {
     kept: Kept,
+    /// Of version 1. The library that is quicker knows no SHA-1.
     first: SigningKey<Sha1>,
-    second: SigningKey<Sha256>,
+    /// Of version 2.
+    second: KeyPair,
     /// The certificate's name in its URL.
     name: String,
 }
@@ -69,6 +71,11 @@ fn broken(what: &str, why: impl std::fmt::Display) -> Fault {
     Fault::internal(format!("the key that signs messages: {what}: {why}"))
 }
 
+fn pair(key: &[u8]) -> Result<KeyPair, Fault> {
+    KeyPair::from_pkcs8_der_and_sign_algo(&key.into(), &PKCS_RSA_SHA256)
+        .map_err(|e| broken("no certificate takes it", e))
+}
+
 impl Signer {
     fn make() -> Result<Signer, Fault> {
         let key = PrivateKey::new(&mut Random, BITS).map_err(|e| broken("it is not made", e))?;
@@ -76,8 +83,7 @@ impl Signer {
             .to_pkcs8_der()
             .map_err(|e: pkcs8::Error| broken("it is not written", e))?;
         let key = key.as_bytes().to_vec();
-        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key.as_slice().into(), &PKCS_RSA_SHA256)
-            .map_err(|e| broken("no certificate takes it", e))?;
+        let pair = pair(&key)?;
         let name = "sns.amazonaws.com".to_owned();
         let mut params =
             CertificateParams::new(vec![name.clone()]).map_err(|e| broken("its name", e))?;
@@ -97,8 +103,8 @@ impl Signer {
         let digest = Sha256::digest(kept.certificate.as_bytes());
         Ok(Signer {
             name: hex::encode(digest.get(..16).unwrap_or_default()),
-            first: SigningKey::new(key.clone()),
-            second: SigningKey::new(key),
+            first: SigningKey::new(key),
+            second: pair(&kept.key)?,
             kept,
         })
     }
@@ -115,12 +121,13 @@ impl Signer {
     }
 
     /// The signature of a text, of version 1 (SHA-1) or 2 (SHA-256).
-    pub(crate) fn sign(&self, text: &str, version: &str) -> String {
+    pub(crate) fn sign(&self, text: &str, version: &str) -> Result<String, Fault> {
         let signature = match version {
-            "2" => self.second.sign(text.as_bytes()).to_vec(),
+            "2" => rcgen::SigningKey::sign(&self.second, text.as_bytes())
+                .map_err(|e| broken("it does not sign", e))?,
             _ => self.first.sign(text.as_bytes()).to_vec(),
         };
-        STANDARD.encode(signature)
+        Ok(STANDARD.encode(signature))
     }
 }
 
