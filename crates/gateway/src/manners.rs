@@ -9,6 +9,10 @@ use crate::host;
 
 /// An error with the namespace that its service has before its errors' names, or AWS's framework before its own.
 pub(crate) fn named(mut fault: Fault, namespace: &str) -> Fault {
+    // That one is ours.
+    if fault.is("NotImplemented") {
+        return fault;
+    }
     let namespace = match &*fault.code {
         "ValidationException" => "com.amazon.coral.validate",
         "AccessDeniedException"
@@ -17,7 +21,6 @@ pub(crate) fn named(mut fault: Fault, namespace: &str) -> Fault {
         | "InternalFailure"
         | "InvalidSignatureException"
         | "MissingAuthenticationTokenException"
-        | "NotImplemented"
         | "SerializationException"
         | "UnknownOperationException"
         | "UnrecognizedClientException" => "com.amazon.coral.service",

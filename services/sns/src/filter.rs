@@ -1,5 +1,6 @@
 //! Filter policies: which messages a subscription wants.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -128,11 +129,23 @@ fn leaves<'v>(values: &[&'v Value]) -> Vec<&'v Value> {
     found
 }
 
+/// A number as filters see it: with five digits behind the point.
+fn settled(value: &Value) -> Cow<'_, Value> {
+    match value.as_f64() {
+        Some(number) if value.is_f64() => Cow::Owned(Value::from(rounded(number))),
+        _ => Cow::Borrowed(value),
+    }
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1e5).round() / 1e5
+}
+
 impl Rule {
     fn holds(&self, values: &[&Value]) -> bool {
         match self {
             Rule::Exists(wanted) => values.is_empty() != *wanted,
-            Rule::Is(test) => values.iter().any(|v| test.matches_value(v)),
+            Rule::Is(test) => values.iter().any(|v| test.matches_value(&settled(v))),
             Rule::ButText(test) => values
                 .iter()
                 .any(|v| v.is_string() && test.matches_value(v)),
@@ -220,7 +233,7 @@ fn rule(value: &Value) -> Result<Rule, String> {
         Value::Array(_) => {
             return Err("Match value must be String, number, true, false, or null".into());
         }
-        scalar => return Ok(Rule::Is(Test::Equals(scalar.clone()))),
+        scalar => return Ok(Rule::Is(Test::Equals(settled(scalar).into_owned()))),
     };
     let mut entries = object.iter();
     let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
@@ -277,9 +290,13 @@ fn but(value: &Value) -> Result<Rule, String> {
         Value::Array(all)
             if all.iter().all(|v| v.is_string() || v.is_number()) && !all.is_empty() =>
         {
-            Ok(Rule::Is(Test::Not(all.clone())))
+            Ok(Rule::Is(Test::Not(
+                all.iter().map(|v| settled(v).into_owned()).collect(),
+            )))
         }
-        Value::String(_) | Value::Number(_) => Ok(Rule::Is(Test::Not(vec![value.clone()]))),
+        Value::String(_) | Value::Number(_) => {
+            Ok(Rule::Is(Test::Not(vec![settled(value).into_owned()])))
+        }
         _ => Err("Inside anything-but list, values must be strings or numbers".into()),
     }
 }
@@ -300,6 +317,7 @@ fn numeric(value: &Value) -> Result<Vec<(Comparison, f64)>, String> {
         let operator = if operator == "=" { "equals" } else { operator };
         value
             .and_then(Value::as_f64)
+            .map(rounded)
             .ok_or_else(|| format!("Value of {operator} must be numeric"))
     };
     let from = bound(operator, parts.next())?;
@@ -445,6 +463,15 @@ mod tests {
         assert!(on_body(json!({ "z": [{ "exists": false }] }), body));
         let filter = Filter::parse("{\"a\":[1]}", true).expect("a policy");
         assert!(!filter.passes(&Subject::Body(None)));
+    }
+
+    #[test]
+    fn numbers_are_as_exact_as_five_digits() {
+        let near = json!(100.1234567);
+        assert!(on_attribute(json!({"k": [100.123456789]}), near.clone()));
+        assert!(!on_attribute(json!({"k": [100.12347]}), near.clone()));
+        let range = json!({"k": [{"numeric": [">=", 100.123461]}]});
+        assert!(on_attribute(range, near));
     }
 
     #[test]

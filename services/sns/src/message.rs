@@ -351,6 +351,7 @@ impl Message {
             let seen = match (attribute.data_type.as_str(), text) {
                 ("String.Array", Some(text)) => match serde_json::from_str(text) {
                     Ok(Value::Array(all)) => all,
+                    Ok(one @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => vec![one],
                     _ => vec![text.into()],
                 },
                 (kind, Some(text)) if kind.starts_with("Number") => {
