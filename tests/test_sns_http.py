@@ -351,3 +351,80 @@ def test_an_archive_is_replayed_in_order(region):
         sns.delete_topic(TopicArn=topic)
     sns.set_topic_attributes(TopicArn=topic, AttributeName="ArchivePolicy", AttributeValue="{}")
     sns.delete_topic(TopicArn=topic)
+
+
+SUBSCRIPTIONS = '''
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" }
+  }
+}
+
+provider "aws" {
+  region                      = "us-east-1"
+  skip_credentials_validation = true
+}
+
+resource "aws_sns_topic" "hooks" {
+  name              = "tf-hooks"
+  signature_version = 2
+  delivery_policy = jsonencode({ http = {
+    defaultHealthyRetryPolicy    = { minDelayTarget = 5, maxDelayTarget = 10, numRetries = 4 }
+    disableSubscriptionOverrides = false
+  } })
+}
+
+resource "aws_sns_topic_subscription" "hook" {
+  topic_arn              = aws_sns_topic.hooks.arn
+  protocol               = "http"
+  endpoint               = "ENDPOINT"
+  endpoint_auto_confirms = true
+  raw_message_delivery   = true
+  delivery_policy        = jsonencode({ throttlePolicy = { maxReceivesPerSecond = 5 } })
+}
+
+resource "aws_sns_topic_subscription" "phone" {
+  topic_arn = aws_sns_topic.hooks.arn
+  protocol  = "sms"
+  endpoint  = "+15551230009"
+}
+
+resource "aws_sns_platform_application" "app" {
+  name                = "tf-app"
+  platform            = "GCM"
+  platform_credential = "key"
+}
+
+resource "aws_dynamodb_table" "global" {
+  name             = "tf-global"
+  billing_mode     = "PAY_PER_REQUEST"
+  hash_key         = "k"
+  stream_enabled   = true
+  stream_view_type = "NEW_AND_OLD_IMAGES"
+  attribute {
+    name = "k"
+    type = "S"
+  }
+  replica {
+    region_name = "us-west-2"
+  }
+}
+'''
+
+
+def test_terraform_subscribes_endpoints_and_makes_replicas(make_region, endpoint, terraform, tmp_path, monkeypatch):
+    region = make_region()
+    for name, value in region.env().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    folder = tmp_path / "terraform"
+    folder.mkdir()
+    (folder / "main.tf").write_text(SUBSCRIPTIONS.replace("ENDPOINT", endpoint.url))
+
+    def confirm():
+        get(json.loads(endpoint.next(120)[1])["SubscribeURL"])
+    threading.Thread(target=confirm, daemon=True).start()
+    terraform.deploy(folder, quiet=True)
+    assert terraform.changes(folder) == ""
+    terraform.destroy(folder, quiet=True)
+    assert region.client("sns").list_topics()["Topics"] == []
