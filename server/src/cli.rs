@@ -99,6 +99,9 @@ pub struct Start {
     /// sqs.<region>.localhost.localstack.cloud (standard) or <region>.queue.localhost.localstack.cloud (domain).
     #[arg(long, env = "SQS_ENDPOINT_STRATEGY", default_value = "dynamic")]
     pub sqs_endpoint_strategy: String,
+    /// Refuse requests to DynamoDB's provisioned tables beyond their throughput, as AWS does.
+    #[arg(long, env = "CUMULO_DYNAMODB_THROTTLING")]
+    pub dynamodb_throttling: bool,
     /// The region of requests that name none.
     #[arg(long, env = "CUMULO_REGION", default_value = "us-east-1")]
     pub region: String,

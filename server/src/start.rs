@@ -66,6 +66,7 @@ async fn serve(options: Start) -> Outcome {
             .trim_start_matches("none")
             .to_owned(),
         sqs_endpoint: options.sqs_endpoint_strategy.clone(),
+        throttles_tables: options.dynamodb_throttling,
         ..Config::default()
     };
     let store = store::Options {
@@ -73,6 +74,7 @@ async fn serve(options: Start) -> Outcome {
         durability: options.durability,
     };
     let cloud = Cloud::open(store, config)?;
+    cloud.http.trust(authority.certificate());
     let services = region::services(&cloud, &options.services);
     if services.is_empty() {
         return Err(format!("none of the services {:?} exists", options.services).into());

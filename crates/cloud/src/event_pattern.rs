@@ -42,33 +42,54 @@ enum Want {
     Any(Vec<Test>),
 }
 
+/// What a value may be. Languages that read their patterns in another way test with it too.
 #[derive(Clone, Debug)]
-enum Test {
+pub enum Test {
+    /// That value; numbers by what they are worth.
     Equals(Value),
+    /// Whether there is a value.
     Exists(bool),
+    /// A text of that form.
     Text(TextTest),
+    /// None of these values.
     Not(Vec<Value>),
+    /// No text of any of these forms.
     NotText(Vec<TextTest>),
+    /// A number within these bounds.
     Numeric(Vec<(Comparison, f64)>),
+    /// An address of that network, which has so many bits.
     Cidr(IpAddr, u8),
 }
 
+/// What form a text may have. Where the case does not matter, the text to compare with is in small letters.
 #[derive(Clone, Debug)]
-enum TextTest {
+pub enum TextTest {
+    /// Begins so.
     Prefix(String),
+    /// Ends so.
     Suffix(String),
+    /// Begins so, in whatever case.
     PrefixIgnoringCase(String),
+    /// Ends so, in whatever case.
     SuffixIgnoringCase(String),
+    /// Is that, in whatever case.
     EqualsIgnoringCase(String),
+    /// Fits that, where `*` stands for anything.
     Wildcard(String),
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Comparison {
+/// How a number lies to a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
     Less,
+    /// `<=`
     LessOrEqual,
+    /// `=`
     Equal,
+    /// `>=`
     GreaterOrEqual,
+    /// `>`
     Greater,
 }
 
@@ -276,7 +297,8 @@ impl Test {
             (_, Some(value)) => self.matches_value(value),
         }
     }
-    fn matches_value(&self, value: &Value) -> bool {
+    /// Whether one value passes.
+    pub fn matches_value(&self, value: &Value) -> bool {
         match self {
             Test::Equals(wanted) => equals(wanted, value),
             Test::Exists(yes) => *yes,

@@ -154,6 +154,14 @@ pub trait Objects: Send + Sync {
         version: Option<&'a str>,
         limit: u64,
     ) -> BoxFuture<'a, Result<Bytes, Fault>>;
+    /// Some keys that begin so, in their order, behind `after`; none where there are no more.
+    fn list<'a>(
+        &'a self,
+        account: &'a str,
+        bucket: &'a str,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<String>, Fault>>;
     /// Puts an object as that service would.
     fn put<'a>(
         &'a self,

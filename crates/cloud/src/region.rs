@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use store::{Filter, Options, Store};
 use wire::Fault;
 
-use crate::{Clock, Facts, Ports, Scheduler, Targets};
+use crate::{Clock, Facts, HttpClient, Ports, Scheduler, Targets};
 
 /// What the server was told at its start, as far as services care.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub object_ownership: String,
     /// How the URLs of queues look, by LocalStack's names: `dynamic`, `path`, `standard`, `domain`.
     pub sqs_endpoint: String,
+    /// Whether provisioned throughput of tables is enforced.
+    pub throttles_tables: bool,
 }
 
 impl Default for Config {
@@ -39,6 +41,7 @@ impl Default for Config {
             sandbox: "auto".into(),
             object_ownership: "BucketOwnerEnforced".into(),
             sqs_endpoint: "dynamic".into(),
+            throttles_tables: false,
         }
     }
 }
@@ -58,6 +61,8 @@ pub struct Cloud {
     pub targets: Targets,
     /// Questions to other services.
     pub ports: Ports,
+    /// Calls out of the region.
+    pub http: HttpClient,
     /// Settings.
     pub config: Arc<Config>,
     hooks: Arc<Hooks>,
@@ -88,6 +93,7 @@ impl Cloud {
             facts,
             targets,
             ports: Ports::default(),
+            http: HttpClient::default(),
             config: Arc::new(config),
             hooks: Arc::default(),
         })

@@ -52,6 +52,21 @@ pub trait Front: Send + Sync + 'static {
     }
 }
 
+/// What a service's requests and answers are held to beyond what holds for all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manners {
+    /// The most bytes of a request's body; more is answered with 413.
+    pub most_body: Option<u64>,
+    /// The most bytes of a request's line, and of its headers; more is answered with 400.
+    pub most_head: Option<usize>,
+    /// Answers from that size on are compressed for who accepts it.
+    pub compresses_from: Option<usize>,
+    /// What stands before the names of the service's own errors in JSON; those of AWS's framework have its own before them.
+    pub error_namespace: Option<&'static str>,
+    /// What the header `Server` says, where there is one.
+    pub server: Option<&'static str>,
+}
+
 /// One service of the region.
 #[derive(Clone)]
 pub struct Service {
@@ -59,6 +74,8 @@ pub struct Service {
     pub handler: Arc<dyn Handler>,
     /// Its HTTP front, where it has one.
     pub front: Option<Arc<dyn Front>>,
+    /// What its requests and answers are held to.
+    pub manners: Manners,
 }
 
 impl Service {
@@ -67,7 +84,13 @@ impl Service {
         Service {
             handler: Arc::new(handler),
             front: None,
+            manners: Manners::default(),
         }
+    }
+    /// Held to these.
+    pub fn with_manners(mut self, manners: Manners) -> Service {
+        self.manners = manners;
+        self
     }
     /// With an HTTP front.
     pub fn with_front(mut self, front: Arc<dyn Front>) -> Service {

@@ -98,8 +98,19 @@ impl Catalog {
                 return None;
             }
         }
-        if let Some(action) = form.and_then(|f| f.get("Action")) {
-            let version = form.and_then(|f| f.get("Version"));
+        let url = match parts.uri.path() {
+            "/" => parts
+                .uri
+                .query()
+                .and_then(|q| Parameters::parse(q.as_bytes()).ok()),
+            _ => None,
+        };
+        let given = |name| {
+            let in_form = form.and_then(|f| f.get(name));
+            in_form.or_else(|| url.as_ref().and_then(|u| u.get(name)))
+        };
+        if let Some(action) = given("Action") {
+            let version = given("Version");
             let speaks_query = |m: &wire::ServiceModel| {
                 m.protocols
                     .iter()
@@ -108,9 +119,12 @@ impl Catalog {
             let knows = |m: &wire::ServiceModel| {
                 speaks_query(m) && (m.operation(action).is_some() || m.knows_absent(action))
             };
-            return self
+            let found = self
                 .by(|m| knows(m) && version == Some(m.api_version))
                 .or_else(|| self.by(knows));
+            if found.is_some() || form.is_some() {
+                return found;
+            }
         }
         self.by_path(parts).or(self.fallback)
     }

@@ -17,6 +17,7 @@ use wire::{
 use crate::detect::{Catalog, Detected, header, host_of};
 use crate::encoding;
 use crate::identify;
+use crate::manners::{allow_origin, named, outsized, preflight};
 use crate::metrics::Metrics;
 
 /// Bodies that are held are bounded; AWS's own largest, a Lambda zip in base64, is below this.
@@ -108,6 +109,9 @@ impl Gateway {
         if own && let Some(response) = self.control.answer(&parts, &mut body).await {
             return response;
         }
+        if let Some(response) = preflight(&parts) {
+            return response;
+        }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let mut claim = identify::claim(&parts);
         let scope = claim.service.take();
@@ -191,6 +195,7 @@ impl Gateway {
             );
             return (plain_fault(&fault, ctx), "", "");
         };
+        let is_anybodys = scope.is_none() && form.is_none() && parts.uri == "/";
         let entry = &self.catalog.services[service].service;
         let model = entry.handler.model();
         ctx.request_id = match model.validation {
@@ -221,6 +226,15 @@ impl Gateway {
             protocol,
             name: "",
         };
+        if let Some(fault) = entry
+            .manners
+            .most_head
+            .and_then(|most| outsized(&parts, most))
+        {
+            let mut response = protocol.write_fault(model, &fault, &ctx.request_id);
+            self.dress(&mut response, ctx, model, protocol);
+            return (response, model.name, "");
+        }
         let outcome = match self
             .catalog
             .operation(service, protocol, &parts, &query, form.as_ref())
@@ -252,9 +266,21 @@ impl Gateway {
                         "internal failure"
                     );
                 }
-                protocol.write_fault(model, &fault, &ctx.request_id)
+                match entry.manners.error_namespace {
+                    Some(namespace) if fault.shape.is_none() => {
+                        let fault = named(fault, namespace);
+                        protocol.write_fault(model, &fault, &ctx.request_id)
+                    }
+                    _ => protocol.write_fault(model, &fault, &ctx.request_id),
+                }
             }
         };
+        if let Some(server) = entry.manners.server {
+            response.headers.push(("Server".into(), server.to_owned()));
+        }
+        if let Some(least) = entry.manners.compresses_from {
+            encoding::compress(&parts.headers, least, &mut response);
+        }
         if parts.method == http::Method::HEAD && response.status >= 300 {
             response.body = Body::Empty;
         }
@@ -262,6 +288,10 @@ impl Gateway {
         match &entry.front {
             Some(front) => front.after(ctx, &parts, &mut response),
             None => allow_origin(&parts, &mut response),
+        }
+        // Who asks at the root for nothing in particular may be at any service.
+        if is_anybodys && entry.front.is_some() {
+            allow_origin(&parts, &mut response);
         }
         (response, model.name, passage.name)
     }
@@ -294,11 +324,19 @@ impl Gateway {
         let (bytes, stream) = match held {
             Some(bytes) => (bytes, None),
             None if op.streams_input() && passage.protocol.is_rest() => (Bytes::new(), Some(body)),
-            None => (Box::pin(body.collect(MAX_HELD_BODY)).await?, None),
+            None => {
+                let manners = &self.catalog.services[passage.service].service.manners;
+                let most = manners.most_body.unwrap_or(MAX_HELD_BODY);
+                (Box::pin(body.collect(most)).await?, None)
+            }
         };
         let bytes = match passage.protocol.is_rest() {
             true => bytes,
-            false => encoding::decoded(&parts.headers, bytes, MAX_HELD_BODY)?,
+            false => {
+                let manners = &self.catalog.services[passage.service].service.manners;
+                let most = manners.most_body.unwrap_or(MAX_HELD_BODY);
+                encoding::decoded(&parts.headers, bytes, most, manners.most_body.is_some())?
+            }
         };
         let mut audit = Audit::default();
         let request = Request {
@@ -355,18 +393,6 @@ impl Gateway {
             };
             headers.push((name.into(), ctx.request_id.clone()));
         }
-    }
-}
-
-/// Browsers may read what is not S3's: consoles run on other ports.
-fn allow_origin(parts: &Parts, response: &mut Response) {
-    if let Some(origin) = header(parts, "origin") {
-        response
-            .headers
-            .push(("Access-Control-Allow-Origin".into(), origin.to_owned()));
-        response
-            .headers
-            .push(("Access-Control-Expose-Headers".into(), "*".into()));
     }
 }
 

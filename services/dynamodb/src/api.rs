@@ -1355,6 +1355,51 @@ impl Decode for CreateVectorIndexAction {
         })
     }
 }
+/// `CsvOptions`
+#[derive(Clone, Debug, Default)]
+pub struct CsvOptions {
+    pub delimiter: Option<String>,
+    pub header_list: Option<Vec<String>>,
+}
+impl Decode for CsvOptions {
+    const SCHEMA: &'static Schema = &S_CSV_OPTIONS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CSV_OPTIONS.members;
+        let mut delimiter = None;
+        let mut header_list = None;
+        r.structure(&S_CSV_OPTIONS, &mut |r, i| {
+            match i {
+                0 => delimiter = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut header_list, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(CsvOptions {
+            delimiter,
+            header_list,
+        })
+    }
+}
+impl Encode for CsvOptions {
+    fn schema(&self) -> &'static Schema {
+        &S_CSV_OPTIONS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CSV_OPTIONS);
+        if let Some(v) = &self.delimiter {
+            w.member(&S_CSV_OPTIONS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.header_list {
+            w.member(&S_CSV_OPTIONS.members[1]);
+            encode::list(w, S_CSV_OPTIONS.members[1].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
 /// `Delete`
 #[derive(Clone, Debug, Default)]
 pub struct Delete {
@@ -2075,6 +2120,51 @@ impl Encode for DescribeExportOutput {
         w.structure(&S_DESCRIBE_EXPORT_OUTPUT);
         if let Some(v) = &self.export_description {
             w.member(&S_DESCRIBE_EXPORT_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeImportInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeImportInput {
+    pub import_arn: String,
+}
+impl Decode for DescribeImportInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_IMPORT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_IMPORT_INPUT.members;
+        let mut import_arn = None;
+        r.structure(&S_DESCRIBE_IMPORT_INPUT, &mut |r, i| {
+            match i {
+                0 => import_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if import_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(import_arn),) = (import_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeImportInput { import_arn })
+    }
+}
+/// `DescribeImportOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeImportOutput {
+    pub import_table_description: ImportTableDescription,
+}
+impl Encode for DescribeImportOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_IMPORT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_IMPORT_OUTPUT);
+        {
+            let v = &self.import_table_description;
+            w.member(&S_DESCRIBE_IMPORT_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -3190,6 +3280,44 @@ impl Decode for GlobalSecondaryIndex {
         })
     }
 }
+impl Encode for GlobalSecondaryIndex {
+    fn schema(&self) -> &'static Schema {
+        &S_GLOBAL_SECONDARY_INDEX
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GLOBAL_SECONDARY_INDEX);
+        {
+            let v = &self.index_name;
+            w.member(&S_GLOBAL_SECONDARY_INDEX.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.key_schema;
+            w.member(&S_GLOBAL_SECONDARY_INDEX.members[1]);
+            encode::list(w, S_GLOBAL_SECONDARY_INDEX.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        {
+            let v = &self.projection;
+            w.member(&S_GLOBAL_SECONDARY_INDEX.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.provisioned_throughput {
+            w.member(&S_GLOBAL_SECONDARY_INDEX.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.on_demand_throughput {
+            w.member(&S_GLOBAL_SECONDARY_INDEX.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.warm_throughput {
+            w.member(&S_GLOBAL_SECONDARY_INDEX.members[5]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GlobalSecondaryIndexDescription`
 #[derive(Clone, Debug, Default)]
 pub struct GlobalSecondaryIndexDescription {
@@ -3414,6 +3542,242 @@ impl Decode for GlobalTableWitnessGroupUpdate {
         Ok(GlobalTableWitnessGroupUpdate { create, delete })
     }
 }
+/// `ImportSummary`
+#[derive(Clone, Debug, Default)]
+pub struct ImportSummary {
+    pub import_arn: Option<String>,
+    pub import_status: Option<String>,
+    pub table_arn: Option<String>,
+    pub s3_bucket_source: Option<S3BucketSource>,
+    pub cloud_watch_log_group_arn: Option<String>,
+    pub input_format: Option<String>,
+    pub start_time: Option<Timestamp>,
+    pub end_time: Option<Timestamp>,
+}
+impl Encode for ImportSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_IMPORT_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_IMPORT_SUMMARY);
+        if let Some(v) = &self.import_arn {
+            w.member(&S_IMPORT_SUMMARY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.import_status {
+            w.member(&S_IMPORT_SUMMARY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_arn {
+            w.member(&S_IMPORT_SUMMARY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_bucket_source {
+            w.member(&S_IMPORT_SUMMARY.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.cloud_watch_log_group_arn {
+            w.member(&S_IMPORT_SUMMARY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.input_format {
+            w.member(&S_IMPORT_SUMMARY.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.start_time {
+            w.member(&S_IMPORT_SUMMARY.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.end_time {
+            w.member(&S_IMPORT_SUMMARY.members[7]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ImportTableDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ImportTableDescription {
+    pub import_arn: Option<String>,
+    pub import_status: Option<String>,
+    pub table_arn: Option<String>,
+    pub table_id: Option<String>,
+    pub client_token: Option<String>,
+    pub s3_bucket_source: Option<S3BucketSource>,
+    pub error_count: Option<i64>,
+    pub cloud_watch_log_group_arn: Option<String>,
+    pub input_format: Option<String>,
+    pub input_format_options: Option<InputFormatOptions>,
+    pub input_compression_type: Option<String>,
+    pub table_creation_parameters: Option<TableCreationParameters>,
+    pub start_time: Option<Timestamp>,
+    pub end_time: Option<Timestamp>,
+    pub processed_size_bytes: Option<i64>,
+    pub processed_item_count: Option<i64>,
+    pub imported_item_count: Option<i64>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+}
+impl Encode for ImportTableDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_IMPORT_TABLE_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_IMPORT_TABLE_DESCRIPTION);
+        if let Some(v) = &self.import_arn {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.import_status {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_arn {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_id {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.client_token {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_bucket_source {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.error_count {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.cloud_watch_log_group_arn {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.input_format {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.input_format_options {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[9]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.input_compression_type {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_creation_parameters {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[11]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.start_time {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.end_time {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.processed_size_bytes {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.processed_item_count {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.imported_item_count {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[16]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_code {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[17]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_message {
+            w.member(&S_IMPORT_TABLE_DESCRIPTION.members[18]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ImportTableInput`
+#[derive(Clone, Debug, Default)]
+pub struct ImportTableInput {
+    pub client_token: Option<String>,
+    pub s3_bucket_source: S3BucketSource,
+    pub input_format: String,
+    pub input_format_options: Option<InputFormatOptions>,
+    pub input_compression_type: Option<String>,
+    pub table_creation_parameters: TableCreationParameters,
+}
+impl Decode for ImportTableInput {
+    const SCHEMA: &'static Schema = &S_IMPORT_TABLE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_IMPORT_TABLE_INPUT.members;
+        let mut client_token = None;
+        let mut s3_bucket_source = None;
+        let mut input_format = None;
+        let mut input_format_options = None;
+        let mut input_compression_type = None;
+        let mut table_creation_parameters = None;
+        r.structure(&S_IMPORT_TABLE_INPUT, &mut |r, i| {
+            match i {
+                0 => client_token = Some(Read::read(r, a, &m[0])?),
+                1 => s3_bucket_source = Some(decode::nested(r, a, &m[1])?),
+                2 => input_format = Some(Read::read(r, a, &m[2])?),
+                3 => input_format_options = Some(decode::nested(r, a, &m[3])?),
+                4 => input_compression_type = Some(Read::read(r, a, &m[4])?),
+                5 => table_creation_parameters = Some(decode::nested(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if s3_bucket_source.is_none() {
+            a.missing(&m[1]);
+        }
+        if input_format.is_none() {
+            a.missing(&m[2]);
+        }
+        if table_creation_parameters.is_none() {
+            a.missing(&m[5]);
+        }
+        let (Some(s3_bucket_source), Some(input_format), Some(table_creation_parameters)) =
+            (s3_bucket_source, input_format, table_creation_parameters)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ImportTableInput {
+            client_token,
+            s3_bucket_source,
+            input_format,
+            input_format_options,
+            input_compression_type,
+            table_creation_parameters,
+        })
+    }
+}
+/// `ImportTableOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ImportTableOutput {
+    pub import_table_description: ImportTableDescription,
+}
+impl Encode for ImportTableOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_IMPORT_TABLE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_IMPORT_TABLE_OUTPUT);
+        {
+            let v = &self.import_table_description;
+            w.member(&S_IMPORT_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `IncrementalExportSpecification`
 #[derive(Clone, Debug, Default)]
 pub struct IncrementalExportSpecification {
@@ -3461,6 +3825,39 @@ impl Encode for IncrementalExportSpecification {
         if let Some(v) = &self.export_view_type {
             w.member(&S_INCREMENTAL_EXPORT_SPECIFICATION.members[2]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `InputFormatOptions`
+#[derive(Clone, Debug, Default)]
+pub struct InputFormatOptions {
+    pub csv: Option<CsvOptions>,
+}
+impl Decode for InputFormatOptions {
+    const SCHEMA: &'static Schema = &S_INPUT_FORMAT_OPTIONS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INPUT_FORMAT_OPTIONS.members;
+        let mut csv = None;
+        r.structure(&S_INPUT_FORMAT_OPTIONS, &mut |r, i| {
+            match i {
+                0 => csv = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(InputFormatOptions { csv })
+    }
+}
+impl Encode for InputFormatOptions {
+    fn schema(&self) -> &'static Schema {
+        &S_INPUT_FORMAT_OPTIONS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INPUT_FORMAT_OPTIONS);
+        if let Some(v) = &self.csv {
+            w.member(&S_INPUT_FORMAT_OPTIONS.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -3941,6 +4338,61 @@ impl Encode for ListExportsOutput {
         }
         if let Some(v) = &self.next_token {
             w.member(&S_LIST_EXPORTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListImportsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListImportsInput {
+    pub table_arn: Option<String>,
+    pub page_size: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl Decode for ListImportsInput {
+    const SCHEMA: &'static Schema = &S_LIST_IMPORTS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_IMPORTS_INPUT.members;
+        let mut table_arn = None;
+        let mut page_size = None;
+        let mut next_token = None;
+        r.structure(&S_LIST_IMPORTS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_arn = Some(Read::read(r, a, &m[0])?),
+                1 => page_size = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListImportsInput {
+            table_arn,
+            page_size,
+            next_token,
+        })
+    }
+}
+/// `ListImportsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListImportsOutput {
+    pub import_summary_list: Option<Vec<ImportSummary>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListImportsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_IMPORTS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_IMPORTS_OUTPUT);
+        if let Some(v) = &self.import_summary_list {
+            w.member(&S_LIST_IMPORTS_OUTPUT.members[0]);
+            encode::list(w, S_LIST_IMPORTS_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_IMPORTS_OUTPUT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -5474,6 +5926,64 @@ impl Encode for RestoreTableToPointInTimeOutput {
         w.end_structure();
     }
 }
+/// `S3BucketSource`
+#[derive(Clone, Debug, Default)]
+pub struct S3BucketSource {
+    pub s3_bucket_owner: Option<String>,
+    pub s3_bucket: String,
+    pub s3_key_prefix: Option<String>,
+}
+impl Decode for S3BucketSource {
+    const SCHEMA: &'static Schema = &S_S3_BUCKET_SOURCE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_BUCKET_SOURCE.members;
+        let mut s3_bucket_owner = None;
+        let mut s3_bucket = None;
+        let mut s3_key_prefix = None;
+        r.structure(&S_S3_BUCKET_SOURCE, &mut |r, i| {
+            match i {
+                0 => s3_bucket_owner = Some(Read::read(r, a, &m[0])?),
+                1 => s3_bucket = Some(Read::read(r, a, &m[1])?),
+                2 => s3_key_prefix = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if s3_bucket.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(s3_bucket),) = (s3_bucket,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3BucketSource {
+            s3_bucket_owner,
+            s3_bucket,
+            s3_key_prefix,
+        })
+    }
+}
+impl Encode for S3BucketSource {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_BUCKET_SOURCE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_BUCKET_SOURCE);
+        if let Some(v) = &self.s3_bucket_owner {
+            w.member(&S_S3_BUCKET_SOURCE.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.s3_bucket;
+            w.member(&S_S3_BUCKET_SOURCE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_key_prefix {
+            w.member(&S_S3_BUCKET_SOURCE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SSEDescription`
 #[derive(Clone, Debug, Default)]
 pub struct SSEDescription {
@@ -5535,6 +6045,27 @@ impl Decode for SSESpecification {
             sse_type,
             kms_master_key_id,
         })
+    }
+}
+impl Encode for SSESpecification {
+    fn schema(&self) -> &'static Schema {
+        &S_SSE_SPECIFICATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SSE_SPECIFICATION);
+        if let Some(v) = &self.enabled {
+            w.member(&S_SSE_SPECIFICATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.sse_type {
+            w.member(&S_SSE_SPECIFICATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.kms_master_key_id {
+            w.member(&S_SSE_SPECIFICATION.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `ScanInput`
@@ -5944,6 +6475,174 @@ impl Encode for TableClassSummary {
         if let Some(v) = &self.last_update_date_time {
             w.member(&S_TABLE_CLASS_SUMMARY.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TableCreationParameters`
+#[derive(Clone, Debug, Default)]
+pub struct TableCreationParameters {
+    pub table_name: String,
+    pub attribute_definitions: Vec<AttributeDefinition>,
+    pub key_schema: Vec<KeySchemaElement>,
+    pub billing_mode: Option<String>,
+    pub provisioned_throughput: Option<ProvisionedThroughput>,
+    pub on_demand_throughput: Option<OnDemandThroughput>,
+    pub sse_specification: Option<SSESpecification>,
+    pub global_secondary_indexes: Option<Vec<GlobalSecondaryIndex>>,
+    pub vector_indexes: Option<Vec<VectorIndex>>,
+}
+impl Decode for TableCreationParameters {
+    const SCHEMA: &'static Schema = &S_TABLE_CREATION_PARAMETERS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_TABLE_CREATION_PARAMETERS.members;
+        let mut table_name = None;
+        let mut attribute_definitions = None;
+        let mut key_schema = None;
+        let mut billing_mode = None;
+        let mut provisioned_throughput = None;
+        let mut on_demand_throughput = None;
+        let mut sse_specification = None;
+        let mut global_secondary_indexes = None;
+        let mut vector_indexes = None;
+        r.structure(&S_TABLE_CREATION_PARAMETERS, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut attribute_definitions,
+                    decode::nested::<AttributeDefinition>,
+                )?,
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut key_schema,
+                    decode::nested::<KeySchemaElement>,
+                )?,
+                3 => billing_mode = Some(Read::read(r, a, &m[3])?),
+                4 => provisioned_throughput = Some(decode::nested(r, a, &m[4])?),
+                5 => on_demand_throughput = Some(decode::nested(r, a, &m[5])?),
+                6 => sse_specification = Some(decode::nested(r, a, &m[6])?),
+                7 => decode::list(
+                    r,
+                    a,
+                    &m[7],
+                    &mut global_secondary_indexes,
+                    decode::nested::<GlobalSecondaryIndex>,
+                )?,
+                8 => decode::list(
+                    r,
+                    a,
+                    &m[8],
+                    &mut vector_indexes,
+                    decode::nested::<VectorIndex>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if attribute_definitions.is_none() {
+            a.missing(&m[1]);
+        }
+        if key_schema.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(table_name), Some(attribute_definitions), Some(key_schema)) =
+            (table_name, attribute_definitions, key_schema)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(TableCreationParameters {
+            table_name,
+            attribute_definitions,
+            key_schema,
+            billing_mode,
+            provisioned_throughput,
+            on_demand_throughput,
+            sse_specification,
+            global_secondary_indexes,
+            vector_indexes,
+        })
+    }
+}
+impl Encode for TableCreationParameters {
+    fn schema(&self) -> &'static Schema {
+        &S_TABLE_CREATION_PARAMETERS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TABLE_CREATION_PARAMETERS);
+        {
+            let v = &self.table_name;
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.attribute_definitions;
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[1]);
+            encode::list(
+                w,
+                S_TABLE_CREATION_PARAMETERS.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        {
+            let v = &self.key_schema;
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[2]);
+            encode::list(
+                w,
+                S_TABLE_CREATION_PARAMETERS.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.billing_mode {
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provisioned_throughput {
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.on_demand_throughput {
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.sse_specification {
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.global_secondary_indexes {
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[7]);
+            encode::list(
+                w,
+                S_TABLE_CREATION_PARAMETERS.members[7].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.vector_indexes {
+            w.member(&S_TABLE_CREATION_PARAMETERS.members[8]);
+            encode::list(
+                w,
+                S_TABLE_CREATION_PARAMETERS.members[8].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
         }
         w.end_structure();
     }
@@ -7530,6 +8229,46 @@ impl Decode for VectorIndex {
         })
     }
 }
+impl Encode for VectorIndex {
+    fn schema(&self) -> &'static Schema {
+        &S_VECTOR_INDEX
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_VECTOR_INDEX);
+        {
+            let v = &self.index_name;
+            w.member(&S_VECTOR_INDEX.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.vector_attribute;
+            w.member(&S_VECTOR_INDEX.members[1]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.search_schema {
+            w.member(&S_VECTOR_INDEX.members[2]);
+            encode::list(w, S_VECTOR_INDEX.members[2].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        {
+            let v = &self.projection;
+            w.member(&S_VECTOR_INDEX.members[3]);
+            v.encode(w);
+        }
+        {
+            let v = &self.dimensions;
+            w.member(&S_VECTOR_INDEX.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.distance_function;
+            w.member(&S_VECTOR_INDEX.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `VectorIndexDescription`
 #[derive(Clone, Debug, Default)]
 pub struct VectorIndexDescription {
@@ -7697,6 +8436,23 @@ impl Decode for WarmThroughput {
             read_units_per_second,
             write_units_per_second,
         })
+    }
+}
+impl Encode for WarmThroughput {
+    fn schema(&self) -> &'static Schema {
+        &S_WARM_THROUGHPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_WARM_THROUGHPUT);
+        if let Some(v) = &self.read_units_per_second {
+            w.member(&S_WARM_THROUGHPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.write_units_per_second {
+            w.member(&S_WARM_THROUGHPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `WriteRequest`
@@ -7972,6 +8728,9 @@ static S_CLIENT_REQUEST_TOKEN: Schema = Schema::new("ClientRequestToken", Kind::
     .min(1)
     .max(36);
 static S_CLIENT_TOKEN: Schema = Schema::new("ClientToken", Kind::String).pattern(r#"^[^\$]+$"#);
+static S_CLOUD_WATCH_LOG_GROUP_ARN: Schema = Schema::new("CloudWatchLogGroupArn", Kind::String)
+    .min(1)
+    .max(1024);
 static S_COMPARISON_OPERATOR: Schema = Schema::new("ComparisonOperator", Kind::String).values(&[
     "EQ",
     "NE",
@@ -8132,6 +8891,22 @@ static S_CREATE_VECTOR_INDEX_ACTION: Schema =
         Member::new("Dimensions", &S_POSITIVE_LONG_OBJECT).required(),
         Member::new("DistanceFunction", &S_VECTOR_DISTANCE_FUNCTION).required(),
     ]);
+static S_CSV_DELIMITER: Schema = Schema::new("CsvDelimiter", Kind::String)
+    .min(1)
+    .max(1)
+    .pattern(r#"[,;:|\t ]"#);
+static S_CSV_HEADER: Schema = Schema::new("CsvHeader", Kind::String)
+    .min(1)
+    .max(65536)
+    .pattern(r#"[\x20-\x21\x23-\x2B\x2D-\x7E]*"#);
+static S_CSV_HEADER_LIST: Schema = Schema::new("CsvHeaderList", Kind::List)
+    .members(&[Member::new("member", &S_CSV_HEADER)])
+    .min(1)
+    .max(255);
+static S_CSV_OPTIONS: Schema = Schema::new("CsvOptions", Kind::Structure).members(&[
+    Member::new("Delimiter", &S_CSV_DELIMITER),
+    Member::new("HeaderList", &S_CSV_HEADER_LIST),
+]);
 static S_DELETE: Schema = Schema::new("Delete", Kind::Structure).members(&[
     Member::new("Key", &S_KEY).required(),
     Member::new("TableName", &S_TABLE_ARN).required(),
@@ -8252,6 +9027,10 @@ static S_DESCRIBE_EXPORT_INPUT: Schema = Schema::new("DescribeExportInput", Kind
     .members(&[Member::new("ExportArn", &S_EXPORT_ARN).required()]);
 static S_DESCRIBE_EXPORT_OUTPUT: Schema = Schema::new("DescribeExportOutput", Kind::Structure)
     .members(&[Member::new("ExportDescription", &S_EXPORT_DESCRIPTION)]);
+static S_DESCRIBE_IMPORT_INPUT: Schema = Schema::new("DescribeImportInput", Kind::Structure)
+    .members(&[Member::new("ImportArn", &S_IMPORT_ARN).required()]);
+static S_DESCRIBE_IMPORT_OUTPUT: Schema = Schema::new("DescribeImportOutput", Kind::Structure)
+    .members(&[Member::new("ImportTableDescription", &S_IMPORT_TABLE_DESCRIPTION).required()]);
 static S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT: Schema =
     Schema::new("DescribeKinesisStreamingDestinationInput", Kind::Structure)
         .members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
@@ -8311,6 +9090,7 @@ static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::Structure).members(&[
 ]);
 static S_ENDPOINTS: Schema =
     Schema::new("Endpoints", Kind::List).members(&[Member::new("member", &S_ENDPOINT)]);
+static S_ERROR_COUNT: Schema = Schema::new("ErrorCount", Kind::Long).min(0);
 static S_EXECUTE_STATEMENT_INPUT: Schema = Schema::new("ExecuteStatementInput", Kind::Structure)
     .members(&[
         Member::new("Statement", &S_PARTI_QL_STATEMENT).required(),
@@ -8559,6 +9339,63 @@ static S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE_LIST: Schema =
         .members(&[Member::new("member", &S_GLOBAL_TABLE_WITNESS_GROUP_UPDATE)])
         .min(1)
         .max(1);
+static S_IMPORT_ARN: Schema = Schema::new("ImportArn", Kind::String).min(37).max(1024);
+static S_IMPORT_NEXT_TOKEN: Schema = Schema::new("ImportNextToken", Kind::String)
+    .min(112)
+    .max(1024)
+    .pattern("([0-9a-f]{16})+");
+static S_IMPORT_STATUS: Schema = Schema::new("ImportStatus", Kind::String).values(&[
+    "IN_PROGRESS",
+    "COMPLETED",
+    "CANCELLING",
+    "CANCELLED",
+    "FAILED",
+]);
+static S_IMPORT_SUMMARY: Schema = Schema::new("ImportSummary", Kind::Structure).members(&[
+    Member::new("ImportArn", &S_IMPORT_ARN),
+    Member::new("ImportStatus", &S_IMPORT_STATUS),
+    Member::new("TableArn", &S_TABLE_ARN),
+    Member::new("S3BucketSource", &S_S3_BUCKET_SOURCE),
+    Member::new("CloudWatchLogGroupArn", &S_CLOUD_WATCH_LOG_GROUP_ARN),
+    Member::new("InputFormat", &S_INPUT_FORMAT),
+    Member::new("StartTime", &wire::schema::TIMESTAMP),
+    Member::new("EndTime", &wire::schema::TIMESTAMP),
+]);
+static S_IMPORT_SUMMARY_LIST: Schema = Schema::new("ImportSummaryList", Kind::List)
+    .members(&[Member::new("member", &S_IMPORT_SUMMARY)]);
+static S_IMPORT_TABLE_DESCRIPTION: Schema = Schema::new("ImportTableDescription", Kind::Structure)
+    .members(&[
+        Member::new("ImportArn", &S_IMPORT_ARN),
+        Member::new("ImportStatus", &S_IMPORT_STATUS),
+        Member::new("TableArn", &S_TABLE_ARN),
+        Member::new("TableId", &S_TABLE_ID),
+        Member::new("ClientToken", &S_CLIENT_TOKEN),
+        Member::new("S3BucketSource", &S_S3_BUCKET_SOURCE),
+        Member::new("ErrorCount", &S_ERROR_COUNT),
+        Member::new("CloudWatchLogGroupArn", &S_CLOUD_WATCH_LOG_GROUP_ARN),
+        Member::new("InputFormat", &S_INPUT_FORMAT),
+        Member::new("InputFormatOptions", &S_INPUT_FORMAT_OPTIONS),
+        Member::new("InputCompressionType", &S_INPUT_COMPRESSION_TYPE),
+        Member::new("TableCreationParameters", &S_TABLE_CREATION_PARAMETERS),
+        Member::new("StartTime", &wire::schema::TIMESTAMP),
+        Member::new("EndTime", &wire::schema::TIMESTAMP),
+        Member::new("ProcessedSizeBytes", &wire::schema::LONG),
+        Member::new("ProcessedItemCount", &S_PROCESSED_ITEM_COUNT),
+        Member::new("ImportedItemCount", &S_IMPORTED_ITEM_COUNT),
+        Member::new("FailureCode", &wire::schema::STRING),
+        Member::new("FailureMessage", &wire::schema::STRING),
+    ]);
+static S_IMPORT_TABLE_INPUT: Schema = Schema::new("ImportTableInput", Kind::Structure).members(&[
+    Member::new("ClientToken", &S_CLIENT_TOKEN),
+    Member::new("S3BucketSource", &S_S3_BUCKET_SOURCE).required(),
+    Member::new("InputFormat", &S_INPUT_FORMAT).required(),
+    Member::new("InputFormatOptions", &S_INPUT_FORMAT_OPTIONS),
+    Member::new("InputCompressionType", &S_INPUT_COMPRESSION_TYPE),
+    Member::new("TableCreationParameters", &S_TABLE_CREATION_PARAMETERS).required(),
+]);
+static S_IMPORT_TABLE_OUTPUT: Schema = Schema::new("ImportTableOutput", Kind::Structure)
+    .members(&[Member::new("ImportTableDescription", &S_IMPORT_TABLE_DESCRIPTION).required()]);
+static S_IMPORTED_ITEM_COUNT: Schema = Schema::new("ImportedItemCount", Kind::Long).min(0);
 static S_INCREMENTAL_EXPORT_SPECIFICATION: Schema =
     Schema::new("IncrementalExportSpecification", Kind::Structure).members(&[
         Member::new("ExportFromTime", &wire::schema::TIMESTAMP),
@@ -8571,6 +9408,12 @@ static S_INDEX_NAME: Schema = Schema::new("IndexName", Kind::String)
     .pattern("[a-zA-Z0-9_.-]+");
 static S_INDEX_STATUS: Schema = Schema::new("IndexStatus", Kind::String)
     .values(&["CREATING", "UPDATING", "DELETING", "ACTIVE"]);
+static S_INPUT_COMPRESSION_TYPE: Schema =
+    Schema::new("InputCompressionType", Kind::String).values(&["GZIP", "ZSTD", "NONE"]);
+static S_INPUT_FORMAT: Schema =
+    Schema::new("InputFormat", Kind::String).values(&["DYNAMODB_JSON", "ION", "CSV"]);
+static S_INPUT_FORMAT_OPTIONS: Schema = Schema::new("InputFormatOptions", Kind::Structure)
+    .members(&[Member::new("Csv", &S_CSV_OPTIONS)]);
 static S_ITEM_COLLECTION_KEY_ATTRIBUTE_MAP: Schema =
     Schema::new("ItemCollectionKeyAttributeMap", Kind::Map).members(&[
         Member::new("key", &S_ATTRIBUTE_NAME),
@@ -8709,6 +9552,19 @@ static S_LIST_EXPORTS_OUTPUT: Schema =
         Member::new("ExportSummaries", &S_EXPORT_SUMMARIES),
         Member::new("NextToken", &wire::schema::STRING),
     ]);
+static S_LIST_IMPORTS_INPUT: Schema = Schema::new("ListImportsInput", Kind::Structure).members(&[
+    Member::new("TableArn", &S_TABLE_ARN),
+    Member::new("PageSize", &S_LIST_IMPORTS_MAX_LIMIT),
+    Member::new("NextToken", &S_IMPORT_NEXT_TOKEN),
+]);
+static S_LIST_IMPORTS_MAX_LIMIT: Schema = Schema::new("ListImportsMaxLimit", Kind::Integer)
+    .min(1)
+    .max(25);
+static S_LIST_IMPORTS_OUTPUT: Schema =
+    Schema::new("ListImportsOutput", Kind::Structure).members(&[
+        Member::new("ImportSummaryList", &S_IMPORT_SUMMARY_LIST),
+        Member::new("NextToken", &S_IMPORT_NEXT_TOKEN),
+    ]);
 static S_LIST_TABLES_INPUT: Schema = Schema::new("ListTablesInput", Kind::Structure).members(&[
     Member::new("ExclusiveStartTableName", &S_TABLE_NAME),
     Member::new("Limit", &S_LIST_TABLES_INPUT_LIMIT),
@@ -8828,6 +9684,7 @@ static S_PREPARED_STATEMENT_PARAMETERS: Schema =
     Schema::new("PreparedStatementParameters", Kind::List)
         .members(&[Member::new("member", &crate::value::SCHEMA)])
         .min(1);
+static S_PROCESSED_ITEM_COUNT: Schema = Schema::new("ProcessedItemCount", Kind::Long).min(0);
 static S_PROJECTION: Schema = Schema::new("Projection", Kind::Structure).members(&[
     Member::new("ProjectionType", &S_PROJECTION_TYPE),
     Member::new("NonKeyAttributes", &S_NON_KEY_ATTRIBUTE_NAME_LIST),
@@ -9111,6 +9968,11 @@ static S_S3_BUCKET: Schema = Schema::new("S3Bucket", Kind::String)
     .max(255)
     .pattern(r#"^[a-z0-9A-Z]+[\.\-\w]*[a-z0-9A-Z]+$"#);
 static S_S3_BUCKET_OWNER: Schema = Schema::new("S3BucketOwner", Kind::String).pattern("[0-9]{12}");
+static S_S3_BUCKET_SOURCE: Schema = Schema::new("S3BucketSource", Kind::Structure).members(&[
+    Member::new("S3BucketOwner", &S_S3_BUCKET_OWNER),
+    Member::new("S3Bucket", &S_S3_BUCKET).required(),
+    Member::new("S3KeyPrefix", &S_S3_PREFIX),
+]);
 static S_S3_PREFIX: Schema = Schema::new("S3Prefix", Kind::String).max(1024);
 static S_S3_SSE_ALGORITHM: Schema =
     Schema::new("S3SseAlgorithm", Kind::String).values(&["AES256", "KMS"]);
@@ -9224,6 +10086,18 @@ static S_TABLE_CLASS_SUMMARY: Schema =
     Schema::new("TableClassSummary", Kind::Structure).members(&[
         Member::new("TableClass", &S_TABLE_CLASS),
         Member::new("LastUpdateDateTime", &wire::schema::TIMESTAMP),
+    ]);
+static S_TABLE_CREATION_PARAMETERS: Schema =
+    Schema::new("TableCreationParameters", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME).required(),
+        Member::new("AttributeDefinitions", &S_ATTRIBUTE_DEFINITIONS).required(),
+        Member::new("KeySchema", &S_KEY_SCHEMA).required(),
+        Member::new("BillingMode", &S_BILLING_MODE),
+        Member::new("ProvisionedThroughput", &S_PROVISIONED_THROUGHPUT),
+        Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
+        Member::new("SSESpecification", &S_SSE_SPECIFICATION),
+        Member::new("GlobalSecondaryIndexes", &S_GLOBAL_SECONDARY_INDEX_LIST),
+        Member::new("VectorIndexes", &S_VECTOR_INDEX_LIST),
     ]);
 static S_TABLE_DESCRIPTION: Schema = Schema::new("TableDescription", Kind::Structure).members(&[
     Member::new("AttributeDefinitions", &S_ATTRIBUTE_DEFINITIONS),
@@ -9766,12 +10640,32 @@ pub mod global_table_settings_replication_mode {
     pub const DISABLED: &str = "DISABLED";
     pub const ENABLED_WITH_OVERRIDES: &str = "ENABLED_WITH_OVERRIDES";
 }
+/// Values of `ImportStatus`
+pub mod import_status {
+    pub const IN_PROGRESS: &str = "IN_PROGRESS";
+    pub const COMPLETED: &str = "COMPLETED";
+    pub const CANCELLING: &str = "CANCELLING";
+    pub const CANCELLED: &str = "CANCELLED";
+    pub const FAILED: &str = "FAILED";
+}
 /// Values of `IndexStatus`
 pub mod index_status {
     pub const CREATING: &str = "CREATING";
     pub const UPDATING: &str = "UPDATING";
     pub const DELETING: &str = "DELETING";
     pub const ACTIVE: &str = "ACTIVE";
+}
+/// Values of `InputCompressionType`
+pub mod input_compression_type {
+    pub const GZIP: &str = "GZIP";
+    pub const ZSTD: &str = "ZSTD";
+    pub const NONE: &str = "NONE";
+}
+/// Values of `InputFormat`
+pub mod input_format {
+    pub const DYNAMODB_JSON: &str = "DYNAMODB_JSON";
+    pub const ION: &str = "ION";
+    pub const CSV: &str = "CSV";
 }
 /// Values of `KeyType`
 pub mod key_type {
@@ -10056,6 +10950,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DescribeImport",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_IMPORT_INPUT,
+            output: &S_DESCRIBE_IMPORT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "DescribeKinesisStreamingDestination",
             method: "POST",
             uri: "/",
@@ -10166,6 +11070,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "ImportTable",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_IMPORT_TABLE_INPUT,
+            output: &S_IMPORT_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "ListBackups",
             method: "POST",
             uri: "/",
@@ -10192,6 +11106,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_LIST_EXPORTS_INPUT,
             output: &S_LIST_EXPORTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListImports",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_IMPORTS_INPUT,
+            output: &S_LIST_IMPORTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
         },
@@ -10382,12 +11306,9 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("DescribeBulkOperation", "POST", "/"),
         ("DescribeGlobalTable", "POST", "/"),
         ("DescribeGlobalTableSettings", "POST", "/"),
-        ("DescribeImport", "POST", "/"),
         ("DescribeTableReplicaAutoScaling", "POST", "/"),
-        ("ImportTable", "POST", "/"),
         ("ListBulkOperations", "POST", "/"),
         ("ListGlobalTables", "POST", "/"),
-        ("ListImports", "POST", "/"),
         ("SearchVectors", "POST", "/"),
         ("StartBulkPutItems", "POST", "/"),
         ("UpdateGlobalTable", "POST", "/"),
@@ -10481,6 +11402,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeExportInput,
     ) -> impl Future<Output = Result<DescribeExportOutput, Fault>> + Send;
+    /// `DescribeImport`
+    fn describe_import(
+        &self,
+        ctx: &Context,
+        input: DescribeImportInput,
+    ) -> impl Future<Output = Result<DescribeImportOutput, Fault>> + Send;
     /// `DescribeKinesisStreamingDestination`
     fn describe_kinesis_streaming_destination(
         &self,
@@ -10547,6 +11474,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: GetResourcePolicyInput,
     ) -> impl Future<Output = Result<GetResourcePolicyOutput, Fault>> + Send;
+    /// `ImportTable`
+    fn import_table(
+        &self,
+        ctx: &Context,
+        input: ImportTableInput,
+    ) -> impl Future<Output = Result<ImportTableOutput, Fault>> + Send;
     /// `ListBackups`
     fn list_backups(
         &self,
@@ -10565,6 +11498,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: ListExportsInput,
     ) -> impl Future<Output = Result<ListExportsOutput, Fault>> + Send;
+    /// `ListImports`
+    fn list_imports(
+        &self,
+        ctx: &Context,
+        input: ListImportsInput,
+    ) -> impl Future<Output = Result<ListImportsOutput, Fault>> + Send;
     /// `ListTables`
     fn list_tables(
         &self,
@@ -10815,6 +11754,15 @@ impl<T: DynamoDb> Handler for Api<T> {
                 }))
             }
             14 => {
+                let input = decode::input::<DescribeImportInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_import(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
                 let input = decode::input::<DescribeKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10823,7 +11771,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            16 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10832,7 +11780,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            17 => {
                 let input = decode::input::<DescribeTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10841,7 +11789,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            18 => {
                 let input = decode::input::<DescribeTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10850,7 +11798,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            19 => {
                 let input = decode::input::<DisableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10859,7 +11807,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            20 => {
                 let input = decode::input::<EnableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10868,7 +11816,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            21 => {
                 let input = decode::input::<ExecuteStatementInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10877,7 +11825,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            22 => {
                 let input = decode::input::<ExecuteTransactionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10886,7 +11834,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            23 => {
                 let input = decode::input::<ExportTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10895,7 +11843,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            24 => {
                 let input = decode::input::<GetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10904,7 +11852,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            25 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10913,7 +11861,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            26 => {
+                let input = decode::input::<ImportTableInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .import_table(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
                 let input = decode::input::<ListBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10922,7 +11879,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            28 => {
                 let input = decode::input::<ListContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10931,7 +11888,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            29 => {
                 let input = decode::input::<ListExportsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10940,7 +11897,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            30 => {
+                let input = decode::input::<ListImportsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_imports(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            31 => {
                 let input = decode::input::<ListTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10949,7 +11915,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            32 => {
                 let input = decode::input::<ListTagsOfResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10958,7 +11924,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            33 => {
                 let input = decode::input::<PutItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10967,7 +11933,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            34 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10976,7 +11942,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            35 => {
                 let input = decode::input::<QueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10985,7 +11951,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            36 => {
                 let input = decode::input::<RestoreTableFromBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -10994,7 +11960,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            37 => {
                 let input = decode::input::<RestoreTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11003,7 +11969,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            38 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11012,7 +11978,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            39 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11021,7 +11987,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            40 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11030,7 +11996,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            41 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11039,7 +12005,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            42 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11048,7 +12014,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            43 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11057,7 +12023,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            44 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11066,7 +12032,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            45 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11075,7 +12041,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            46 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11084,7 +12050,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            47 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11093,7 +12059,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            48 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

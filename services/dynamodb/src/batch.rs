@@ -7,16 +7,17 @@ use cloud::Context;
 use wire::Fault;
 
 use crate::api::*;
-use crate::capacity::{Usage, read_units};
+use crate::capacity::{Usage, write_units};
 use crate::change::{Action, Change, Refusal};
 use crate::fault::validation;
-use crate::item::Stored;
+use crate::item::{self, Stored};
 use crate::service::Dynamo;
 use crate::single::{
     check_item, check_keys, check_size, collection_metrics, read_projection, shown,
 };
 use crate::stream::Cause;
 use crate::table::TableRecord;
+use crate::throttle::is_exceeded;
 
 /// Most keys of one `BatchGetItem`, and most writes of one `BatchWriteItem`.
 const MAX_KEYS: usize = 100;
@@ -64,7 +65,7 @@ impl Dynamo {
             }
             found_tables.push(table);
         }
-        let mut bytes = 0;
+        let (mut bytes, mut reads) = (0, 0);
         for ((name, request, projection), table) in plans.into_iter().zip(found_tables) {
             let (mut items, mut left, mut units) = (Vec::new(), Vec::new(), 0.0);
             for key in request.keys {
@@ -72,7 +73,16 @@ impl Dynamo {
                     left.push(key);
                     continue;
                 }
-                let found = self.read_item(&table, &key)?;
+                let is_consistent = request.consistent_read == Some(true);
+                let (found, usage) = match self.read_item(&table, &key, is_consistent) {
+                    Ok(read) => read,
+                    Err(fault) if is_exceeded(&fault) && reads > 0 => {
+                        left.push(key);
+                        continue;
+                    }
+                    Err(fault) => return Err(fault),
+                };
+                reads += 1;
                 let size = found.as_ref().map_or(0, Stored::size);
                 if bytes + size > MAX_ANSWER {
                     bytes = MAX_ANSWER;
@@ -80,7 +90,7 @@ impl Dynamo {
                     continue;
                 }
                 bytes += size;
-                units += read_units(size, request.consistent_read == Some(true));
+                units += usage.table;
                 if let Some(stored) = found {
                     items.push(shown(stored, projection.as_ref())?);
                 }
@@ -139,6 +149,7 @@ impl Dynamo {
         }
         loop {
             let changes = self.batch_changes(ctx, &input)?;
+            let (changes, unprocessed) = self.admit_batch(changes)?;
             match self.change_all(ctx, &changes, Cause::Request).await {
                 Ok(outcomes) => {
                     let mut usage: BTreeMap<&str, Usage> = BTreeMap::new();
@@ -159,7 +170,7 @@ impl Dynamo {
                         .filter_map(|(name, usage)| usage.report(name, mode))
                         .collect();
                     return Ok(BatchWriteItemOutput {
-                        unprocessed_items: Some(BTreeMap::new()),
+                        unprocessed_items: Some(unprocessed),
                         item_collection_metrics: (!metrics.is_empty()).then_some(metrics),
                         consumed_capacity: (!consumed.is_empty()).then_some(consumed),
                     });
@@ -170,6 +181,67 @@ impl Dynamo {
                 }
                 Err(Refusal::Fault(fault)) => return Err(fault),
             }
+        }
+    }
+
+    /// Parts what the tables' throughput lets in from what is left unprocessed; an error where it lets in nothing.
+    #[allow(clippy::type_complexity, reason = "changes, and requests by table")]
+    fn admit_batch(
+        &self,
+        changes: Vec<(Arc<TableRecord>, Change)>,
+    ) -> Result<
+        (
+            Vec<(Arc<TableRecord>, Change)>,
+            BTreeMap<String, Vec<WriteRequest>>,
+        ),
+        Fault,
+    > {
+        let mut unprocessed: BTreeMap<String, Vec<WriteRequest>> = BTreeMap::new();
+        if self.throttle.is_none() {
+            return Ok((changes, unprocessed));
+        }
+        let mut admitted = Vec::new();
+        let mut refusal = None;
+        for (table, change) in changes {
+            match self.admit_write(&table) {
+                Ok(()) => {
+                    // Held back until it is known what it took.
+                    let held = match &change.action {
+                        Action::Put(item) => write_units(item::size(item)),
+                        _ => 1.0,
+                    };
+                    self.spend(&table, &Usage::of_table(held), true);
+                    admitted.push((table, change, held));
+                }
+                Err(fault) => {
+                    refusal = Some(fault);
+                    let request = match change.action {
+                        Action::Put(item) => WriteRequest {
+                            put_request: Some(PutRequest {
+                                item: Arc::unwrap_or_clone(item),
+                            }),
+                            delete_request: None,
+                        },
+                        _ => WriteRequest {
+                            put_request: None,
+                            delete_request: Some(DeleteRequest { key: change.key }),
+                        },
+                    };
+                    let name = table.name.clone();
+                    unprocessed.entry(name).or_default().push(request);
+                }
+            }
+        }
+        let admitted: Vec<_> = admitted
+            .into_iter()
+            .map(|(table, change, held)| {
+                self.spend(&table, &Usage::of_table(-held), true);
+                (table, change)
+            })
+            .collect();
+        match refusal {
+            Some(fault) if admitted.is_empty() => Err(fault),
+            _ => Ok((admitted, unprocessed)),
         }
     }
 

@@ -143,6 +143,9 @@ impl Dynamo {
                 self.apply(tx, table, change, ctx.time, cause)
             })
             .await?;
+        if cause == Cause::Request {
+            self.spend(table, &outcome.usage, true);
+        }
         self.plan_expiry(table, outcome.new.as_deref()).await?;
         Ok(outcome)
     }
@@ -229,6 +232,9 @@ impl Dynamo {
         tx.put(&self.tallies, &tally_key, &tallies)?;
         if table.ttl.is_some() {
             self.index_expiry(tx, table, &change.row, old.as_ref(), new.as_deref())?;
+        }
+        if !table.replicas.is_empty() && cause != Cause::Replication {
+            self.send_to_replicas(tx, table, change, encoded, now)?;
         }
         if table.stream_view.is_some() {
             self.record(tx, table, change, old.as_ref(), new.as_deref(), now, cause)?;

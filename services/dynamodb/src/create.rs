@@ -363,6 +363,9 @@ impl Dynamo {
                 Ok::<_, Fault>(table)
             })
             .await?;
+        if !table.replicas.is_empty() {
+            self.leave_group(&table, &table.region).await?;
+        }
         Ok(DeleteTableOutput {
             table_description: Some(table.describe("DELETING", &tallies)),
         })
@@ -418,7 +421,8 @@ impl Dynamo {
             .store
             .transact(Scope::new(&scope), |tx| match remains {
                 Remains::Table { ttl, .. } => {
-                    let is_done = self.sweep_rows(tx, &Row::table(account, uid))?;
+                    let is_done = self.sweep_rows(tx, &Row::table(account, uid))?
+                        && self.sweep_stamps(tx, &Row::table(account, uid))?;
                     for shard in 0..SHARDS as u8 {
                         tx.delete(&self.tallies, &(account, uid, shard));
                     }
@@ -440,6 +444,18 @@ impl Dynamo {
                 Remains::Ends { ttl, .. } => Ok(!self.forget_ends(tx, account, *ttl, BATCH)?),
             })
             .await
+    }
+
+    fn sweep_stamps(&self, tx: &mut Tx<'_>, prefix: &Row) -> Result<bool, Fault> {
+        let mut rows = Vec::new();
+        let mut found = tx.range(&self.stamps, Range::prefix(prefix).limit(BATCH));
+        while let Some(row) = found.next_key()? {
+            rows.push(row);
+        }
+        for row in &rows {
+            tx.delete(&self.stamps, row);
+        }
+        Ok(rows.len() < BATCH)
     }
 
     fn sweep_rows(&self, tx: &mut Tx<'_>, prefix: &Row) -> Result<bool, Fault> {

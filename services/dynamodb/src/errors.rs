@@ -35,6 +35,14 @@ pub fn export_not_found_exception(message: impl Into<Cow<'static, str>>) -> Faul
 pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "IdempotentParameterMismatchException", message).message_key("Message")
 }
+/// `ImportConflictException`, HTTP 400.
+pub fn import_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ImportConflictException", message)
+}
+/// `ImportNotFoundException`, HTTP 400.
+pub fn import_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ImportNotFoundException", message)
+}
 /// `InternalServerError`, HTTP 500.
 pub fn internal_server_error(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "InternalServerError", message)

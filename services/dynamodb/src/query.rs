@@ -452,6 +452,7 @@ impl Dynamo {
             limit,
             is_consistent,
         } = reading;
+        self.admit_read(table, index)?;
         let view = self.cloud.store.read();
         let (mut items, mut scanned, mut count) = (Vec::new(), 0i32, 0i32);
         let (mut bytes, mut fetched) = (0usize, 0.0f64);
@@ -505,6 +506,7 @@ impl Dynamo {
         let name = index.map(|index| index.name.as_str());
         let mut usage = Usage::of(table, name, read_units(bytes, is_consistent));
         usage.table += fetched;
+        self.spend(table, &usage, false);
         Ok(Found {
             items,
             count,

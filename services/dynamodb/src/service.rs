@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use cloud::{Cloud, Context, Service};
+use cloud::{Cloud, Context, Manners, Service};
 use parking_lot::Mutex;
 use store::{Log, Table};
 use wire::Fault;
@@ -16,12 +16,15 @@ use crate::catalog::Catalog;
 use crate::create::SWEEP;
 use crate::export::{EXPORT, Export};
 use crate::fill::FILL;
+use crate::import::{IMPORT, Import};
 use crate::item::Stored;
 use crate::key::Row;
 use crate::policy::Policy;
 use crate::recovery::{Former, HISTORY};
+use crate::replica::{REPLICATE, Stamp};
 use crate::stream::{Entry, Stream, TRIM, Wakers};
 use crate::table::Tallies;
+use crate::throttle::Throttle;
 use crate::token::{TOKENS, Token};
 use crate::ttl::{EXPIRE, End};
 
@@ -43,17 +46,30 @@ pub fn service(cloud: &Cloud) -> Service {
         backups: store.table("dynamodb.backups"),
         formers: store.table("dynamodb.formers"),
         exports: store.table("dynamodb.exports"),
+        imports: store.table("dynamodb.imports"),
+        stamps: store.table("dynamodb.stamps"),
+        throttle: (cloud.config.throttles_tables).then(|| Throttle::new(&cloud.clock)),
         cloud: cloud.clone(),
     });
     dynamo.register_jobs();
+    dynamo.register_replication();
     cloud.ports.set_table_streams(dynamo.clone());
     let forgetful = dynamo.clone();
     cloud.after_reset(move || {
         forgetful.catalog.forget();
         forgetful.planned_ends.lock().clear();
+        if let Some(throttle) = &forgetful.throttle {
+            throttle.forget();
+        }
         forgetful.tokens_swept.store(0, Ordering::Relaxed);
     });
-    Service::new(api::Api(dynamo))
+    Service::new(api::Api(dynamo)).with_manners(Manners {
+        most_body: Some(16 << 20),
+        most_head: Some(16 << 10),
+        compresses_from: Some(4096),
+        error_namespace: Some("com.amazonaws.dynamodb.v20120810"),
+        server: Some("Server"),
+    })
 }
 
 /// The service's state.
@@ -88,6 +104,12 @@ pub struct Dynamo {
     pub formers: Table<Row, Former>,
     /// Exports, by account, region, table and id.
     pub exports: Table<(String, String, String, String), Export>,
+    /// Imports, by account, region, table and id.
+    pub imports: Table<(String, String, String, String), Import>,
+    /// When items of tables with replicas were last written.
+    pub stamps: Table<Row, Stamp>,
+    /// What is left of provisioned throughput, where it is enforced.
+    pub throttle: Option<Throttle>,
 }
 
 impl Dynamo {
@@ -108,6 +130,8 @@ impl Dynamo {
         job!(EXPORT, this, job => this.export(job.payload));
         job!(HISTORY, this, job => this.trim_history(job.payload));
         job!(BACKUP, this, job => this.finish_backup(job.payload));
+        job!(IMPORT, this, job => this.import(job.payload));
+        job!(REPLICATE, this, job => this.settle_replica(job.payload));
         job!(TOKENS, this, _job => this.sweep_tokens());
     }
 }
@@ -147,6 +171,9 @@ operations! {
     describe_export: DescribeExportInput => DescribeExportOutput,
     export_table_to_point_in_time: ExportTableToPointInTimeInput => ExportTableToPointInTimeOutput,
     list_exports: ListExportsInput => ListExportsOutput,
+    import_table: ImportTableInput => ImportTableOutput,
+    describe_import: DescribeImportInput => DescribeImportOutput,
+    list_imports: ListImportsInput => ListImportsOutput,
     get_item: GetItemInput => GetItemOutput,
     get_resource_policy: GetResourcePolicyInput => GetResourcePolicyOutput,
     list_backups: ListBackupsInput => ListBackupsOutput,

@@ -177,6 +177,7 @@ impl Dynamo {
         loop {
             let table = self.catalog.table(ctx, name)?;
             let change = prepare(&table)?;
+            self.admit_write(&table)?;
             match self.change(ctx, &table, &change, Cause::Request).await {
                 Ok(outcome) => return Ok((table, outcome)),
                 Err(Refusal::Stale) => {}
@@ -336,9 +337,8 @@ impl Dynamo {
         )?;
         let table = self.catalog.table(ctx, &input.table_name)?;
         table.keys.check_key(&input.key)?;
-        let found = self.read_item(&table, &input.key)?;
-        let size = found.as_ref().map_or(0, Stored::size);
-        let usage = Usage::of_table(read_units(size, input.consistent_read == Some(true)));
+        let (found, usage) =
+            self.read_item(&table, &input.key, input.consistent_read == Some(true))?;
         Ok(GetItemOutput {
             item: found
                 .map(|stored| shown(stored, projection.as_ref()))
@@ -347,13 +347,19 @@ impl Dynamo {
         })
     }
 
-    /// The item of a key.
+    /// The item of a key, and what it took to read it.
     pub fn read_item(
         &self,
         table: &TableRecord,
         key: &BTreeMap<String, Value>,
-    ) -> Result<Option<Stored>, Fault> {
-        Ok(self.cloud.store.read().get(&self.items, &table.row(key))?)
+        is_consistent: bool,
+    ) -> Result<(Option<Stored>, Usage), Fault> {
+        self.admit_read(table, None)?;
+        let found = self.cloud.store.read().get(&self.items, &table.row(key))?;
+        let size = found.as_ref().map_or(0, Stored::size);
+        let usage = Usage::of_table(read_units(size, is_consistent));
+        self.spend(table, &usage, false);
+        Ok((found, usage))
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Cause {
     Request,
     /// Its time to live was over.
     Expiry,
+    /// It was changed in another region.
+    Replication,
 }
 
 /// A change as a stream keeps it.

@@ -8,6 +8,7 @@ use wire::Timestamp;
 
 use crate::api;
 use crate::key::{KeyType, Keys, Part, Row};
+use crate::replica::Replica;
 use crate::value::{Attributes, Value};
 
 /// A table's record.
@@ -76,6 +77,9 @@ pub struct TableRecord {
     /// Contributor insights by index (empty for the table): mode and last change.
     #[serde(default)]
     pub insights: BTreeMap<String, (String, i64)>,
+    /// The same table in other regions.
+    #[serde(default)]
+    pub replicas: Vec<Replica>,
 }
 
 impl Record for TableRecord {}
@@ -280,6 +284,8 @@ impl TableRecord {
                     stream_enabled: true,
                     stream_view_type: Some(view.clone()),
                 }),
+            replicas: self.replica_descriptions(),
+            global_table_version: (!self.replicas.is_empty()).then(|| "2019.11.21".into()),
             latest_stream_label: self.stream_label.clone(),
             latest_stream_arn: self.stream_arn(),
             restore_summary: self.restored.as_ref().map(|(backup, table, when)| {

@@ -102,6 +102,9 @@ impl Dynamo {
             })
             .await?;
         for ((table, _), outcome) in changes.iter().zip(&outcomes) {
+            if cause == Cause::Request {
+                self.spend(table, &outcome.usage, true);
+            }
             self.plan_expiry(table, outcome.new.as_deref()).await?;
         }
         Ok(outcomes)
@@ -160,6 +163,7 @@ impl Dynamo {
     ) -> Result<Done, Fault> {
         loop {
             let changes = self.changes(ctx, steps)?;
+            self.admit_all(changes.iter().map(|(table, _)| &**table), true)?;
             let names = Names::of(changes.iter().map(|(t, c)| (&**t, c.row.shard(SHARDS))));
             let parts = names.parts();
             let mut scopes = writing(&parts);
@@ -194,6 +198,7 @@ impl Dynamo {
                 Err(Refusal::Fault(fault)) => return Err(fault),
             };
             for ((table, _), outcome) in changes.iter().zip(&outcomes) {
+                self.spend(table, &outcome.usage.clone().doubled(), true);
                 self.plan_expiry(table, outcome.new.as_deref()).await?;
             }
             return Ok(Done {
@@ -237,6 +242,35 @@ impl Dynamo {
             changes.push((table, change));
         }
         Ok(changes)
+    }
+
+    /// Cancels a transaction where a table's throughput is used up.
+    fn admit_all<'t>(
+        &self,
+        tables: impl Iterator<Item = &'t TableRecord>,
+        is_write: bool,
+    ) -> Result<(), Fault> {
+        if self.throttle.is_none() {
+            return Ok(());
+        }
+        let admitted: Vec<_> = tables
+            .map(|table| match is_write {
+                true => self.admit_write(table),
+                false => self.admit_read(table, None),
+            })
+            .collect();
+        if admitted.iter().all(Result::is_ok) {
+            return Ok(());
+        }
+        let reasons = admitted.into_iter().map(|admitted| match admitted {
+            Ok(()) => none(),
+            Err(fault) => reason(
+                "ProvisionedThroughputExceeded",
+                fault.message.to_string(),
+                None,
+            ),
+        });
+        Err(cancelled(reasons.collect()))
     }
 
     fn apply_all(
@@ -313,6 +347,7 @@ impl Dynamo {
             }
             rows.push((table, row, projection));
         }
+        self.admit_all(rows.iter().map(|(table, ..)| &**table), false)?;
         let found = self
             .read_together(rows.iter().map(|(table, row, _)| (&**table, row)))
             .await?;
@@ -324,6 +359,7 @@ impl Dynamo {
             let size = stored.as_ref().map_or(0, Stored::size);
             bytes += size;
             let units = Usage::of_table(read_units(size, true)).doubled();
+            self.spend(table, &units, false);
             usage.entry(table.name.clone()).or_default().add(&units);
             let item = stored.map(|stored| shown(stored, projection.as_ref()));
             responses.push(ItemResponse {

@@ -35,7 +35,12 @@ impl Dynamo {
             && input.table_class.is_none()
             && input.deletion_protection_enabled.is_none()
             && input.on_demand_throughput.is_none()
-            && input.warm_throughput.is_none();
+            && input.warm_throughput.is_none()
+            && input
+                .replica_updates
+                .as_deref()
+                .unwrap_or_default()
+                .is_empty();
         if is_empty {
             // The table is looked for first.
             self.catalog.described(ctx, &input.table_name)?;
@@ -118,6 +123,9 @@ impl Dynamo {
                 update_index(table, update, now)?;
             }
         }
+        if let Some(updates) = &input.replica_updates {
+            self.update_replicas(tx, ctx, table, updates)?;
+        }
         if let Some(task) = task {
             self.plan_fill(tx, table, task, ctx.time)?;
         }
@@ -191,12 +199,7 @@ fn no_index() -> Fault {
 
 /// What of the model is not there is said to be so, and not done in part.
 fn refuse_absent(input: &UpdateTableInput) -> Result<(), Fault> {
-    let has_replicas = input
-        .replica_updates
-        .as_ref()
-        .is_some_and(|u| !u.is_empty());
-    if has_replicas
-        || input.multi_region_consistency.is_some()
+    if input.multi_region_consistency.is_some()
         || input.global_table_witness_updates.is_some()
         || input.global_table_settings_replication_mode.is_some()
         || input.disassociation_protection_enabled.is_some()
@@ -205,7 +208,7 @@ fn refuse_absent(input: &UpdateTableInput) -> Result<(), Fault> {
         return Err(Fault::receiver(
             501,
             "NotImplemented",
-            "Replicas of global tables and vector indexes are not implemented.",
+            "Strongly consistent global tables and vector indexes are not implemented.",
         ));
     }
     Ok(())

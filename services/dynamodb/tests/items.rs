@@ -121,7 +121,10 @@ async fn a_condition_that_fails_changes_nothing_and_can_show_the_item() {
     });
     let (status, answer) = region.call("PutItem", put).await;
     assert_eq!(status, 400);
-    assert_eq!(answer["__type"], "ConditionalCheckFailedException");
+    assert_eq!(
+        answer["__type"],
+        "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
+    );
     assert_eq!(answer["message"], "The conditional request failed");
     assert_eq!(answer["Item"]["v"], json!({"N": "1"}));
     let got = region

@@ -235,13 +235,10 @@ async fn a_backup_is_restored_with_its_indexes() {
 async fn what_is_not_there_says_so() {
     let region = Region::new();
     region.table("alone", json!({})).await;
-    let replica = json!({
-        "TableName": "alone",
-        "ReplicaUpdates": [{"Create": {"RegionName": "eu-west-1"}}],
-    });
-    let (status, answer) = region.call("UpdateTable", replica).await;
+    let strong = json!({ "TableName": "alone", "MultiRegionConsistency": "STRONG" });
+    let (status, answer) = region.call("UpdateTable", strong).await;
     assert_eq!((status, &answer["__type"]), (501, &json!("NotImplemented")));
-    let (status, _) = region.call("ImportTable", json!({})).await;
+    let (status, _) = region.call("ListGlobalTables", json!({})).await;
     assert_eq!(status, 501);
 }
 

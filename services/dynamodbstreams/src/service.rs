@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloud::ports::{TableStream, TableStreamStart, TableStreams};
-use cloud::{Cloud, Context, Service};
+use cloud::{Cloud, Context, Manners, Service};
 use wire::Fault;
 
 use crate::api::{self, *};
@@ -14,7 +14,12 @@ pub fn service(cloud: &Cloud) -> Service {
     let streams = Arc::new(Streams {
         cloud: cloud.clone(),
     });
-    Service::new(api::Api(streams))
+    Service::new(api::Api(streams)).with_manners(Manners {
+        error_namespace: Some("com.amazonaws.dynamodb.v20120810"),
+        compresses_from: Some(4096),
+        server: Some("Server"),
+        ..Manners::default()
+    })
 }
 
 /// The service has no state of its own.

@@ -41,6 +41,15 @@ impl Objects for Bucket {
             }
         })
     }
+    fn list<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<String>, Fault>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
     fn put<'a>(
         &'a self,
         _: &'a str,

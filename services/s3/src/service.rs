@@ -94,6 +94,30 @@ impl ObjectsPort for Port {
                 .await?)
         })
     }
+    fn list<'a>(
+        &'a self,
+        account: &'a str,
+        bucket: &'a str,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<String>, Fault>> {
+        Box::pin(async move {
+            let s3 = &self.0;
+            let region = s3.buckets.get(bucket, None)?.record.region.clone();
+            let mut ctx =
+                Context::internal(account, &region, "s3.amazonaws.com", s3.cloud.clock.now());
+            ctx.principal = cloud::Principal::root(account, None);
+            let input = ListObjectsV2Input {
+                bucket: bucket.to_owned(),
+                prefix: Some(prefix.to_owned()),
+                start_after: after.map(str::to_owned),
+                ..ListObjectsV2Input::default()
+            };
+            let page = s3.list_objects(&ctx, input).await?;
+            let keys = page.contents.into_iter().flatten();
+            Ok(keys.filter_map(|object| object.key).collect())
+        })
+    }
     fn put<'a>(
         &'a self,
         account: &'a str,

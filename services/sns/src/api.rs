@@ -106,6 +106,50 @@ impl Encode for BatchResultErrorEntry {
         w.end_structure();
     }
 }
+/// `CheckIfPhoneNumberIsOptedOutInput`
+#[derive(Clone, Debug, Default)]
+pub struct CheckIfPhoneNumberIsOptedOutInput {
+    pub phone_number: String,
+}
+impl Decode for CheckIfPhoneNumberIsOptedOutInput {
+    const SCHEMA: &'static Schema = &S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_INPUT.members;
+        let mut phone_number = None;
+        r.structure(&S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_INPUT, &mut |r, i| {
+            match i {
+                0 => phone_number = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if phone_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(phone_number),) = (phone_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CheckIfPhoneNumberIsOptedOutInput { phone_number })
+    }
+}
+/// `CheckIfPhoneNumberIsOptedOutResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CheckIfPhoneNumberIsOptedOutOutput {
+    pub is_opted_out: Option<bool>,
+}
+impl Encode for CheckIfPhoneNumberIsOptedOutOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_RESPONSE);
+        if let Some(v) = &self.is_opted_out {
+            w.member(&S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ConfirmSubscriptionInput`
 #[derive(Clone, Debug, Default)]
 pub struct ConfirmSubscriptionInput {
@@ -285,6 +329,50 @@ impl Decode for CreatePlatformEndpointInput {
         })
     }
 }
+/// `CreateSMSSandboxPhoneNumberInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateSMSSandboxPhoneNumberInput {
+    pub phone_number: String,
+    pub language_code: Option<String>,
+}
+impl Decode for CreateSMSSandboxPhoneNumberInput {
+    const SCHEMA: &'static Schema = &S_CREATE_SMS_SANDBOX_PHONE_NUMBER_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_SMS_SANDBOX_PHONE_NUMBER_INPUT.members;
+        let mut phone_number = None;
+        let mut language_code = None;
+        r.structure(&S_CREATE_SMS_SANDBOX_PHONE_NUMBER_INPUT, &mut |r, i| {
+            match i {
+                0 => phone_number = Some(Read::read(r, a, &m[0])?),
+                1 => language_code = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if phone_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(phone_number),) = (phone_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateSMSSandboxPhoneNumberInput {
+            phone_number,
+            language_code,
+        })
+    }
+}
+/// `CreateSMSSandboxPhoneNumberResult`
+#[derive(Clone, Debug, Default)]
+pub struct CreateSMSSandboxPhoneNumberOutput {}
+impl Encode for CreateSMSSandboxPhoneNumberOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_SMS_SANDBOX_PHONE_NUMBER_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_SMS_SANDBOX_PHONE_NUMBER_RESULT);
+        w.end_structure();
+    }
+}
 /// `CreateTopicInput`
 #[derive(Clone, Debug, Default)]
 pub struct CreateTopicInput {
@@ -395,6 +483,44 @@ impl Decode for DeletePlatformApplicationInput {
         Ok(DeletePlatformApplicationInput {
             platform_application_arn,
         })
+    }
+}
+/// `DeleteSMSSandboxPhoneNumberInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSMSSandboxPhoneNumberInput {
+    pub phone_number: String,
+}
+impl Decode for DeleteSMSSandboxPhoneNumberInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SMS_SANDBOX_PHONE_NUMBER_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SMS_SANDBOX_PHONE_NUMBER_INPUT.members;
+        let mut phone_number = None;
+        r.structure(&S_DELETE_SMS_SANDBOX_PHONE_NUMBER_INPUT, &mut |r, i| {
+            match i {
+                0 => phone_number = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if phone_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(phone_number),) = (phone_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteSMSSandboxPhoneNumberInput { phone_number })
+    }
+}
+/// `DeleteSMSSandboxPhoneNumberResult`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteSMSSandboxPhoneNumberOutput {}
+impl Encode for DeleteSMSSandboxPhoneNumberOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_SMS_SANDBOX_PHONE_NUMBER_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_SMS_SANDBOX_PHONE_NUMBER_RESULT);
+        w.end_structure();
     }
 }
 /// `DeleteTopicInput`
@@ -596,6 +722,83 @@ impl Encode for GetPlatformApplicationAttributesOutput {
         w.end_structure();
     }
 }
+/// `GetSMSAttributesInput`
+#[derive(Clone, Debug, Default)]
+pub struct GetSMSAttributesInput {
+    pub attributes: Option<Vec<String>>,
+}
+impl Decode for GetSMSAttributesInput {
+    const SCHEMA: &'static Schema = &S_GET_SMS_ATTRIBUTES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_SMS_ATTRIBUTES_INPUT.members;
+        let mut attributes = None;
+        r.structure(&S_GET_SMS_ATTRIBUTES_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(r, a, &m[0], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(GetSMSAttributesInput { attributes })
+    }
+}
+/// `GetSMSAttributesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetSMSAttributesOutput {
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+impl Encode for GetSMSAttributesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SMS_ATTRIBUTES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SMS_ATTRIBUTES_RESPONSE);
+        if let Some(v) = &self.attributes {
+            w.member(&S_GET_SMS_ATTRIBUTES_RESPONSE.members[0]);
+            encode::map(
+                w,
+                S_GET_SMS_ATTRIBUTES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `GetSMSSandboxAccountStatusInput`
+#[derive(Clone, Debug, Default)]
+pub struct GetSMSSandboxAccountStatusInput {}
+impl Decode for GetSMSSandboxAccountStatusInput {
+    const SCHEMA: &'static Schema = &S_GET_SMS_SANDBOX_ACCOUNT_STATUS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let _ = a;
+        r.structure(&S_GET_SMS_SANDBOX_ACCOUNT_STATUS_INPUT, &mut |_, _| Ok(()))?;
+        Ok(GetSMSSandboxAccountStatusInput {
+            ..Default::default()
+        })
+    }
+}
+/// `GetSMSSandboxAccountStatusResult`
+#[derive(Clone, Debug, Default)]
+pub struct GetSMSSandboxAccountStatusOutput {
+    pub is_in_sandbox: bool,
+}
+impl Encode for GetSMSSandboxAccountStatusOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_SMS_SANDBOX_ACCOUNT_STATUS_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_SMS_SANDBOX_ACCOUNT_STATUS_RESULT);
+        {
+            let v = &self.is_in_sandbox;
+            w.member(&S_GET_SMS_SANDBOX_ACCOUNT_STATUS_RESULT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `GetSubscriptionAttributesInput`
 #[derive(Clone, Debug, Default)]
 pub struct GetSubscriptionAttributesInput {
@@ -763,6 +966,56 @@ impl Encode for ListEndpointsByPlatformApplicationOutput {
         w.end_structure();
     }
 }
+/// `ListPhoneNumbersOptedOutInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListPhoneNumbersOptedOutInput {
+    pub next_token: Option<String>,
+}
+impl Decode for ListPhoneNumbersOptedOutInput {
+    const SCHEMA: &'static Schema = &S_LIST_PHONE_NUMBERS_OPTED_OUT_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_PHONE_NUMBERS_OPTED_OUT_INPUT.members;
+        let mut next_token = None;
+        r.structure(&S_LIST_PHONE_NUMBERS_OPTED_OUT_INPUT, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListPhoneNumbersOptedOutInput { next_token })
+    }
+}
+/// `ListPhoneNumbersOptedOutResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPhoneNumbersOptedOutOutput {
+    pub phone_numbers: Option<Vec<String>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListPhoneNumbersOptedOutOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE);
+        if let Some(v) = &self.phone_numbers {
+            w.member(&S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ListPlatformApplicationsInput`
 #[derive(Clone, Debug, Default)]
 pub struct ListPlatformApplicationsInput {
@@ -808,6 +1061,63 @@ impl Encode for ListPlatformApplicationsOutput {
         }
         if let Some(v) = &self.next_token {
             w.member(&S_LIST_PLATFORM_APPLICATIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListSMSSandboxPhoneNumbersInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListSMSSandboxPhoneNumbersInput {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+}
+impl Decode for ListSMSSandboxPhoneNumbersInput {
+    const SCHEMA: &'static Schema = &S_LIST_SMS_SANDBOX_PHONE_NUMBERS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SMS_SANDBOX_PHONE_NUMBERS_INPUT.members;
+        let mut next_token = None;
+        let mut max_results = None;
+        r.structure(&S_LIST_SMS_SANDBOX_PHONE_NUMBERS_INPUT, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                1 => max_results = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListSMSSandboxPhoneNumbersInput {
+            next_token,
+            max_results,
+        })
+    }
+}
+/// `ListSMSSandboxPhoneNumbersResult`
+#[derive(Clone, Debug, Default)]
+pub struct ListSMSSandboxPhoneNumbersOutput {
+    pub phone_numbers: Vec<SMSSandboxPhoneNumber>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListSMSSandboxPhoneNumbersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT);
+        {
+            let v = &self.phone_numbers;
+            w.member(&S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT.members[0]);
+            encode::list(
+                w,
+                S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -1055,6 +1365,44 @@ impl Decode for MessageAttributeValue {
             string_value,
             binary_value,
         })
+    }
+}
+/// `OptInPhoneNumberInput`
+#[derive(Clone, Debug, Default)]
+pub struct OptInPhoneNumberInput {
+    pub phone_number: String,
+}
+impl Decode for OptInPhoneNumberInput {
+    const SCHEMA: &'static Schema = &S_OPT_IN_PHONE_NUMBER_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OPT_IN_PHONE_NUMBER_INPUT.members;
+        let mut phone_number = None;
+        r.structure(&S_OPT_IN_PHONE_NUMBER_INPUT, &mut |r, i| {
+            match i {
+                0 => phone_number = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if phone_number.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(phone_number),) = (phone_number,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(OptInPhoneNumberInput { phone_number })
+    }
+}
+/// `OptInPhoneNumberResponse`
+#[derive(Clone, Debug, Default)]
+pub struct OptInPhoneNumberOutput {}
+impl Encode for OptInPhoneNumberOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_OPT_IN_PHONE_NUMBER_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OPT_IN_PHONE_NUMBER_RESPONSE);
+        w.end_structure();
     }
 }
 /// `PlatformApplication`
@@ -1399,6 +1747,29 @@ impl Decode for RemovePermissionInput {
         Ok(RemovePermissionInput { topic_arn, label })
     }
 }
+/// `SMSSandboxPhoneNumber`
+#[derive(Clone, Debug, Default)]
+pub struct SMSSandboxPhoneNumber {
+    pub phone_number: Option<String>,
+    pub status: Option<String>,
+}
+impl Encode for SMSSandboxPhoneNumber {
+    fn schema(&self) -> &'static Schema {
+        &S_SMS_SANDBOX_PHONE_NUMBER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SMS_SANDBOX_PHONE_NUMBER);
+        if let Some(v) = &self.phone_number {
+            w.member(&S_SMS_SANDBOX_PHONE_NUMBER.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_SMS_SANDBOX_PHONE_NUMBER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SetEndpointAttributesInput`
 #[derive(Clone, Debug, Default)]
 pub struct SetEndpointAttributesInput {
@@ -1469,6 +1840,44 @@ impl Decode for SetPlatformApplicationAttributesInput {
             platform_application_arn,
             attributes,
         })
+    }
+}
+/// `SetSMSAttributesInput`
+#[derive(Clone, Debug, Default)]
+pub struct SetSMSAttributesInput {
+    pub attributes: BTreeMap<String, String>,
+}
+impl Decode for SetSMSAttributesInput {
+    const SCHEMA: &'static Schema = &S_SET_SMS_ATTRIBUTES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SET_SMS_ATTRIBUTES_INPUT.members;
+        let mut attributes = None;
+        r.structure(&S_SET_SMS_ATTRIBUTES_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::map(r, a, &m[0], &mut attributes, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if attributes.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(attributes),) = (attributes,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SetSMSAttributesInput { attributes })
+    }
+}
+/// `SetSMSAttributesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct SetSMSAttributesOutput {}
+impl Encode for SetSMSAttributesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_SET_SMS_ATTRIBUTES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SET_SMS_ATTRIBUTES_RESPONSE);
+        w.end_structure();
     }
 }
 /// `SetSubscriptionAttributesInput`
@@ -1839,6 +2248,79 @@ impl Encode for UntagResourceOutput {
         w.end_structure();
     }
 }
+/// `VerificationException`
+#[derive(Clone, Debug, Default)]
+pub struct VerificationException {
+    pub message: String,
+    pub status: String,
+}
+impl Encode for VerificationException {
+    fn schema(&self) -> &'static Schema {
+        &S_VERIFICATION_EXCEPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_VERIFICATION_EXCEPTION);
+        {
+            let v = &self.message;
+            w.member(&S_VERIFICATION_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_VERIFICATION_EXCEPTION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `VerifySMSSandboxPhoneNumberInput`
+#[derive(Clone, Debug, Default)]
+pub struct VerifySMSSandboxPhoneNumberInput {
+    pub phone_number: String,
+    pub one_time_password: String,
+}
+impl Decode for VerifySMSSandboxPhoneNumberInput {
+    const SCHEMA: &'static Schema = &S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_INPUT.members;
+        let mut phone_number = None;
+        let mut one_time_password = None;
+        r.structure(&S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_INPUT, &mut |r, i| {
+            match i {
+                0 => phone_number = Some(Read::read(r, a, &m[0])?),
+                1 => one_time_password = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if phone_number.is_none() {
+            a.missing(&m[0]);
+        }
+        if one_time_password.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(phone_number), Some(one_time_password)) = (phone_number, one_time_password)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(VerifySMSSandboxPhoneNumberInput {
+            phone_number,
+            one_time_password,
+        })
+    }
+}
+/// `VerifySMSSandboxPhoneNumberResult`
+#[derive(Clone, Debug, Default)]
+pub struct VerifySMSSandboxPhoneNumberOutput {}
+impl Encode for VerifySMSSandboxPhoneNumberOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_RESULT);
+        w.end_structure();
+    }
+}
 /// Nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AddPermissionOutput {}
@@ -1993,6 +2475,14 @@ static S_BATCH_RESULT_ERROR_ENTRY: Schema = Schema::new("BatchResultErrorEntry",
 static S_BATCH_RESULT_ERROR_ENTRY_LIST: Schema =
     Schema::new("BatchResultErrorEntryList", Kind::List)
         .members(&[Member::new("member", &S_BATCH_RESULT_ERROR_ENTRY)]);
+static S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_INPUT: Schema = Schema::new(
+    "CheckIfPhoneNumberIsOptedOutInput",
+    Kind::Structure,
+)
+.members(&[Member::new("phoneNumber", &S_PHONE_NUMBER).required()]);
+static S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_RESPONSE: Schema =
+    Schema::new("CheckIfPhoneNumberIsOptedOutResponse", Kind::Structure)
+        .members(&[Member::new("isOptedOut", &wire::schema::BOOLEAN)]);
 static S_CONFIRM_SUBSCRIPTION_INPUT: Schema =
     Schema::new("ConfirmSubscriptionInput", Kind::Structure).members(&[
         Member::new("TopicArn", &wire::schema::STRING).required(),
@@ -2020,6 +2510,13 @@ static S_CREATE_PLATFORM_ENDPOINT_INPUT: Schema =
         Member::new("CustomUserData", &wire::schema::STRING),
         Member::new("Attributes", &S_MAP_STRING_TO_STRING),
     ]);
+static S_CREATE_SMS_SANDBOX_PHONE_NUMBER_INPUT: Schema =
+    Schema::new("CreateSMSSandboxPhoneNumberInput", Kind::Structure).members(&[
+        Member::new("PhoneNumber", &S_PHONE_NUMBER_STRING).required(),
+        Member::new("LanguageCode", &S_LANGUAGE_CODE_STRING),
+    ]);
+static S_CREATE_SMS_SANDBOX_PHONE_NUMBER_RESULT: Schema =
+    Schema::new("CreateSMSSandboxPhoneNumberResult", Kind::Structure);
 static S_CREATE_TOPIC_INPUT: Schema = Schema::new("CreateTopicInput", Kind::Structure).members(&[
     Member::new("Name", &wire::schema::STRING).required(),
     Member::new("Attributes", &S_TOPIC_ATTRIBUTES_MAP),
@@ -2037,6 +2534,13 @@ static S_DELETE_PLATFORM_APPLICATION_INPUT: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("PlatformApplicationArn", &wire::schema::STRING).required()]);
+static S_DELETE_SMS_SANDBOX_PHONE_NUMBER_INPUT: Schema = Schema::new(
+    "DeleteSMSSandboxPhoneNumberInput",
+    Kind::Structure,
+)
+.members(&[Member::new("PhoneNumber", &S_PHONE_NUMBER_STRING).required()]);
+static S_DELETE_SMS_SANDBOX_PHONE_NUMBER_RESULT: Schema =
+    Schema::new("DeleteSMSSandboxPhoneNumberResult", Kind::Structure);
 static S_DELETE_TOPIC_INPUT: Schema = Schema::new("DeleteTopicInput", Kind::Structure)
     .members(&[Member::new("TopicArn", &wire::schema::STRING).required()]);
 static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::Structure).members(&[
@@ -2067,6 +2571,18 @@ static S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT: Schema = Schema::new(
 static S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE: Schema =
     Schema::new("GetPlatformApplicationAttributesResponse", Kind::Structure)
         .members(&[Member::new("Attributes", &S_MAP_STRING_TO_STRING)]);
+static S_GET_SMS_ATTRIBUTES_INPUT: Schema = Schema::new("GetSMSAttributesInput", Kind::Structure)
+    .members(&[Member::new("attributes", &S_LIST_STRING)]);
+static S_GET_SMS_ATTRIBUTES_RESPONSE: Schema =
+    Schema::new("GetSMSAttributesResponse", Kind::Structure)
+        .members(&[Member::new("attributes", &S_MAP_STRING_TO_STRING)]);
+static S_GET_SMS_SANDBOX_ACCOUNT_STATUS_INPUT: Schema =
+    Schema::new("GetSMSSandboxAccountStatusInput", Kind::Structure);
+static S_GET_SMS_SANDBOX_ACCOUNT_STATUS_RESULT: Schema = Schema::new(
+    "GetSMSSandboxAccountStatusResult",
+    Kind::Structure,
+)
+.members(&[Member::new("IsInSandbox", &wire::schema::BOOLEAN).required()]);
 static S_GET_SUBSCRIPTION_ATTRIBUTES_INPUT: Schema = Schema::new(
     "GetSubscriptionAttributesInput",
     Kind::Structure,
@@ -2083,6 +2599,10 @@ static S_GET_TOPIC_ATTRIBUTES_INPUT: Schema = Schema::new(
 static S_GET_TOPIC_ATTRIBUTES_RESPONSE: Schema =
     Schema::new("GetTopicAttributesResponse", Kind::Structure)
         .members(&[Member::new("Attributes", &S_TOPIC_ATTRIBUTES_MAP)]);
+static S_LANGUAGE_CODE_STRING: Schema = Schema::new("LanguageCodeString", Kind::String).values(&[
+    "en-US", "en-GB", "es-419", "es-ES", "de-DE", "fr-CA", "fr-FR", "it-IT", "ja-JP", "pt-BR",
+    "kr-KR", "zh-CN", "zh-TW",
+]);
 static S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT: Schema =
     Schema::new("ListEndpointsByPlatformApplicationInput", Kind::Structure).members(&[
         Member::new("PlatformApplicationArn", &wire::schema::STRING).required(),
@@ -2101,6 +2621,14 @@ static S_LIST_OF_ENDPOINTS: Schema =
 static S_LIST_OF_PLATFORM_APPLICATIONS: Schema =
     Schema::new("ListOfPlatformApplications", Kind::List)
         .members(&[Member::new("member", &S_PLATFORM_APPLICATION)]);
+static S_LIST_PHONE_NUMBERS_OPTED_OUT_INPUT: Schema =
+    Schema::new("ListPhoneNumbersOptedOutInput", Kind::Structure)
+        .members(&[Member::new("nextToken", &wire::schema::STRING)]);
+static S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE: Schema =
+    Schema::new("ListPhoneNumbersOptedOutResponse", Kind::Structure).members(&[
+        Member::new("phoneNumbers", &S_PHONE_NUMBER_LIST),
+        Member::new("nextToken", &wire::schema::STRING),
+    ]);
 static S_LIST_PLATFORM_APPLICATIONS_INPUT: Schema =
     Schema::new("ListPlatformApplicationsInput", Kind::Structure)
         .members(&[Member::new("NextToken", &wire::schema::STRING)]);
@@ -2109,6 +2637,18 @@ static S_LIST_PLATFORM_APPLICATIONS_RESPONSE: Schema =
         Member::new("PlatformApplications", &S_LIST_OF_PLATFORM_APPLICATIONS),
         Member::new("NextToken", &wire::schema::STRING),
     ]);
+static S_LIST_SMS_SANDBOX_PHONE_NUMBERS_INPUT: Schema =
+    Schema::new("ListSMSSandboxPhoneNumbersInput", Kind::Structure).members(&[
+        Member::new("NextToken", &wire::schema::STRING),
+        Member::new("MaxResults", &S_MAX_ITEMS),
+    ]);
+static S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT: Schema =
+    Schema::new("ListSMSSandboxPhoneNumbersResult", Kind::Structure).members(&[
+        Member::new("PhoneNumbers", &S_SMS_SANDBOX_PHONE_NUMBER_LIST).required(),
+        Member::new("NextToken", &wire::schema::STRING),
+    ]);
+static S_LIST_STRING: Schema =
+    Schema::new("ListString", Kind::List).members(&[Member::new("member", &wire::schema::STRING)]);
 static S_LIST_SUBSCRIPTIONS_BY_TOPIC_INPUT: Schema =
     Schema::new("ListSubscriptionsByTopicInput", Kind::Structure).members(&[
         Member::new("TopicArn", &wire::schema::STRING).required(),
@@ -2145,6 +2685,7 @@ static S_MAP_STRING_TO_STRING: Schema = Schema::new("MapStringToString", Kind::M
     Member::new("key", &wire::schema::STRING),
     Member::new("value", &wire::schema::STRING),
 ]);
+static S_MAX_ITEMS: Schema = Schema::new("MaxItems", Kind::Integer).min(1).max(100);
 static S_MESSAGE_ATTRIBUTE_MAP: Schema = Schema::new("MessageAttributeMap", Kind::Map).members(&[
     Member::new("key", &wire::schema::STRING).wire("Name"),
     Member::new("value", &S_MESSAGE_ATTRIBUTE_VALUE).wire("Value"),
@@ -2155,7 +2696,21 @@ static S_MESSAGE_ATTRIBUTE_VALUE: Schema = Schema::new("MessageAttributeValue", 
         Member::new("StringValue", &wire::schema::STRING),
         Member::new("BinaryValue", &wire::schema::BLOB),
     ]);
+static S_OTP_CODE: Schema = Schema::new("OTPCode", Kind::String)
+    .min(5)
+    .max(8)
+    .pattern("^[0-9]+$");
+static S_OPT_IN_PHONE_NUMBER_INPUT: Schema = Schema::new("OptInPhoneNumberInput", Kind::Structure)
+    .members(&[Member::new("phoneNumber", &S_PHONE_NUMBER).required()]);
+static S_OPT_IN_PHONE_NUMBER_RESPONSE: Schema =
+    Schema::new("OptInPhoneNumberResponse", Kind::Structure);
 static S_PHONE_NUMBER: Schema = Schema::new("PhoneNumber", Kind::String).sensitive();
+static S_PHONE_NUMBER_LIST: Schema =
+    Schema::new("PhoneNumberList", Kind::List).members(&[Member::new("member", &S_PHONE_NUMBER)]);
+static S_PHONE_NUMBER_STRING: Schema = Schema::new("PhoneNumberString", Kind::String)
+    .max(20)
+    .pattern(r#"^(\+[0-9]{8,}|[0-9]{0,9})$"#)
+    .sensitive();
 static S_PLATFORM_APPLICATION: Schema = Schema::new("PlatformApplication", Kind::Structure)
     .members(&[
         Member::new("PlatformApplicationArn", &wire::schema::STRING),
@@ -2222,6 +2777,17 @@ static S_REMOVE_PERMISSION_INPUT: Schema = Schema::new("RemovePermissionInput", 
         Member::new("TopicArn", &wire::schema::STRING).required(),
         Member::new("Label", &wire::schema::STRING).required(),
     ]);
+static S_SMS_SANDBOX_PHONE_NUMBER: Schema = Schema::new("SMSSandboxPhoneNumber", Kind::Structure)
+    .members(&[
+        Member::new("PhoneNumber", &S_PHONE_NUMBER_STRING),
+        Member::new("Status", &S_SMS_SANDBOX_PHONE_NUMBER_VERIFICATION_STATUS),
+    ]);
+static S_SMS_SANDBOX_PHONE_NUMBER_LIST: Schema =
+    Schema::new("SMSSandboxPhoneNumberList", Kind::List)
+        .members(&[Member::new("member", &S_SMS_SANDBOX_PHONE_NUMBER)]);
+static S_SMS_SANDBOX_PHONE_NUMBER_VERIFICATION_STATUS: Schema =
+    Schema::new("SMSSandboxPhoneNumberVerificationStatus", Kind::String)
+        .values(&["Pending", "Verified"]);
 static S_SET_ENDPOINT_ATTRIBUTES_INPUT: Schema =
     Schema::new("SetEndpointAttributesInput", Kind::Structure).members(&[
         Member::new("EndpointArn", &wire::schema::STRING).required(),
@@ -2232,6 +2798,10 @@ static S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT: Schema =
         Member::new("PlatformApplicationArn", &wire::schema::STRING).required(),
         Member::new("Attributes", &S_MAP_STRING_TO_STRING).required(),
     ]);
+static S_SET_SMS_ATTRIBUTES_INPUT: Schema = Schema::new("SetSMSAttributesInput", Kind::Structure)
+    .members(&[Member::new("attributes", &S_MAP_STRING_TO_STRING).required()]);
+static S_SET_SMS_ATTRIBUTES_RESPONSE: Schema =
+    Schema::new("SetSMSAttributesResponse", Kind::Structure);
 static S_SET_SUBSCRIPTION_ATTRIBUTES_INPUT: Schema =
     Schema::new("SetSubscriptionAttributesInput", Kind::Structure).members(&[
         Member::new("SubscriptionArn", &wire::schema::STRING).required(),
@@ -2299,7 +2869,39 @@ static S_UNTAG_RESOURCE_REQUEST: Schema = Schema::new("UntagResourceRequest", Ki
         Member::new("TagKeys", &S_TAG_KEY_LIST).required(),
     ]);
 static S_UNTAG_RESOURCE_RESPONSE: Schema = Schema::new("UntagResourceResponse", Kind::Structure);
-
+static S_VERIFICATION_EXCEPTION: Schema = Schema::new("VerificationException", Kind::Structure)
+    .members(&[
+        Member::new("Message", &wire::schema::STRING).required(),
+        Member::new("Status", &wire::schema::STRING).required(),
+    ]);
+static S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_INPUT: Schema =
+    Schema::new("VerifySMSSandboxPhoneNumberInput", Kind::Structure).members(&[
+        Member::new("PhoneNumber", &S_PHONE_NUMBER_STRING).required(),
+        Member::new("OneTimePassword", &S_OTP_CODE).required(),
+    ]);
+static S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_RESULT: Schema =
+    Schema::new("VerifySMSSandboxPhoneNumberResult", Kind::Structure);
+/// Values of `LanguageCodeString`
+pub mod language_code_string {
+    pub const EN_US: &str = "en-US";
+    pub const EN_GB: &str = "en-GB";
+    pub const ES_419: &str = "es-419";
+    pub const ES_ES: &str = "es-ES";
+    pub const DE_DE: &str = "de-DE";
+    pub const FR_CA: &str = "fr-CA";
+    pub const FR_FR: &str = "fr-FR";
+    pub const IT_IT: &str = "it-IT";
+    pub const JA_JP: &str = "ja-JP";
+    pub const PT_BR: &str = "pt-BR";
+    pub const KR_KR: &str = "kr-KR";
+    pub const ZH_CN: &str = "zh-CN";
+    pub const ZH_TW: &str = "zh-TW";
+}
+/// Values of `SMSSandboxPhoneNumberVerificationStatus`
+pub mod sms_sandbox_phone_number_verification_status {
+    pub const PENDING: &str = "Pending";
+    pub const VERIFIED: &str = "Verified";
+}
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
     name: "sns",
@@ -2324,6 +2926,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "CheckIfPhoneNumberIsOptedOut",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_INPUT,
+            output: &S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_RESPONSE,
+            wrapper: Some("CheckIfPhoneNumberIsOptedOutResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
             name: "ConfirmSubscription",
             method: "POST",
             uri: "/",
@@ -2341,7 +2953,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_CREATE_PLATFORM_APPLICATION_INPUT,
             output: &S_CREATE_PLATFORM_APPLICATION_RESPONSE,
             wrapper: Some("CreatePlatformApplicationResult"),
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "CreatePlatformEndpoint",
@@ -2351,7 +2963,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_CREATE_PLATFORM_ENDPOINT_INPUT,
             output: &S_CREATE_ENDPOINT_RESPONSE,
             wrapper: Some("CreatePlatformEndpointResult"),
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "CreateSMSSandboxPhoneNumber",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_SMS_SANDBOX_PHONE_NUMBER_INPUT,
+            output: &S_CREATE_SMS_SANDBOX_PHONE_NUMBER_RESULT,
+            wrapper: Some("CreateSMSSandboxPhoneNumberResult"),
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "CreateTopic",
@@ -2371,7 +2993,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_DELETE_ENDPOINT_INPUT,
             output: &wire::schema::EMPTY,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "DeletePlatformApplication",
@@ -2381,7 +3003,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_DELETE_PLATFORM_APPLICATION_INPUT,
             output: &wire::schema::EMPTY,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteSMSSandboxPhoneNumber",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SMS_SANDBOX_PHONE_NUMBER_INPUT,
+            output: &S_DELETE_SMS_SANDBOX_PHONE_NUMBER_RESULT,
+            wrapper: Some("DeleteSMSSandboxPhoneNumberResult"),
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "DeleteTopic",
@@ -2411,7 +3043,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_GET_ENDPOINT_ATTRIBUTES_INPUT,
             output: &S_GET_ENDPOINT_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetEndpointAttributesResult"),
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "GetPlatformApplicationAttributes",
@@ -2421,7 +3053,27 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT,
             output: &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetPlatformApplicationAttributesResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "GetSMSAttributes",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SMS_ATTRIBUTES_INPUT,
+            output: &S_GET_SMS_ATTRIBUTES_RESPONSE,
+            wrapper: Some("GetSMSAttributesResult"),
             fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetSMSSandboxAccountStatus",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_SMS_SANDBOX_ACCOUNT_STATUS_INPUT,
+            output: &S_GET_SMS_SANDBOX_ACCOUNT_STATUS_RESULT,
+            wrapper: Some("GetSMSSandboxAccountStatusResult"),
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "GetSubscriptionAttributes",
@@ -2451,7 +3103,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT,
             output: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE,
             wrapper: Some("ListEndpointsByPlatformApplicationResult"),
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListPhoneNumbersOptedOut",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_PHONE_NUMBERS_OPTED_OUT_INPUT,
+            output: &S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE,
+            wrapper: Some("ListPhoneNumbersOptedOutResult"),
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ListPlatformApplications",
@@ -2461,7 +3123,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_LIST_PLATFORM_APPLICATIONS_INPUT,
             output: &S_LIST_PLATFORM_APPLICATIONS_RESPONSE,
             wrapper: Some("ListPlatformApplicationsResult"),
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListSMSSandboxPhoneNumbers",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SMS_SANDBOX_PHONE_NUMBERS_INPUT,
+            output: &S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT,
+            wrapper: Some("ListSMSSandboxPhoneNumbersResult"),
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ListSubscriptions",
@@ -2501,6 +3173,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_LIST_TOPICS_INPUT,
             output: &S_LIST_TOPICS_RESPONSE,
             wrapper: Some("ListTopicsResult"),
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "OptInPhoneNumber",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_OPT_IN_PHONE_NUMBER_INPUT,
+            output: &S_OPT_IN_PHONE_NUMBER_RESPONSE,
+            wrapper: Some("OptInPhoneNumberResult"),
             fidelity: Fidelity::Real,
         },
         Operation {
@@ -2551,7 +3233,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_SET_ENDPOINT_ATTRIBUTES_INPUT,
             output: &wire::schema::EMPTY,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "SetPlatformApplicationAttributes",
@@ -2561,6 +3243,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT,
             output: &wire::schema::EMPTY,
             wrapper: None,
+            fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "SetSMSAttributes",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SET_SMS_ATTRIBUTES_INPUT,
+            output: &S_SET_SMS_ATTRIBUTES_RESPONSE,
+            wrapper: Some("SetSMSAttributesResult"),
             fidelity: Fidelity::Stored,
         },
         Operation {
@@ -2623,20 +3315,18 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: Some("UntagResourceResult"),
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "VerifySMSSandboxPhoneNumber",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_INPUT,
+            output: &S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_RESULT,
+            wrapper: Some("VerifySMSSandboxPhoneNumberResult"),
+            fidelity: Fidelity::Real,
+        },
     ],
-    absent: &[
-        ("CheckIfPhoneNumberIsOptedOut", "POST", "/"),
-        ("CreateSMSSandboxPhoneNumber", "POST", "/"),
-        ("DeleteSMSSandboxPhoneNumber", "POST", "/"),
-        ("GetSMSAttributes", "POST", "/"),
-        ("GetSMSSandboxAccountStatus", "POST", "/"),
-        ("ListOriginationNumbers", "POST", "/"),
-        ("ListPhoneNumbersOptedOut", "POST", "/"),
-        ("ListSMSSandboxPhoneNumbers", "POST", "/"),
-        ("OptInPhoneNumber", "POST", "/"),
-        ("SetSMSAttributes", "POST", "/"),
-        ("VerifySMSSandboxPhoneNumber", "POST", "/"),
-    ],
+    absent: &[("ListOriginationNumbers", "POST", "/")],
 };
 /// The operations that exist here.
 pub trait Sns: Send + Sync + 'static {
@@ -2646,6 +3336,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: AddPermissionInput,
     ) -> impl Future<Output = Result<AddPermissionOutput, Fault>> + Send;
+    /// `CheckIfPhoneNumberIsOptedOut`
+    fn check_if_phone_number_is_opted_out(
+        &self,
+        ctx: &Context,
+        input: CheckIfPhoneNumberIsOptedOutInput,
+    ) -> impl Future<Output = Result<CheckIfPhoneNumberIsOptedOutOutput, Fault>> + Send;
     /// `ConfirmSubscription`
     fn confirm_subscription(
         &self,
@@ -2664,6 +3360,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: CreatePlatformEndpointInput,
     ) -> impl Future<Output = Result<CreatePlatformEndpointOutput, Fault>> + Send;
+    /// `CreateSMSSandboxPhoneNumber`
+    fn create_sms_sandbox_phone_number(
+        &self,
+        ctx: &Context,
+        input: CreateSMSSandboxPhoneNumberInput,
+    ) -> impl Future<Output = Result<CreateSMSSandboxPhoneNumberOutput, Fault>> + Send;
     /// `CreateTopic`
     fn create_topic(
         &self,
@@ -2682,6 +3384,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: DeletePlatformApplicationInput,
     ) -> impl Future<Output = Result<DeletePlatformApplicationOutput, Fault>> + Send;
+    /// `DeleteSMSSandboxPhoneNumber`
+    fn delete_sms_sandbox_phone_number(
+        &self,
+        ctx: &Context,
+        input: DeleteSMSSandboxPhoneNumberInput,
+    ) -> impl Future<Output = Result<DeleteSMSSandboxPhoneNumberOutput, Fault>> + Send;
     /// `DeleteTopic`
     fn delete_topic(
         &self,
@@ -2706,6 +3414,18 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: GetPlatformApplicationAttributesInput,
     ) -> impl Future<Output = Result<GetPlatformApplicationAttributesOutput, Fault>> + Send;
+    /// `GetSMSAttributes`
+    fn get_sms_attributes(
+        &self,
+        ctx: &Context,
+        input: GetSMSAttributesInput,
+    ) -> impl Future<Output = Result<GetSMSAttributesOutput, Fault>> + Send;
+    /// `GetSMSSandboxAccountStatus`
+    fn get_sms_sandbox_account_status(
+        &self,
+        ctx: &Context,
+        input: GetSMSSandboxAccountStatusInput,
+    ) -> impl Future<Output = Result<GetSMSSandboxAccountStatusOutput, Fault>> + Send;
     /// `GetSubscriptionAttributes`
     fn get_subscription_attributes(
         &self,
@@ -2724,12 +3444,24 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: ListEndpointsByPlatformApplicationInput,
     ) -> impl Future<Output = Result<ListEndpointsByPlatformApplicationOutput, Fault>> + Send;
+    /// `ListPhoneNumbersOptedOut`
+    fn list_phone_numbers_opted_out(
+        &self,
+        ctx: &Context,
+        input: ListPhoneNumbersOptedOutInput,
+    ) -> impl Future<Output = Result<ListPhoneNumbersOptedOutOutput, Fault>> + Send;
     /// `ListPlatformApplications`
     fn list_platform_applications(
         &self,
         ctx: &Context,
         input: ListPlatformApplicationsInput,
     ) -> impl Future<Output = Result<ListPlatformApplicationsOutput, Fault>> + Send;
+    /// `ListSMSSandboxPhoneNumbers`
+    fn list_sms_sandbox_phone_numbers(
+        &self,
+        ctx: &Context,
+        input: ListSMSSandboxPhoneNumbersInput,
+    ) -> impl Future<Output = Result<ListSMSSandboxPhoneNumbersOutput, Fault>> + Send;
     /// `ListSubscriptions`
     fn list_subscriptions(
         &self,
@@ -2754,6 +3486,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: ListTopicsInput,
     ) -> impl Future<Output = Result<ListTopicsOutput, Fault>> + Send;
+    /// `OptInPhoneNumber`
+    fn opt_in_phone_number(
+        &self,
+        ctx: &Context,
+        input: OptInPhoneNumberInput,
+    ) -> impl Future<Output = Result<OptInPhoneNumberOutput, Fault>> + Send;
     /// `Publish`
     fn publish(
         &self,
@@ -2790,6 +3528,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: SetPlatformApplicationAttributesInput,
     ) -> impl Future<Output = Result<SetPlatformApplicationAttributesOutput, Fault>> + Send;
+    /// `SetSMSAttributes`
+    fn set_sms_attributes(
+        &self,
+        ctx: &Context,
+        input: SetSMSAttributesInput,
+    ) -> impl Future<Output = Result<SetSMSAttributesOutput, Fault>> + Send;
     /// `SetSubscriptionAttributes`
     fn set_subscription_attributes(
         &self,
@@ -2826,6 +3570,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: UntagResourceInput,
     ) -> impl Future<Output = Result<UntagResourceOutput, Fault>> + Send;
+    /// `VerifySMSSandboxPhoneNumber`
+    fn verify_sms_sandbox_phone_number(
+        &self,
+        ctx: &Context,
+        input: VerifySMSSandboxPhoneNumberInput,
+    ) -> impl Future<Output = Result<VerifySMSSandboxPhoneNumberOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -2851,6 +3601,15 @@ impl<T: Sns> Handler for Api<T> {
                 }))
             }
             1 => {
+                let input = decode::input::<CheckIfPhoneNumberIsOptedOutInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .check_if_phone_number_is_opted_out(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
                 let input = decode::input::<ConfirmSubscriptionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2859,7 +3618,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            3 => {
                 let input = decode::input::<CreatePlatformApplicationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2868,7 +3627,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            4 => {
                 let input = decode::input::<CreatePlatformEndpointInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2877,7 +3636,16 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            5 => {
+                let input = decode::input::<CreateSMSSandboxPhoneNumberInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_sms_sandbox_phone_number(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            6 => {
                 let input = decode::input::<CreateTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2886,7 +3654,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            7 => {
                 let input = decode::input::<DeleteEndpointInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2895,7 +3663,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            8 => {
                 let input = decode::input::<DeletePlatformApplicationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2904,7 +3672,16 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            9 => {
+                let input = decode::input::<DeleteSMSSandboxPhoneNumberInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_sms_sandbox_phone_number(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
                 let input = decode::input::<DeleteTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2913,7 +3690,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            11 => {
                 let input = decode::input::<GetDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2922,7 +3699,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            12 => {
                 let input = decode::input::<GetEndpointAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2931,7 +3708,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            13 => {
                 let input = decode::input::<GetPlatformApplicationAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2940,7 +3717,25 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            14 => {
+                let input = decode::input::<GetSMSAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_sms_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            15 => {
+                let input = decode::input::<GetSMSSandboxAccountStatusInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_sms_sandbox_account_status(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
                 let input = decode::input::<GetSubscriptionAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2949,7 +3744,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            17 => {
                 let input = decode::input::<GetTopicAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2958,7 +3753,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            18 => {
                 let input = decode::input::<ListEndpointsByPlatformApplicationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2967,7 +3762,16 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            19 => {
+                let input = decode::input::<ListPhoneNumbersOptedOutInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_phone_numbers_opted_out(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
                 let input = decode::input::<ListPlatformApplicationsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2976,7 +3780,16 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            21 => {
+                let input = decode::input::<ListSMSSandboxPhoneNumbersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_sms_sandbox_phone_numbers(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            22 => {
                 let input = decode::input::<ListSubscriptionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2985,7 +3798,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            23 => {
                 let input = decode::input::<ListSubscriptionsByTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -2994,7 +3807,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            24 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3003,7 +3816,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            25 => {
                 let input = decode::input::<ListTopicsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3012,7 +3825,16 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            26 => {
+                let input = decode::input::<OptInPhoneNumberInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .opt_in_phone_number(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            27 => {
                 let input = decode::input::<PublishInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3021,7 +3843,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            28 => {
                 let input = decode::input::<PublishBatchInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3030,7 +3852,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            29 => {
                 let input = decode::input::<PutDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3039,7 +3861,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            30 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3048,7 +3870,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            31 => {
                 let input = decode::input::<SetEndpointAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3057,7 +3879,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            32 => {
                 let input = decode::input::<SetPlatformApplicationAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3066,7 +3888,16 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            33 => {
+                let input = decode::input::<SetSMSAttributesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .set_sms_attributes(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
                 let input = decode::input::<SetSubscriptionAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3075,7 +3906,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            35 => {
                 let input = decode::input::<SetTopicAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3084,7 +3915,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            36 => {
                 let input = decode::input::<SubscribeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3093,7 +3924,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            37 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3102,7 +3933,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            38 => {
                 let input = decode::input::<UnsubscribeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3111,11 +3942,20 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            39 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .untag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
+                let input = decode::input::<VerifySMSSandboxPhoneNumberInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .verify_sms_sandbox_phone_number(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

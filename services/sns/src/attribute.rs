@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use cloud::Context;
-use serde_json::{Value, json};
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::api::{
     GetTopicAttributesInput, GetTopicAttributesOutput, SetTopicAttributesInput,
     SetTopicAttributesOutput,
 };
 use crate::errors::*;
-use crate::permission;
 use crate::service::Sns;
 use crate::topic::{Place, Topic};
+use crate::{archive, delivery_policy, permission};
 
 /// Attributes that are kept as they are set.
 const PLAIN: [&str; 20] = [
@@ -39,6 +38,13 @@ const PLAIN: [&str; 20] = [
     "ArchivePolicy",
 ];
 
+/// Says it as AWS does where it may be said in other ways.
+pub(crate) fn settle(name: &str, value: &mut str) {
+    if name == "ContentBasedDeduplication" {
+        value.make_ascii_lowercase();
+    }
+}
+
 /// Checks an attribute of a topic.
 pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault> {
     let invalid = |reason: &str| {
@@ -49,10 +55,9 @@ pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault>
     match name {
         "Policy" => permission::check(value),
         "DeliveryPolicy" if value.is_empty() => Ok(()),
-        "DeliveryPolicy" => match serde_json::from_str::<Value>(value) {
-            Ok(Value::Object(_)) => Ok(()),
-            _ => invalid("DeliveryPolicy: failed to parse JSON."),
-        },
+        "DeliveryPolicy" => delivery_policy::check_of_topic(value).map_err(|why| {
+            invalid_parameter_exception(format!("Invalid parameter: DeliveryPolicy: {why}"))
+        }),
         "ContentBasedDeduplication" if is_fifo => match value {
             "true" | "false" => Ok(()),
             _ => invalid("Must be one of: true, false"),
@@ -69,42 +74,12 @@ pub(crate) fn check(name: &str, value: &str, is_fifo: bool) -> Result<(), Fault>
             invalid("Must be one of: PassThrough, Active")
         }
         "ArchivePolicy" if !is_fifo => invalid("ArchivePolicy is only supported for FIFO topics"),
+        "ArchivePolicy" => archive::check(value),
         name if PLAIN.contains(&name) => Ok(()),
         _ => Err(invalid_parameter_exception(
             "Invalid parameter: AttributeName",
         )),
     }
-}
-
-/// The delivery policy that holds where none is set.
-fn default_delivery() -> Value {
-    json!({
-        "http": {
-            "defaultHealthyRetryPolicy": {
-                "minDelayTarget": 20,
-                "maxDelayTarget": 20,
-                "numRetries": 3,
-                "numMaxDelayRetries": 0,
-                "numNoDelayRetries": 0,
-                "numMinDelayRetries": 0,
-                "backoffFunction": "linear",
-            },
-            "disableSubscriptionOverrides": false,
-            "defaultRequestPolicy": { "headerContentType": "text/plain; charset=UTF-8" },
-        }
-    })
-}
-
-fn effective_delivery(topic: &Topic) -> String {
-    let mut policy = default_delivery();
-    let own = topic.attributes.get("DeliveryPolicy");
-    if let Some(Value::Object(own)) = own.and_then(|text| serde_json::from_str(text).ok())
-        && let (Some(to), Some(Value::Object(from))) =
-            (policy["http"].as_object_mut(), own.get("http"))
-    {
-        to.extend(from.clone());
-    }
-    policy.to_string()
 }
 
 /// An attribute's value, set or by default.
@@ -128,14 +103,18 @@ impl Sns {
         ctx: &Context,
         input: GetTopicAttributesInput,
     ) -> Result<GetTopicAttributesOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let action = "SNS:GetTopicAttributes";
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
         let mut attributes: BTreeMap<String, String> = topic.attributes.clone();
         attributes.retain(|_, value| !value.is_empty());
         let mut set = |name: &str, value: String| attributes.insert(name.into(), value);
         set("TopicArn", place.arn());
         set("Owner", place.account.clone());
-        set("EffectiveDeliveryPolicy", effective_delivery(&topic));
+        let effective = delivery_policy::effective_of_topic(topic.delivery_policy());
+        set("EffectiveDeliveryPolicy", effective.to_string());
+        if let Some(policy) = topic.delivery_policy().filter(|policy| !policy.is_empty()) {
+            set("DeliveryPolicy", delivery_policy::shown_of_topic(policy));
+        }
         set("SubscriptionsConfirmed", topic.confirmed.to_string());
         set("SubscriptionsPending", topic.pending.to_string());
         set("SubscriptionsDeleted", topic.deleted.to_string());
@@ -153,6 +132,9 @@ impl Sns {
                 set(name, value);
             }
         }
+        if let Some(since) = topic.archived_since {
+            set("BeginningArchiveTime", Timestamp(since).iso8601_millis());
+        }
         if topic.is_fifo {
             set("FifoTopic", "true".into());
         }
@@ -166,12 +148,15 @@ impl Sns {
         ctx: &Context,
         input: SetTopicAttributesInput,
     ) -> Result<SetTopicAttributesOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
-        let value = input.attribute_value.unwrap_or_default();
+        let action = "SNS:SetTopicAttributes";
+        let (place, _) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
+        let mut value = input.attribute_value.unwrap_or_default();
         let name = input.attribute_name;
+        settle(&name, &mut value);
         self.change(&place, |_, topic| {
             check(&name, &value, topic.is_fifo)?;
             topic.attributes.insert(name, value);
+            topic.note_archive(ctx.time);
             Ok(())
         })
         .await?;

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use cloud::{Delivery, RetryPolicy, Source};
 use serde_json::json;
+use wire::Fault;
 
-use crate::message::Message;
+use crate::captured::{self, Captured, Medium};
+use crate::message::{Desk, Message};
+use crate::post::Post;
 use crate::publish::Listener;
-use crate::topic::Place;
+use crate::subscription::Subscription;
+use crate::topic::{Place, Topic};
 
 /// How hard AWS tries to reach its own services: 23 days.
 const RETRY: RetryPolicy = RetryPolicy {
@@ -15,24 +19,102 @@ const RETRY: RetryPolicy = RetryPolicy {
     max_age: 23 * 86_400,
 };
 
+/// What a subscription gets, by its road.
+pub(crate) enum Parcel {
+    /// To a service of the region.
+    Send(Delivery),
+    /// To an endpoint outside.
+    Post(Box<Post>),
+    /// To people: kept for who asks.
+    Keep(Medium, Box<Captured>),
+}
+
 /// What a subscription gets.
-pub(crate) fn delivery(
-    place: &Place,
+pub(crate) fn parcel(
+    desk: &Desk<'_>,
+    topic: &Topic,
     listener: &Listener,
     message: &Message,
-    endpoint: &str,
-) -> Delivery {
+) -> Result<Parcel, Fault> {
     let subscription = &listener.subscription;
+    let arn = format!("{}:{}", desk.place.arn(), listener.id);
+    let medium = match subscription.protocol.as_str() {
+        "http" | "https" => {
+            let post = post(desk, topic, subscription, &arn, message)?;
+            return Ok(Parcel::Post(Box::new(post)));
+        }
+        "sms" => Medium::Sms,
+        "application" => Medium::Push,
+        "email" | "email-json" => Medium::Mail,
+        _ => return delivery(desk, subscription, &arn, message).map(Parcel::Send),
+    };
+    keep(medium, desk, subscription, &arn, message)
+}
+
+fn post(
+    desk: &Desk<'_>,
+    topic: &Topic,
+    subscription: &Subscription,
+    arn: &str,
+    message: &Message,
+) -> Result<Post, Fault> {
+    let mut post = Post::new(&subscription.endpoint, subscription.effective(topic));
+    post.is_raw = subscription.is_raw();
+    post.body = match post.is_raw {
+        true => message.text(&subscription.protocol).to_owned(),
+        false => message.notification(&subscription.protocol, desk, arn)?,
+    };
+    if post.is_raw {
+        post.parameters = raw_attributes(message);
+    }
+    post.message.clone_from(&message.id);
+    post.topic = desk.place.arn();
+    post.owner.clone_from(&desk.place.account);
+    post.subscription = Some(arn.to_owned());
+    post.dead_letter = subscription.dead_letter();
+    Ok(post)
+}
+
+fn keep(
+    medium: Medium,
+    desk: &Desk<'_>,
+    subscription: &Subscription,
+    arn: &str,
+    message: &Message,
+) -> Result<Parcel, Fault> {
+    let mut captured = Captured::of(message, &subscription.endpoint, medium);
+    captured.topic = Some(desk.place.arn());
+    captured.subscription = Some(arn.to_owned());
+    captured.dead_letter = subscription.dead_letter();
+    match subscription.protocol.as_str() {
+        "email-json" => captured.text = message.notification("email-json", desk, arn)?,
+        "email" => {
+            captured.text = captured::mail(
+                message.text("email"),
+                &desk.unsubscribe_url(arn),
+                &subscription.endpoint,
+            );
+        }
+        _ => {}
+    }
+    Ok(Parcel::Keep(medium, Box::new(captured)))
+}
+
+fn delivery(
+    desk: &Desk<'_>,
+    subscription: &Subscription,
+    arn: &str,
+    message: &Message,
+) -> Result<Delivery, Fault> {
     let protocol = subscription.protocol.as_str();
-    let arn = format!("{}:{}", place.arn(), listener.id);
     let mut parameters = BTreeMap::new();
     let payload = match protocol {
-        "lambda" => message.event(place, &arn, endpoint),
+        "lambda" => message.event(desk, arn)?,
         _ if subscription.is_raw() => {
             parameters = raw_attributes(message);
             message.text(protocol).to_owned()
         }
-        _ => message.notification(protocol, place, &arn, endpoint),
+        _ => message.notification(protocol, desk, arn)?,
     };
     if protocol == "sqs" {
         let own = [
@@ -45,18 +127,26 @@ pub(crate) fn delivery(
             }
         }
     }
-    Delivery {
+    Ok(Delivery {
         target: subscription.endpoint.clone(),
         payload,
-        source: Source {
-            service: "sns.amazonaws.com".into(),
-            arn: place.arn(),
-            account: place.account.clone(),
-            role: subscription.attributes.get("SubscriptionRoleArn").cloned(),
-        },
+        source: source(
+            desk.place,
+            subscription.attributes.get("SubscriptionRoleArn"),
+        ),
         parameters,
         retry: RETRY,
         dead_letter: subscription.dead_letter(),
+    })
+}
+
+/// A topic as others see it.
+pub(crate) fn source(place: &Place, role: Option<&String>) -> Source {
+    Source {
+        service: "sns.amazonaws.com".into(),
+        arn: place.arn(),
+        account: place.account.clone(),
+        role: role.cloned(),
     }
 }
 

@@ -83,6 +83,10 @@ pub fn kms_throttling_exception(message: impl Into<Cow<'static, str>>) -> Fault 
 pub fn not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(404, "NotFound", message)
 }
+/// `OptedOutException`, HTTP 400.
+pub fn opted_out_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "OptedOut", message)
+}
 /// `PlatformApplicationDisabledException`, HTTP 400.
 pub fn platform_application_disabled_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "PlatformApplicationDisabled", message)
@@ -111,6 +115,10 @@ pub fn tag_limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fa
 pub fn tag_policy_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "TagPolicy", message)
 }
+/// `ThrottledException`, HTTP 429.
+pub fn throttled_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(429, "Throttled", message)
+}
 /// `TooManyEntriesInBatchRequestException`, HTTP 400.
 pub fn too_many_entries_in_batch_request_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "TooManyEntriesInBatchRequest", message)
@@ -119,7 +127,15 @@ pub fn too_many_entries_in_batch_request_exception(message: impl Into<Cow<'stati
 pub fn topic_limit_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(403, "TopicLimitExceeded", message)
 }
+/// `UserErrorException`, HTTP 400.
+pub fn user_error_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "UserError", message)
+}
 /// `ValidationException`, HTTP 400.
 pub fn validation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ValidationException", message).message_key("Message")
+}
+/// `VerificationException`, HTTP 400.
+pub fn verification_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "VerificationException", message).message_key("Message")
 }

@@ -1,8 +1,10 @@
 //! Filter policies: which messages a subscription wants.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use cloud::{Comparison, Test, TextTest};
 use serde_json::{Map, Value};
 
 /// What is known of a message to filters: attributes, each with its values, or the body.
@@ -28,30 +30,10 @@ enum Node {
 
 #[derive(Debug)]
 enum Rule {
-    Exact(Value),
-    Text(Text),
-    But(Vec<Value>),
-    ButText(Vec<Text>),
-    Numeric(Vec<(Comparison, f64)>),
     Exists(bool),
-    Cidr(IpAddr, u32),
-}
-
-#[derive(Debug)]
-enum Text {
-    Prefix(String),
-    Suffix(String),
-    IgnoreCase(String),
-    Wildcard(String),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Comparison {
-    Less,
-    AtMost,
-    Equal,
-    AtLeast,
-    More,
+    Is(Test),
+    /// A text that has none of these forms; what is no text does not pass.
+    ButText(Test),
 }
 
 /// The most keys of a policy, and the most combinations of its values.
@@ -147,100 +129,27 @@ fn leaves<'v>(values: &[&'v Value]) -> Vec<&'v Value> {
     found
 }
 
-fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
+/// A number as filters see it: with five digits behind the point.
+fn settled(value: &Value) -> Cow<'_, Value> {
+    match value.as_f64() {
+        Some(number) if value.is_f64() => Cow::Owned(Value::from(rounded(number))),
+        _ => Cow::Borrowed(value),
     }
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1e5).round() / 1e5
 }
 
 impl Rule {
     fn holds(&self, values: &[&Value]) -> bool {
-        let text = |rule: &Text, value: &Value| value.as_str().is_some_and(|t| rule.holds(t));
         match self {
             Rule::Exists(wanted) => values.is_empty() != *wanted,
-            Rule::Exact(wanted) => values.iter().any(|v| same(wanted, v)),
-            Rule::Text(rule) => values.iter().any(|v| text(rule, v)),
-            Rule::But(others) => values.iter().any(|v| !others.iter().any(|o| same(o, v))),
-            Rule::ButText(rules) => values
+            Rule::Is(test) => values.iter().any(|v| test.matches_value(&settled(v))),
+            Rule::ButText(test) => values
                 .iter()
-                .any(|v| v.is_string() && !rules.iter().any(|rule| text(rule, v))),
-            Rule::Numeric(bounds) => values.iter().any(|v| {
-                v.as_f64()
-                    .is_some_and(|n| bounds.iter().all(|(c, bound)| c.holds(n, *bound)))
-            }),
-            Rule::Cidr(net, bits) => values.iter().any(|v| {
-                let address = v.as_str().and_then(|t| t.parse().ok());
-                address.is_some_and(|address| within(address, *net, *bits))
-            }),
+                .any(|v| v.is_string() && test.matches_value(v)),
         }
-    }
-}
-
-impl Comparison {
-    fn holds(self, n: f64, bound: f64) -> bool {
-        match self {
-            Comparison::Less => n < bound,
-            Comparison::AtMost => n <= bound,
-            Comparison::Equal => n == bound,
-            Comparison::AtLeast => n >= bound,
-            Comparison::More => n > bound,
-        }
-    }
-}
-
-impl Text {
-    fn holds(&self, text: &str) -> bool {
-        match self {
-            Text::Prefix(prefix) => text.starts_with(prefix.as_str()),
-            Text::Suffix(suffix) => text.ends_with(suffix.as_str()),
-            Text::IgnoreCase(other) => text.to_lowercase() == other.to_lowercase(),
-            Text::Wildcard(pattern) => wildcard(pattern.as_bytes(), text.as_bytes()),
-        }
-    }
-}
-
-/// Whether text fits a pattern in which `*` stands for anything.
-fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where the last star was, and how much of the text it has taken.
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if text.get(t) == Some(c) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern
-        .get(p..)
-        .is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
-}
-
-fn within(address: IpAddr, net: IpAddr, bits: u32) -> bool {
-    match (address, net) {
-        (IpAddr::V4(a), IpAddr::V4(n)) => {
-            let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
-            a.to_bits() & mask == n.to_bits() & mask
-        }
-        (IpAddr::V6(a), IpAddr::V6(n)) => {
-            let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
-            a.to_bits() & mask == n.to_bits() & mask
-        }
-        _ => false,
     }
 }
 
@@ -324,7 +233,7 @@ fn rule(value: &Value) -> Result<Rule, String> {
         Value::Array(_) => {
             return Err("Match value must be String, number, true, false, or null".into());
         }
-        scalar => return Ok(Rule::Exact(scalar.clone())),
+        scalar => return Ok(Rule::Is(Test::Equals(settled(scalar).into_owned()))),
     };
     let mut entries = object.iter();
     let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
@@ -335,23 +244,19 @@ fn rule(value: &Value) -> Result<Rule, String> {
             .as_bool()
             .map(Rule::Exists)
             .ok_or_else(|| "exists match pattern must be either true or false.".into()),
-        "numeric" => numeric(value).map(Rule::Numeric),
-        "cidr" => value
-            .as_str()
-            .and_then(cidr)
-            .map(|(net, bits)| Rule::Cidr(net, bits))
-            .ok_or_else(|| "Malformed CIDR, one '/' required".into()),
+        "numeric" => numeric(value).map(|bounds| Rule::Is(Test::Numeric(bounds))),
+        "cidr" => cidr(value).map(Rule::Is),
         "anything-but" => but(value),
-        kind => text(kind, value).map(Rule::Text),
+        kind => text(kind, value).map(|form| Rule::Is(Test::Text(form))),
     }
 }
 
-fn text(kind: &str, value: &Value) -> Result<Text, String> {
+fn text(kind: &str, value: &Value) -> Result<TextTest, String> {
     let make = match kind {
-        "prefix" => Text::Prefix,
-        "suffix" => Text::Suffix,
-        "equals-ignore-case" => Text::IgnoreCase,
-        "wildcard" => Text::Wildcard,
+        "prefix" => TextTest::Prefix,
+        "suffix" => TextTest::Suffix,
+        "equals-ignore-case" => |text: String| TextTest::EqualsIgnoringCase(text.to_lowercase()),
+        "wildcard" => TextTest::Wildcard,
         _ => return Err(format!("Unrecognized match type {kind}")),
     };
     let text = value
@@ -370,6 +275,9 @@ fn but(value: &Value) -> Result<Rule, String> {
             let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
                 return Err("Only one key allowed in match expression".into());
             };
+            if kind != "prefix" {
+                return Err(format!("Unsupported anything-but pattern: {kind}"));
+            }
             let texts = match value {
                 Value::Array(all) => all
                     .iter()
@@ -377,61 +285,96 @@ fn but(value: &Value) -> Result<Rule, String> {
                     .collect::<Result<_, _>>()?,
                 one => vec![text(kind, one)?],
             };
-            Ok(Rule::ButText(texts))
+            Ok(Rule::ButText(Test::NotText(texts)))
         }
         Value::Array(all)
             if all.iter().all(|v| v.is_string() || v.is_number()) && !all.is_empty() =>
         {
-            Ok(Rule::But(all.clone()))
+            Ok(Rule::Is(Test::Not(
+                all.iter().map(|v| settled(v).into_owned()).collect(),
+            )))
         }
-        Value::String(_) | Value::Number(_) => Ok(Rule::But(vec![value.clone()])),
+        Value::String(_) | Value::Number(_) => {
+            Ok(Rule::Is(Test::Not(vec![settled(value).into_owned()])))
+        }
         _ => Err("Inside anything-but list, values must be strings or numbers".into()),
     }
 }
 
+/// Reads one comparison, or a lower and an upper bound; the texts are AWS's.
 fn numeric(value: &Value) -> Result<Vec<(Comparison, f64)>, String> {
     let parts = value
         .as_array()
-        .filter(|parts| !parts.is_empty())
         .ok_or("Value of numeric must be an array.")?;
-    let mut bounds = Vec::new();
-    for pair in parts.chunks(2) {
-        let [operator, bound] = pair else {
-            return Err("Bad value for numeric: the operator has no value".into());
-        };
-        let comparison = match operator.as_str() {
-            Some("<") => Comparison::Less,
-            Some("<=") => Comparison::AtMost,
-            Some("=") => Comparison::Equal,
-            Some(">=") => Comparison::AtLeast,
-            Some(">") => Comparison::More,
-            _ => return Err(format!("Unrecognized numeric range operator: {operator}")),
-        };
-        let bound = bound
-            .as_f64()
-            .ok_or_else(|| format!("Value of {operator} must be numeric"))?;
-        bounds.push((comparison, bound));
+    let mut parts = parts.iter();
+    let first = parts.next().ok_or("Invalid member in numeric match: ]")?;
+    let operator = first
+        .as_str()
+        .ok_or_else(|| format!("Invalid member in numeric match: {first}"))?;
+    let comparison = comparison(operator)
+        .ok_or_else(|| format!("Unrecognized numeric range operator: {operator}"))?;
+    let bound = |operator: &str, value: Option<&Value>| {
+        let operator = if operator == "=" { "equals" } else { operator };
+        value
+            .and_then(Value::as_f64)
+            .map(rounded)
+            .ok_or_else(|| format!("Value of {operator} must be numeric"))
+    };
+    let from = bound(operator, parts.next())?;
+    let mut bounds = vec![(comparison, from)];
+    let Some(second) = parts.next() else {
+        return Ok(bounds);
+    };
+    if !matches!(comparison, Comparison::Greater | Comparison::GreaterOrEqual) {
+        return Err("Too many elements in numeric expression".into());
     }
-    let is_lower = |c| matches!(c, Comparison::More | Comparison::AtLeast);
-    match bounds.as_slice() {
-        [_] => Ok(bounds),
-        [(low, from), (high, to)]
-            if is_lower(*low) && !is_lower(*high) && *high != Comparison::Equal =>
-        {
-            if from >= to {
-                return Err("Bottom must be less than top".into());
-            }
-            Ok(bounds)
-        }
-        _ => Err("Too many elements in numeric expression".into()),
+    let operator = second
+        .as_str()
+        .ok_or_else(|| format!("Bad value in numeric range: {second}"))?;
+    let comparison = match self::comparison(operator) {
+        Some(upper @ (Comparison::Less | Comparison::LessOrEqual)) => upper,
+        _ => return Err(format!("Bad numeric range operator: {operator}")),
+    };
+    let to = bound(operator, parts.next())?;
+    if from >= to {
+        return Err("Bottom must be less than top".into());
     }
+    if parts.next().is_some() {
+        return Err("Too many terms in numeric range expression".into());
+    }
+    bounds.push((comparison, to));
+    Ok(bounds)
 }
 
-fn cidr(text: &str) -> Option<(IpAddr, u32)> {
-    let (net, bits) = text.split_once('/')?;
-    let (net, bits): (IpAddr, u32) = (net.parse().ok()?, bits.parse().ok()?);
-    let most = if net.is_ipv4() { 32 } else { 128 };
-    (bits <= most).then_some((net, bits))
+fn comparison(operator: &str) -> Option<Comparison> {
+    Some(match operator {
+        "<" => Comparison::Less,
+        "<=" => Comparison::LessOrEqual,
+        "=" => Comparison::Equal,
+        ">=" => Comparison::GreaterOrEqual,
+        ">" => Comparison::Greater,
+        _ => return None,
+    })
+}
+
+fn cidr(value: &Value) -> Result<Test, String> {
+    let text = value
+        .as_str()
+        .ok_or("prefix match pattern must be a string")?;
+    let (net, bits) = text
+        .split_once('/')
+        .ok_or("Malformed CIDR, one '/' required")?;
+    let bits: u8 = bits
+        .parse()
+        .map_err(|_| "Malformed CIDR, mask bits must be an integer")?;
+    let address: IpAddr = net
+        .parse()
+        .map_err(|_| format!("Nonstandard IP address: {net}"))?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    match bits <= most {
+        true => Ok(Test::Cidr(address, bits)),
+        false => Err(format!("Malformed CIDR, mask bits must not exceed {most}")),
+    }
 }
 
 #[cfg(test)]
@@ -523,6 +466,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_as_exact_as_five_digits() {
+        let near = json!(100.1234567);
+        assert!(on_attribute(json!({"k": [100.123456789]}), near.clone()));
+        assert!(!on_attribute(json!({"k": [100.12347]}), near.clone()));
+        let range = json!({"k": [{"numeric": [">=", 100.123461]}]});
+        assert!(on_attribute(range, near));
+    }
+
+    #[test]
     fn what_is_no_policy_is_refused() {
         for policy in [
             "[]",
@@ -551,8 +503,9 @@ mod tests {
                     Some((c, rest)) => t.first() == Some(c) && naive(rest, &t[1..]),
                 }
             }
+            let form = Test::Text(TextTest::Wildcard(pattern.clone()));
             prop_assert_eq!(
-                wildcard(pattern.as_bytes(), text.as_bytes()),
+                form.matches_value(&text.as_str().into()),
                 naive(pattern.as_bytes(), text.as_bytes())
             );
         }

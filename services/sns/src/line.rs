@@ -125,23 +125,36 @@ impl Sns {
                 &recent,
             )?;
             message.sequence = Some(sequence.clone());
+            self.archive(tx, place, topic, &message)?;
             for (subscription, delivery) in self.deliveries(place, topic, &message)? {
-                let waiting = Waiting {
-                    delivery,
-                    since: now,
-                };
-                let key = (&place.account, topic.id, &subscription);
-                self.line.append(tx, &key, &waiting)?;
-                let lined = Lined {
-                    account: place.account.clone(),
-                    topic: topic.id,
-                    subscription,
-                };
-                self.cloud.facts.emit(tx, &lined)?;
+                self.line_up(tx, place, topic.id, &subscription, delivery)?;
             }
             Ok((message.id, Some(sequence)))
         })
         .await
+    }
+
+    /// Puts a delivery at the end of a subscription's line within a transaction.
+    pub(crate) fn line_up(
+        &self,
+        tx: &mut Tx<'_>,
+        place: &Place,
+        topic: u64,
+        subscription: &str,
+        delivery: Delivery,
+    ) -> Result<(), Fault> {
+        let waiting = Waiting {
+            delivery,
+            since: self.cloud.clock.now().0,
+        };
+        let key = (&place.account, topic, subscription);
+        self.line.append(tx, &key, &waiting)?;
+        let lined = Lined {
+            account: place.account.clone(),
+            topic,
+            subscription: subscription.to_owned(),
+        };
+        self.cloud.facts.emit(tx, &lined)
     }
 
     /// Delivers a line from its head until it is empty.

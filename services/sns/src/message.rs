@@ -1,6 +1,7 @@
 //! Messages: what may be published, and how each protocol sees it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,7 @@ use wire::{Fault, Timestamp};
 
 use crate::api::MessageAttributeValue;
 use crate::errors::*;
+use crate::signature::{Signer, canonical};
 use crate::topic::Place;
 
 /// Bytes of a message with its attributes.
@@ -27,6 +29,145 @@ pub(crate) struct Message {
     pub(crate) dedup: Option<String>,
     pub(crate) sequence: Option<String>,
     pub(crate) time: Timestamp,
+    /// `json` where each protocol has a text of its own.
+    pub(crate) structure: Option<String>,
+    /// Whether it comes from the archive.
+    pub(crate) is_replayed: bool,
+}
+
+/// What a topic's messages are made up with.
+pub(crate) struct Desk<'a> {
+    pub(crate) place: &'a Place,
+    /// Where URLs lead.
+    pub(crate) endpoint: &'a str,
+    /// Nobody signs for FIFO topics.
+    pub(crate) signer: Option<&'a Signer>,
+    /// Of the signature.
+    pub(crate) version: &'a str,
+    /// Signatures by the text that the message has for a protocol: they are dear.
+    signed: RefCell<HashMap<String, String>>,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(
+        place: &'a Place,
+        endpoint: &'a str,
+        signer: Option<&'a Signer>,
+        version: &'a str,
+    ) -> Desk<'a> {
+        Desk {
+            place,
+            endpoint,
+            signer,
+            version,
+            signed: RefCell::default(),
+        }
+    }
+
+    /// Where a subscription is ended.
+    pub(crate) fn unsubscribe_url(&self, subscription: &str) -> String {
+        format!(
+            "{}/?Action=Unsubscribe&SubscriptionArn={subscription}",
+            self.endpoint
+        )
+    }
+
+    /// A subscription's confirmation or the notice of its end: a message of SNS's own, as text in JSON.
+    pub(crate) fn word(
+        &self,
+        kind: &str,
+        id: &str,
+        token: &str,
+        of: &str,
+        now: Timestamp,
+    ) -> Result<String, Fault> {
+        let topic = self.place.arn();
+        let text = match kind {
+            "UnsubscribeConfirmation" => format!(
+                "You have chosen to deactivate subscription {of}.\nTo cancel this operation and restore the subscription, visit the SubscribeURL included in this message."
+            ),
+            _ => format!(
+                "You have chosen to subscribe to the topic {topic}.\nTo confirm the subscription, visit the SubscribeURL included in this message."
+            ),
+        };
+        let url = self.subscribe_url(token);
+        let time = now.iso8601_millis();
+        let mut members: Vec<(&'static str, Value)> = vec![
+            ("Type", kind.into()),
+            ("MessageId", id.into()),
+            ("Token", token.into()),
+            ("TopicArn", topic.as_str().into()),
+            ("Message", text.as_str().into()),
+            ("SubscribeURL", url.as_str().into()),
+            ("Timestamp", time.as_str().into()),
+        ];
+        if let Some(signer) = self.signer {
+            let signature = signer.sign(
+                &canonical(&[
+                    ("Message", Some(&text)),
+                    ("MessageId", Some(id)),
+                    ("SubscribeURL", Some(&url)),
+                    ("Timestamp", Some(&time)),
+                    ("Token", Some(token)),
+                    ("TopicArn", Some(&topic)),
+                    ("Type", Some(kind)),
+                ]),
+                self.version,
+            )?;
+            members.extend(self.signature_members(signer, signature));
+        }
+        Ok(shown(members))
+    }
+
+    /// Where a subscription is confirmed.
+    pub(crate) fn subscribe_url(&self, token: &str) -> String {
+        format!(
+            "{}/?Action=ConfirmSubscription&TopicArn={}&Token={token}",
+            self.endpoint,
+            self.place.arn()
+        )
+    }
+
+    fn signature_members(&self, signer: &Signer, signature: String) -> [(&'static str, Value); 3] {
+        let url = format!("{}{}", self.endpoint, signer.path());
+        [
+            ("SignatureVersion", self.version.into()),
+            ("Signature", signature.into()),
+            ("SigningCertURL", url.into()),
+        ]
+    }
+
+    fn signature(
+        &self,
+        signer: &Signer,
+        message: &Message,
+        protocol: &str,
+    ) -> Result<String, Fault> {
+        let text = message.text(protocol);
+        if let Some(known) = self.signed.borrow().get(text) {
+            return Ok(known.clone());
+        }
+        let signature = signer.sign(
+            &canonical(&[
+                ("Message", Some(text)),
+                ("MessageId", Some(&message.id)),
+                ("Subject", message.subject.as_deref()),
+                ("Timestamp", Some(&message.time.iso8601_millis())),
+                ("TopicArn", Some(&self.place.arn())),
+                ("Type", Some("Notification")),
+            ]),
+            self.version,
+        )?;
+        let mut signed = self.signed.borrow_mut();
+        signed.insert(text.to_owned(), signature.clone());
+        Ok(signature)
+    }
+}
+
+/// Members in their order, as AWS writes them.
+fn shown(members: Vec<(&'static str, Value)>) -> String {
+    let shown = members.into_iter().map(|(k, v)| format!("  \"{k}\" : {v}"));
+    format!("{{\n{}\n}}", shown.collect::<Vec<_>>().join(",\n"))
 }
 
 /// A message as it is asked to be published.
@@ -77,7 +218,8 @@ impl Draft {
             check_attribute(name, value)?;
         }
         let mut texts = BTreeMap::new();
-        let default = match self.structure.as_deref() {
+        let structure = self.structure.clone();
+        let default = match structure.as_deref() {
             None | Some("") => self.message,
             Some("json") => {
                 let Ok(Value::Object(all)) = serde_json::from_str(&self.message) else {
@@ -108,6 +250,8 @@ impl Draft {
             dedup: self.dedup,
             sequence: None,
             time,
+            structure: self.structure,
+            is_replayed: false,
         })
     }
 }
@@ -167,6 +311,33 @@ fn check_attribute(name: &str, value: &MessageAttributeValue) -> Result<(), Faul
 }
 
 impl Message {
+    /// One with nothing but its texts.
+    pub(crate) fn of_texts(
+        id: String,
+        texts: BTreeMap<String, String>,
+        default: String,
+        time: Timestamp,
+    ) -> Message {
+        Message {
+            id,
+            texts,
+            default,
+            subject: None,
+            attributes: BTreeMap::new(),
+            group: None,
+            dedup: None,
+            sequence: None,
+            time,
+            structure: None,
+            is_replayed: false,
+        }
+    }
+
+    /// The texts by protocol, and the one for all others.
+    pub(crate) fn all_texts(&self) -> (&BTreeMap<String, String>, &str) {
+        (&self.texts, &self.default)
+    }
+
     /// The text for a protocol.
     pub(crate) fn text(&self, protocol: &str) -> &str {
         self.texts.get(protocol).unwrap_or(&self.default)
@@ -180,6 +351,7 @@ impl Message {
             let seen = match (attribute.data_type.as_str(), text) {
                 ("String.Array", Some(text)) => match serde_json::from_str(text) {
                     Ok(Value::Array(all)) => all,
+                    Ok(one @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => vec![one],
                     _ => vec![text.into()],
                 },
                 (kind, Some(text)) if kind.starts_with("Number") => {
@@ -219,10 +391,9 @@ impl Message {
     fn envelope(
         &self,
         protocol: &str,
-        place: &Place,
+        desk: &Desk<'_>,
         subscription: &str,
-        endpoint: &str,
-    ) -> Vec<(&'static str, Value)> {
+    ) -> Result<Vec<(&'static str, Value)>, Fault> {
         let mut members: Vec<(&'static str, Value)> = vec![
             ("Type", "Notification".into()),
             ("MessageId", self.id.as_str().into()),
@@ -230,44 +401,41 @@ impl Message {
         if let Some(sequence) = &self.sequence {
             members.push(("SequenceNumber", sequence.as_str().into()));
         }
-        members.push(("TopicArn", place.arn().into()));
+        members.push(("TopicArn", desk.place.arn().into()));
         if let Some(subject) = &self.subject {
             members.push(("Subject", subject.as_str().into()));
         }
         members.push(("Message", self.text(protocol).into()));
         members.push(("Timestamp", self.time.iso8601_millis().into()));
-        if self.sequence.is_none() {
-            // Nobody signs here: the members are there for readers that insist on them.
-            members.push(("SignatureVersion", "1".into()));
-            members.push(("Signature", "EXAMPLE".into()));
-            members.push(("SigningCertURL", "EXAMPLE".into()));
+        if let Some(signer) = desk.signer {
+            let signature = desk.signature(signer, self, protocol)?;
+            members.extend(desk.signature_members(signer, signature));
         }
-        let unsubscribe = format!("{endpoint}/?Action=Unsubscribe&SubscriptionArn={subscription}");
-        members.push(("UnsubscribeURL", unsubscribe.into()));
+        members.push(("UnsubscribeURL", desk.unsubscribe_url(subscription).into()));
+        if self.is_replayed {
+            members.push(("Replayed", "true".into()));
+        }
         let attributes = self.shown_attributes();
         if !attributes.is_empty() {
             members.push(("MessageAttributes", attributes.into()));
         }
-        members
+        Ok(members)
     }
 
-    /// A queue's or stream's text.
+    /// The text for a queue, stream, endpoint or programme that reads mail.
     pub(crate) fn notification(
         &self,
         protocol: &str,
-        place: &Place,
+        desk: &Desk<'_>,
         subscription: &str,
-        endpoint: &str,
-    ) -> String {
-        let members = self.envelope(protocol, place, subscription, endpoint);
-        let shown = members.into_iter().map(|(k, v)| format!("  \"{k}\" : {v}"));
-        format!("{{\n{}\n}}", shown.collect::<Vec<_>>().join(",\n"))
+    ) -> Result<String, Fault> {
+        Ok(shown(self.envelope(protocol, desk, subscription)?))
     }
 
     /// A function's event.
-    pub(crate) fn event(&self, place: &Place, subscription: &str, endpoint: &str) -> String {
+    pub(crate) fn event(&self, desk: &Desk<'_>, subscription: &str) -> Result<String, Fault> {
         let mut sns: Map<String, Value> = Map::new();
-        for (key, value) in self.envelope("lambda", place, subscription, endpoint) {
+        for (key, value) in self.envelope("lambda", desk, subscription)? {
             // Functions see another spelling than queues do.
             let key = match key {
                 "UnsubscribeURL" => "UnsubscribeUrl",
@@ -284,7 +452,7 @@ impl Message {
             "EventSubscriptionArn": subscription,
             "Sns": sns,
         });
-        json!({ "Records": [record] }).to_string()
+        Ok(json!({ "Records": [record] }).to_string())
     }
 }
 

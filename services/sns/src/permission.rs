@@ -1,9 +1,11 @@
 //! Topic policies.
 
+use std::sync::Arc;
+
 use auth::evaluate;
 use auth::policy::{Policy, PolicyKind};
 use auth::principal::Caller;
-use cloud::{Context, Source};
+use cloud::{Context, PrincipalKind, Source};
 use serde_json::{Value, json};
 use wire::Fault;
 
@@ -82,7 +84,113 @@ pub(crate) fn denied(service: &str, place: &Place) -> Fault {
     ))
 }
 
+fn caller(ctx: &Context) -> Caller {
+    let account = ctx.account.clone();
+    let arn = ctx.principal.arn.clone();
+    match ctx.principal.kind {
+        PrincipalKind::Anonymous => Caller::Anonymous,
+        PrincipalKind::Root => Caller::Root { account },
+        PrincipalKind::User => Caller::User { account, arn },
+        PrincipalKind::AssumedRole => {
+            let role = arn.split('/').nth(1).unwrap_or_default();
+            Caller::RoleSession {
+                role_arn: format!("arn:aws:iam::{account}:role/{role}"),
+                session_arn: arn,
+                account,
+            }
+        }
+        PrincipalKind::FederatedUser => Caller::FederatedUser {
+            user_arn: arn.clone(),
+            session_arn: arn,
+            account,
+        },
+        PrincipalKind::Service => Caller::Service(ctx.principal.id.clone()),
+    }
+}
+
 impl Sns {
+    /// The topic of an ARN of the region that was asked, which the caller may do that with.
+    pub(crate) fn permitted(
+        &self,
+        ctx: &Context,
+        arn: &str,
+        what: &str,
+        action: &str,
+    ) -> Result<(Place, Arc<Topic>), Fault> {
+        let place = Place::of(ctx, arn, what)?;
+        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        self.permit(ctx, &place, &topic, action)?;
+        Ok((place, topic))
+    }
+
+    /// Whether the caller may do that: the topic's account, unless its policy denies it, and whom the policy allows.
+    /// The callers' own IAM policies are asked by the gateway.
+    pub(crate) fn permit(
+        &self,
+        ctx: &Context,
+        place: &Place,
+        topic: &Topic,
+        action: &str,
+    ) -> Result<(), Fault> {
+        let is_anonymous = ctx.principal.kind == PrincipalKind::Anonymous;
+        // Unsigned requests are taken to be of the account that made-up credentials have.
+        let is_owner = match is_anonymous {
+            true => place.account == self.cloud.config.account,
+            false => ctx.account == place.account,
+        };
+        let text = attribute::value(place, topic, "Policy").unwrap_or_default();
+        // Most policies let others in and deny nothing: their owner need not have them read.
+        if is_owner && !text.contains("Deny") {
+            return Ok(());
+        }
+        let refused = |why: &str| {
+            Err(authorization_error_exception(format!(
+                "User: {} is not authorized to perform: {action} on resource: {} {why}",
+                ctx.principal.arn,
+                place.arn()
+            )))
+        };
+        let not_allowed = format!("because no resource-based policy allows the {action} action");
+        let Ok(policy) = Policy::parse(&text, PolicyKind::Resource) else {
+            return match is_owner {
+                true => Ok(()),
+                false => refused(&not_allowed),
+            };
+        };
+        let mut context = auth::pattern::Context::new();
+        context
+            .set("aws:SourceIp", ctx.source_ip.to_string())
+            .set("aws:SecureTransport", ctx.secure.to_string())
+            .set("aws:CurrentTime", ctx.time.iso8601_secs())
+            .set("aws:EpochTime", ctx.time.secs().to_string())
+            .set("aws:ResourceAccount", place.account.as_str());
+        if !is_anonymous {
+            context
+                .set("aws:PrincipalAccount", ctx.account.as_str())
+                .set("aws:PrincipalArn", ctx.principal.arn.as_str())
+                .set("aws:userid", ctx.principal.id.as_str())
+                // What SNS calls a caller's account in topics' policies.
+                .set("aws:SourceOwner", ctx.account.as_str());
+        }
+        let caller = caller(ctx);
+        let arn = place.arn();
+        let request = evaluate::Request {
+            caller: &caller,
+            action,
+            resource: &arn,
+            resource_account: Some(&place.account),
+            context: &context,
+        };
+        let reply = evaluate::ask(&request, &policy);
+        if reply.is_denied {
+            return refused("with an explicit deny in a resource-based policy");
+        }
+        match is_owner || reply.allowed.is_some() {
+            true => Ok(()),
+            false => refused(&not_allowed),
+        }
+    }
+
     /// Whether a service may publish to the topic on behalf of a source.
     pub(crate) fn lets_in(&self, place: &Place, topic: &Topic, source: &Source) -> bool {
         // What acts as a role of the account is that role's matter.
@@ -148,11 +256,11 @@ impl Sns {
         ctx: &Context,
         input: AddPermissionInput,
     ) -> Result<AddPermissionOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let (place, _) = self.permitted(ctx, &input.topic_arn, "TopicArn", "SNS:AddPermission")?;
         let unknown = |a: &String| !ACTIONS.contains(&a.as_str()) && a != "*";
         if input.action_name.iter().any(unknown) || input.action_name.is_empty() {
             return Err(invalid_parameter_exception(
-                "Policy statement action out of service scope!",
+                "Invalid parameter: Policy statement action out of service scope!",
             ));
         }
         let is_account = |a: &String| a.len() == 12 && a.bytes().all(|b| b.is_ascii_digit());
@@ -176,7 +284,9 @@ impl Sns {
             .collect();
         self.change_statements(&place, |statements| {
             if statements.iter().any(|s| s["Sid"] == input.label) {
-                return Err(invalid_parameter_exception("Statement already exists"));
+                return Err(invalid_parameter_exception(
+                    "Invalid parameter: Statement already exists",
+                ));
             }
             statements.push(json!({
                 "Sid": input.label,
@@ -196,7 +306,8 @@ impl Sns {
         ctx: &Context,
         input: RemovePermissionInput,
     ) -> Result<RemovePermissionOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let action = "SNS:RemovePermission";
+        let (place, _) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
         self.change_statements(&place, |statements| {
             statements.retain(|s| s["Sid"] != input.label);
             Ok(())

@@ -1,4 +1,4 @@
-//! Platform applications and their endpoints: kept, shown, and never pushed to.
+//! Platform applications and their endpoints. What is pushed to them is kept for who asks.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use store::{Range, Read, Record, Scope, Tx};
 use wire::Fault;
 
 use crate::api::*;
+use crate::captured::{Captured, Medium};
 use crate::errors::*;
+use crate::message::Draft;
 use crate::service::Sns;
 use crate::topic::PAGE;
 
@@ -81,6 +83,11 @@ impl Place {
     /// An endpoint's application and its id.
     fn endpoint(text: &str, what: &str) -> Result<(Place, String), Fault> {
         let mut place = Place::parse(text, "endpoint", what)?;
+        if place.name.split('/').count() != 3 {
+            return Err(invalid(&format!(
+                "{what} Reason: Wrong number of slashes in relative portion of the ARN."
+            )));
+        }
         let (name, id) = place.name.rsplit_once('/').ok_or_else(|| invalid(what))?;
         let (name, id) = (name.to_owned(), id.to_owned());
         place.name = name;
@@ -102,6 +109,27 @@ impl Place {
     }
 }
 
+/// Checks an endpoint's attributes.
+fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Fault> {
+    for (name, value) in attributes {
+        match name.as_str() {
+            "Enabled" | "Token" => {}
+            "CustomUserData" if value.len() <= 2048 => {}
+            "CustomUserData" => {
+                return Err(invalid(
+                    "Attributes Reason: Invalid value for attribute: CustomUserData: must be at most 2048 bytes long in UTF-8 encoding",
+                ));
+            }
+            other => {
+                return Err(invalid(&format!(
+                    "Attributes Reason: Invalid attribute name: {other}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn no_application() -> Fault {
     not_found_exception("PlatformApplication does not exist")
 }
@@ -111,7 +139,7 @@ fn no_endpoint() -> Fault {
 }
 
 /// The name that the next page begins behind.
-fn from_token(of: &str, token: Option<String>) -> Result<Option<String>, Fault> {
+pub(crate) fn from_token(of: &str, token: Option<String>) -> Result<Option<String>, Fault> {
     let Some(token) = token.filter(|t| !t.is_empty()) else {
         return Ok(None);
     };
@@ -145,22 +173,84 @@ impl Sns {
         Ok(())
     }
 
+    /// Whether an endpoint exists that a topic's messages may be pushed to.
+    pub(crate) fn check_is_device(&self, arn: &str) -> Result<(), Fault> {
+        let none = || invalid("Endpoint Reason: Endpoint does not exist for endpoint arn");
+        let (place, id) = Place::endpoint(arn, "Endpoint").map_err(|_| none())?;
+        let at = (&place.account, &place.region, &place.name, &id);
+        match self.cloud.store.read().contains(&self.devices, &at)? {
+            true => Ok(()),
+            false => Err(invalid(&format!(
+                "Endpoint Reason: Endpoint does not exist for endpoint arn{arn}"
+            ))),
+        }
+    }
+
+    /// Publishes to an endpoint.
+    pub(crate) async fn push(
+        &self,
+        ctx: &Context,
+        arn: &str,
+        what: &str,
+        draft: Draft,
+    ) -> Result<PublishOutput, Fault> {
+        self.check_endpoint(arn, what)?;
+        let message = draft.check(ctx.time)?;
+        let captured = Captured::of(&message, arn, Medium::Push);
+        let (device, _) = Place::endpoint(arn, what)?;
+        let place = crate::topic::Place {
+            account: device.account,
+            region: device.region,
+            name: String::new(),
+        };
+        let scope = ["sns.captured", message.id.as_str()];
+        self.cloud
+            .store
+            .transact(Scope::new(&scope), |tx| {
+                self.keep(tx, &place, Medium::Push, &captured)
+            })
+            .await?;
+        Ok(PublishOutput {
+            message_id: Some(message.id),
+            sequence_number: None,
+        })
+    }
+
     pub(crate) async fn create_platform_application(
         &self,
         ctx: &Context,
         input: CreatePlatformApplicationInput,
     ) -> Result<CreatePlatformApplicationOutput, Fault> {
         let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if !(1..=256).contains(&input.name.len()) || !input.name.bytes().all(fine) {
-            return Err(invalid(
-                "Name Reason: must contain only characters 'a'-'z', 'A'-'Z', '0'-'9', '_', '-', and '.'",
-            ));
+        let why = match input.name.as_str() {
+            "" => "cannot be empty",
+            name if name.len() > 256 => "must be at most 256 characters long",
+            name if !name.bytes().all(fine) => {
+                "must contain only characters 'a'-'z', 'A'-'Z', '0'-'9', '_', '-', and '.'"
+            }
+            _ => "",
+        };
+        if !why.is_empty() {
+            return Err(invalid(&format!("{} Reason: {why}", input.name)));
         }
         if !PLATFORMS.contains(&input.platform.as_str()) {
             return Err(invalid(&format!(
                 "Platform Reason: {} is not supported",
                 input.platform
             )));
+        }
+        let given = |name: &str| input.attributes.contains_key(name);
+        // Google's services and Baidu's take one secret.
+        let is_paired = !matches!(input.platform.as_str(), "GCM" | "BAIDU");
+        let why = match (given("PlatformPrincipal"), given("PlatformCredential")) {
+            (true, false) => "PlatformPrincipal attribute provided without PlatformCredential",
+            (false, true) if is_paired => {
+                "PlatformCredential attribute provided without PlatformPrincipal"
+            }
+            _ => "",
+        };
+        if !why.is_empty() {
+            return Err(invalid(&format!("Attributes Reason: {why}")));
         }
         let place = Place {
             account: ctx.account.clone(),
@@ -295,8 +385,9 @@ impl Sns {
         let place = Place::application(&input.platform_application_arn)?;
         let mut attributes = input.attributes.unwrap_or_default();
         if let Some(data) = input.custom_user_data {
-            attributes.insert("CustomUserData".into(), data);
+            attributes.entry("CustomUserData".into()).or_insert(data);
         }
+        check_attributes(&attributes)?;
         attributes
             .entry("Enabled".into())
             .or_insert_with(|| "true".into());
@@ -401,6 +492,7 @@ impl Sns {
         input: SetEndpointAttributesInput,
     ) -> Result<SetEndpointAttributesOutput, Fault> {
         let (place, id) = Place::endpoint(&input.endpoint_arn, "EndpointArn")?;
+        check_attributes(&input.attributes)?;
         self.at_platform(&place, |tx| {
             let at = (&place.account, &place.region, &place.name, &id);
             let found: Option<Device> = tx.get(&self.devices, &at)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cloud::{Cloud, Context, Delivery};
+use cloud::{Context, Delivery};
 use sha2::{Digest, Sha256};
 use store::{Range, Read, Scope};
 use wire::{Fault, Timestamp};
@@ -12,10 +12,11 @@ use crate::api::{
     BatchResultErrorEntry, PublishBatchInput, PublishBatchOutput, PublishBatchResultEntry,
     PublishInput, PublishOutput,
 };
-use crate::delivery::delivery;
+use crate::archive::Replay;
+use crate::delivery::{Parcel, parcel};
 use crate::errors::*;
 use crate::filter::{Filter, Subject};
-use crate::message::{Draft, LIMIT, Message};
+use crate::message::{Desk, Draft, LIMIT, Message};
 use crate::service::Sns;
 use crate::subscription::Subscription;
 use crate::topic::{Place, Topic};
@@ -35,7 +36,18 @@ pub(crate) struct Audience {
 }
 
 impl Listener {
-    fn wants(
+    pub(crate) fn new(id: String, subscription: Subscription) -> Listener {
+        let policy = subscription.attributes.get("FilterPolicy");
+        let policy = policy.filter(|p| !p.is_empty() && *p != "{}");
+        let filter = policy.and_then(|p| Filter::parse(p, subscription.filters_body()).ok());
+        Listener {
+            id,
+            subscription,
+            filter,
+        }
+    }
+
+    pub(crate) fn wants(
         &self,
         message: &Message,
         attributes: &BTreeMap<String, Vec<serde_json::Value>>,
@@ -71,11 +83,6 @@ fn dedups_by_content(topic: &Topic) -> bool {
 /// The most messages of a batch.
 const MOST: usize = 10;
 
-/// Where URLs in messages lead.
-fn endpoint(cloud: &Cloud) -> String {
-    format!("http://localhost:{}", cloud.config.port)
-}
-
 impl Sns {
     /// Who listens to a topic now.
     fn audience(&self, place: &Place, topic: &Topic) -> Result<Arc<Audience>, Fault> {
@@ -94,14 +101,7 @@ impl Sns {
             if subscription.token.is_some() {
                 continue;
             }
-            let policy = subscription.attributes.get("FilterPolicy");
-            let policy = policy.filter(|p| !p.is_empty() && *p != "{}");
-            let filter = policy.and_then(|p| Filter::parse(p, subscription.filters_body()).ok());
-            listeners.push(Listener {
-                id,
-                subscription,
-                filter,
-            });
+            listeners.push(Listener::new(id, subscription));
         }
         let audience = Arc::new(Audience {
             changes: topic.changes,
@@ -111,7 +111,27 @@ impl Sns {
         Ok(audience)
     }
 
+    /// Where URLs in messages lead.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://localhost:{}", self.cloud.config.port)
+    }
+
     /// What a message becomes for each subscription that wants it.
+    fn parcels(
+        audience: &Audience,
+        desk: &Desk<'_>,
+        topic: &Topic,
+        message: &Message,
+    ) -> Result<Vec<Parcel>, Fault> {
+        let attributes = message.filterable();
+        let wanting = audience
+            .listeners
+            .iter()
+            .filter(|listener| listener.wants(message, &attributes));
+        wanting.map(|l| parcel(desk, topic, l, message)).collect()
+    }
+
+    /// What a FIFO topic's message becomes for each queue that wants it.
     pub(crate) fn deliveries(
         &self,
         place: &Place,
@@ -119,15 +139,38 @@ impl Sns {
         message: &Message,
     ) -> Result<Vec<(String, Delivery)>, Fault> {
         let audience = self.audience(place, topic)?;
-        let attributes = message.filterable();
-        let endpoint = endpoint(&self.cloud);
-        let wanting = audience
-            .listeners
-            .iter()
-            .filter(|listener| listener.wants(message, &attributes));
-        Ok(wanting
-            .map(|l| (l.id.clone(), delivery(place, l, message, &endpoint)))
-            .collect())
+        let listeners = audience.listeners.iter();
+        // Who is at a replay gets this message from the archive, behind what came before it.
+        let present = listeners.filter(|l| {
+            let replay = l.subscription.replay.as_ref();
+            !replay.is_some_and(Replay::is_running)
+        });
+        let mut made = Vec::new();
+        for listener in present {
+            if let Some(delivery) = self.delivery_in_line(place, topic, listener, message)? {
+                made.push((listener.id.clone(), delivery));
+            }
+        }
+        Ok(made)
+    }
+
+    /// What a FIFO topic's message becomes for a queue, where it is wanted.
+    pub(crate) fn delivery_in_line(
+        &self,
+        place: &Place,
+        topic: &Topic,
+        listener: &Listener,
+        message: &Message,
+    ) -> Result<Option<Delivery>, Fault> {
+        if !listener.wants(message, &message.filterable()) {
+            return Ok(None);
+        }
+        let endpoint = self.endpoint();
+        let desk = Desk::new(place, &endpoint, None, topic.signature_version());
+        Ok(match parcel(&desk, topic, listener, message)? {
+            Parcel::Send(delivery) => Some(delivery),
+            Parcel::Post(_) | Parcel::Keep(..) => None,
+        })
     }
 
     /// Publishes a message that was checked.
@@ -140,15 +183,30 @@ impl Sns {
         if topic.is_fifo {
             return self.send_in_line(place, message).await;
         }
-        let deliveries = self.deliveries(place, topic, &message)?;
-        if !deliveries.is_empty() {
+        let audience = self.audience(place, topic)?;
+        let is_signed = audience.listeners.iter().any(|l| !l.subscription.is_raw());
+        let signer = match is_signed {
+            true => Some(self.signer().await?),
+            false => None,
+        };
+        let parcels = {
+            let endpoint = self.endpoint();
+            let version = topic.signature_version();
+            let desk = Desk::new(place, &endpoint, signer.as_deref(), version);
+            Sns::parcels(&audience, &desk, topic, &message)?
+        };
+        if !parcels.is_empty() {
             // Nothing is read: no two publications need each other's lock.
             let scope = ["sns.message", message.id.as_str()];
             self.cloud
                 .store
                 .transact(Scope::new(&scope), |tx| {
-                    for (_, delivery) in &deliveries {
-                        self.cloud.targets.send(tx, delivery)?;
+                    for parcel in &parcels {
+                        match parcel {
+                            Parcel::Send(delivery) => self.cloud.targets.send(tx, delivery)?,
+                            Parcel::Post(post) => self.post(tx, post)?,
+                            Parcel::Keep(medium, kept) => self.keep(tx, place, *medium, kept)?,
+                        }
                     }
                     Ok::<_, Fault>(())
                 })
@@ -203,32 +261,6 @@ impl Sns {
         ctx: &Context,
         input: PublishInput,
     ) -> Result<PublishOutput, Fault> {
-        if input.phone_number.is_some() {
-            return Err(Fault::sender(
-                501,
-                "NotImplemented",
-                "sns:Publish to a phone number is not implemented here",
-            ));
-        }
-        let (arn, what) = match (&input.topic_arn, &input.target_arn) {
-            (Some(arn), _) => (arn, "TopicArn"),
-            (None, Some(arn)) => (arn, "TargetArn"),
-            (None, None) => {
-                return Err(invalid_parameter_exception(
-                    "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter",
-                ));
-            }
-        };
-        if arn.contains(":endpoint/") {
-            self.check_endpoint(arn, what)?;
-            return Err(Fault::sender(
-                501,
-                "NotImplemented",
-                "sns:Publish to a platform endpoint is not implemented here",
-            ));
-        }
-        let place = Place::of(ctx, arn, what)?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
         let draft = Draft {
             message: input.message,
             subject: input.subject,
@@ -237,6 +269,25 @@ impl Sns {
             group: input.message_group_id,
             dedup: input.message_deduplication_id,
         };
+        let (arn, what) = match (&input.topic_arn, &input.target_arn, &input.phone_number) {
+            (None, None, Some(number)) => return self.text(ctx, number, draft).await,
+            (Some(arn), None, None) => (arn, "TopicArn"),
+            (None, Some(arn), None) => (arn, "TargetArn"),
+            (None, None, None) => {
+                return Err(invalid_parameter_exception(
+                    "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter",
+                ));
+            }
+            _ => {
+                return Err(invalid_parameter_exception(
+                    "Invalid parameter: TopicArn Reason: only one of TopicArn, TargetArn and PhoneNumber may be given",
+                ));
+            }
+        };
+        if arn.contains(":endpoint/") {
+            return self.push(ctx, arn, what, draft).await;
+        }
+        let (place, topic) = self.permitted(ctx, arn, what, "SNS:Publish")?;
         let message = Sns::admit(&topic, draft, ctx.time)?;
         let (id, sequence) = self.send(&place, &topic, message).await?;
         Ok(PublishOutput {
@@ -250,8 +301,7 @@ impl Sns {
         ctx: &Context,
         input: PublishBatchInput,
     ) -> Result<PublishBatchOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", "SNS:Publish")?;
         let entries = input.publish_batch_request_entries;
         if entries.is_empty() {
             return Err(empty_batch_request_exception(
@@ -265,15 +315,19 @@ impl Sns {
         }
         let mut ids = HashSet::new();
         for entry in &entries {
-            let is_id = (1..=80).contains(&entry.id.len())
-                && entry
-                    .id
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-            if !is_id {
-                return Err(invalid_batch_entry_id_exception(
-                    "The Id of a batch entry in a batch request doesn't abide by the specification.",
-                ));
+            let is_fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            let why = match entry.id.as_str() {
+                id if id.len() > 80 => "is too long",
+                id if id.is_empty() || !id.bytes().all(is_fine) => {
+                    "contains an impermissible character"
+                }
+                _ => "",
+            };
+            if !why.is_empty() {
+                return Err(invalid_batch_entry_id_exception(format!(
+                    "The Id of a batch entry in the batch request {why}: {}",
+                    entry.id
+                )));
             }
             if !ids.insert(entry.id.clone()) {
                 return Err(batch_entry_ids_not_distinct_exception(

@@ -6,12 +6,18 @@ use std::sync::{Arc, Weak};
 use cloud::{Cloud, Context, Service};
 use parking_lot::{Mutex, RwLock};
 use store::{Decoded, Log, Table};
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::api;
+use crate::archive::Archived;
+use crate::captured::Captured;
+use crate::confirmation::Word;
+use crate::front::Paths;
 use crate::line::{Recent, Waiting};
+use crate::phone::{OptedOut, Settings, TrialNumber};
 use crate::platform::{Application, Device, Registered};
 use crate::publish::Audience;
+use crate::signature::{Kept, Signer};
 use crate::subscription::Subscription;
 use crate::target::Topics;
 use crate::topic::Topic;
@@ -31,18 +37,34 @@ pub fn service(cloud: &Cloud) -> Service {
         applications: store.table("sns.applications"),
         devices: store.table("sns.devices"),
         device_tokens: store.table("sns.device_tokens"),
+        archived: store.table("sns.archived"),
+        words: store.table("sns.words"),
+        captured: store.table("sns.captured"),
+        opted_out: store.table("sns.opted_out"),
+        sms_settings: store.table("sns.sms_settings"),
+        trial_numbers: store.table("sns.trial_numbers"),
+        keys: store.table("sns.keys"),
+        signer: RwLock::default(),
+        former_signer: Mutex::default(),
+        making_signer: tokio::sync::Mutex::default(),
+        turns: Mutex::default(),
         audiences: RwLock::default(),
         draining: Mutex::default(),
     });
     sns.register_line();
+    sns.register_posts();
+    sns.register_words();
+    sns.register_replays();
     cloud.targets.register("sns", Arc::new(Topics(sns.clone())));
     let weak = Arc::downgrade(&sns);
     cloud.after_reset(move || {
         if let Some(sns) = weak.upgrade() {
             sns.audiences.write().clear();
+            *sns.former_signer.lock() = sns.signer.write().take();
         }
     });
-    Service::new(api::Api(sns))
+    let paths = Arc::new(Paths(sns.clone()));
+    Service::new(api::Api(sns)).with_front(paths)
 }
 
 /// Whose turn it is on a line, by topic and subscription.
@@ -69,6 +91,26 @@ pub(crate) struct Sns {
     pub(crate) devices: Table<(String, String, String, String), Device>,
     /// By the application and the endpoint's token.
     pub(crate) device_tokens: Table<(String, String, String, String), Registered>,
+    /// What FIFO topics keep: by account, the topic's id, time and number.
+    pub(crate) archived: Table<(String, u64, i64, u64), Archived>,
+    /// Words by which subscriptions are confirmed, by account and word.
+    pub(crate) words: Table<(String, String), Word>,
+    /// Messages to people: by account, region, medium, time, and message and recipient.
+    pub(crate) captured: Table<(String, String, String, i64, String), Captured>,
+    /// Numbers that want no texts, by account.
+    pub(crate) opted_out: Table<(String, String), OptedOut>,
+    /// By account and region.
+    pub(crate) sms_settings: Table<(String, String), Settings>,
+    /// By account, region and number.
+    pub(crate) trial_numbers: Table<(String, String, String), TrialNumber>,
+    /// The key that signs messages.
+    pub(crate) keys: Table<(String, String), Kept>,
+    pub(crate) signer: RwLock<Option<Arc<Signer>>>,
+    /// The signer of before a reset: who has its certificate need not fetch another.
+    pub(crate) former_signer: Mutex<Option<Arc<Signer>>>,
+    pub(crate) making_signer: tokio::sync::Mutex<()>,
+    /// When an endpoint's next message may go, by subscription.
+    pub(crate) turns: Mutex<HashMap<String, Timestamp>>,
     /// Who listens to a topic, by its id.
     pub(crate) audiences: RwLock<HashMap<u64, Arc<Audience>>>,
     /// Lines that are delivered now.
@@ -117,4 +159,14 @@ operations! {
     list_endpoints_by_platform_application: ListEndpointsByPlatformApplicationInput => ListEndpointsByPlatformApplicationOutput,
     get_endpoint_attributes: GetEndpointAttributesInput => GetEndpointAttributesOutput,
     set_endpoint_attributes: SetEndpointAttributesInput => SetEndpointAttributesOutput,
+    set_sms_attributes: SetSMSAttributesInput => SetSMSAttributesOutput,
+    get_sms_attributes: GetSMSAttributesInput => GetSMSAttributesOutput,
+    check_if_phone_number_is_opted_out: CheckIfPhoneNumberIsOptedOutInput => CheckIfPhoneNumberIsOptedOutOutput,
+    list_phone_numbers_opted_out: ListPhoneNumbersOptedOutInput => ListPhoneNumbersOptedOutOutput,
+    opt_in_phone_number: OptInPhoneNumberInput => OptInPhoneNumberOutput,
+    create_sms_sandbox_phone_number: CreateSMSSandboxPhoneNumberInput => CreateSMSSandboxPhoneNumberOutput,
+    verify_sms_sandbox_phone_number: VerifySMSSandboxPhoneNumberInput => VerifySMSSandboxPhoneNumberOutput,
+    delete_sms_sandbox_phone_number: DeleteSMSSandboxPhoneNumberInput => DeleteSMSSandboxPhoneNumberOutput,
+    list_sms_sandbox_phone_numbers: ListSMSSandboxPhoneNumbersInput => ListSMSSandboxPhoneNumbersOutput,
+    get_sms_sandbox_account_status: GetSMSSandboxAccountStatusInput => GetSMSSandboxAccountStatusOutput,
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use cloud::{Arn, Context, Source};
+use cloud::{Arn, Context, PrincipalKind, Source};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record};
 use wire::Fault;
 
 use crate::api::*;
+use crate::archive::Replay;
+use crate::confirmation::is_asked;
+use crate::delivery_policy::{self, Effective};
 use crate::errors::*;
 use crate::filter::Filter;
 use crate::service::Sns;
-use crate::topic::{PAGE, Place, missing as no_topic};
+use crate::subscription_attribute::{check, check_endpoint};
+use crate::topic::{PAGE, Place, Topic, missing as no_topic};
 
 /// A subscription as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +28,15 @@ pub(crate) struct Subscription {
     pub(crate) attributes: BTreeMap<String, String>,
     /// Present until it is confirmed.
     pub(crate) token: Option<String>,
+    /// Whether the confirmation was signed, where one was asked for.
+    #[serde(default)]
+    pub(crate) was_confirmed_by_owner: Option<bool>,
+    /// Whether an unsigned request ends it.
+    #[serde(default)]
+    pub(crate) ends_by_owner_only: bool,
+    /// The last replay of its topic's archive.
+    #[serde(default)]
+    pub(crate) replay: Option<Replay>,
 }
 impl Record for Subscription {}
 
@@ -37,6 +50,11 @@ impl Subscription {
     pub(crate) fn filters_body(&self) -> bool {
         self.attributes.get("FilterPolicyScope").map(String::as_str) == Some("MessageBody")
     }
+    /// How an HTTP(S) endpoint gets its messages.
+    pub(crate) fn effective(&self, topic: &Topic) -> Effective {
+        let own = self.attributes.get("DeliveryPolicy").map(String::as_str);
+        Effective::of(topic.delivery_policy(), own)
+    }
     /// The queue of what cannot be delivered.
     pub(crate) fn dead_letter(&self) -> Option<String> {
         let policy = self.attributes.get("RedrivePolicy")?;
@@ -45,11 +63,11 @@ impl Subscription {
     }
 }
 
-fn arn(place: &Place, id: &str) -> String {
+pub(crate) fn arn(place: &Place, id: &str) -> String {
     format!("{}:{id}", place.arn())
 }
 
-fn invalid(what: &str) -> Fault {
+pub(crate) fn invalid(what: &str) -> Fault {
     invalid_parameter_exception(format!("Invalid parameter: {what}"))
 }
 
@@ -74,78 +92,16 @@ fn parse(text: &str) -> Result<(Place, String), Fault> {
     }
 }
 
-/// Checks an attribute; `prefix` leads messages about filters, `subscription` is what it will be.
-fn check(name: &str, value: &str, prefix: &str, subscription: &Subscription) -> Result<(), Fault> {
-    match name {
-        "RawMessageDelivery" => match (value, subscription.protocol.as_str()) {
-            ("true", "lambda" | "email" | "email-json" | "sms" | "application") => Err(invalid(
-                "Attributes Reason: RawMessageDelivery can only be set as true for SQS, HTTP/S, and Firehose endpoints.",
-            )),
-            ("true" | "false", _) => Ok(()),
-            _ => Err(invalid(&format!(
-                "{prefix}RawMessageDelivery: Invalid value [{value}]. Must be true or false."
-            ))),
-        },
-        "FilterPolicyScope" => match value {
-            "MessageAttributes" | "MessageBody" => Ok(()),
-            _ => Err(invalid(&format!(
-                "{prefix}FilterPolicyScope: Invalid value [{value}]. Please use either MessageBody or MessageAttributes"
-            ))),
-        },
-        "FilterPolicy" if value.is_empty() || value == "{}" => Ok(()),
-        "FilterPolicy" => Filter::parse(value, subscription.filters_body())
-            .map(drop)
-            .map_err(|why| invalid(&format!("{prefix}FilterPolicy: {why}"))),
-        "RedrivePolicy" if value.is_empty() => Ok(()),
-        "RedrivePolicy" => {
-            let policy: serde_json::Value = serde_json::from_str(value)
-                .map_err(|_| invalid("RedrivePolicy: failed to parse JSON."))?;
-            let target = policy["deadLetterTargetArn"].as_str();
-            match target.and_then(|t| t.parse::<Arn>().ok()) {
-                Some(arn) if arn.service == "sqs" => Ok(()),
-                _ => Err(invalid(
-                    "RedrivePolicy: deadLetterTargetArn is an invalid arn",
-                )),
-            }
-        }
-        "DeliveryPolicy" | "ReplayPolicy" if value.is_empty() => Ok(()),
-        "DeliveryPolicy" | "ReplayPolicy" => match serde_json::from_str::<serde_json::Value>(value)
-        {
-            Ok(serde_json::Value::Object(_)) => Ok(()),
-            _ => Err(invalid(&format!("{name}: failed to parse JSON."))),
-        },
-        "SubscriptionRoleArn" => Ok(()),
-        _ => Err(invalid("AttributeName")),
-    }
-}
-
-/// Checks what an endpoint of that protocol must look like.
-fn check_endpoint(protocol: &str, endpoint: &str, is_fifo: bool) -> Result<(), Fault> {
-    let service = endpoint.parse::<Arn>().ok().map(|arn| arn.service);
-    match (protocol, service.as_deref()) {
-        ("sqs", Some("sqs")) if !is_fifo && endpoint.ends_with(".fifo") => Err(invalid(
-            "Invalid parameter: Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics",
-        )),
-        ("sqs", Some("sqs")) => Ok(()),
-        ("sqs", _) => Err(invalid("SQS endpoint ARN")),
-        (_, _) if is_fifo => Err(invalid(&format!(
-            "Protocol Reason: {protocol} is not supported for FIFO topics"
-        ))),
-        ("lambda", Some("lambda")) => Ok(()),
-        ("lambda", _) => Err(invalid("Lambda endpoint ARN")),
-        ("firehose", Some("firehose")) => Ok(()),
-        ("firehose", _) => Err(invalid("Firehose endpoint ARN")),
-        ("email" | "email-json", _) if endpoint.contains('@') => Ok(()),
-        ("email" | "email-json", _) => Err(invalid("Email address")),
-        ("http" | "https" | "sms" | "application", _) => Err(Fault::sender(
-            501,
-            "NotImplemented",
-            format!("sns:Subscribe with the protocol {protocol} is not implemented here"),
-        )),
-        _ => Err(invalid(&format!(
-            "Invalid parameter: Does not support this protocol string: {protocol}"
-        ))),
-    }
+/// An endpoint as it is shown: without a password.
+fn shown_endpoint(endpoint: &str) -> String {
+    let password = endpoint.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split('/').next()?;
+        let (user, host) = authority.rsplit_once('@')?;
+        let (user, _) = user.split_once(':')?;
+        let path = rest.get(authority.len()..)?;
+        Some(format!("{scheme}://{user}:****@{host}{path}"))
+    });
+    password.unwrap_or_else(|| endpoint.to_owned())
 }
 
 impl Sns {
@@ -166,21 +122,31 @@ impl Sns {
         ctx: &Context,
         input: SubscribeInput,
     ) -> Result<SubscribeOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", "SNS:Subscribe")?;
         let endpoint = input.endpoint.unwrap_or_default();
         if endpoint.is_empty() {
             return Err(invalid("Endpoint"));
         }
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
         check_endpoint(&input.protocol, &endpoint, topic.is_fifo)?;
-        let needs_word = input.protocol.starts_with("email");
+        if input.protocol == "application" {
+            self.check_is_device(&endpoint)?;
+        }
+        // Whose queue it is must agree to messages of another's topic, unless it is who subscribes.
+        let is_foreign = input.protocol == "sqs"
+            && endpoint
+                .parse::<Arn>()
+                .is_ok_and(|arn| arn.account != ctx.account);
+        let needs_word = is_asked(&input.protocol) || is_foreign;
         let subscription = Subscription {
             protocol: input.protocol,
             endpoint,
             owner: ctx.account.clone(),
             principal: ctx.principal.arn.clone(),
             attributes: input.attributes.unwrap_or_default(),
-            token: needs_word.then(|| cloud::ids::hex(104)),
+            token: needs_word.then(|| Sns::new_word(&place)),
+            was_confirmed_by_owner: None,
+            ends_by_owner_only: false,
+            replay: None,
         };
         for (name, value) in &subscription.attributes {
             check(name, value, "Attributes Reason: ", &subscription)?;
@@ -195,17 +161,27 @@ impl Sns {
         if subscription.protocol == "lambda" || subscription.protocol == "sqs" {
             self.log_unreachable(&place, &subscription);
         }
+        let signer = self.signer().await?;
         let id = self
             .change(&place, |tx, topic| {
-                let rows = tx.range(
-                    &self.subscriptions,
-                    Range::prefix(&(&place.account, topic.id)),
-                );
-                for row in rows {
-                    let ((_, _, id), old) = row?;
-                    if (&old.protocol, &old.endpoint) != (&subscription.protocol, &subscription.endpoint) {
-                        continue;
+                let known = {
+                    let rows = tx.range(
+                        &self.subscriptions,
+                        Range::prefix(&(&place.account, topic.id)),
+                    );
+                    let mut known = None;
+                    for row in rows {
+                        let ((_, _, id), old) = row?;
+                        if (&old.protocol, &old.endpoint)
+                            == (&subscription.protocol, &subscription.endpoint)
+                        {
+                            known = Some((id, old));
+                            break;
+                        }
                     }
+                    known
+                };
+                if let Some((id, mut old)) = known {
                     let differs = subscription
                         .attributes
                         .iter()
@@ -215,6 +191,12 @@ impl Sns {
                             "Attributes Reason: Subscription already exists with different attributes",
                         ));
                     }
+                    if old.token.is_some() {
+                        // Who asks again wants to be asked again.
+                        old.token.clone_from(&subscription.token);
+                        tx.put(&self.subscriptions, &(&place.account, topic.id, &id), &old)?;
+                        self.ask(tx, &place, topic, &id, &old, &signer)?;
+                    }
                     return Ok(id);
                 }
                 let id = cloud::ids::uuid();
@@ -223,7 +205,12 @@ impl Sns {
                     Some(_) => topic.pending += 1,
                     None => topic.confirmed += 1,
                 }
+                let mut subscription = subscription;
+                if let Some(policy) = subscription.attributes.get("ReplayPolicy").cloned() {
+                    self.set_replay(tx, &place, topic, &id, &mut subscription, &policy)?;
+                }
                 tx.put(&self.subscriptions, &(&place.account, topic.id, &id), &subscription)?;
+                self.ask(tx, &place, topic, &id, &subscription, &signer)?;
                 Ok(id)
             })
             .await?;
@@ -254,56 +241,45 @@ impl Sns {
         }
     }
 
-    pub(crate) async fn confirm_subscription(
-        &self,
-        ctx: &Context,
-        input: ConfirmSubscriptionInput,
-    ) -> Result<ConfirmSubscriptionOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
-        let id = self
-            .change(&place, |tx, topic| {
-                let rows = tx.range(
-                    &self.subscriptions,
-                    Range::prefix(&(&place.account, topic.id)),
-                );
-                let mut found = None;
-                for row in rows {
-                    let ((_, _, id), subscription) = row?;
-                    if subscription.token.as_deref() == Some(input.token.as_str()) {
-                        found = Some((id, subscription));
-                        break;
-                    }
-                }
-                let (id, mut subscription) = found.ok_or_else(|| invalid("Token"))?;
-                subscription.token = None;
-                topic.changes += 1;
-                topic.pending = topic.pending.saturating_sub(1);
-                topic.confirmed += 1;
-                tx.put(
-                    &self.subscriptions,
-                    &(&place.account, topic.id, &id),
-                    &subscription,
-                )?;
-                Ok(id)
-            })
-            .await?;
-        Ok(ConfirmSubscriptionOutput {
-            subscription_arn: Some(arn(&place, &id)),
-        })
+    /// The word that a subscription waits for, by its ARN; an error where that is none.
+    pub(crate) fn pending_token(&self, text: &str) -> Result<Result<Option<String>, ()>, Fault> {
+        if text.parse::<Arn>().is_err() {
+            return Ok(Err(()));
+        }
+        let Ok((place, id)) = parse(text) else {
+            return Ok(Ok(None));
+        };
+        let found = self.subscription(&self.cloud.store.read(), &place, &id);
+        Ok(Ok(found.ok().and_then(|(_, s)| s.token)))
     }
 
     pub(crate) async fn unsubscribe(
         &self,
-        _: &Context,
+        ctx: &Context,
         input: UnsubscribeInput,
     ) -> Result<UnsubscribeOutput, Fault> {
+        if input.subscription_arn.is_empty() {
+            return Err(invalid(
+                "SubscriptionArn Reason: no value for required parameter",
+            ));
+        }
         let (place, id) = parse(&input.subscription_arn)?;
+        let is_signed = ctx.principal.kind != PrincipalKind::Anonymous;
+        let signer = self.signer().await?;
         let ended = self
             .change(&place, |tx, topic| {
                 let at = (&place.account, topic.id, &id);
                 let Some(old) = tx.get(&self.subscriptions, &at)? else {
                     return Ok(());
                 };
+                let is_owner = is_signed && [&old.owner, &place.account].contains(&&ctx.account);
+                if (is_signed || old.ends_by_owner_only) && !is_owner {
+                    return Err(authorization_error_exception(format!(
+                        "User: {} is not authorized to perform: SNS:Unsubscribe on resource: {}",
+                        ctx.principal.arn,
+                        arn(&place, &id)
+                    )));
+                }
                 topic.changes += 1;
                 topic.deleted += 1;
                 match old.token {
@@ -311,6 +287,10 @@ impl Sns {
                     None => topic.confirmed = topic.confirmed.saturating_sub(1),
                 }
                 tx.delete(&self.subscriptions, &at);
+                // Whoever has the URL may have used it: its owner is told.
+                if !is_signed && old.token.is_none() && is_asked(&old.protocol) {
+                    self.say_farewell(tx, &place, topic, &id, old, &signer)?;
+                }
                 Ok(())
             })
             .await;
@@ -327,9 +307,22 @@ impl Sns {
         input: GetSubscriptionAttributesInput,
     ) -> Result<GetSubscriptionAttributesOutput, Fault> {
         let (place, id) = parse(&input.subscription_arn)?;
-        let (_, subscription) = self.subscription(&self.cloud.store.read(), &place, &id)?;
+        let view = self.cloud.store.read();
+        let topic = self.topic(&view, &place).map_err(|_| missing())?;
+        let (_, subscription) = self.subscription(&view, &place, &id)?;
         let mut attributes = subscription.attributes.clone();
         attributes.retain(|_, value| !value.is_empty());
+        if let Some(policy) = attributes.get_mut("DeliveryPolicy") {
+            *policy = delivery_policy::shown_of_subscription(policy);
+        }
+        if matches!(subscription.protocol.as_str(), "http" | "https") {
+            let own = subscription.attributes.get("DeliveryPolicy");
+            let effective = delivery_policy::effective_of_subscription(
+                topic.delivery_policy(),
+                own.map(String::as_str),
+            );
+            attributes.insert("EffectiveDeliveryPolicy".into(), effective.to_string());
+        }
         if attributes.get("FilterPolicy").map(String::as_str) == Some("{}") {
             attributes.remove("FilterPolicy");
         }
@@ -344,16 +337,29 @@ impl Sns {
         attributes
             .entry("RawMessageDelivery".into())
             .or_insert_with(|| "false".into());
+        if let Some(replay) = &subscription.replay {
+            attributes.insert("ReplayStatus".into(), replay.status.clone());
+        }
+        if attributes.get("ReplayPolicy").map(String::as_str) == Some("{}") {
+            attributes.remove("ReplayPolicy");
+        }
         let is_pending = subscription.token.is_some();
+        let was_authenticated = match subscription.was_confirmed_by_owner {
+            Some(by_owner) => by_owner,
+            None => !is_pending,
+        };
         for (name, value) in [
             ("SubscriptionArn", arn(&place, &id)),
             ("TopicArn", place.arn()),
             ("Protocol", subscription.protocol),
-            ("Endpoint", subscription.endpoint),
+            ("Endpoint", shown_endpoint(&subscription.endpoint)),
             ("Owner", subscription.owner),
             ("SubscriptionPrincipal", subscription.principal),
             ("PendingConfirmation", is_pending.to_string()),
-            ("ConfirmationWasAuthenticated", (!is_pending).to_string()),
+            (
+                "ConfirmationWasAuthenticated",
+                was_authenticated.to_string(),
+            ),
         ] {
             attributes.insert(name.into(), value);
         }
@@ -383,6 +389,9 @@ impl Sns {
             {
                 return Err(invalid(&format!("FilterPolicy: {why}")));
             }
+            if name == "ReplayPolicy" {
+                self.set_replay(tx, &place, topic, &id, &mut subscription, &value)?;
+            }
             subscription.attributes.insert(name, value);
             topic.changes += 1;
             tx.put(&self.subscriptions, &at, &subscription)?;
@@ -405,7 +414,7 @@ impl Sns {
             subscription_arn: Some(shown),
             owner: Some(subscription.owner),
             protocol: Some(subscription.protocol),
-            endpoint: Some(subscription.endpoint),
+            endpoint: Some(shown_endpoint(&subscription.endpoint)),
             topic_arn: Some(place.arn()),
         }
     }
@@ -470,9 +479,9 @@ impl Sns {
         ctx: &Context,
         input: ListSubscriptionsByTopicInput,
     ) -> Result<ListSubscriptionsByTopicOutput, Fault> {
-        let place = Place::of(ctx, &input.topic_arn, "TopicArn")?;
+        let action = "SNS:ListSubscriptionsByTopic";
+        let (place, topic) = self.permitted(ctx, &input.topic_arn, "TopicArn", action)?;
         let view = self.cloud.store.read();
-        let topic = self.topic(&view, &place)?;
         let mut range = Range::prefix(&(&place.account, topic.id)).limit(PAGE + 1);
         if let Some(token) = input.next_token.filter(|t| !t.is_empty()) {
             let id = cloud::paging::place("ListSubscriptionsByTopic", &token)

@@ -44,12 +44,21 @@ fn renamed(fault: Fault) -> Fault {
 }
 
 impl Sns {
+    fn taggable(&self, ctx: &Context, arn: &str, action: &str) -> Result<Place, Fault> {
+        let place = Place::of(ctx, arn, "ResourceArn")?;
+        let topic = self
+            .topic(&self.cloud.store.read(), &place)
+            .map_err(renamed)?;
+        self.permit(ctx, &place, &topic, action)?;
+        Ok(place)
+    }
+
     pub(crate) async fn tag_resource(
         &self,
         ctx: &Context,
         input: TagResourceInput,
     ) -> Result<TagResourceOutput, Fault> {
-        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
+        let place = self.taggable(ctx, &input.resource_arn, "SNS:TagResource")?;
         let tags = read(input.tags)?;
         self.change(&place, |_, topic| {
             topic.tags.extend(tags);
@@ -68,7 +77,7 @@ impl Sns {
         ctx: &Context,
         input: UntagResourceInput,
     ) -> Result<UntagResourceOutput, Fault> {
-        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
+        let place = self.taggable(ctx, &input.resource_arn, "SNS:UntagResource")?;
         self.change(&place, |_, topic| {
             topic.tags.retain(|key, _| !input.tag_keys.contains(key));
             Ok(())
@@ -83,7 +92,7 @@ impl Sns {
         ctx: &Context,
         input: ListTagsForResourceInput,
     ) -> Result<ListTagsForResourceOutput, Fault> {
-        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
+        let place = self.taggable(ctx, &input.resource_arn, "SNS:ListTagsForResource")?;
         let topic = self
             .topic(&self.cloud.store.read(), &place)
             .map_err(renamed)?;

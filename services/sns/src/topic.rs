@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloud::{Arn, Context};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::api::{
     CreateTopicInput, CreateTopicOutput, DeleteTopicInput, DeleteTopicOutput,
@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::errors::*;
 use crate::service::Sns;
-use crate::{attribute, tag};
+use crate::{archive, attribute, tag};
 
 /// A topic as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,8 +34,30 @@ pub(crate) struct Topic {
     pub(crate) deleted: u64,
     /// The number of a FIFO topic's last message.
     pub(crate) sequence: u64,
+    /// Since when its archive is kept, milliseconds.
+    #[serde(default)]
+    pub(crate) archived_since: Option<i64>,
 }
 impl Record for Topic {}
+
+impl Topic {
+    /// Its policy for HTTP(S) endpoints, where one is set.
+    pub(crate) fn delivery_policy(&self) -> Option<&str> {
+        self.attributes.get("DeliveryPolicy").map(String::as_str)
+    }
+    /// Notes when the archive began or ended, after its policy may have changed.
+    pub(crate) fn note_archive(&mut self, now: Timestamp) {
+        self.archived_since = match archive::is_kept(self) {
+            true => self.archived_since.or(Some(now.0)),
+            false => None,
+        };
+    }
+    /// Which signature its messages have.
+    pub(crate) fn signature_version(&self) -> &str {
+        let version = self.attributes.get("SignatureVersion");
+        version.map_or("1", String::as_str)
+    }
+}
 
 /// Which topic is meant.
 #[derive(Clone, Debug)]
@@ -159,16 +181,15 @@ impl Sns {
         match (is_fifo, stem) {
             (true, Some(stem)) if is_name(stem) && input.name.len() <= 256 => {}
             (true, _) => {
-                return Err(invalid_parameter_exception(
-                    "Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.",
-                ));
+                return Err(invalid_parameter_exception("Invalid parameter: Topic Name"));
             }
             (false, _) if is_name(&input.name) => {}
             (false, _) => {
                 return Err(invalid_parameter_exception("Invalid parameter: Topic Name"));
             }
         }
-        for (name, value) in &attributes {
+        for (name, value) in &mut attributes {
+            attribute::settle(name, value);
             attribute::check(name, value, is_fifo)?;
         }
         let tags = tag::read(input.tags.unwrap_or_default())?;
@@ -179,7 +200,7 @@ impl Sns {
         };
         let mut id = [0; 8];
         cloud::ids::random(&mut id);
-        let topic = Topic {
+        let mut topic = Topic {
             id: u64::from_be_bytes(id),
             is_fifo,
             attributes,
@@ -190,7 +211,9 @@ impl Sns {
             pending: 0,
             deleted: 0,
             sequence: 0,
+            archived_since: None,
         };
+        topic.note_archive(ctx.time);
         let scope = place.scope();
         self.cloud
             .store
@@ -236,6 +259,13 @@ impl Sns {
                 let Some(topic) = self.recent.get(tx, &self.topics, &place.key())? else {
                     return Ok::<_, Fault>(None);
                 };
+                self.permit(ctx, &place, &topic, "SNS:DeleteTopic")?;
+                if archive::is_kept(&topic) {
+                    return Err(invalid_state_exception(
+                        "Invalid state: The topic has an active ArchivePolicy. Deactivate it before the topic is deleted",
+                    ));
+                }
+                self.drop_archive(tx, &place.account, topic.id)?;
                 tx.delete(&self.topics, &place.key());
                 let of = (place.account.as_str(), topic.id);
                 let ids = {
@@ -301,8 +331,8 @@ impl Sns {
         ctx: &Context,
         input: GetDataProtectionPolicyInput,
     ) -> Result<GetDataProtectionPolicyOutput, Fault> {
-        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let action = "SNS:GetDataProtectionPolicy";
+        let (_, topic) = self.permitted(ctx, &input.resource_arn, "ResourceArn", action)?;
         Ok(GetDataProtectionPolicyOutput {
             data_protection_policy: topic.data_protection.clone(),
         })
@@ -313,7 +343,8 @@ impl Sns {
         ctx: &Context,
         input: PutDataProtectionPolicyInput,
     ) -> Result<PutDataProtectionPolicyOutput, Fault> {
-        let place = Place::of(ctx, &input.resource_arn, "ResourceArn")?;
+        let action = "SNS:PutDataProtectionPolicy";
+        let (place, _) = self.permitted(ctx, &input.resource_arn, "ResourceArn", action)?;
         let policy = input.data_protection_policy;
         let is_json =
             serde_json::from_str::<serde_json::Value>(&policy).is_ok_and(|v| v.is_object());

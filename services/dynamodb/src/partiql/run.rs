@@ -294,6 +294,7 @@ impl Dynamo {
                 shows_item,
                 wants_old: true,
             };
+            self.admit_write(&table)?;
             match self.change(ctx, &table, &change, Cause::Request).await {
                 Ok(outcome) => {
                     let items = statement.returned(&outcome).into_iter().map(Item::Plain);
@@ -406,8 +407,7 @@ impl Dynamo {
         is_consistent: bool,
     ) -> Result<Ran, Fault> {
         let (table, key, rest) = self.named_key(ctx, statement, "BatchExecuteStatement")?;
-        let found = self.read_item(&table, &key)?;
-        let size = found.as_ref().map_or(0, Stored::size);
+        let (found, usage) = self.read_item(&table, &key, is_consistent)?;
         let item = found
             .map(|stored| statement.shown(&stored, rest.as_ref()))
             .transpose()?;
@@ -415,7 +415,7 @@ impl Dynamo {
             table: table.name.clone(),
             items: item.flatten().into_iter().collect(),
             last: None,
-            usage: Usage::of_table(read_units(size, is_consistent)),
+            usage,
         })
     }
 
