@@ -14,6 +14,7 @@ mod metric;
 pub mod paging;
 pub mod ports;
 mod region;
+pub mod schedule;
 mod scheduler;
 mod service;
 mod targets;
