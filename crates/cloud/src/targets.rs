@@ -232,7 +232,12 @@ fn class_of(fault: &Fault) -> &'static str {
         403 => "NO_PERMISSIONS",
         404 => "NO_RESOURCE",
         _ if says("AccessDenied") || says("Authorization") => "NO_PERMISSIONS",
-        _ if ["NotFound", "NonExistent", "NoSuch", "NotExist"].into_iter().any(says) => "NO_RESOURCE",
+        _ if ["NotFound", "NonExistent", "NoSuch", "NotExist"]
+            .into_iter()
+            .any(says) =>
+        {
+            "NO_RESOURCE"
+        }
         500.. => "ERROR_FROM_TARGET",
         _ if says("Invalid") || says("Validation") => "INVALID_PARAMETER",
         _ => "SDK_CLIENT_ERROR",

@@ -57,6 +57,7 @@ pub(crate) fn delivery(
         parameters,
         retry: RETRY,
         dead_letter: subscription.dead_letter(),
+        ..Delivery::default()
     }
 }
 
