@@ -71,6 +71,20 @@ impl Events {
         }
     }
 
+    /// Writes down when the default bus was first looked at, as if it had been made then.
+    async fn begin_default(&self, place: &Place, now: i64) -> Result<(), Fault> {
+        let view = self.cloud.store.read();
+        if !place.is_default() || self.bus(&view, place)?.created.is_some() {
+            return Ok(());
+        }
+        self.change_bus(place, |_, bus| {
+            bus.created = Some(now);
+            bus.modified.get_or_insert(now);
+            Ok(())
+        })
+        .await
+    }
+
     /// Changes a bus under its lock.
     pub(crate) async fn change_bus<R>(
         &self,
@@ -145,6 +159,7 @@ impl Events {
         input: DescribeEventBusInput,
     ) -> Result<DescribeEventBusOutput, Fault> {
         let place = Place::of(ctx, input.name.as_deref());
+        self.begin_default(&place, ctx.time.0).await?;
         let bus = self.bus(&self.cloud.store.read(), &place)?;
         Ok(DescribeEventBusOutput {
             name: Some(place.bus.clone()),
@@ -165,11 +180,12 @@ impl Events {
         ctx: &Context,
         input: ListEventBusesInput,
     ) -> Result<ListEventBusesOutput, Fault> {
+        let default = Place::new(ctx, crate::place::DEFAULT);
+        self.begin_default(&default, ctx.time.0).await?;
         let view = self.cloud.store.read();
         let prefix = input.name_prefix.unwrap_or_default();
         let after = page::start("ListEventBuses", input.next_token.as_deref())?;
         let size = page::size(input.limit);
-        let default = Place::new(ctx, crate::place::DEFAULT);
         let mut all = BTreeMap::from([(default.bus.clone(), self.bus(&view, &default)?)]);
         let rows = view.range(
             &self.buses,

@@ -180,6 +180,7 @@ impl Events {
         input: PutTargetsInput,
     ) -> Result<PutTargetsOutput, Fault> {
         let place = Place::of(ctx, input.event_bus_name.as_deref());
+        input.targets.iter().try_for_each(check)?;
         let scope = place.scope();
         let store = &self.cloud.store;
         let put = store.transact(Scope::new(&scope), |tx| {
@@ -192,7 +193,6 @@ impl Events {
                     input.rule
                 )));
             }
-            input.targets.iter().try_for_each(check)?;
             let mut ids: BTreeSet<String> = self
                 .targets_of(tx, &place, &input.rule)?
                 .into_iter()
