@@ -259,10 +259,20 @@ fn parameters(target: &Target, event: &Event) -> BTreeMap<String, String> {
         );
     }
     if let Some(http) = &target.http_parameters {
+        // A value may be a path into the event.
+        let value = |text: &String| match text.starts_with("$.") {
+            true => input::text_at(&event.text, text).unwrap_or_default(),
+            false => text.clone(),
+        };
+        let values = |map: &Option<BTreeMap<String, String>>| -> Option<BTreeMap<String, String>> {
+            let map = map.as_ref()?.iter();
+            Some(map.map(|(k, v)| (k.clone(), value(v))).collect())
+        };
+        let path = http.path_parameter_values.as_ref();
         let http = json!({
-            "path": http.path_parameter_values,
-            "headers": http.header_parameters,
-            "query": http.query_string_parameters,
+            "path": path.map(|all| all.iter().map(value).collect::<Vec<_>>()),
+            "headers": values(&http.header_parameters),
+            "query": values(&http.query_string_parameters),
         });
         all.insert("HttpParameters".to_owned(), http.to_string());
     }

@@ -134,6 +134,19 @@ fn encoded(key: &str) -> String {
     utf8_percent_encode(key, SET).to_string().replace(' ', "+")
 }
 
+/// Grows with each change of a key, in sixteen hexadecimal digits or more; what removes a version comes after all that made it.
+fn sequencer(event: &str, version: &Version, time: wire::Timestamp) -> String {
+    let is_removal = event == "ObjectRemoved:Delete" || event == "LifecycleExpiration:Delete";
+    let now = u64::try_from(time.0)
+        .unwrap_or_default()
+        .saturating_mul(1_000);
+    let number = match is_removal {
+        true => now.max(version.seq.saturating_add(1)),
+        false => version.seq,
+    };
+    format!("{number:018X}")
+}
+
 fn principal_id(ctx: &Context) -> String {
     match ctx.principal.kind {
         PrincipalKind::Root => ctx.account.clone(),
@@ -168,8 +181,7 @@ fn record(
     if let Some(id) = &version.id {
         object["versionId"] = json!(id);
     }
-    // Grows with each change of a key, in sixteen hexadecimal digits or more.
-    object["sequencer"] = json!(format!("{:018X}", version.seq));
+    object["sequencer"] = json!(sequencer(event, version, time));
     json!({
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -226,7 +238,7 @@ fn bridge_event(
         "ObjectTagging" => ("Object Tags Deleted", None),
         _ => return None,
     };
-    let mut object = json!({ "key": key, "sequencer": format!("{:018X}", version.seq) });
+    let mut object = json!({ "key": key, "sequencer": sequencer(event, version, time) });
     if !version.is_delete_marker {
         object["etag"] = json!(version.etag);
         object["size"] = json!(version.size);
