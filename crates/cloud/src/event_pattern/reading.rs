@@ -62,11 +62,7 @@ impl Reading<'_> {
             return self.0.bad("Pattern is nested too deeply");
         }
         let mut node = Node::default();
-        loop {
-            let name = match self.0.next()? {
-                Token::Field(name) => name,
-                _ => break,
-            };
+        while let Token::Field(name) = self.0.next()? {
             if name == "$or" {
                 node.either.push(self.alternatives(depth)?);
                 continue;
