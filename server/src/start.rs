@@ -73,6 +73,7 @@ async fn serve(options: Start) -> Outcome {
         durability: options.durability,
     };
     let cloud = Cloud::open(store, config)?;
+    cloud.http.trust(authority.certificate());
     let services = region::services(&cloud, &options.services);
     if services.is_empty() {
         return Err(format!("none of the services {:?} exists", options.services).into());

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use store::{Filter, Options, Store};
 use wire::Fault;
 
-use crate::{Clock, Facts, Ports, Scheduler, Targets};
+use crate::{Clock, Facts, HttpClient, Ports, Scheduler, Targets};
 
 /// What the server was told at its start, as far as services care.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub struct Cloud {
     pub targets: Targets,
     /// Questions to other services.
     pub ports: Ports,
+    /// Calls out of the region.
+    pub http: HttpClient,
     /// Settings.
     pub config: Arc<Config>,
     hooks: Arc<Hooks>,
@@ -88,6 +90,7 @@ impl Cloud {
             facts,
             targets,
             ports: Ports::default(),
+            http: HttpClient::default(),
             config: Arc::new(config),
             hooks: Arc::default(),
         })
