@@ -307,6 +307,70 @@ def test_children_are_read_behind_their_parents_and_keys_keep_their_order(made):
     assert sorted(texts) == sorted(f"{k}:{v}" for k, all_ in wanted.items() for v in all_)
 
 
+def test_a_table_s_changes_are_sent_on_to_a_data_stream(made):
+    dynamo, kinesis = made.client("dynamodb"), made.client("kinesis")
+    arn = made.stream("changes")
+    made.table("sent-on")
+    enabled = dynamo.enable_kinesis_streaming_destination(TableName="sent-on", StreamArn=arn, EnableKinesisStreamingConfiguration={
+        "ApproximateCreationDateTimePrecision": "MICROSECOND"})
+    assert enabled["DestinationStatus"] == "ENABLING"
+    dynamo.put_item(TableName="sent-on", Item={"id": {"S": "a"}, "n": {"N": "1"}})
+
+    def records(count):
+        iterator = kinesis.get_shard_iterator(StreamName="changes", ShardId="shardId-000000000000",
+                                              ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        found = kinesis.get_records(ShardIterator=iterator)["Records"]
+        return found if len(found) >= count else None
+    first, = wait_for(lambda: records(1), 20, "a record")
+    record = json.loads(first["Data"])
+    change = record["dynamodb"]
+    assert len(str(change.pop("ApproximateCreationDateTime"))) == 16 and len(record.pop("eventID")) == 36
+    assert change == {"ApproximateCreationDateTimePrecision": "MICROSECOND", "Keys": {"id": {"S": "a"}},
+                      "NewImage": {"id": {"S": "a"}, "n": {"N": "1"}}, "SizeBytes": 9}
+    assert {k: v for k, v in record.items() if k != "dynamodb"} == {
+        "awsRegion": "us-east-1", "eventName": "INSERT", "userIdentity": None, "recordFormat": "application/json",
+        "tableName": "sent-on", "eventSource": "aws:dynamodb"}
+    dynamo.update_kinesis_streaming_destination(TableName="sent-on", StreamArn=arn, UpdateKinesisStreamingConfiguration={
+        "ApproximateCreationDateTimePrecision": "MILLISECOND"})
+    dynamo.delete_item(TableName="sent-on", Key={"id": {"S": "a"}})
+    second = wait_for(lambda: records(2), 20, "another record")[1]
+    assert second["PartitionKey"] == first["PartitionKey"]
+    record = json.loads(second["Data"])
+    assert (record["eventName"], record["dynamodb"]["OldImage"]) == ("REMOVE", {"id": {"S": "a"}, "n": {"N": "1"}})
+    assert len(str(record["dynamodb"]["ApproximateCreationDateTime"])) == 13
+    dynamo.disable_kinesis_streaming_destination(TableName="sent-on", StreamArn=arn)
+    dynamo.put_item(TableName="sent-on", Item={"id": {"S": "b"}})
+    described, = dynamo.describe_kinesis_streaming_destination(TableName="sent-on")["KinesisDataStreamDestinations"]
+    assert (described["StreamArn"], described["DestinationStatus"]) == (arn, "DISABLED")
+    assert len(records(2)) == 2
+
+
+def test_log_events_reach_a_function(made):
+    logs, functions = made.client("logs"), made.client("lambda")
+    url = made.function("listens", code='''
+import base64, gzip, json, os, boto3
+
+def handler(event, context):
+    text = gzip.decompress(base64.b64decode(event["awslogs"]["data"])).decode()
+    boto3.client("sqs").send_message(QueueUrl=os.environ["OUT"], MessageBody=text)
+''')
+    arn = "arn:aws:lambda:us-east-1:000000000000:function:listens"
+    logs.create_log_group(logGroupName="listened-to")
+    logs.create_log_stream(logGroupName="listened-to", logStreamName="s")
+    with pytest.raises(ClientError, match="Could not execute the lambda function. Make sure you have given CloudWatch Logs permission"):
+        logs.put_subscription_filter(logGroupName="listened-to", filterName="f", filterPattern="ERROR", destinationArn=arn)
+    functions.add_permission(FunctionName="listens", StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com")
+    logs.put_subscription_filter(logGroupName="listened-to", filterName="f", filterPattern="ERROR", destinationArn=arn)
+    now = int(time.time() * 1000)
+    logs.put_log_events(logGroupName="listened-to", logStreamName="s", logEvents=[
+        {"timestamp": now, "message": "fine"}, {"timestamp": now, "message": "ERROR one"}])
+    message, = made.drain(url, lambda found: len(found) == 1)
+    event, = message.pop("logEvents")
+    assert message == {"messageType": "DATA_MESSAGE", "owner": "000000000000", "logGroup": "listened-to", "logStream": "s",
+                       "subscriptionFilters": ["f"]}
+    assert (event["message"], event["timestamp"]) == ("ERROR one", now) and event["id"].isdigit()
+
+
 def test_an_invocation_ends_in_its_destinations_and_dead_letter_queue(made):
     functions, sqs, sns = made.client("lambda"), made.client("sqs"), made.client("sns")
     made.function("ends", code='def handler(event, context):\n    if event.get("bad"):\n        raise ValueError("so bad")\n    return "fine"\n')

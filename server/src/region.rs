@@ -8,9 +8,10 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 10] = [
+    let all: [(&str, Build); 11] = [
         ("dynamodb", dynamodb::service),
         ("dynamodbstreams", dynamodbstreams::service),
+        ("firehose", firehose::service),
         ("iam", iam::service),
         ("kinesis", kinesis::service),
         ("lambda", lambda::service),
