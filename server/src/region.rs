@@ -8,10 +8,11 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 12] = [
+    let all: [(&str, Build); 13] = [
         ("dynamodb", dynamodb::service),
         ("dynamodbstreams", dynamodbstreams::service),
         ("events", events::service),
+        ("firehose", firehose::service),
         ("iam", iam::service),
         ("kinesis", kinesis::service),
         ("lambda", lambda::service),

@@ -5,6 +5,7 @@
 
 pub mod arn;
 mod clock;
+pub mod consumer;
 mod context;
 mod event_pattern;
 mod facts;

@@ -10063,7 +10063,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "DescribeLimits",
@@ -10103,7 +10103,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "EnableKinesisStreamingDestination",
@@ -10113,7 +10113,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ExecuteStatement",
@@ -10353,7 +10353,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "UpdateTable",

@@ -16,6 +16,7 @@ mod fault;
 mod fill;
 pub mod item;
 mod key;
+mod kinesis_destination;
 mod legacy;
 mod limit;
 mod number;

@@ -1,0 +1,64 @@
+//! How other services put records.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cloud::{Arn, Delivery, Refusal, Source, Target};
+use futures_util::future::BoxFuture;
+use wire::Fault;
+
+use crate::buffer::Entry;
+use crate::delivery_stream::{DeliveryStream, Place};
+use crate::errors::*;
+use crate::service::Firehose;
+
+/// Takes deliveries as records. With the parameter `encoding` `base64` the payload is bytes.
+pub(crate) struct DeliveryStreams(pub(crate) Arc<Firehose>);
+
+impl DeliveryStreams {
+    fn admit(&self, arn: &Arn) -> Result<(Place, DeliveryStream), Fault> {
+        let place = Place::of_arn(arn).ok_or_else(|| {
+            invalid_argument_exception(format!("{arn} is not the ARN of a delivery stream."))
+        })?;
+        let stream = self.0.stream(&self.0.cloud.store.read(), &place)?;
+        if stream.source.is_some() {
+            return Err(invalid_argument_exception(
+                "This operation is not permitted on KinesisStreamAsSource delivery stream type.",
+            ));
+        }
+        Ok((place, stream))
+    }
+
+    async fn take(&self, delivery: &Delivery) -> Result<(), Fault> {
+        let arn: Arn = delivery
+            .target
+            .parse()
+            .map_err(|_| invalid_argument_exception("the target is not an ARN."))?;
+        let (place, stream) = self.admit(&arn)?;
+        let data = match delivery.parameters.get("encoding").map(String::as_str) {
+            Some("base64") => STANDARD.decode(&delivery.payload).map_err(|e| {
+                invalid_argument_exception(format!("the payload is not base64: {e}"))
+            })?,
+            _ => delivery.payload.clone().into_bytes(),
+        };
+        let entry = Entry::new(self.0.cloud.clock.now(), data.into());
+        self.0.append(&place, &stream, vec![entry]).await
+    }
+}
+
+impl Target for DeliveryStreams {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let taken = self.take(delivery).await;
+            taken.map_err(|fault| match fault.status {
+                500.. => Refusal::Later(fault),
+                _ => Refusal::Never(fault),
+            })
+        })
+    }
+
+    fn check(&self, target: &Arn, _: &Source) -> Result<(), Fault> {
+        self.admit(target).map(drop)
+    }
+}
