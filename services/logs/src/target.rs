@@ -11,7 +11,7 @@ use wire::{Fault, Timestamp};
 use crate::errors::*;
 use crate::service::Logs;
 
-/// Takes deliveries as events, each in a stream of its own, as rules write them. A payload of `timestamp` and `message`
+/// Takes deliveries as events, each in the stream that the parameter `LogStreamName` names, else in one of its own, as rules do. A payload of `timestamp` and `message`
 /// alone says both.
 pub(crate) struct Groups(pub(crate) Arc<Logs>);
 
@@ -55,7 +55,8 @@ impl Groups {
         })?;
         let name = group(&arn)?;
         self.0.group(&arn.account, &arn.region, name)?;
-        let stream = cloud::ids::uuid();
+        let named = delivery.parameters.get("LogStreamName").cloned();
+        let stream = named.unwrap_or_else(cloud::ids::uuid);
         let events = vec![event(&delivery.payload, self.0.cloud.clock.now())];
         self.0
             .append(&arn.account, &arn.region, name, &stream, events)
