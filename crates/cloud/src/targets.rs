@@ -65,6 +65,9 @@ pub struct Delivery {
     /// What the message there says besides the error, instead of `parameters`: `RULE_ARN` and the like.
     #[serde(default)]
     pub dead_parameters: BTreeMap<String, String>,
+    /// Its body, where that is not the payload: the event before it was made anew for the target.
+    #[serde(default)]
+    pub dead_payload: Option<String>,
     /// Whether it names the error by its class (`NO_PERMISSIONS`), as rules do, and not by the target's own code.
     #[serde(default)]
     pub names_error_class: bool,
@@ -204,8 +207,10 @@ impl Targets {
             };
             parameters.insert("ERROR_CODE".into(), code);
             parameters.insert("ERROR_MESSAGE".into(), fault.message.to_string());
+            let payload = delivery.dead_payload.clone();
             let dead = Delivery {
                 target: queue,
+                payload: payload.unwrap_or_else(|| delivery.payload.clone()),
                 parameters,
                 dead_letter: None,
                 ..delivery

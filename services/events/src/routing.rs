@@ -156,10 +156,15 @@ impl Events {
             retry,
             dead_letter,
             dead_parameters,
+            dead_payload: None,
             names_error_class: true,
         };
         match input::payload(target, event, &about) {
-            Some(payload) => delivery.payload = payload,
+            Some(payload) => {
+                let is_other = delivery.dead_letter.is_some() && payload != event.text;
+                delivery.dead_payload = is_other.then(|| event.text.clone());
+                delivery.payload = payload;
+            }
             None => {
                 tracing::warn!(
                     rule = rule_arn,

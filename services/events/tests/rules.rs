@@ -80,11 +80,16 @@ async fn an_event_is_sent_whole_in_part_or_made_anew() {
 async fn a_target_that_refuses_is_tried_again_or_given_up() {
     let mut region = Region::new();
     let dead = json!({ "Arn": QUEUE });
-    let never = json!({ "Id": "1", "Arn": format!("{QUEUE}-never"), "DeadLetterConfig": dead });
+    let never = json!({ "Id": "1", "Arn": format!("{QUEUE}-never"), "DeadLetterConfig": dead, "Input": "1" });
     rule(&region, "a", never).await;
     put(&region, json!({ "n": 1 })).await;
     let dead = region.next().await;
     assert_eq!(dead.target, QUEUE);
+    assert!(
+        dead.payload.contains("\"detail\":{\"n\":1}"),
+        "{}",
+        dead.payload
+    );
     assert_eq!(dead.parameters["ERROR_CODE"], "NO_PERMISSIONS");
     assert_eq!(dead.parameters["ERROR_MESSAGE"], "never");
     assert_eq!(dead.parameters["TARGET_ARN"], format!("{QUEUE}-never"));
