@@ -16,13 +16,23 @@ use crate::service::Firehose;
 /// Takes deliveries as records. With the parameter `encoding` `base64` the payload is bytes.
 pub(crate) struct DeliveryStreams(pub(crate) Arc<Firehose>);
 
-/// A topic's message in a line of its own, as objects of many messages are read.
+/// What of a topic's message is looked at.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Notification {
+    r#type: String,
+}
+
+/// A topic's message in a line of its own, as objects of many messages are read; a raw one as it is.
 fn line(text: &str) -> Vec<u8> {
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let notification: Option<Notification> = serde_json::from_str(text).ok();
+    if notification.is_none_or(|n| n.r#type != "Notification") {
+        return text.as_bytes().to_vec();
+    }
     let mut line = Vec::with_capacity(text.len() + 1);
     let (mut is_quoted, mut is_escaped) = (false, false);
     for byte in text.bytes() {
-        if is_json && !is_quoted && byte.is_ascii_whitespace() {
+        if !is_quoted && byte.is_ascii_whitespace() {
             continue;
         }
         is_quoted ^= byte == b'"' && !is_escaped;
@@ -89,9 +99,11 @@ mod tests {
     fn a_topic_s_message_is_one_line() {
         let of = |text: &str| String::from_utf8(line(text)).unwrap();
         assert_eq!(
-            of("{\n  \"a b\" : \"c \\\" { d\",\n  \"e\" : 1\n}"),
-            "{\"a b\":\"c \\\" { d\",\"e\":1}\n"
+            of("{\n  \"Type\" : \"Notification\",\n  \"a b\" : \"c \\\" { d\"\n}"),
+            "{\"Type\":\"Notification\",\"a b\":\"c \\\" { d\"}\n"
         );
-        assert_eq!(of("plain  text"), "plain  text\n");
+        for raw in ["plain  text", "{\"a\": 1}"] {
+            assert_eq!(of(raw), raw);
+        }
     }
 }
