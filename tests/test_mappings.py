@@ -229,7 +229,7 @@ def test_what_is_given_up_goes_to_its_destination(made, kind):
         found = wait_for(lambda: s3.list_objects_v2(Bucket=name).get("Contents"), 60, "an object")
         assert found[0]["Key"].startswith(f"aws/lambda/{uuid}/shardId-000000000000/2")
         record = json.loads(s3.get_object(Bucket=name, Key=found[0]["Key"])["Body"].read())
-        event = json.loads(record.pop("payload"))
+        event = record.pop("payload")
         assert [r["kinesis"]["sequenceNumber"] for r in event["Records"]] == [put[2]["SequenceNumber"]]
     else:
         record, = made.drain(lost, lambda found: len(found) == 1)
@@ -260,13 +260,33 @@ def test_a_table_s_records_are_given_up_in_its_own_form(made):
     assert len(info["approximateArrivalOfFirstRecord"]) == len("2022-07-13T13:48:01Z")
 
 
+def test_what_is_too_old_is_given_up_untried(make_region):
+    region = make_region()
+    made = Made(region)
+    arn, url = made.stream("old"), made.function("old")
+    lost, lost_arn = made.queue("old-lost")
+    made.put("old", "old")
+    region.cumulo("clock", "advance", "2m")
+    made.put("old", "new")
+    made.mapping("old", arn, StartingPosition="TRIM_HORIZON", MaximumRecordAgeInSeconds=60,
+                 DestinationConfig={"OnFailure": {"Destination": lost_arn}})
+    record, = made.drain(lost, lambda found: len(found) == 1)
+    assert (record["requestContext"]["condition"], record["requestContext"]["approximateInvokeCount"]) == ("RecordAgeExceeded", 1)
+    assert "responseContext" not in record and record["KinesisBatchInfo"]["batchSize"] == 1
+    assert made.texts(url, 1)[0] == ["new"]
+
+
 def test_a_report_says_where_to_go_on(made):
     arn, url = made.stream("report"), made.function("report", HOW="report")
+    lost, lost_arn = made.queue("report-lost")
     made.mapping("report", arn, StartingPosition="TRIM_HORIZON", MaximumRetryAttempts=1,
-                 FunctionResponseTypes=["ReportBatchItemFailures"])
+                 FunctionResponseTypes=["ReportBatchItemFailures"], DestinationConfig={"OnFailure": {"Destination": lost_arn}})
     made.put("report", "1", "bad 2", "3", "bad 4", "5")
     batches = [b["texts"] for b in made.drain(url, lambda found: len(found) >= 2)]
     assert batches[:2] == [["1", "bad 2", "3", "bad 4", "5"], ["bad 2", "3", "bad 4", "5"]]
+    record, = made.drain(lost, lambda found: len(found) == 1)
+    assert record["responseContext"] == {"statusCode": 200, "executedVersion": "$LATEST", "functionError": None}
+    assert record["KinesisBatchInfo"]["batchSize"] == 4
 
 
 def test_a_window_keeps_a_state(make_region):

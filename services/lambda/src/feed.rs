@@ -216,7 +216,7 @@ impl Feed {
     }
 
     /// The record that a destination receives.
-    fn record(&self, lost: &Lost<'_>, name: &Name) -> Value {
+    fn record(&self, lost: &Lost<'_>, name: &Name, now: Timestamp) -> Value {
         let time = |item: Option<&Item>| {
             let time = item.map_or(Timestamp(0), |i| i.arrived);
             match self.is_table() {
@@ -232,10 +232,11 @@ impl Feed {
                 "requestId": detail.get("requestId").cloned().unwrap_or_else(|| json!(cloud::ids::uuid())),
                 "functionArn": name.full_arn(),
                 "condition": if lost.is_old { "RecordAgeExceeded" } else { "RetryAttemptsExhausted" },
-                "approximateInvokeCount": lost.attempts,
+                // AWS says so of old records, however often they were tried.
+                "approximateInvokeCount": if lost.is_old { 1 } else { lost.attempts },
             },
             "version": "1.0",
-            "timestamp": self.state.cloud.clock.now().iso8601_millis(),
+            "timestamp": now.iso8601_millis(),
         });
         let info = match self.is_table() {
             true => "DDBStreamBatchInfo",
@@ -250,11 +251,14 @@ impl Feed {
             "batchSize": lost.items.len(),
             "streamArn": self.mapping.source,
         });
-        if let Some(version) = detail.get("executedVersion") {
-            record["responseContext"] = json!({ "statusCode": 200, "executedVersion": version });
-            if let Some(error) = detail.get("functionError").filter(|e| !e.is_null()) {
-                record["responseContext"]["functionError"] = error.clone();
-            }
+        let version = detail.get("executedVersion").filter(|_| !lost.is_old);
+        if let Some(version) = version {
+            // Null where the function named the records itself.
+            record["responseContext"] = json!({
+                "statusCode": 200,
+                "executedVersion": version,
+                "functionError": detail.get("functionError"),
+            });
         }
         record
     }
@@ -275,11 +279,11 @@ impl Feed {
         let name = self.mapping.name(&self.key);
         let resolved = state.resolve(&state.cloud.store.read(), &name).ok();
         let role = resolved.map(|r| r.configuration.role);
-        let mut record = self.record(&lost, &name);
+        let now = state.cloud.clock.now();
+        let mut record = self.record(&lost, &name, now);
         if let Some(bucket) = target.strip_prefix("arn:aws:s3:::") {
             let event = self.event(lost.shard, lost.items, role.as_deref().unwrap_or_default());
-            record["payload"] = json!(event.to_string());
-            let now = state.cloud.clock.now();
+            record["payload"] = event;
             let stamp = now.iso8601_secs();
             let (day, time) = stamp.split_once('T').unwrap_or_default();
             let key = format!(

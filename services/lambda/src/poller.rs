@@ -239,8 +239,8 @@ pub fn reported(answer: &[u8]) -> Option<Vec<String>> {
             None | Some(Value::Null) => return Some(Vec::new()),
             Some(list) => list.as_array()?,
         },
-        // A text or number is no report, and no failure either.
         Value::String(text) if text.is_empty() => return Some(Vec::new()),
+        Value::Array(list) if list.is_empty() => return Some(Vec::new()),
         _ => return None,
     };
     let id = |item: &Value| Some(item.get("itemIdentifier")?.as_str()?.to_owned());
@@ -267,6 +267,7 @@ mod tests {
             "null",
             "{}",
             "\"\"",
+            "[]",
             "{\"batchItemFailures\": []}",
             "{\"batchItemFailures\": null}",
         ] {
