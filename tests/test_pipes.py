@@ -107,15 +107,21 @@ def test_a_queue_is_filtered_enriched_and_sent_on(region):
 def test_what_a_function_reports_comes_again(region):
     s3, sqs, pipes = region.client("s3"), region.client("sqs"), region.client("pipes")
     s3.create_bucket(Bucket="piped")
-    url, source = make_queue(region, "flaky", VisibilityTimeout="2")
+    url, source = make_queue(region, "flaky", VisibilityTimeout="60")
     pipes.create_pipe(Name="flaky", Source=source, Target=make_function(region, "flaky", FLAKY), RoleArn=ROLE)
     for body in ("good", "bad"):
         sqs.send_message(QueueUrl=url, MessageBody=body)
 
     def seen():
-        keys = {o["Key"] for o in s3.list_objects_v2(Bucket="piped").get("Contents", [])}
-        return keys if "bad/2" in keys else None
-    assert wait_for(seen, 40, "the second time") == {"good/1", "bad/1", "bad/2"}
+        return {o["Key"] for o in s3.list_objects_v2(Bucket="piped").get("Contents", [])}
+
+    def is_left():
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"])["Attributes"]
+        return seen() == {"good/1", "bad/1"} and found["ApproximateNumberOfMessagesNotVisible"] == "1"
+    wait_for(is_left, 40, "the first time")
+    region.cumulo("clock", "advance", "61s")
+    wait_for(lambda: seen() == {"good/1", "bad/1", "bad/2"}, 40, "the second time")
+    wait_for(lambda: is_empty(region, url), 20, "the source to be empty")
     event = json.loads(s3.get_object(Bucket="piped", Key="good/1")["Body"].read())
     assert (event["eventSource"], event["eventSourceARN"]) == ("aws:sqs", source)
 

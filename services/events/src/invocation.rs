@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use wire::{Fault, Timestamp};
 
+use crate::api::connection_state;
 use crate::connection::{Additions, Client, Connection};
 use crate::destination::Destination;
 use crate::service::Events;
@@ -89,6 +90,10 @@ impl Events {
         let destination = self.destination(arn).map_err(Refusal::Never)?;
         let found = self.connection_of_arn(&self.cloud.store.read(), &destination.connection);
         let (_, connection) = found.map_err(Refusal::Never)?;
+        if connection.state == connection_state::DEAUTHORIZED {
+            let text = "The connection of the API destination is not authorized.";
+            return Err(Refusal::Never(Fault::sender(403, "NotAuthorized", text)));
+        }
         let call = self.call(&destination, &connection, delivery).await?;
         self.wait_for_turn(&destination).await;
         let answer = self.cloud.http.call(call).await.map_err(|error| {

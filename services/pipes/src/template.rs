@@ -42,11 +42,7 @@ pub(crate) fn text(event: &Value, given: &str) -> String {
     if !given.starts_with("$.") {
         return given.to_owned();
     }
-    match at(event, given) {
-        Some(Value::String(text)) => text,
-        Some(other) => other.to_string(),
-        None => String::new(),
-    }
+    at(event, given).map(shown).unwrap_or_default()
 }
 
 fn reserved(name: &str, event: &Value, about: &About<'_>) -> Option<Value> {
@@ -69,9 +65,18 @@ fn placeholder(text: &str) -> Option<&str> {
     is_known.then_some(name)
 }
 
+fn shown(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
 /// Fills a template from an event. What becomes no JSON is a text.
 pub(crate) fn fill(template: &str, event: &Value, about: &About<'_>) -> String {
     let mut out = String::with_capacity(template.len() + 64);
+    // What begins like no JSON is a text, and takes texts as they are.
+    let is_text = !template.trim_start().starts_with(['{', '[', '"', '<']);
     let (mut is_inside, mut is_escaped) = (false, false);
     let mut skip_to = 0;
     for (place, c) in template.char_indices() {
@@ -89,11 +94,10 @@ pub(crate) fn fill(template: &str, event: &Value, about: &About<'_>) -> String {
                 false => reserved(name, event, about),
             };
             match value {
+                Some(value) if is_text => out.push_str(&shown(value)),
+                None if is_text => {}
                 Some(value) if is_inside => {
-                    let shown = match value {
-                        Value::String(text) => text,
-                        other => other.to_string(),
-                    };
+                    let shown = shown(value);
                     let quoted = Value::String(shown).to_string();
                     out.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
                 }
