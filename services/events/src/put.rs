@@ -9,7 +9,7 @@ use wire::Fault;
 
 use crate::api::{PutEventsInput, PutEventsOutput, PutEventsRequestEntry, PutEventsResultEntry};
 use crate::event::{Event, Parts, compact};
-use crate::place::{DEFAULT, Place, invalid};
+use crate::place::{DEFAULT, Place, invalid, invalid_parameter};
 use crate::service::Events;
 
 /// Bytes of all entries of a request.
@@ -94,6 +94,12 @@ impl Events {
         ctx: &Context,
         input: PutEventsInput,
     ) -> Result<PutEventsOutput, Fault> {
+        if let Some(endpoint) = &input.endpoint_id {
+            return Err(invalid_parameter(
+                "EndpointId",
+                &format!("Endpoint {endpoint} does not exist."),
+            ));
+        }
         if input.entries.iter().map(size).sum::<usize>() > LIMIT {
             return Err(invalid(
                 "Total size of the entries in the request is over the limit.",

@@ -362,20 +362,26 @@ impl Pipes {
         })
     }
 
+    /// Starts or stops a pipe; the state it is in meanwhile, unless it is as it is to be.
     async fn switch(
         &self,
         ctx: &Context,
         name: &str,
         desired: &str,
-    ) -> Result<(Place, Pipe), Fault> {
+        meanwhile: &str,
+    ) -> Result<(Place, Pipe, String), Fault> {
         let place = Place::new(ctx, name);
-        let pipe = self.change(&place, |pipe| {
-            pipe.desired = desired.to_owned();
-            pipe.modified = ctx.time.0;
+        let mut state = desired.to_owned();
+        let change = self.change(&place, |pipe| {
+            if pipe.desired != desired {
+                state = meanwhile.to_owned();
+                pipe.desired = desired.to_owned();
+                pipe.modified = ctx.time.0;
+            }
             Ok(())
         });
-        let pipe = pipe.await?;
-        Ok((place, pipe))
+        let pipe = change.await?;
+        Ok((place, pipe, state))
     }
 
     pub(crate) async fn start_pipe(
@@ -383,14 +389,13 @@ impl Pipes {
         ctx: &Context,
         input: StartPipeInput,
     ) -> Result<StartPipeOutput, Fault> {
-        let (place, pipe) = self
-            .switch(ctx, &input.name, requested_pipe_state::RUNNING)
-            .await?;
+        let (desired, meanwhile) = (requested_pipe_state::RUNNING, pipe_state::STARTING);
+        let (place, pipe, state) = self.switch(ctx, &input.name, desired, meanwhile).await?;
         Ok(StartPipeOutput {
             arn: Some(place.arn()),
             name: Some(place.name),
             desired_state: Some(pipe.desired),
-            current_state: Some(pipe_state::STARTING.into()),
+            current_state: Some(state),
             creation_time: Some(Timestamp(pipe.created)),
             last_modified_time: Some(Timestamp(pipe.modified)),
         })
@@ -401,14 +406,13 @@ impl Pipes {
         ctx: &Context,
         input: StopPipeInput,
     ) -> Result<StopPipeOutput, Fault> {
-        let (place, pipe) = self
-            .switch(ctx, &input.name, requested_pipe_state::STOPPED)
-            .await?;
+        let (desired, meanwhile) = (requested_pipe_state::STOPPED, pipe_state::STOPPING);
+        let (place, pipe, state) = self.switch(ctx, &input.name, desired, meanwhile).await?;
         Ok(StopPipeOutput {
             arn: Some(place.arn()),
             name: Some(place.name),
             desired_state: Some(pipe.desired),
-            current_state: Some(pipe_state::STOPPING.into()),
+            current_state: Some(state),
             creation_time: Some(Timestamp(pipe.created)),
             last_modified_time: Some(Timestamp(pipe.modified)),
         })
