@@ -150,6 +150,7 @@ def test_objects_tell_the_default_bus(region):
     assert detail["object"]["key"] == "in/a b" and detail["object"]["size"] == 5 and detail["object"]["etag"]
     assert {"request-id", "source-ip-address"} <= set(detail) and detail["object"]["sequencer"]
     assert deleted["detail"]["deletion-type"] == "Permanently Deleted"
+    assert set(deleted["detail"]["object"]) == {"key", "sequencer"}
     assert deleted["detail"]["object"]["sequencer"] > detail["object"]["sequencer"]
 
 
