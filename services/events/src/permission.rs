@@ -192,17 +192,16 @@ impl Events {
         let place = Place::of(ctx, input.event_bus_name.as_deref());
         self.change_bus(&place, |_, bus| {
             if input.remove_all_permissions == Some(true) {
-                bus.policy = None;
-                return Ok(());
+                return match bus.policy.take() {
+                    Some(_) => Ok(()),
+                    None => Err(resource_not_found_exception(
+                        "EventBus does not have a policy.",
+                    )),
+                };
             }
             let Some(sid) = &input.statement_id else {
                 return Err(invalid("Parameter StatementId is a required argument."));
             };
-            if bus.policy.is_none() {
-                return Err(resource_not_found_exception(
-                    "EventBus does not have a policy.",
-                ));
-            }
             let mut all = statements(bus.policy.as_deref());
             let before = all.len();
             all.retain(|s| s.get("Sid").and_then(Value::as_str) != Some(sid));
