@@ -46,6 +46,8 @@ pub(crate) struct Place {
 
 /// How long ago a schedule may begin, milliseconds.
 const LATE: i64 = 5 * 60_000;
+/// The precision of schedules, milliseconds.
+const JUST_NOW: i64 = 60_000;
 
 impl Place {
     pub(crate) fn key(&self) -> (&str, &str, &str, &str) {
@@ -180,8 +182,10 @@ impl Schedules {
                 None => {}
             }
             tx.put(&self.schedules, &place.key(), &schedule)?;
-            // A rate without a start is due at once.
-            self.plan(tx, &place, &schedule, ctx.time.plus_millis(-1))
+            // A rate without a start is due at once, and a moment that has just gone by is not missed.
+            let is_once = schedule.expression().is_some_and(|e| e.is_once());
+            let back = if is_once { -JUST_NOW } else { -1 };
+            self.plan(tx, &place, &schedule, ctx.time.plus_millis(back))
         });
         create.await?;
         Ok(CreateScheduleOutput {

@@ -124,6 +124,21 @@ async fn one_that_is_done_may_delete_itself() {
 }
 
 #[tokio::test]
+async fn a_moment_that_has_just_gone_by_is_not_missed() {
+    let mut region = Region::new();
+    for (name, seconds) in [("old", -120), ("new", -2)] {
+        let when = region.cloud.clock.now().plus_secs(seconds).iso8601_secs();
+        let made = schedule(&format!("at({})", when.trim_end_matches('Z')), json!({}));
+        let path = format!("/schedules/{name}");
+        assert_eq!(region.call("POST", &path, made).await.0, 200);
+    }
+    let only = region.delivered.recv().await.expect("a delivery");
+    assert!(only.source.arn.ends_with("/new"));
+    region.pass(60).await;
+    assert!(region.delivered.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused() {
     let region = Region::new();
     let old = region.cloud.clock.now().secs() - 3_600;
