@@ -183,6 +183,36 @@ def test_a_stream_gets_events_by_their_key(region):
     assert record["PartitionKey"] == "k1" and json.loads(record["Data"])["detail"] == {"key": "k1"}
 
 
+def test_a_function_tells_a_bus_how_it_went(region):
+    events, functions = region.client("events"), region.client("lambda")
+    url, queue = make_queue(region, "results")
+    events.put_rule(Name="results", EventPattern=json.dumps({"source": ["lambda"]}))
+    events.put_targets(Rule="results", Targets=[{"Id": "q", "Arn": queue}])
+    arn = functions.create_function(FunctionName="teller", Runtime="python3.11", Handler="handler.handler", Timeout=30, Role=ROLE,
+                                    Code={"ZipFile": zipped("def handler(event, context):\n    return event\n")})["FunctionArn"]
+    functions.get_waiter("function_active_v2").wait(FunctionName="teller")
+    bus = "arn:aws:events:us-east-1:000000000000:event-bus/default"
+    functions.put_function_event_invoke_config(FunctionName="teller", DestinationConfig={"OnSuccess": {"Destination": bus}})
+    functions.invoke(FunctionName="teller", InvocationType="Event", Payload=b'{"n": 1}')
+    event = json.loads(take(region, url, 1, 60)[0]["Body"])
+    assert event["detail-type"] == "Lambda Function Invocation Result - Success"
+    assert event["resources"] == [bus, arn + ":$LATEST"]
+    assert event["detail"]["responsePayload"] == {"n": 1}
+
+
+def test_a_delivery_stream_gets_events(region):
+    events, firehose, s3 = (region.client(s) for s in ("events", "firehose", "s3"))
+    s3.create_bucket(Bucket="gathered")
+    arn = firehose.create_delivery_stream(DeliveryStreamName="gathered", ExtendedS3DestinationConfiguration={
+        "RoleARN": ROLE, "BucketARN": "arn:aws:s3:::gathered", "BufferingHints": {"IntervalInSeconds": 0, "SizeInMBs": 1},
+    })["DeliveryStreamARN"]
+    events.put_rule(Name="gathered", EventPattern=json.dumps({"source": ["gathered"]}))
+    events.put_targets(Rule="gathered", Targets=[{"Id": "f", "Arn": arn, "RoleArn": ROLE, "InputPath": "$.detail"}])
+    put(region, {"n": 1}, source="gathered")
+    found = wait_for(lambda: s3.list_objects_v2(Bucket="gathered").get("Contents"), 30, "the object")
+    assert s3.get_object(Bucket="gathered", Key=found[0]["Key"])["Body"].read() == b'{"n":1}'
+
+
 def test_schedules_follow_the_clock_and_survive_a_kill(make_region):
     region = make_region()
     events = region.client("events")
