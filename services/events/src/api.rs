@@ -1453,6 +1453,123 @@ impl Encode for CreateConnectionOutput {
         w.end_structure();
     }
 }
+/// `CreateEndpointRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateEndpointInput {
+    pub name: String,
+    pub description: Option<String>,
+    pub routing_config: RoutingConfig,
+    pub replication_config: Option<ReplicationConfig>,
+    pub event_buses: Vec<EndpointEventBus>,
+    pub role_arn: Option<String>,
+}
+impl Decode for CreateEndpointInput {
+    const SCHEMA: &'static Schema = &S_CREATE_ENDPOINT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_ENDPOINT_REQUEST.members;
+        let mut name = None;
+        let mut description = None;
+        let mut routing_config = None;
+        let mut replication_config = None;
+        let mut event_buses = None;
+        let mut role_arn = None;
+        r.structure(&S_CREATE_ENDPOINT_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => routing_config = Some(decode::nested(r, a, &m[2])?),
+                3 => replication_config = Some(decode::nested(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut event_buses,
+                    decode::nested::<EndpointEventBus>,
+                )?,
+                5 => role_arn = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        if routing_config.is_none() {
+            a.missing(&m[2]);
+        }
+        if event_buses.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(name), Some(routing_config), Some(event_buses)) =
+            (name, routing_config, event_buses)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateEndpointInput {
+            name,
+            description,
+            routing_config,
+            replication_config,
+            event_buses,
+            role_arn,
+        })
+    }
+}
+/// `CreateEndpointResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateEndpointOutput {
+    pub name: Option<String>,
+    pub arn: Option<String>,
+    pub routing_config: Option<RoutingConfig>,
+    pub replication_config: Option<ReplicationConfig>,
+    pub event_buses: Option<Vec<EndpointEventBus>>,
+    pub role_arn: Option<String>,
+    pub state: Option<String>,
+}
+impl Encode for CreateEndpointOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_ENDPOINT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_ENDPOINT_RESPONSE);
+        if let Some(v) = &self.name {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.routing_config {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replication_config {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.event_buses {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[4]);
+            encode::list(
+                w,
+                S_CREATE_ENDPOINT_RESPONSE.members[4].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_CREATE_ENDPOINT_RESPONSE.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CreateEventBusRequest`
 #[derive(Clone, Debug, Default)]
 pub struct CreateEventBusInput {
@@ -1777,6 +1894,44 @@ impl Encode for DeleteConnectionOutput {
             w.member(&S_DELETE_CONNECTION_RESPONSE.members[4]);
             v.write(w);
         }
+        w.end_structure();
+    }
+}
+/// `DeleteEndpointRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteEndpointInput {
+    pub name: String,
+}
+impl Decode for DeleteEndpointInput {
+    const SCHEMA: &'static Schema = &S_DELETE_ENDPOINT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_ENDPOINT_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_DELETE_ENDPOINT_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteEndpointInput { name })
+    }
+}
+/// `DeleteEndpointResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteEndpointOutput {}
+impl Encode for DeleteEndpointOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DELETE_ENDPOINT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELETE_ENDPOINT_RESPONSE);
         w.end_structure();
     }
 }
@@ -2173,6 +2328,120 @@ impl Encode for DescribeConnectionOutput {
         }
         if let Some(v) = &self.last_authorized_time {
             w.member(&S_DESCRIBE_CONNECTION_RESPONSE.members[12]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeEndpointRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeEndpointInput {
+    pub name: String,
+    pub home_region: Option<String>,
+}
+impl Decode for DescribeEndpointInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_ENDPOINT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_ENDPOINT_REQUEST.members;
+        let mut name = None;
+        let mut home_region = None;
+        r.structure(&S_DESCRIBE_ENDPOINT_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => home_region = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeEndpointInput { name, home_region })
+    }
+}
+/// `DescribeEndpointResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeEndpointOutput {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub arn: Option<String>,
+    pub routing_config: Option<RoutingConfig>,
+    pub replication_config: Option<ReplicationConfig>,
+    pub event_buses: Option<Vec<EndpointEventBus>>,
+    pub role_arn: Option<String>,
+    pub endpoint_id: Option<String>,
+    pub endpoint_url: Option<String>,
+    pub state: Option<String>,
+    pub state_reason: Option<String>,
+    pub creation_time: Option<Timestamp>,
+    pub last_modified_time: Option<Timestamp>,
+}
+impl Encode for DescribeEndpointOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_ENDPOINT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_ENDPOINT_RESPONSE);
+        if let Some(v) = &self.name {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.routing_config {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replication_config {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.event_buses {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[5]);
+            encode::list(
+                w,
+                S_DESCRIBE_ENDPOINT_RESPONSE.members[5].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.endpoint_id {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.endpoint_url {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state_reason {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified_time {
+            w.member(&S_DESCRIBE_ENDPOINT_RESPONSE.members[12]);
             v.write(w);
         }
         w.end_structure();
@@ -2691,6 +2960,126 @@ impl Decode for EnableRuleInput {
         })
     }
 }
+/// `Endpoint`
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub arn: Option<String>,
+    pub routing_config: Option<RoutingConfig>,
+    pub replication_config: Option<ReplicationConfig>,
+    pub event_buses: Option<Vec<EndpointEventBus>>,
+    pub role_arn: Option<String>,
+    pub endpoint_id: Option<String>,
+    pub endpoint_url: Option<String>,
+    pub state: Option<String>,
+    pub state_reason: Option<String>,
+    pub creation_time: Option<Timestamp>,
+    pub last_modified_time: Option<Timestamp>,
+}
+impl Encode for Endpoint {
+    fn schema(&self) -> &'static Schema {
+        &S_ENDPOINT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ENDPOINT);
+        if let Some(v) = &self.name {
+            w.member(&S_ENDPOINT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.description {
+            w.member(&S_ENDPOINT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_ENDPOINT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.routing_config {
+            w.member(&S_ENDPOINT.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replication_config {
+            w.member(&S_ENDPOINT.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.event_buses {
+            w.member(&S_ENDPOINT.members[5]);
+            encode::list(w, S_ENDPOINT.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_ENDPOINT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.endpoint_id {
+            w.member(&S_ENDPOINT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.endpoint_url {
+            w.member(&S_ENDPOINT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_ENDPOINT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state_reason {
+            w.member(&S_ENDPOINT.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_ENDPOINT.members[11]);
+            v.write(w);
+        }
+        if let Some(v) = &self.last_modified_time {
+            w.member(&S_ENDPOINT.members[12]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `EndpointEventBus`
+#[derive(Clone, Debug, Default)]
+pub struct EndpointEventBus {
+    pub event_bus_arn: String,
+}
+impl Decode for EndpointEventBus {
+    const SCHEMA: &'static Schema = &S_ENDPOINT_EVENT_BUS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ENDPOINT_EVENT_BUS.members;
+        let mut event_bus_arn = None;
+        r.structure(&S_ENDPOINT_EVENT_BUS, &mut |r, i| {
+            match i {
+                0 => event_bus_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if event_bus_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(event_bus_arn),) = (event_bus_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(EndpointEventBus { event_bus_arn })
+    }
+}
+impl Encode for EndpointEventBus {
+    fn schema(&self) -> &'static Schema {
+        &S_ENDPOINT_EVENT_BUS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ENDPOINT_EVENT_BUS);
+        {
+            let v = &self.event_bus_arn;
+            w.member(&S_ENDPOINT_EVENT_BUS.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `EventBus`
 #[derive(Clone, Debug, Default)]
 pub struct EventBus {
@@ -2735,6 +3124,57 @@ impl Encode for EventBus {
         if let Some(v) = &self.managed_by {
             w.member(&S_EVENT_BUS.members[6]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `FailoverConfig`
+#[derive(Clone, Debug, Default)]
+pub struct FailoverConfig {
+    pub primary: Primary,
+    pub secondary: Secondary,
+}
+impl Decode for FailoverConfig {
+    const SCHEMA: &'static Schema = &S_FAILOVER_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_FAILOVER_CONFIG.members;
+        let mut primary = None;
+        let mut secondary = None;
+        r.structure(&S_FAILOVER_CONFIG, &mut |r, i| {
+            match i {
+                0 => primary = Some(decode::nested(r, a, &m[0])?),
+                1 => secondary = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if primary.is_none() {
+            a.missing(&m[0]);
+        }
+        if secondary.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(primary), Some(secondary)) = (primary, secondary) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(FailoverConfig { primary, secondary })
+    }
+}
+impl Encode for FailoverConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_FAILOVER_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_FAILOVER_CONFIG);
+        {
+            let v = &self.primary;
+            w.member(&S_FAILOVER_CONFIG.members[0]);
+            v.encode(w);
+        }
+        {
+            let v = &self.secondary;
+            w.member(&S_FAILOVER_CONFIG.members[1]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -3086,6 +3526,65 @@ impl Encode for ListConnectionsOutput {
         }
         if let Some(v) = &self.next_token {
             w.member(&S_LIST_CONNECTIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListEndpointsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListEndpointsInput {
+    pub name_prefix: Option<String>,
+    pub home_region: Option<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+}
+impl Decode for ListEndpointsInput {
+    const SCHEMA: &'static Schema = &S_LIST_ENDPOINTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ENDPOINTS_REQUEST.members;
+        let mut name_prefix = None;
+        let mut home_region = None;
+        let mut next_token = None;
+        let mut max_results = None;
+        r.structure(&S_LIST_ENDPOINTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => name_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => home_region = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                3 => max_results = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListEndpointsInput {
+            name_prefix,
+            home_region,
+            next_token,
+            max_results,
+        })
+    }
+}
+/// `ListEndpointsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListEndpointsOutput {
+    pub endpoints: Option<Vec<Endpoint>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListEndpointsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ENDPOINTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ENDPOINTS_RESPONSE);
+        if let Some(v) = &self.endpoints {
+            w.member(&S_LIST_ENDPOINTS_RESPONSE.members[0]);
+            encode::list(w, S_LIST_ENDPOINTS_RESPONSE.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_ENDPOINTS_RESPONSE.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -3617,6 +4116,46 @@ impl Encode for PlacementStrategy {
         }
         if let Some(v) = &self.field {
             w.member(&S_PLACEMENT_STRATEGY.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Primary`
+#[derive(Clone, Debug, Default)]
+pub struct Primary {
+    pub health_check: String,
+}
+impl Decode for Primary {
+    const SCHEMA: &'static Schema = &S_PRIMARY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PRIMARY.members;
+        let mut health_check = None;
+        r.structure(&S_PRIMARY, &mut |r, i| {
+            match i {
+                0 => health_check = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if health_check.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(health_check),) = (health_check,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Primary { health_check })
+    }
+}
+impl Encode for Primary {
+    fn schema(&self) -> &'static Schema {
+        &S_PRIMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PRIMARY);
+        {
+            let v = &self.health_check;
+            w.member(&S_PRIMARY.members[0]);
             v.write(w);
         }
         w.end_structure();
@@ -4297,6 +4836,39 @@ impl Encode for ReplayDestination {
         w.end_structure();
     }
 }
+/// `ReplicationConfig`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationConfig {
+    pub state: Option<String>,
+}
+impl Decode for ReplicationConfig {
+    const SCHEMA: &'static Schema = &S_REPLICATION_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICATION_CONFIG.members;
+        let mut state = None;
+        r.structure(&S_REPLICATION_CONFIG, &mut |r, i| {
+            match i {
+                0 => state = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ReplicationConfig { state })
+    }
+}
+impl Encode for ReplicationConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICATION_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICATION_CONFIG);
+        if let Some(v) = &self.state {
+            w.member(&S_REPLICATION_CONFIG.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `RetryPolicy`
 #[derive(Clone, Debug, Default)]
 pub struct RetryPolicy {
@@ -4336,6 +4908,46 @@ impl Encode for RetryPolicy {
         if let Some(v) = &self.maximum_event_age_in_seconds {
             w.member(&S_RETRY_POLICY.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RoutingConfig`
+#[derive(Clone, Debug, Default)]
+pub struct RoutingConfig {
+    pub failover_config: FailoverConfig,
+}
+impl Decode for RoutingConfig {
+    const SCHEMA: &'static Schema = &S_ROUTING_CONFIG;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ROUTING_CONFIG.members;
+        let mut failover_config = None;
+        r.structure(&S_ROUTING_CONFIG, &mut |r, i| {
+            match i {
+                0 => failover_config = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if failover_config.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(failover_config),) = (failover_config,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RoutingConfig { failover_config })
+    }
+}
+impl Encode for RoutingConfig {
+    fn schema(&self) -> &'static Schema {
+        &S_ROUTING_CONFIG
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ROUTING_CONFIG);
+        {
+            let v = &self.failover_config;
+            w.member(&S_ROUTING_CONFIG.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -4596,6 +5208,46 @@ impl Encode for SageMakerPipelineParameters {
                     v.encode(w);
                 },
             );
+        }
+        w.end_structure();
+    }
+}
+/// `Secondary`
+#[derive(Clone, Debug, Default)]
+pub struct Secondary {
+    pub route: String,
+}
+impl Decode for Secondary {
+    const SCHEMA: &'static Schema = &S_SECONDARY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SECONDARY.members;
+        let mut route = None;
+        r.structure(&S_SECONDARY, &mut |r, i| {
+            match i {
+                0 => route = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if route.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(route),) = (route,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(Secondary { route })
+    }
+}
+impl Encode for Secondary {
+    fn schema(&self) -> &'static Schema {
+        &S_SECONDARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SECONDARY);
+        {
+            let v = &self.route;
+            w.member(&S_SECONDARY.members[0]);
+            v.write(w);
         }
         w.end_structure();
     }
@@ -5511,6 +6163,125 @@ impl Encode for UpdateConnectionOutput {
         w.end_structure();
     }
 }
+/// `UpdateEndpointRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateEndpointInput {
+    pub name: String,
+    pub description: Option<String>,
+    pub routing_config: Option<RoutingConfig>,
+    pub replication_config: Option<ReplicationConfig>,
+    pub event_buses: Option<Vec<EndpointEventBus>>,
+    pub role_arn: Option<String>,
+}
+impl Decode for UpdateEndpointInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_ENDPOINT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_ENDPOINT_REQUEST.members;
+        let mut name = None;
+        let mut description = None;
+        let mut routing_config = None;
+        let mut replication_config = None;
+        let mut event_buses = None;
+        let mut role_arn = None;
+        r.structure(&S_UPDATE_ENDPOINT_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => description = Some(Read::read(r, a, &m[1])?),
+                2 => routing_config = Some(decode::nested(r, a, &m[2])?),
+                3 => replication_config = Some(decode::nested(r, a, &m[3])?),
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut event_buses,
+                    decode::nested::<EndpointEventBus>,
+                )?,
+                5 => role_arn = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateEndpointInput {
+            name,
+            description,
+            routing_config,
+            replication_config,
+            event_buses,
+            role_arn,
+        })
+    }
+}
+/// `UpdateEndpointResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateEndpointOutput {
+    pub name: Option<String>,
+    pub arn: Option<String>,
+    pub routing_config: Option<RoutingConfig>,
+    pub replication_config: Option<ReplicationConfig>,
+    pub event_buses: Option<Vec<EndpointEventBus>>,
+    pub role_arn: Option<String>,
+    pub endpoint_id: Option<String>,
+    pub endpoint_url: Option<String>,
+    pub state: Option<String>,
+}
+impl Encode for UpdateEndpointOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_ENDPOINT_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_ENDPOINT_RESPONSE);
+        if let Some(v) = &self.name {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.routing_config {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replication_config {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.event_buses {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[4]);
+            encode::list(
+                w,
+                S_UPDATE_ENDPOINT_RESPONSE.members[4].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.endpoint_id {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.endpoint_url {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_UPDATE_ENDPOINT_RESPONSE.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `UpdateEventBusRequest`
 #[derive(Clone, Debug, Default)]
 pub struct UpdateEventBusInput {
@@ -6043,6 +6814,25 @@ static S_CREATE_CONNECTION_RESPONSE: Schema =
         Member::new("CreationTime", &wire::schema::TIMESTAMP),
         Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
     ]);
+static S_CREATE_ENDPOINT_REQUEST: Schema = Schema::new("CreateEndpointRequest", Kind::Structure)
+    .members(&[
+        Member::new("Name", &S_ENDPOINT_NAME).required(),
+        Member::new("Description", &S_ENDPOINT_DESCRIPTION),
+        Member::new("RoutingConfig", &S_ROUTING_CONFIG).required(),
+        Member::new("ReplicationConfig", &S_REPLICATION_CONFIG),
+        Member::new("EventBuses", &S_ENDPOINT_EVENT_BUS_LIST).required(),
+        Member::new("RoleArn", &S_IAM_ROLE_ARN),
+    ]);
+static S_CREATE_ENDPOINT_RESPONSE: Schema = Schema::new("CreateEndpointResponse", Kind::Structure)
+    .members(&[
+        Member::new("Name", &S_ENDPOINT_NAME),
+        Member::new("Arn", &S_ENDPOINT_ARN),
+        Member::new("RoutingConfig", &S_ROUTING_CONFIG),
+        Member::new("ReplicationConfig", &S_REPLICATION_CONFIG),
+        Member::new("EventBuses", &S_ENDPOINT_EVENT_BUS_LIST),
+        Member::new("RoleArn", &S_IAM_ROLE_ARN),
+        Member::new("State", &S_ENDPOINT_STATE),
+    ]);
 static S_CREATE_EVENT_BUS_REQUEST: Schema = Schema::new("CreateEventBusRequest", Kind::Structure)
     .members(&[
         Member::new("Name", &S_EVENT_BUS_NAME).required(),
@@ -6102,6 +6892,9 @@ static S_DELETE_CONNECTION_RESPONSE: Schema =
         Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
         Member::new("LastAuthorizedTime", &wire::schema::TIMESTAMP),
     ]);
+static S_DELETE_ENDPOINT_REQUEST: Schema = Schema::new("DeleteEndpointRequest", Kind::Structure)
+    .members(&[Member::new("Name", &S_ENDPOINT_NAME).required()]);
+static S_DELETE_ENDPOINT_RESPONSE: Schema = Schema::new("DeleteEndpointResponse", Kind::Structure);
 static S_DELETE_EVENT_BUS_REQUEST: Schema = Schema::new("DeleteEventBusRequest", Kind::Structure)
     .members(&[Member::new("Name", &S_EVENT_BUS_NAME).required()]);
 static S_DELETE_RULE_REQUEST: Schema =
@@ -6185,6 +6978,27 @@ static S_DESCRIBE_CONNECTION_RESPONSE: Schema =
         Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
         Member::new("LastAuthorizedTime", &wire::schema::TIMESTAMP),
     ]);
+static S_DESCRIBE_ENDPOINT_REQUEST: Schema =
+    Schema::new("DescribeEndpointRequest", Kind::Structure).members(&[
+        Member::new("Name", &S_ENDPOINT_NAME).required(),
+        Member::new("HomeRegion", &S_HOME_REGION),
+    ]);
+static S_DESCRIBE_ENDPOINT_RESPONSE: Schema =
+    Schema::new("DescribeEndpointResponse", Kind::Structure).members(&[
+        Member::new("Name", &S_ENDPOINT_NAME),
+        Member::new("Description", &S_ENDPOINT_DESCRIPTION),
+        Member::new("Arn", &S_ENDPOINT_ARN),
+        Member::new("RoutingConfig", &S_ROUTING_CONFIG),
+        Member::new("ReplicationConfig", &S_REPLICATION_CONFIG),
+        Member::new("EventBuses", &S_ENDPOINT_EVENT_BUS_LIST),
+        Member::new("RoleArn", &S_IAM_ROLE_ARN),
+        Member::new("EndpointId", &S_ENDPOINT_ID),
+        Member::new("EndpointUrl", &S_ENDPOINT_URL),
+        Member::new("State", &S_ENDPOINT_STATE),
+        Member::new("StateReason", &S_ENDPOINT_STATE_REASON),
+        Member::new("CreationTime", &wire::schema::TIMESTAMP),
+        Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
+    ]);
 static S_DESCRIBE_EVENT_BUS_REQUEST: Schema =
     Schema::new("DescribeEventBusRequest", Kind::Structure)
         .members(&[Member::new("Name", &S_EVENT_BUS_NAME_OR_ARN)]);
@@ -6262,10 +7076,63 @@ static S_ENABLE_RULE_REQUEST: Schema =
         Member::new("Name", &S_RULE_NAME).required(),
         Member::new("EventBusName", &S_EVENT_BUS_NAME_OR_ARN),
     ]);
+static S_ENDPOINT: Schema = Schema::new("Endpoint", Kind::Structure).members(&[
+    Member::new("Name", &S_ENDPOINT_NAME),
+    Member::new("Description", &S_ENDPOINT_DESCRIPTION),
+    Member::new("Arn", &S_ENDPOINT_ARN),
+    Member::new("RoutingConfig", &S_ROUTING_CONFIG),
+    Member::new("ReplicationConfig", &S_REPLICATION_CONFIG),
+    Member::new("EventBuses", &S_ENDPOINT_EVENT_BUS_LIST),
+    Member::new("RoleArn", &S_IAM_ROLE_ARN),
+    Member::new("EndpointId", &S_ENDPOINT_ID),
+    Member::new("EndpointUrl", &S_ENDPOINT_URL),
+    Member::new("State", &S_ENDPOINT_STATE),
+    Member::new("StateReason", &S_ENDPOINT_STATE_REASON),
+    Member::new("CreationTime", &wire::schema::TIMESTAMP),
+    Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
+]);
+static S_ENDPOINT_ARN: Schema = Schema::new("EndpointArn", Kind::String)
+    .min(1)
+    .max(1600)
+    .pattern(
+        r#"^arn:aws([a-z]|\-)*:events:([a-z]|\d|\-)*:([0-9]{12})?:endpoint\/[/\.\-_A-Za-z0-9]+$"#,
+    );
+static S_ENDPOINT_DESCRIPTION: Schema = Schema::new("EndpointDescription", Kind::String)
+    .max(512)
+    .pattern(".*");
+static S_ENDPOINT_EVENT_BUS: Schema = Schema::new("EndpointEventBus", Kind::Structure)
+    .members(&[Member::new("EventBusArn", &S_NON_PARTNER_EVENT_BUS_ARN).required()]);
+static S_ENDPOINT_EVENT_BUS_LIST: Schema = Schema::new("EndpointEventBusList", Kind::List)
+    .members(&[Member::new("member", &S_ENDPOINT_EVENT_BUS)])
+    .min(2)
+    .max(2);
 static S_ENDPOINT_ID: Schema = Schema::new("EndpointId", Kind::String)
     .min(1)
     .max(50)
     .pattern(r#"^[A-Za-z0-9\-]+[\.][A-Za-z0-9\-]+$"#);
+static S_ENDPOINT_LIST: Schema =
+    Schema::new("EndpointList", Kind::List).members(&[Member::new("member", &S_ENDPOINT)]);
+static S_ENDPOINT_NAME: Schema = Schema::new("EndpointName", Kind::String)
+    .min(1)
+    .max(64)
+    .pattern(r#"[\.\-_A-Za-z0-9]+"#);
+static S_ENDPOINT_STATE: Schema = Schema::new("EndpointState", Kind::String).values(&[
+    "ACTIVE",
+    "CREATING",
+    "UPDATING",
+    "DELETING",
+    "CREATE_FAILED",
+    "UPDATE_FAILED",
+    "DELETE_FAILED",
+]);
+static S_ENDPOINT_STATE_REASON: Schema = Schema::new("EndpointStateReason", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(".*");
+static S_ENDPOINT_URL: Schema = Schema::new("EndpointUrl", Kind::String)
+    .min(1)
+    .max(256)
+    .pattern(r#"^(https://)?[\.\-a-z0-9]+$"#);
 static S_EVENT_BUS: Schema = Schema::new("EventBus", Kind::Structure).members(&[
     Member::new("Name", &wire::schema::STRING),
     Member::new("Arn", &wire::schema::STRING),
@@ -6301,6 +7168,10 @@ static S_EVENT_SOURCE_NAME: Schema = Schema::new("EventSourceName", Kind::String
     .min(1)
     .max(256)
     .pattern(r#"aws\.partner(/[\.\-_A-Za-z0-9]+){2,}"#);
+static S_FAILOVER_CONFIG: Schema = Schema::new("FailoverConfig", Kind::Structure).members(&[
+    Member::new("Primary", &S_PRIMARY).required(),
+    Member::new("Secondary", &S_SECONDARY).required(),
+]);
 static S_GRAPH_QL_OPERATION: Schema = Schema::new("GraphQLOperation", Kind::String)
     .min(1)
     .max(1048576)
@@ -6319,6 +7190,14 @@ static S_HEADER_VALUE_SENSITIVE: Schema = Schema::new("HeaderValueSensitive", Ki
     .max(512)
     .pattern(r#"^[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*$"#)
     .sensitive();
+static S_HEALTH_CHECK: Schema = Schema::new("HealthCheck", Kind::String)
+    .min(1)
+    .max(1600)
+    .pattern(r#"^arn:aws([a-z]|\-)*:route53:::healthcheck/[\-a-z0-9]+$"#);
+static S_HOME_REGION: Schema = Schema::new("HomeRegion", Kind::String)
+    .min(9)
+    .max(20)
+    .pattern(r#"^[\-a-z0-9]+$"#);
 static S_HTTP_PARAMETERS: Schema = Schema::new("HttpParameters", Kind::Structure).members(&[
     Member::new("PathParameterValues", &S_PATH_PARAMETER_LIST),
     Member::new("HeaderParameters", &S_HEADER_PARAMETERS_MAP),
@@ -6328,6 +7207,10 @@ static S_HTTPS_ENDPOINT: Schema = Schema::new("HttpsEndpoint", Kind::String)
     .min(1)
     .max(2048)
     .pattern(r#"^((%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@\x26=+$,A-Za-z0-9])+)([).!';/?:,])?$"#);
+static S_IAM_ROLE_ARN: Schema = Schema::new("IamRoleArn", Kind::String)
+    .min(1)
+    .max(256)
+    .pattern(r#"^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]+$"#);
 static S_INCLUDE_DETAIL: Schema =
     Schema::new("IncludeDetail", Kind::String).values(&["NONE", "FULL"]);
 static S_INPUT_TRANSFORMER: Schema = Schema::new("InputTransformer", Kind::Structure).members(&[
@@ -6384,6 +7267,18 @@ static S_LIST_CONNECTIONS_REQUEST: Schema = Schema::new("ListConnectionsRequest"
 static S_LIST_CONNECTIONS_RESPONSE: Schema =
     Schema::new("ListConnectionsResponse", Kind::Structure).members(&[
         Member::new("Connections", &S_CONNECTION_RESPONSE_LIST),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+    ]);
+static S_LIST_ENDPOINTS_REQUEST: Schema = Schema::new("ListEndpointsRequest", Kind::Structure)
+    .members(&[
+        Member::new("NamePrefix", &S_ENDPOINT_NAME),
+        Member::new("HomeRegion", &S_HOME_REGION),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+        Member::new("MaxResults", &S_LIMIT_MAX100),
+    ]);
+static S_LIST_ENDPOINTS_RESPONSE: Schema = Schema::new("ListEndpointsResponse", Kind::Structure)
+    .members(&[
+        Member::new("Endpoints", &S_ENDPOINT_LIST),
         Member::new("NextToken", &S_NEXT_TOKEN),
     ]);
 static S_LIST_EVENT_BUSES_REQUEST: Schema = Schema::new("ListEventBusesRequest", Kind::Structure)
@@ -6469,6 +7364,10 @@ static S_MESSAGE_GROUP_ID: Schema = Schema::new("MessageGroupId", Kind::String).
 static S_NETWORK_CONFIGURATION: Schema = Schema::new("NetworkConfiguration", Kind::Structure)
     .members(&[Member::new("awsvpcConfiguration", &S_AWS_VPC_CONFIGURATION)]);
 static S_NEXT_TOKEN: Schema = Schema::new("NextToken", Kind::String).min(1).max(2048);
+static S_NON_PARTNER_EVENT_BUS_ARN: Schema = Schema::new("NonPartnerEventBusArn", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"^arn:aws[a-z-]*:events:[a-z]+-[a-z-]+-\d+:\d{12}:event-bus/[\w.-]+$"#);
 static S_NON_PARTNER_EVENT_BUS_NAME: Schema = Schema::new("NonPartnerEventBusName", Kind::String)
     .min(1)
     .max(256)
@@ -6507,6 +7406,9 @@ static S_PLACEMENT_STRATEGY_FIELD: Schema =
     Schema::new("PlacementStrategyField", Kind::String).max(255);
 static S_PLACEMENT_STRATEGY_TYPE: Schema =
     Schema::new("PlacementStrategyType", Kind::String).values(&["random", "spread", "binpack"]);
+static S_PRIMARY: Schema =
+    Schema::new("Primary", Kind::Structure)
+        .members(&[Member::new("HealthCheck", &S_HEALTH_CHECK).required()]);
 static S_PRINCIPAL: Schema = Schema::new("Principal", Kind::String)
     .min(1)
     .max(12)
@@ -6688,6 +7590,10 @@ static S_REPLAY_STATE: Schema = Schema::new("ReplayState", Kind::String).values(
 static S_REPLAY_STATE_REASON: Schema = Schema::new("ReplayStateReason", Kind::String)
     .max(512)
     .pattern(".*");
+static S_REPLICATION_CONFIG: Schema = Schema::new("ReplicationConfig", Kind::Structure)
+    .members(&[Member::new("State", &S_REPLICATION_STATE)]);
+static S_REPLICATION_STATE: Schema =
+    Schema::new("ReplicationState", Kind::String).values(&["ENABLED", "DISABLED"]);
 static S_RESOURCE_ARN: Schema = Schema::new("ResourceArn", Kind::String).min(1).max(1600);
 static S_RESOURCE_ASSOCIATION_ARN: Schema = Schema::new("ResourceAssociationArn", Kind::String).min(17).max(2048).pattern(r#"^arn:[a-z0-9\\-]+:vpc-lattice:[a-zA-Z0-9\\-]+:\\d{12}:servicenetworkresourceassociation/snra-[0-9a-z]{17}$"#);
 static S_RESOURCE_CONFIGURATION_ARN: Schema = Schema::new("ResourceConfigurationArn", Kind::String).min(0).max(2048).pattern(r#"^(?:^arn:[a-z0-9\-]+:vpc-lattice:[a-zA-Z0-9\-]+:\d{12}:resourceconfiguration/rcfg-[0-9a-z]{17}$|^$)"#);
@@ -6697,6 +7603,12 @@ static S_RETRY_POLICY: Schema = Schema::new("RetryPolicy", Kind::Structure).memb
     Member::new("MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
 ]);
 static S_ROLE_ARN: Schema = Schema::new("RoleArn", Kind::String).min(1).max(1600);
+static S_ROUTE: Schema = Schema::new("Route", Kind::String)
+    .min(9)
+    .max(20)
+    .pattern(r#"^[\-a-z0-9]+$"#);
+static S_ROUTING_CONFIG: Schema = Schema::new("RoutingConfig", Kind::Structure)
+    .members(&[Member::new("FailoverConfig", &S_FAILOVER_CONFIG).required()]);
 static S_RULE: Schema = Schema::new("Rule", Kind::Structure).members(&[
     Member::new("Name", &S_RULE_NAME),
     Member::new("Arn", &S_RULE_ARN),
@@ -6767,6 +7679,8 @@ static S_SAGE_MAKER_PIPELINE_PARAMETERS: Schema =
         &S_SAGE_MAKER_PIPELINE_PARAMETER_LIST,
     )]);
 static S_SCHEDULE_EXPRESSION: Schema = Schema::new("ScheduleExpression", Kind::String).max(256);
+static S_SECONDARY: Schema =
+    Schema::new("Secondary", Kind::Structure).members(&[Member::new("Route", &S_ROUTE).required()]);
 static S_SECRETS_MANAGER_SECRET_ARN: Schema = Schema::new("SecretsManagerSecretArn", Kind::String).min(20).max(2048).pattern(r#"^arn:aws([a-z]|\-)*:secretsmanager:([a-z]|\d|\-)*:([0-9]{12})?:secret:[\/_+=\.@\-A-Za-z0-9]+$"#);
 static S_SENSITIVE_STRING: Schema = Schema::new("SensitiveString", Kind::String).sensitive();
 static S_SQL: Schema = Schema::new("Sql", Kind::String)
@@ -6993,6 +7907,27 @@ static S_UPDATE_CONNECTION_RESPONSE: Schema =
         Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
         Member::new("LastAuthorizedTime", &wire::schema::TIMESTAMP),
     ]);
+static S_UPDATE_ENDPOINT_REQUEST: Schema = Schema::new("UpdateEndpointRequest", Kind::Structure)
+    .members(&[
+        Member::new("Name", &S_ENDPOINT_NAME).required(),
+        Member::new("Description", &S_ENDPOINT_DESCRIPTION),
+        Member::new("RoutingConfig", &S_ROUTING_CONFIG),
+        Member::new("ReplicationConfig", &S_REPLICATION_CONFIG),
+        Member::new("EventBuses", &S_ENDPOINT_EVENT_BUS_LIST),
+        Member::new("RoleArn", &S_IAM_ROLE_ARN),
+    ]);
+static S_UPDATE_ENDPOINT_RESPONSE: Schema = Schema::new("UpdateEndpointResponse", Kind::Structure)
+    .members(&[
+        Member::new("Name", &S_ENDPOINT_NAME),
+        Member::new("Arn", &S_ENDPOINT_ARN),
+        Member::new("RoutingConfig", &S_ROUTING_CONFIG),
+        Member::new("ReplicationConfig", &S_REPLICATION_CONFIG),
+        Member::new("EventBuses", &S_ENDPOINT_EVENT_BUS_LIST),
+        Member::new("RoleArn", &S_IAM_ROLE_ARN),
+        Member::new("EndpointId", &S_ENDPOINT_ID),
+        Member::new("EndpointUrl", &S_ENDPOINT_URL),
+        Member::new("State", &S_ENDPOINT_STATE),
+    ]);
 static S_UPDATE_EVENT_BUS_REQUEST: Schema = Schema::new("UpdateEventBusRequest", Kind::Structure)
     .members(&[
         Member::new("Name", &S_EVENT_BUS_NAME),
@@ -7063,6 +7998,16 @@ pub mod connection_state {
     pub const ACTIVE: &str = "ACTIVE";
     pub const FAILED_CONNECTIVITY: &str = "FAILED_CONNECTIVITY";
 }
+/// Values of `EndpointState`
+pub mod endpoint_state {
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const CREATING: &str = "CREATING";
+    pub const UPDATING: &str = "UPDATING";
+    pub const DELETING: &str = "DELETING";
+    pub const CREATE_FAILED: &str = "CREATE_FAILED";
+    pub const UPDATE_FAILED: &str = "UPDATE_FAILED";
+    pub const DELETE_FAILED: &str = "DELETE_FAILED";
+}
 /// Values of `IncludeDetail`
 pub mod include_detail {
     pub const NONE: &str = "NONE";
@@ -7104,6 +8049,11 @@ pub mod replay_state {
     pub const COMPLETED: &str = "COMPLETED";
     pub const CANCELLED: &str = "CANCELLED";
     pub const FAILED: &str = "FAILED";
+}
+/// Values of `ReplicationState`
+pub mod replication_state {
+    pub const ENABLED: &str = "ENABLED";
+    pub const DISABLED: &str = "DISABLED";
 }
 /// Values of `RuleState`
 pub mod rule_state {
@@ -7166,6 +8116,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "CreateEndpoint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_ENDPOINT_REQUEST,
+            output: &S_CREATE_ENDPOINT_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "CreateEventBus",
             method: "POST",
             uri: "/",
@@ -7216,6 +8176,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "DeleteEndpoint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_ENDPOINT_REQUEST,
+            output: &S_DELETE_ENDPOINT_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "DeleteEventBus",
             method: "POST",
             uri: "/",
@@ -7264,6 +8234,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_CONNECTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DescribeEndpoint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_ENDPOINT_REQUEST,
+            output: &S_DESCRIBE_ENDPOINT_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "DescribeEventBus",
@@ -7344,6 +8324,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_CONNECTIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ListEndpoints",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ENDPOINTS_REQUEST,
+            output: &S_LIST_ENDPOINTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "ListEventBuses",
@@ -7536,6 +8526,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "UpdateEndpoint",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_ENDPOINT_REQUEST,
+            output: &S_UPDATE_ENDPOINT_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "UpdateEventBus",
             method: "POST",
             uri: "/",
@@ -7548,20 +8548,15 @@ pub static MODEL: ServiceModel = ServiceModel {
     ],
     absent: &[
         ("ActivateEventSource", "POST", "/"),
-        ("CreateEndpoint", "POST", "/"),
         ("CreatePartnerEventSource", "POST", "/"),
         ("DeactivateEventSource", "POST", "/"),
-        ("DeleteEndpoint", "POST", "/"),
         ("DeletePartnerEventSource", "POST", "/"),
-        ("DescribeEndpoint", "POST", "/"),
         ("DescribeEventSource", "POST", "/"),
         ("DescribePartnerEventSource", "POST", "/"),
-        ("ListEndpoints", "POST", "/"),
         ("ListEventSources", "POST", "/"),
         ("ListPartnerEventSourceAccounts", "POST", "/"),
         ("ListPartnerEventSources", "POST", "/"),
         ("PutPartnerEvents", "POST", "/"),
-        ("UpdateEndpoint", "POST", "/"),
     ],
 };
 /// The operations that exist here.
@@ -7590,6 +8585,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: CreateConnectionInput,
     ) -> impl Future<Output = Result<CreateConnectionOutput, Fault>> + Send;
+    /// `CreateEndpoint`
+    fn create_endpoint(
+        &self,
+        ctx: &Context,
+        input: CreateEndpointInput,
+    ) -> impl Future<Output = Result<CreateEndpointOutput, Fault>> + Send;
     /// `CreateEventBus`
     fn create_event_bus(
         &self,
@@ -7620,6 +8621,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: DeleteConnectionInput,
     ) -> impl Future<Output = Result<DeleteConnectionOutput, Fault>> + Send;
+    /// `DeleteEndpoint`
+    fn delete_endpoint(
+        &self,
+        ctx: &Context,
+        input: DeleteEndpointInput,
+    ) -> impl Future<Output = Result<DeleteEndpointOutput, Fault>> + Send;
     /// `DeleteEventBus`
     fn delete_event_bus(
         &self,
@@ -7650,6 +8657,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeConnectionInput,
     ) -> impl Future<Output = Result<DescribeConnectionOutput, Fault>> + Send;
+    /// `DescribeEndpoint`
+    fn describe_endpoint(
+        &self,
+        ctx: &Context,
+        input: DescribeEndpointInput,
+    ) -> impl Future<Output = Result<DescribeEndpointOutput, Fault>> + Send;
     /// `DescribeEventBus`
     fn describe_event_bus(
         &self,
@@ -7698,6 +8711,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: ListConnectionsInput,
     ) -> impl Future<Output = Result<ListConnectionsOutput, Fault>> + Send;
+    /// `ListEndpoints`
+    fn list_endpoints(
+        &self,
+        ctx: &Context,
+        input: ListEndpointsInput,
+    ) -> impl Future<Output = Result<ListEndpointsOutput, Fault>> + Send;
     /// `ListEventBuses`
     fn list_event_buses(
         &self,
@@ -7812,6 +8831,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateConnectionInput,
     ) -> impl Future<Output = Result<UpdateConnectionOutput, Fault>> + Send;
+    /// `UpdateEndpoint`
+    fn update_endpoint(
+        &self,
+        ctx: &Context,
+        input: UpdateEndpointInput,
+    ) -> impl Future<Output = Result<UpdateEndpointOutput, Fault>> + Send;
     /// `UpdateEventBus`
     fn update_event_bus(
         &self,
@@ -7870,6 +8895,15 @@ impl<T: Events> Handler for Api<T> {
                 }))
             }
             4 => {
+                let input = decode::input::<CreateEndpointInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_endpoint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
                 let input = decode::input::<CreateEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7878,7 +8912,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<DeauthorizeConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7887,7 +8921,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
                 let input = decode::input::<DeleteApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7896,7 +8930,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            8 => {
                 let input = decode::input::<DeleteArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7905,7 +8939,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            9 => {
                 let input = decode::input::<DeleteConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7914,7 +8948,16 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            10 => {
+                let input = decode::input::<DeleteEndpointInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_endpoint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
                 let input = decode::input::<DeleteEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7923,7 +8966,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            12 => {
                 let input = decode::input::<DeleteRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7932,7 +8975,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            13 => {
                 let input = decode::input::<DescribeApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7941,7 +8984,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            14 => {
                 let input = decode::input::<DescribeArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7950,7 +8993,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            15 => {
                 let input = decode::input::<DescribeConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7959,7 +9002,16 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            16 => {
+                let input = decode::input::<DescribeEndpointInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_endpoint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
                 let input = decode::input::<DescribeEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7968,7 +9020,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            18 => {
                 let input = decode::input::<DescribeReplayInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7977,7 +9029,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            19 => {
                 let input = decode::input::<DescribeRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7986,7 +9038,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            20 => {
                 let input = decode::input::<DisableRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7995,7 +9047,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            21 => {
                 let input = decode::input::<EnableRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8004,7 +9056,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            22 => {
                 let input = decode::input::<ListApiDestinationsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8013,7 +9065,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            23 => {
                 let input = decode::input::<ListArchivesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8022,7 +9074,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            24 => {
                 let input = decode::input::<ListConnectionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8031,7 +9083,16 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            25 => {
+                let input = decode::input::<ListEndpointsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_endpoints(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
                 let input = decode::input::<ListEventBusesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8040,7 +9101,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            27 => {
                 let input = decode::input::<ListReplaysInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8049,7 +9110,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            28 => {
                 let input = decode::input::<ListRuleNamesByTargetInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8058,7 +9119,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            29 => {
                 let input = decode::input::<ListRulesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8067,7 +9128,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            30 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8076,7 +9137,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            31 => {
                 let input = decode::input::<ListTargetsByRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8085,7 +9146,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            32 => {
                 let input = decode::input::<PutEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8094,7 +9155,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            33 => {
                 let input = decode::input::<PutPermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8103,7 +9164,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            34 => {
                 let input = decode::input::<PutRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8112,7 +9173,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            35 => {
                 let input = decode::input::<PutTargetsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8121,7 +9182,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            36 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8130,7 +9191,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            37 => {
                 let input = decode::input::<RemoveTargetsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8139,7 +9200,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            38 => {
                 let input = decode::input::<StartReplayInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8148,7 +9209,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            39 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8157,7 +9218,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            40 => {
                 let input = decode::input::<TestEventPatternInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8166,7 +9227,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            41 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8175,7 +9236,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            42 => {
                 let input = decode::input::<UpdateApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8184,7 +9245,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            43 => {
                 let input = decode::input::<UpdateArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8193,7 +9254,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            44 => {
                 let input = decode::input::<UpdateConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8202,7 +9263,16 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            45 => {
+                let input = decode::input::<UpdateEndpointInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_endpoint(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            46 => {
                 let input = decode::input::<UpdateEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

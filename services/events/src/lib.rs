@@ -5,6 +5,7 @@ mod archive;
 mod bus;
 mod connection;
 mod destination;
+mod endpoint;
 pub mod errors;
 mod event;
 mod input;

@@ -13,6 +13,7 @@ use crate::archive::{Amount, Archive, Kept};
 use crate::bus::Bus;
 use crate::connection::Connection;
 use crate::destination::Destination;
+use crate::endpoint;
 use crate::invocation::Token;
 use crate::place::Place;
 use crate::replay::Replay;
@@ -37,6 +38,7 @@ pub fn service(cloud: &Cloud) -> Service {
         replays: store.table("events.replays"),
         connections: store.table("events.connections"),
         destinations: store.table("events.destinations"),
+        endpoints: store.table("events.endpoints"),
         known: RwLock::default(),
         tokens: Mutex::default(),
         slots: Mutex::default(),
@@ -62,7 +64,7 @@ pub fn service(cloud: &Cloud) -> Service {
 /// The service's state.
 pub(crate) struct Events {
     pub(crate) cloud: Cloud,
-    /// By account, region and name, as are archives, replays, connections and destinations.
+    /// By account, region and name, as are archives, replays, connections, destinations and endpoints.
     pub(crate) buses: Table<(String, String, String), Bus>,
     /// By the bus and the rule's name.
     pub(crate) rules: Table<(String, String, String, String), Rule>,
@@ -79,6 +81,7 @@ pub(crate) struct Events {
     pub(crate) replays: Table<(String, String, String), Replay>,
     pub(crate) connections: Table<(String, String, String), Connection>,
     pub(crate) destinations: Table<(String, String, String), Destination>,
+    pub(crate) endpoints: Table<(String, String, String), endpoint::Stored>,
     /// Who listens, as far as it was read.
     pub(crate) known: RwLock<HashMap<Place, Arc<Routes>>>,
     /// Tokens of authorization servers, by the connection's id.
@@ -140,4 +143,9 @@ operations! {
     update_archive: UpdateArchiveInput => UpdateArchiveOutput,
     update_connection: UpdateConnectionInput => UpdateConnectionOutput,
     update_event_bus: UpdateEventBusInput => UpdateEventBusOutput,
+    create_endpoint: CreateEndpointInput => CreateEndpointOutput,
+    describe_endpoint: DescribeEndpointInput => DescribeEndpointOutput,
+    list_endpoints: ListEndpointsInput => ListEndpointsOutput,
+    update_endpoint: UpdateEndpointInput => UpdateEndpointOutput,
+    delete_endpoint: DeleteEndpointInput => DeleteEndpointOutput,
 }

@@ -292,3 +292,32 @@ async fn a_bus_is_made_once_and_deleted_with_its_rules() {
         .await;
     assert_eq!(message, "Cannot delete event bus default.");
 }
+
+#[tokio::test]
+async fn endpoints_are_kept_and_described() {
+    let region = Region::new();
+    let bus = |region: &str| json!({ "EventBusArn": format!("arn:aws:events:{region}:000000000000:event-bus/b") });
+    let routing = |to: &str| {
+        json!({ "FailoverConfig": {
+            "Primary": { "HealthCheck": "arn:aws:route53:::healthcheck/abc" }, "Secondary": { "Route": to },
+        } })
+    };
+    let made = json!({
+        "Name": "e", "RoutingConfig": routing("us-west-2"), "EventBuses": [bus("us-east-1"), bus("us-west-2")],
+    });
+    region.ok("CreateEndpoint", made.clone()).await;
+    let (code, _) = region.fails("CreateEndpoint", made).await;
+    assert_eq!(code, "ResourceAlreadyExistsException");
+    let change = json!({ "Name": "e", "RoutingConfig": routing("eu-west-1") });
+    region.ok("UpdateEndpoint", change).await;
+    let shown = region.ok("DescribeEndpoint", json!({ "Name": "e" })).await;
+    assert_eq!(shown["RoutingConfig"], routing("eu-west-1"));
+    assert_eq!(shown["State"], "ACTIVE");
+    let listed = region.ok("ListEndpoints", json!({})).await;
+    assert_eq!(listed["Endpoints"][0]["EndpointId"], shown["EndpointId"]);
+    region.ok("DeleteEndpoint", json!({ "Name": "e" })).await;
+    let (code, _) = region
+        .fails("DescribeEndpoint", json!({ "Name": "e" }))
+        .await;
+    assert_eq!(code, "ResourceNotFoundException");
+}
