@@ -75,6 +75,26 @@ def test_records_are_gathered_and_written(region):
     assert re.fullmatch(r"raw/\d{4}/\d\d/\d\d/\d\d/plain-1-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9a-f-]{36}", key), key
 
 
+def test_errors_are_logged(region):
+    firehose, logs = region.client("firehose"), region.client("logs")
+    firehose.create_delivery_stream(DeliveryStreamName="lost", ExtendedS3DestinationConfiguration={
+        "RoleARN": ROLE, "BucketARN": "arn:aws:s3:::fh-never-made", "BufferingHints": {"IntervalInSeconds": 1, "SizeInMBs": 1},
+        "CloudWatchLoggingOptions": {"Enabled": True, "LogGroupName": "fh-errors", "LogStreamName": "S3Delivery"}})
+    firehose.put_record(DeliveryStreamName="lost", Record={"Data": b"x"})
+
+    def noted():
+        try:
+            return logs.get_log_events(logGroupName="fh-errors", logStreamName="S3Delivery")["events"]
+        except ClientError:
+            return None
+    event = json.loads(wait_for(noted, 60, "an error")[0]["message"])
+    assert event == {"deliveryStreamARN": "arn:aws:firehose:us-east-1:000000000000:deliverystream/lost",
+                     "destination": "arn:aws:s3:::fh-never-made", "deliveryStreamVersionId": 1, "errorCode": "S3.NoSuchBucket",
+                     "message": "The specified bucket does not exist. Create the bucket or use a different bucket that does exist."}
+    bucket(region, "fh-never-made")
+    assert list(written(region, "fh-never-made").values()) == [b"x"]
+
+
 def test_a_full_buffer_is_written_at_once(region):
     firehose = region.client("firehose")
     firehose.create_delivery_stream(DeliveryStreamName="full", S3DestinationConfiguration=dict(

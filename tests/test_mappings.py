@@ -197,6 +197,19 @@ def test_a_function_is_fed_from_a_table(made):
     assert record["dynamodb"]["NewImage"] == {"id": {"S": "0"}, "n": {"N": "0"}}
 
 
+def test_a_consumer_of_a_data_stream_is_a_source(made):
+    kinesis = made.client("kinesis")
+    arn, url = made.stream("consumed"), made.function("consumed")
+    consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
+    made.put("consumed", "0")
+    start = made.client("kinesis").describe_stream_summary(StreamName="consumed")["StreamDescriptionSummary"]["StreamCreationTimestamp"]
+    mapping = made.mapping("consumed", consumer, StartingPosition="AT_TIMESTAMP", StartingPositionTimestamp=start)
+    assert (mapping["EventSourceArn"], mapping["StartingPosition"], mapping["StartingPositionTimestamp"]) == (consumer, "AT_TIMESTAMP", start)
+    made.put("consumed", "1")
+    texts, batches = made.texts(url, 2)
+    assert texts == ["0", "1"] and batches[0]["event"]["Records"][0]["eventSourceARN"] == consumer
+
+
 def test_only_wanted_records_are_handed_over(made):
     arn, url = made.stream("wanted"), made.function("wanted")
     made.mapping("wanted", arn, StartingPosition="TRIM_HORIZON",

@@ -169,8 +169,6 @@ pub struct Rows<'a, K, V> {
 /// Small enough that a short answer reads little, growing for who reads on.
 const FIRST_PAGE: usize = 16;
 const LARGEST_PAGE: usize = 512;
-/// Rows that a range of a log takes from memory at its beginning.
-const MOST_IN_MEMORY: usize = 512;
 
 impl<'a, K, V> Rows<'a, K, V> {
     pub(crate) fn new(raw: &'a dyn Raw, table: &Table<K, V>, range: &Range<K>) -> Rows<'a, K, V> {
@@ -192,7 +190,11 @@ impl<'a, K, V> Rows<'a, K, V> {
     where
         K: Key,
     {
-        let limit = self.limit.min(MOST_IN_MEMORY);
+        // Who sets no limit may want the first row only.
+        let limit = match self.limit {
+            usize::MAX => FIRST_PAGE,
+            limit => limit.min(LARGEST_PAGE),
+        };
         let mut rows = Vec::with_capacity(limit);
         if self.reverse || !self.buffer.is_empty() || limit == 0 {
             return false;

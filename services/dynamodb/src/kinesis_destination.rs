@@ -62,11 +62,9 @@ impl Dynamo {
             if let Some(old) = old {
                 shown["OldImage"] = image(old)?;
             }
-            let identity = match cause {
-                Cause::Request => Value::Null,
-                Cause::Expiry => {
-                    json!({ "principalId": "dynamodb.amazonaws.com", "type": "Service" })
-                }
+            let identity = match cause == Cause::Expiry {
+                true => json!({ "principalId": "dynamodb.amazonaws.com", "type": "Service" }),
+                false => Value::Null,
             };
             let record = json!({
                 "awsRegion": table.region,

@@ -151,6 +151,7 @@ impl Firehose {
             let _turn = turn.lock().await;
             if let Err(fault) = self.flush_alone(place, everything).await {
                 tracing::warn!(stream = place.name, %fault, cause = fault.cause, "records could not be delivered and wait");
+                self.note_refusal(place, &stream, &fault).await;
                 if let Err(fault) = self.put_off(place, &stream).await {
                     tracing::error!(%fault, cause = fault.cause, "a delivery waits for the next start");
                 }
@@ -349,6 +350,7 @@ impl Firehose {
         failures: &[Failure],
     ) -> Result<(), Fault> {
         let now = self.cloud.clock.now();
+        self.note_failures(place, stream, failures).await;
         let mut objects: BTreeMap<&str, Object> = BTreeMap::new();
         for failure in failures {
             let object = objects.entry(failure.kind).or_default();

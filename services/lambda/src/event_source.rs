@@ -431,6 +431,8 @@ async fn settle(state: &Arc<State>, job: &str) -> Result<(), Fault> {
 fn run(state: &Arc<State>, key: Key, mapping: Mapping) {
     match Stream::of(&state.cloud.ports, &mapping.source) {
         Some(stream) => feed::start(state, &key, mapping, stream),
+        // Without the service of the stream there is nothing to read.
+        None if mapping.of_stream.is_some() => {}
         None => poller::start(state, key, mapping),
     }
 }

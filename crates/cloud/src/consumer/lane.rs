@@ -16,10 +16,13 @@ use super::{Batch, Lost, Outcome, Window};
 
 /// Bytes of an event's records: what a function can be given at once.
 const MOST_BYTES: usize = 6_000_000;
-/// Records of one look.
+/// Records of one look, and looks at once.
 const LOOK: usize = 10_000;
+const LOOKS: usize = 8;
 /// Milliseconds before a failed batch is tried again, doubling from the first to the last.
 const RETRY: (i64, i64) = (250, 60_000);
+/// The longest pause, milliseconds, where a sink has no room: it may have some again at any moment.
+const REFUSED: i64 = 5_000;
 /// Bytes of a window's state.
 const STATE_LIMIT: usize = 1024 * 1024;
 
@@ -39,6 +42,8 @@ struct Try {
     attempts: u32,
     /// How often that counted as a failure.
     failures: u32,
+    /// How often they were not even tried.
+    refusals: u32,
     detail: Option<Value>,
 }
 
@@ -101,9 +106,18 @@ impl LaneRun {
             // Asked for before looking, so that what comes in between is not missed.
             let mut news = std::pin::pin!(changed.notified());
             news.as_mut().enable();
-            self.look()?;
+            let is_through = self.look()?;
             let clock = self.of.cloud.clock.clone();
             let now = clock.now();
+            if !is_through {
+                // Much is passed over: others have their turn, and it is not looked through again.
+                if self.pending.is_empty() {
+                    self.save(self.next, &[]).await?;
+                    saved = self.next;
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
             if self.pending.is_empty() {
                 gathered_since = None;
                 if let Some(end) = self.window_end()
@@ -163,12 +177,17 @@ impl LaneRun {
         }
     }
 
-    /// Reads on until a batch is full or nothing more is there.
-    fn look(&mut self) -> Result<(), Fault> {
+    /// Reads on until a batch is full or nothing more is there; whether that was reached in a few looks.
+    fn look(&mut self) -> Result<bool, Fault> {
         let plan = &self.of.plan;
         let count = plan.parallel.max(1);
         let wants_view = !plan.filters.is_empty();
+        let mut looks = 0;
         while self.pending.len() < plan.batch_size && self.bytes < MOST_BYTES && !self.is_end {
+            if looks == LOOKS {
+                return Ok(false);
+            }
+            looks += 1;
             let is_picky = wants_view || count > 1;
             let limit = match is_picky {
                 true => plan.batch_size.max(500),
@@ -198,7 +217,7 @@ impl LaneRun {
                 break;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// When the open window ends.
@@ -246,6 +265,7 @@ impl LaneRun {
             items: self.batch(),
             attempts: 0,
             failures: 0,
+            refusals: 0,
             detail: None,
         }]);
         while let Some(attempt) = tries.pop_front() {
@@ -302,7 +322,8 @@ impl LaneRun {
                 Ok(End::Done)
             }
             Outcome::Later => {
-                let pause = wait_after(attempt.attempts);
+                let pause = wait_after(attempt.refusals).min(REFUSED);
+                attempt.refusals += 1;
                 tries.push_front(attempt);
                 self.pause(pause).await
             }
@@ -325,6 +346,7 @@ impl LaneRun {
                         items: rest,
                         attempts: attempt.attempts,
                         failures: attempt.failures,
+                        refusals: 0,
                         detail: attempt.detail.clone(),
                     });
                     tries.push_front(attempt);
