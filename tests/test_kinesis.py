@@ -180,6 +180,24 @@ def test_log_events_are_sent_on(region):
     assert any(f["messageType"] == "CONTROL_MESSAGE" for f in found)
 
 
+def test_a_shard_is_throttled_where_that_is_asked_for(make_region, monkeypatch):
+    monkeypatch.setenv("CUMULO_KINESIS_LIMITS", "1")
+    kinesis = make_region().client("kinesis")
+    kinesis.create_stream(StreamName="slow", ShardCount=1)
+    text = "Rate exceeded for shard shardId-000000000000 in stream slow under account 000000000000."
+    results = [r for _ in range(8) for r in kinesis.put_records(StreamName="slow", Records=[
+        {"PartitionKey": str(n), "Data": b"x" * 2000} for n in range(400)])["Records"]]
+    refused = [r for r in results if "ErrorCode" in r]
+    assert refused and len(refused) < len(results)
+    assert {(r["ErrorCode"], r["ErrorMessage"]) for r in refused} == {("ProvisionedThroughputExceededException", text)}
+    iterator = kinesis.get_shard_iterator(StreamName="slow", ShardId="shardId-000000000000",
+                                          ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+    with pytest.raises(ClientError) as error:
+        for _ in range(100):
+            kinesis.get_records(ShardIterator=iterator, Limit=1)
+    assert error.value.response["Error"] == {"Code": "ProvisionedThroughputExceededException", "Message": text}
+
+
 def test_terraform_applies_plans_no_change_and_destroys(make_region, terraform, tmp_path, monkeypatch):
     region = make_region()
     for name, value in region.env().items():

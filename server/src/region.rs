@@ -8,14 +8,18 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 10] = [
+    let all: [(&str, Build); 14] = [
         ("dynamodb", dynamodb::service),
         ("dynamodbstreams", dynamodbstreams::service),
+        ("events", events::service),
+        ("firehose", firehose::service),
         ("iam", iam::service),
         ("kinesis", kinesis::service),
         ("lambda", lambda::service),
         ("logs", logs::service),
+        ("pipes", pipes::service),
         ("s3", s3::service),
+        ("scheduler", scheduler::service),
         ("sns", sns::service),
         ("sqs", sqs::service),
         ("sts", sts::service),

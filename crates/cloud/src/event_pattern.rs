@@ -2,10 +2,14 @@
 //!
 //! The language is EventBridge's: a pattern has the shape of the events that it lets through, and lists at each leaf what the value may be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
+
+mod reading;
+mod tokens;
 
 /// A pattern, read and checked.
 #[derive(Clone, Debug)]
@@ -21,13 +25,6 @@ impl fmt::Display for BadPattern {
     }
 }
 impl std::error::Error for BadPattern {}
-
-fn bad<T>(text: impl Into<String>) -> Result<T, BadPattern> {
-    Err(BadPattern(text.into()))
-}
-
-/// A pattern's levels are few; more would be an attack on the stack.
-const DEEPEST: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 struct Node {
@@ -96,186 +93,37 @@ pub enum Comparison {
 impl EventPattern {
     /// Reads a pattern.
     pub fn parse(text: &str) -> Result<EventPattern, BadPattern> {
-        match serde_json::from_str(text) {
-            Ok(Value::Object(map)) => EventPattern::of(&map),
-            Ok(_) => bad("Filter is not an object"),
-            Err(e) => bad(e.to_string()),
-        }
-    }
-    /// Reads a pattern that is JSON already.
-    pub fn of(map: &Map<String, Value>) -> Result<EventPattern, BadPattern> {
-        node(map, 0).map(EventPattern)
+        reading::read(text).map(EventPattern)
     }
     /// Whether an event is let through.
     pub fn matches(&self, event: &Value) -> bool {
-        self.0.matches(&[event])
+        self.0.matches_one(event)
     }
-}
-
-fn node(map: &Map<String, Value>, depth: usize) -> Result<Node, BadPattern> {
-    if depth > DEEPEST {
-        return bad("Pattern is nested too deeply");
-    }
-    let mut node_ = Node::default();
-    for (key, value) in map {
-        if key == "$or" {
-            let Some(list) = value.as_array().filter(|l| l.len() >= 2) else {
-                return bad("There must have at least 2 Objects in $or relationship.");
-            };
-            let mut alternatives = Vec::new();
-            for item in list {
-                match item {
-                    Value::Object(map) if !map.is_empty() => {
-                        alternatives.push(node(map, depth + 1)?);
-                    }
-                    _ => return bad("Each alternative of $or must be an object"),
-                }
-            }
-            node_.either.push(alternatives);
-            continue;
-        }
-        let want = match value {
-            Value::Object(map) if map.is_empty() => return bad("Empty objects are not allowed"),
-            Value::Object(map) => Want::Inside(node(map, depth + 1)?),
-            Value::Array(list) if list.is_empty() => return bad("Empty arrays are not allowed"),
-            Value::Array(list) => Want::Any(list.iter().map(test).collect::<Result<_, _>>()?),
-            _ => return bad(format!("\"{key}\" must be an object or an array")),
-        };
-        node_.fields.push((key.clone(), want));
-    }
-    Ok(node_)
-}
-
-fn test(value: &Value) -> Result<Test, BadPattern> {
-    let Value::Object(map) = value else {
-        return match value {
-            Value::Array(_) => bad("Match value must be String, number, true, false, or null"),
-            scalar => Ok(Test::Equals(scalar.clone())),
-        };
-    };
-    let mut entries = map.iter();
-    let (Some((name, argument)), None) = (entries.next(), entries.next()) else {
-        return bad("Only one key allowed in match expression");
-    };
-    match name.as_str() {
-        "exists" => match argument {
-            Value::Bool(yes) => Ok(Test::Exists(*yes)),
-            _ => bad("exists match pattern must be either true or false."),
-        },
-        "anything-but" => anything_but(argument),
-        "numeric" => numeric(argument),
-        "cidr" => cidr(argument),
-        _ => text_test(name, argument).map(Test::Text),
-    }
-}
-
-fn text_of(name: &str, argument: &Value) -> Result<String, BadPattern> {
-    match argument {
-        Value::String(text) => Ok(text.clone()),
-        _ => bad(format!("{name} match pattern must be a string")),
-    }
-}
-
-fn text_test(name: &str, argument: &Value) -> Result<TextTest, BadPattern> {
-    let ignoring = |argument: &Value| argument.get("equals-ignore-case").cloned();
-    Ok(match name {
-        "prefix" => match ignoring(argument) {
-            Some(inner) => TextTest::PrefixIgnoringCase(text_of(name, &inner)?.to_lowercase()),
-            None => TextTest::Prefix(text_of(name, argument)?),
-        },
-        "suffix" => match ignoring(argument) {
-            Some(inner) => TextTest::SuffixIgnoringCase(text_of(name, &inner)?.to_lowercase()),
-            None => TextTest::Suffix(text_of(name, argument)?),
-        },
-        "equals-ignore-case" => {
-            TextTest::EqualsIgnoringCase(text_of(name, argument)?.to_lowercase())
-        }
-        "wildcard" => {
-            let text = text_of(name, argument)?;
-            if text.contains("**") {
-                return bad("Consecutive wildcard characters are not allowed");
-            }
-            TextTest::Wildcard(text)
-        }
-        _ => return bad(format!("Unrecognized match type {name}")),
-    })
-}
-
-fn anything_but(argument: &Value) -> Result<Test, BadPattern> {
-    match argument {
-        Value::Object(map) => {
-            let mut entries = map.iter();
-            let (Some((name, inner)), None) = (entries.next(), entries.next()) else {
-                return bad("Only one key allowed in match expression");
-            };
-            let tests = match inner {
-                Value::Array(list) if !list.is_empty() => list
-                    .iter()
-                    .map(|item| text_test(name, item))
-                    .collect::<Result<_, _>>()?,
-                other => vec![text_test(name, other)?],
-            };
-            Ok(Test::NotText(tests))
-        }
-        Value::Array(list) if !list.is_empty() => {
-            match list.iter().all(|v| v.is_string() || v.is_number()) {
-                true => Ok(Test::Not(list.clone())),
-                false => bad("Inside anything-but list, only strings and numbers are allowed"),
-            }
-        }
-        Value::String(_) | Value::Number(_) => Ok(Test::Not(vec![argument.clone()])),
-        _ => bad("Value of anything-but must be an array or single string/number value."),
-    }
-}
-
-fn numeric(argument: &Value) -> Result<Test, BadPattern> {
-    let Some(list) = argument.as_array().filter(|l| matches!(l.len(), 2 | 4)) else {
-        return bad("Value of numeric must be an array of one or two comparisons.");
-    };
-    let mut all = Vec::new();
-    for pair in list.chunks(2) {
-        let comparison = match pair[0].as_str() {
-            Some("<") => Comparison::Less,
-            Some("<=") => Comparison::LessOrEqual,
-            Some("=") => Comparison::Equal,
-            Some(">=") => Comparison::GreaterOrEqual,
-            Some(">") => Comparison::Greater,
-            _ => return bad("Unrecognized numeric range operator"),
-        };
-        match pair[1].as_f64() {
-            Some(number) => all.push((comparison, number)),
-            None => return bad("Value of numeric operator must be numeric"),
-        }
-    }
-    Ok(Test::Numeric(all))
-}
-
-fn cidr(argument: &Value) -> Result<Test, BadPattern> {
-    let read = argument.as_str().and_then(|text| {
-        let (address, bits) = text.split_once('/')?;
-        let address: IpAddr = address.parse().ok()?;
-        let bits: u8 = bits.parse().ok()?;
-        (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some(Test::Cidr(address, bits))
-    });
-    read.map_or_else(|| bad("Malformed CIDR"), Ok)
 }
 
 impl Node {
-    /// Whether the event lies within, where `at` is what the event has here: more than one value behind an array.
-    fn matches(&self, at: &[&Value]) -> bool {
+    /// Whether what the event has here lies within; more than one value where a name can be read in more than one way.
+    fn matches(&self, at: &[Cow<'_, Value>]) -> bool {
         // The fields of one object of an array must match together.
         at.iter().any(|value| self.matches_one(value))
             || (at.is_empty() && self.matches_one(&Value::Null))
     }
     fn matches_one(&self, value: &Value) -> bool {
-        if let Value::Array(list) = value {
+        if let Value::Array(list) = value
+            && !list.is_empty()
+        {
             return list.iter().any(|item| self.matches_one(item));
         }
-        self.fields.iter().all(|(key, want)| {
-            let found = value.get(key);
-            match want {
-                Want::Inside(node) => node.matches(found.as_slice()),
-                Want::Any(tests) => tests.iter().any(|test| test.matches(found)),
+        self.fields.iter().all(|(key, want)| match want {
+            Want::Inside(node) => node.matches(&inside(value, key)),
+            Want::Any(tests) => {
+                let found = values(value, key);
+                match found.is_empty() {
+                    true => tests.iter().any(|test| test.matches(None)),
+                    false => found
+                        .iter()
+                        .any(|v| tests.iter().any(|test| test.matches(Some(v)))),
+                }
             }
         }) && self
             .either
@@ -284,15 +132,46 @@ impl Node {
     }
 }
 
+/// The values of a name: dots in it may also lead into objects.
+fn values<'a>(value: &'a Value, name: &str) -> Vec<&'a Value> {
+    let mut all: Vec<&Value> = value.get(name).into_iter().collect();
+    for (at, _) in name.match_indices('.') {
+        let (first, rest) = (&name[..at], &name[at + 1..]);
+        match value.get(first) {
+            Some(Value::Array(list)) => all.extend(list.iter().flat_map(|v| values(v, rest))),
+            Some(inner) => all.extend(values(inner, rest)),
+            None => {}
+        }
+    }
+    all
+}
+
+/// The values of a name in which something is looked for: fields of the event whose names go on behind a dot are in it too.
+fn inside<'a>(value: &'a Value, name: &str) -> Vec<Cow<'a, Value>> {
+    let mut all: Vec<_> = values(value, name).into_iter().map(Cow::Borrowed).collect();
+    if !all.is_empty() {
+        return all;
+    }
+    let longer = |key: &str| {
+        let rest = key.strip_prefix(name)?.strip_prefix('.')?;
+        Some(rest.to_owned())
+    };
+    let fields = value.as_object().into_iter().flatten();
+    let fields: Map<String, Value> = fields
+        .filter_map(|(key, value)| Some((longer(key)?, value.clone())))
+        .collect();
+    if !fields.is_empty() {
+        all.push(Cow::Owned(Value::Object(fields)));
+    }
+    all
+}
+
 impl Test {
     fn matches(&self, found: Option<&Value>) -> bool {
         match (self, found) {
-            (Test::Exists(yes), found) => *yes == found.is_some_and(|v| !v.is_object()),
+            (Test::Exists(yes), found) => *yes == found.is_some_and(is_leaf),
             (_, None) => false,
-            // Of a list, one value that is let through is enough; `anything-but` must let all through.
-            (Test::Not(_) | Test::NotText(_), Some(Value::Array(list))) => {
-                list.iter().all(|item| self.matches_value(item))
-            }
+            // Of a list, one value that is let through is enough.
             (_, Some(Value::Array(list))) => list.iter().any(|item| self.matches_value(item)),
             (_, Some(value)) => self.matches_value(value),
         }
@@ -321,6 +200,15 @@ impl Test {
                 .and_then(|text| text.parse().ok())
                 .is_some_and(|address| is_within(address, *network, *bits)),
         }
+    }
+}
+
+/// Whether a value is one in itself, or a list that has such.
+fn is_leaf(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => false,
+        Value::Array(list) => list.iter().any(is_leaf),
+        _ => true,
     }
 }
 
@@ -424,7 +312,24 @@ mod tests {
                 json!({"a": "abc"}),
             ),
             (json!({"a": [{"anything-but": "x"}]}), json!({"a": "y"})),
-            (json!({"a": [{"anything-but": ["x", 1]}]}), json!({"a": 2})),
+            (json!({"a": [{"anything-but": [3, 1]}]}), json!({"a": 2})),
+            (
+                json!({"a": [{"anything-but": "x"}]}),
+                json!({"a": ["x", "y"]}),
+            ),
+            (
+                json!({"a": {"b.c": ["x"]}}),
+                json!({"a": {"b": {"c": "x"}}}),
+            ),
+            (
+                json!({"a": {"b": {"c": ["x"]}}}),
+                json!({"a": {"b.c": "x"}}),
+            ),
+            (json!({"a": [{"exists": false}]}), json!({"a": []})),
+            (
+                json!({"a": [{"anything-but": {"wildcard": ["*x", "y*"]}}]}),
+                json!({"a": "axy"}),
+            ),
             (
                 json!({"a": [{"anything-but": {"prefix": "x"}}]}),
                 json!({"a": "y"}),
@@ -460,10 +365,6 @@ mod tests {
             (json!({"a": ["x"]}), json!({"a": "X"})),
             (json!({"a": ["1"]}), json!({"a": 1})),
             (json!({"a": ["x"], "b": ["y"]}), json!({"a": "x"})),
-            (
-                json!({"a": [{"anything-but": "x"}]}),
-                json!({"a": ["x", "y"]}),
-            ),
             (json!({"a": [{"anything-but": "x"}]}), json!({"b": "y"})),
             (json!({"a": [{"numeric": [">", 1]}]}), json!({"a": "2"})),
             (
@@ -487,6 +388,101 @@ mod tests {
     }
 
     #[test]
+    fn an_error_says_what_and_where_as_eventbridge_does() {
+        let at = |reason: &str, text: &str, column: usize| {
+            format!("{reason}\n at [Source: (String)\"{text}\"; line: 1, column: {column}]")
+        };
+        let cases = [
+            (
+                r#"{"int": 42}"#,
+                "\"int\" must be an object or an array",
+                11,
+            ),
+            (
+                r#"{"string": "my-value"}"#,
+                "\"string\" must be an object or an array",
+                13,
+            ),
+            (r#"{"resources": []}"#, "Empty arrays are not allowed", 17),
+            (
+                r#"{"my_key": [{"EXISTS": true}]}"#,
+                "Unrecognized match type EXISTS",
+                28,
+            ),
+            (
+                r#"{"detail": {"equal": [{"NUMERIC": ["=", 5]}]}}"#,
+                "Unrecognized match type NUMERIC",
+                36,
+            ),
+            (
+                r#"{"detail": {"c-count": [{"numeric": [">", 0, ">", 0]}]}}"#,
+                "Bad numeric range operator: >",
+                49,
+            ),
+            (
+                r#"{"detail": {"c-count": [{"numeric": [">", 0, "<"]}]}}"#,
+                "Value of < must be numeric",
+                50,
+            ),
+            (
+                r#"{"detail": {"c-count": [{"numeric": 10}]}}"#,
+                "Value of numeric must be an array.",
+                39,
+            ),
+            (
+                r#"{"EventBusArn": [{"wildcard": 123}]}"#,
+                "wildcard match pattern must be a string",
+                34,
+            ),
+            (
+                r#"{"EventBusArn": [{"wildcard": "arn:aws:events:us-east-1:**:event-bus/*"}]}"#,
+                "Consecutive wildcard characters at pos 26",
+                72,
+            ),
+            (
+                r#"{"time": [{"prefix": ["2022-07-13"]}]}"#,
+                "prefix match pattern must be a string",
+                23,
+            ),
+            (
+                r#"{"detail": {"FileName": [{"anything-but": {"prefix": ""}}]}}"#,
+                "Null prefix/suffix not allowed",
+                56,
+            ),
+            (
+                r#"{"detail": {"state": [{"anything-but": null}]}}"#,
+                "Value of anything-but must be an array or single string/number value.",
+                44,
+            ),
+            (r#"["not", "a", "dict"]"#, "Filter is not an object", 2),
+            (
+                r#"{'bad': 'quotation'}"#,
+                "Unexpected character (''' (code 39)): was expecting double-quote to start field name",
+                2,
+            ),
+            (
+                r#"{"not": closed mark""#,
+                "Unrecognized token 'closed': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or 'false')",
+                15,
+            ),
+        ];
+        for (text, reason, column) in cases {
+            let error = EventPattern::parse(text).expect_err(text);
+            assert_eq!(error.0, at(reason, text, column));
+        }
+        let text = r#"{"detail": {"state": [{"anything-but": {"prefix": [123, "test"]}}]}}"#;
+        let error = EventPattern::parse(text).expect_err(text);
+        let once = at("", text, 55);
+        assert_eq!(
+            error.0,
+            format!("prefix/suffix match pattern must be a string{once}{once}")
+        );
+        let text = r#"{"a": [{"cidr": "bad-filter"}]}"#;
+        let error = EventPattern::parse(text).expect_err(text);
+        assert_eq!(error.0, "Malformed CIDR, one '/' required");
+    }
+
+    #[test]
     fn what_is_no_pattern_is_refused() {
         let deep = "{\"a\":".repeat(100) + "[1]" + &"}".repeat(100);
         for text in [
@@ -501,6 +497,11 @@ mod tests {
             "{\"a\": [{\"numeric\": [\"~\", 1]}]}",
             "{\"a\": [{\"exists\": 1}]}",
             "{\"$or\": [{\"a\": [1]}]}",
+            "{\"a\": [1]",
+            "{\"a\": [1]} x",
+            "{\"a\": [\"x]}",
+            "{\"a\": [{\"wildcard\": \"**\"}]}",
+            "{\"a\": [{\"anything-but\": [1, \"x\"]}]}",
             "{\"a\": [{\"cidr\": \"10.0.0.0/33\"}]}",
             &deep,
         ] {

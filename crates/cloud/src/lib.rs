@@ -5,6 +5,7 @@
 
 pub mod arn;
 mod clock;
+pub mod consumer;
 mod context;
 mod event_pattern;
 mod facts;
@@ -14,6 +15,7 @@ mod metric;
 pub mod paging;
 pub mod ports;
 mod region;
+pub mod schedule;
 mod scheduler;
 mod service;
 mod targets;

@@ -222,6 +222,29 @@ pub trait Queues: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
+/// What a function answered.
+#[derive(Clone, Debug)]
+pub struct FunctionAnswer {
+    /// The answer, or the error.
+    pub payload: Bytes,
+    /// Whether it is an error of the function.
+    pub has_failed: bool,
+    /// The version that ran.
+    pub version: String,
+}
+
+/// Functions, for services that need their answer: delivery streams, pipes. Owned by `lambda`. Who needs none delivers
+/// through [`Targets`](crate::Targets).
+pub trait Functions: Send + Sync {
+    /// Invokes a function and waits for its answer. A throttled call is a fault of status 429.
+    fn invoke<'a>(
+        &'a self,
+        function: &'a str,
+        payload: Bytes,
+        source: &'a crate::Source,
+    ) -> BoxFuture<'a, Result<FunctionAnswer, Fault>>;
+}
+
 /// A stream of a table's changes, as its owner describes it.
 #[derive(Clone, Debug, Default)]
 pub struct TableStream {
@@ -384,6 +407,7 @@ struct Owners {
     logs: OnceLock<Arc<dyn LogSink>>,
     objects: OnceLock<Arc<dyn Objects>>,
     queues: OnceLock<Arc<dyn Queues>>,
+    functions: OnceLock<Arc<dyn Functions>>,
     table_streams: OnceLock<Arc<dyn TableStreams>>,
     data_streams: OnceLock<Arc<dyn DataStreams>>,
 }
@@ -409,6 +433,7 @@ impl Ports {
     owner!(set_logs, logs, logs: dyn LogSink, "logs");
     owner!(set_objects, objects, objects: dyn Objects, "objects");
     owner!(set_queues, queues, queues: dyn Queues, "queues");
+    owner!(set_functions, functions, functions: dyn Functions, "functions");
     owner!(set_table_streams, table_streams, table_streams: dyn TableStreams, "streams of tables");
     owner!(set_data_streams, data_streams, data_streams: dyn DataStreams, "data streams");
 

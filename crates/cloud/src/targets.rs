@@ -62,6 +62,15 @@ pub struct Delivery {
     /// Where it goes when that was not enough: a queue's or topic's ARN.
     #[serde(default)]
     pub dead_letter: Option<String>,
+    /// What the message there says besides the error, instead of `parameters`: `RULE_ARN` and the like.
+    #[serde(default)]
+    pub dead_parameters: BTreeMap<String, String>,
+    /// Its body, where that is not the payload: the event before it was made anew for the target.
+    #[serde(default)]
+    pub dead_payload: Option<String>,
+    /// Whether it names the error by its class (`NO_PERMISSIONS`), as rules do, and not by the target's own code.
+    #[serde(default)]
+    pub names_error_class: bool,
 }
 
 impl Fact for Delivery {
@@ -161,14 +170,15 @@ impl Targets {
         let give_up = clock.now().plus_secs(delivery.retry.max_age);
         let mut pause: i64 = 1_000;
         let mut attempt = 0;
-        let fault = loop {
+        let (fault, exhausted) = loop {
             match self.deliver(&delivery).await {
                 Ok(()) => return,
-                Err(Refusal::Never(fault)) => break fault,
-                Err(Refusal::Later(fault))
-                    if attempt >= delivery.retry.attempts || clock.now() >= give_up =>
-                {
-                    break fault;
+                Err(Refusal::Never(fault)) => break (fault, None),
+                Err(Refusal::Later(fault)) if attempt >= delivery.retry.attempts => {
+                    break (fault, Some("MaximumRetryAttempts"));
+                }
+                Err(Refusal::Later(fault)) if clock.now() >= give_up => {
+                    break (fault, Some("MaximumEventAgeInSeconds"));
                 }
                 Err(Refusal::Later(fault)) => {
                     tracing::debug!(target_arn = delivery.target, %fault, attempt, "a delivery is tried again");
@@ -180,11 +190,27 @@ impl Targets {
         };
         tracing::warn!(target_arn = delivery.target, source_arn = delivery.source.arn, %fault, "a delivery was given up");
         if let Some(queue) = delivery.dead_letter.clone() {
-            let mut parameters = delivery.parameters.clone();
-            parameters.insert("ERROR_CODE".into(), fault.code.to_string());
+            let mut parameters = match delivery.dead_parameters.is_empty() {
+                true => delivery.parameters.clone(),
+                false => {
+                    let mut own = delivery.dead_parameters.clone();
+                    own.insert("RETRY_ATTEMPTS".into(), attempt.to_string());
+                    if let Some(condition) = exhausted {
+                        own.insert("EXHAUSTED_RETRY_CONDITION".into(), condition.into());
+                    }
+                    own
+                }
+            };
+            let code = match delivery.names_error_class {
+                true => class_of(&fault).to_owned(),
+                false => fault.code.to_string(),
+            };
+            parameters.insert("ERROR_CODE".into(), code);
             parameters.insert("ERROR_MESSAGE".into(), fault.message.to_string());
+            let payload = delivery.dead_payload.clone();
             let dead = Delivery {
                 target: queue,
+                payload: payload.unwrap_or_else(|| delivery.payload.clone()),
                 parameters,
                 dead_letter: None,
                 ..delivery
@@ -196,10 +222,39 @@ impl Targets {
     }
 }
 
+/// The class of an error, as EventBridge's dead-letter messages name it.
+fn class_of(fault: &Fault) -> &'static str {
+    let code = fault.code.as_ref();
+    let says = |word: &str| code.contains(word);
+    match fault.status {
+        _ if code == NO_TARGET => "NO_RESOURCE",
+        _ if says("InvalidJson") => "INVALID_JSON",
+        _ if says("Throttl") || says("TooManyRequests") => "THROTTLING",
+        _ if says("Timeout") => "TIMEOUT",
+        _ if says("Connection") => "CONNECTION_FAILURE",
+        _ if says("AccountHop") => "THIRD_ACCOUNT_HOP_DETECTED",
+        _ if says("RegionHop") => "THIRD_REGION_HOP_DETECTED",
+        403 => "NO_PERMISSIONS",
+        404 => "NO_RESOURCE",
+        _ if says("AccessDenied") || says("Authorization") => "NO_PERMISSIONS",
+        _ if ["NotFound", "NonExistent", "NoSuch", "NotExist"]
+            .into_iter()
+            .any(says) =>
+        {
+            "NO_RESOURCE"
+        }
+        500.. => "ERROR_FROM_TARGET",
+        _ if says("Invalid") || says("Validation") => "INVALID_PARAMETER",
+        _ => "SDK_CLIENT_ERROR",
+    }
+}
+
+const NO_TARGET: &str = "InvalidArgument";
+
 fn no_such_target(arn: &str) -> Fault {
     Fault::sender(
         400,
-        "InvalidArgument",
+        NO_TARGET,
         format!("nothing here takes deliveries for {arn}"),
     )
 }

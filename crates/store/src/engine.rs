@@ -63,6 +63,13 @@ pub(crate) trait Engine: Send + Sync {
         out: &mut Vec<Row>,
     ) -> Result<Scanned, Error>;
 
+    /// Appends the rows of `span` that are in memory, ascending, at most `limit`; whether the engine keeps any apart.
+    /// Others may lie between them.
+    fn scan_recent(&self, span: &Span, limit: usize, out: &mut Vec<Row>) -> bool {
+        let _ = (span, limit, out);
+        false
+    }
+
     /// Applies `batch` or, on an error, nothing of it. Gives `done` back if the batch is as durable
     /// as was asked; otherwise calls it later, exactly once, on a thread of its own.
     fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error>;

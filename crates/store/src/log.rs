@@ -42,10 +42,23 @@ impl<K: Key, T: Record> Log<K, T> {
         from: u64,
         limit: usize,
     ) -> Rows<'a, (K, u64), T> {
-        reader.range(
+        let mut rows = reader.range(
             &self.entries,
             self.range_of(key).from(&(key, from)).limit(limit),
-        )
+        );
+        // Numbers have no gaps, so that recent entries are all there are between the first and the last of them: at the
+        // end of a log, where most readers are, what rests need not be looked through.
+        let mut next = from.max(1);
+        let is_known = rows.begin_in_memory(|(_, number)| {
+            let is_next = *number == next;
+            next += u64::from(is_next);
+            is_next
+        });
+        let taken = usize::try_from(next - from.max(1)).unwrap_or(usize::MAX);
+        if is_known && taken < limit && self.last(reader, key).is_ok_and(|last| last < next) {
+            rows.end_here();
+        }
+        rows
     }
 
     /// The range of all entries of `key`, to be narrowed and given to [`Log::scan`].

@@ -184,6 +184,41 @@ impl<'a, K, V> Rows<'a, K, V> {
         }
     }
 
+    /// Begins with rows in memory, as far as `is_next` says that none lies between one and the next: the tree need not
+    /// be asked for them. Whether the engine has any apart; a range that has rows already is left as it is.
+    pub(crate) fn begin_in_memory(&mut self, mut is_next: impl FnMut(&K) -> bool) -> bool
+    where
+        K: Key,
+    {
+        // Who sets no limit may want the first row only.
+        let limit = match self.limit {
+            usize::MAX => FIRST_PAGE,
+            limit => limit.min(LARGEST_PAGE),
+        };
+        let mut rows = Vec::with_capacity(limit);
+        if self.reverse || !self.buffer.is_empty() || limit == 0 {
+            return false;
+        }
+        if !self.raw.scan_recent(&self.rest, limit, &mut rows) {
+            return false;
+        }
+        let known = rows
+            .iter()
+            .take_while(|(key, _)| decode_key(key).is_ok_and(|key| is_next(&key)))
+            .count();
+        rows.truncate(known);
+        if let Some((last, _)) = rows.last() {
+            self.rest.lower = next_to(last);
+        }
+        self.buffer = rows.into();
+        true
+    }
+
+    /// Ends the range behind the rows that were fetched.
+    pub(crate) fn end_here(&mut self) {
+        self.rest.lower = self.rest.upper.clone();
+    }
+
     /// Goes on at `key` (or what begins with these parts), leaving out what lies before it in the
     /// direction of the range. Never goes back.
     pub fn seek(&mut self, key: &impl PrefixOf<K>) {

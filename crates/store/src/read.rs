@@ -24,6 +24,16 @@ pub trait Raw {
         limit: usize,
         out: &mut Vec<Row>,
     ) -> Result<Scanned, Error>;
+
+    #[doc(hidden)]
+    #[allow(
+        private_interfaces,
+        reason = "only this crate can call or implement it"
+    )]
+    fn scan_recent(&self, span: &Span, limit: usize, out: &mut Vec<Row>) -> bool {
+        let _ = (span, limit, out);
+        false
+    }
 }
 
 /// Reading rows: the same in a [`Tx`](crate::Tx) and in a [`View`].
@@ -77,6 +87,10 @@ impl Raw for View {
         out: &mut Vec<Row>,
     ) -> Result<Scanned, Error> {
         self.0.scan(span, reverse, limit, out)
+    }
+
+    fn scan_recent(&self, span: &Span, limit: usize, out: &mut Vec<Row>) -> bool {
+        self.0.scan_recent(span, limit, out)
     }
 }
 

@@ -265,6 +265,39 @@ fn hooks_run_after_a_commit_and_only_then() {
 }
 
 #[test]
+fn a_log_reads_the_same_wherever_its_entries_are() {
+    on_each(|subject| {
+        let log = subject.store.log::<(String,), Item>("test.places");
+        let change = |f: &dyn Fn(&mut store::Tx<'_>) -> Result<(), Error>| {
+            subject
+                .store
+                .transact_now::<_, Error>(Scope::new(SCOPE), |tx| f(tx))
+                .unwrap();
+        };
+        // Entries at rest, then recent ones; the first are gone.
+        for n in 1..=40 {
+            change(&|tx| log.append(tx, &("a",), &Item(n)).map(drop));
+            change(&|tx| log.append(tx, &("b",), &Item(n)).map(drop));
+            if n == 20 {
+                subject.store.flush().unwrap();
+                change(&|tx| log.truncate(tx, &("a",), 5, 100).map(drop));
+            }
+        }
+        let view = subject.store.read();
+        for from in 0..45_u64 {
+            for limit in [0, 1, 3, 100] {
+                let found: Vec<u64> = log
+                    .range(&view, &("a",), from, limit)
+                    .map(|row| row.unwrap().0.1)
+                    .collect();
+                let wanted: Vec<u64> = (from.max(5)..=40).take(limit).collect();
+                assert_eq!(found, wanted, "{limit} from {from}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_log_numbers_its_entries_without_gaps_even_when_truncated() {
     on_each(|subject| {
         let log = subject.store.log::<(String,), Item>("test.events");

@@ -10967,7 +10967,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "DescribeLimits",
@@ -11007,7 +11007,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "EnableKinesisStreamingDestination",
@@ -11017,7 +11017,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "ExecuteStatement",
@@ -11277,7 +11277,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_UPDATE_KINESIS_STREAMING_DESTINATION_INPUT,
             output: &S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
-            fidelity: Fidelity::Stored,
+            fidelity: Fidelity::Real,
         },
         Operation {
             name: "UpdateTable",

@@ -164,6 +164,7 @@ impl Dynamo {
         let reads_old = change.wants_old
             || change.condition.is_some()
             || table.stream_view.is_some()
+            || !table.kinesis.is_empty()
             || table.ttl.is_some()
             || !table.indexes.is_empty()
             || matches!(change.action, Action::Update(_));
@@ -238,6 +239,9 @@ impl Dynamo {
         }
         if table.stream_view.is_some() {
             self.record(tx, table, change, old.as_ref(), new.as_deref(), now, cause)?;
+        }
+        if !table.kinesis.is_empty() {
+            self.send_on(tx, table, change, old.as_ref(), new.as_deref(), now, cause)?;
         }
         Ok(Outcome { old, new, usage })
     }

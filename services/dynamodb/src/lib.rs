@@ -18,6 +18,7 @@ mod fill;
 pub mod import;
 pub mod item;
 mod key;
+mod kinesis_destination;
 mod legacy;
 mod limit;
 mod number;

@@ -54,6 +54,22 @@ impl Record for Entry {}
 /// Who waits for a stream's next record.
 pub type Wakers = Mutex<std::collections::HashMap<u64, Arc<tokio::sync::Notify>>>;
 
+/// What a change is called; writing the same again is none.
+pub fn event(
+    change: &Change,
+    old: Option<&Attributes>,
+    new: Option<&Attributes>,
+) -> Option<&'static str> {
+    match (old, new) {
+        (None, Some(_)) => Some("INSERT"),
+        (Some(old), Some(new)) => {
+            (old != new || matches!(change.action, Action::Delete)).then_some("MODIFY")
+        }
+        (Some(_), None) => Some("REMOVE"),
+        (None, None) => None,
+    }
+}
+
 impl Dynamo {
     /// Records a change of an item.
     #[allow(clippy::too_many_arguments, reason = "a change and its circumstances")]
@@ -67,17 +83,8 @@ impl Dynamo {
         now: Timestamp,
         cause: Cause,
     ) -> Result<(), Fault> {
-        let event = match (old, new) {
-            (None, Some(_)) => "INSERT",
-            (Some(old), Some(new)) => {
-                // Writing the same again is no change.
-                if old == new && !matches!(change.action, Action::Delete) {
-                    return Ok(());
-                }
-                "MODIFY"
-            }
-            (Some(_), None) => "REMOVE",
-            (None, None) => return Ok(()),
+        let Some(event) = event(change, old, new) else {
+            return Ok(());
         };
         let view = table.stream_view.as_deref().unwrap_or_default();
         let keeps = |image: &str| view == image || view == "NEW_AND_OLD_IMAGES";

@@ -17,6 +17,7 @@ mod stream;
 mod subscription;
 mod tag;
 mod target;
+mod throughput;
 mod wiring;
 
 pub use service::service;

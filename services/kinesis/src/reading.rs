@@ -15,6 +15,7 @@ use crate::sequence::Sequence;
 use crate::service::Kinesis;
 use crate::shard::{first_sequence, horizon, id};
 use crate::stream::{KIB, Place, Stream};
+use crate::throughput::exceeded;
 
 /// How long an iterator lasts, milliseconds.
 const ITERATOR_LIFE: i64 = 300_000;
@@ -404,7 +405,17 @@ impl Kinesis {
         let most = input.limit.and_then(|l| usize::try_from(l).ok());
         let limits = (most.unwrap_or(ANSWER_RECORDS), ANSWER_LIMIT);
         let number = position.shard;
+        let shard = (stream.id, number);
+        if !self.throughput.admits_read(shard, now.0) {
+            return Err(exceeded(place, number));
+        }
         let batch = self.read_shard(&view, place, &stream, number, position.next, limits, now.0)?;
+        let bytes = batch
+            .records
+            .iter()
+            .map(|(_, entry)| entry.data.len())
+            .sum();
+        self.throughput.count_read(shard, bytes, now.0);
         if input.dry_run == Some(true) {
             return Err(dry_run());
         }

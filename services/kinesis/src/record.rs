@@ -18,6 +18,7 @@ use crate::sequence::Sequence;
 use crate::service::Kinesis;
 use crate::shard::id;
 use crate::stream::{KIB, Place, Stream};
+use crate::throughput::exceeded;
 use crate::wiring::{Route, Routes, hash};
 
 /// A record as it is stored. The rest of it is in its key.
@@ -191,6 +192,26 @@ impl Kinesis {
         }
     }
 
+    /// The shard that would take the record, if that is more than it takes in a second.
+    fn refusing_shard(
+        &self,
+        place: &Place,
+        stream: &Stream,
+        new: &New,
+        ctx: &Context,
+    ) -> Result<Option<u64>, Fault> {
+        if !self.throughput.is_on() {
+            return Ok(None);
+        }
+        let routes = self.routes(place, stream)?;
+        let shard = new.aim.route(&routes)?.shard;
+        let bytes = new.entry.data.len() + new.entry.key.as_ref().map_or(0, String::len);
+        let is_admitted = self
+            .throughput
+            .admits_record((stream.id, shard), bytes, ctx.time.0);
+        Ok((!is_admitted).then_some(shard))
+    }
+
     /// Puts what another service delivers.
     pub(crate) async fn put_delivery(
         &self,
@@ -229,6 +250,9 @@ impl Kinesis {
             return Err(dry_run());
         }
         let encryption_type = encrypted(&stream);
+        if let Some(shard) = self.refusing_shard(&place, &stream, &new, ctx)? {
+            return Err(exceeded(&place, shard));
+        }
         let sequence = self.put(&place, stream, new).await?;
         Ok(PutRecordOutput {
             shard_id: id(sequence.shard),
@@ -267,7 +291,17 @@ impl Kinesis {
             return Err(dry_run());
         }
         let mut results = vec![PutRecordsResultEntry::default(); all.len()];
-        let mut waiting: Vec<(usize, New)> = all.into_iter().enumerate().collect();
+        let mut waiting: Vec<(usize, New)> = Vec::with_capacity(all.len());
+        for ((i, new), result) in all.into_iter().enumerate().zip(&mut results) {
+            match self.refusing_shard(&place, &stream, &new, ctx)? {
+                Some(shard) => {
+                    let fault = exceeded(&place, shard);
+                    result.error_code = Some(fault.code.to_string());
+                    result.error_message = Some(fault.message.to_string());
+                }
+                None => waiting.push((i, new)),
+            }
+        }
         while !waiting.is_empty() {
             let routes = self.routes(&place, &stream)?;
             let mut shards: BTreeMap<u64, Group<'_>> = BTreeMap::new();

@@ -16,6 +16,7 @@ use crate::setting::Commitment;
 use crate::stream::Stream;
 use crate::subscription::Active;
 use crate::target::Streams;
+use crate::throughput::Throughput;
 use crate::wiring::Wiring;
 
 /// The service.
@@ -31,6 +32,7 @@ pub fn service(cloud: &Cloud) -> Service {
         consumers: store.table("kinesis.consumers"),
         commitments: store.table("kinesis.commitments"),
         wiring: Wiring::default(),
+        throughput: Throughput::from_environment(),
         active: Mutex::default(),
     });
     kinesis.register_expiry();
@@ -65,6 +67,7 @@ pub(crate) struct Kinesis {
     /// By account and region.
     pub(crate) commitments: Table<(String, String), Commitment>,
     pub(crate) wiring: Wiring,
+    pub(crate) throughput: Throughput,
     /// Subscriptions that run, by consumer and shard.
     pub(crate) active: Mutex<HashMap<(String, u64), Active>>,
 }

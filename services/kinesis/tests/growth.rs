@@ -49,7 +49,7 @@ async fn measure(region: &Region) -> (Duration, Duration) {
 
 #[tokio::test]
 #[ignore = "takes a minute"]
-async fn a_put_costs_the_same_at_a_million_records_and_a_get_stays_near() {
+async fn a_put_and_a_get_cost_the_same_at_a_million_records() {
     let folder = tempfile::tempdir().expect("a folder");
     let region = Region::at(folder.path());
     region
@@ -73,6 +73,5 @@ async fn a_put_costs_the_same_at_a_million_records_and_a_get_stays_near() {
         few.0, many.0, few.1, many.1
     );
     assert!(many.0 < few.0 * 3 / 2);
-    // A scan of rows that have left the journal costs more than one within it, whatever their number.
-    assert!(many.1 < few.1 * 3);
+    assert!(many.1 < few.1 * 3 / 2);
 }

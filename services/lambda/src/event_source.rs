@@ -1,193 +1,26 @@
-//! Event source mappings: functions that are invoked with what a queue holds.
+//! Event source mappings: functions that are invoked with what a queue or a stream holds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloud::{Arn, Context, EventPattern};
-use serde::{Deserialize, Serialize};
+use cloud::consumer::Stream;
+use cloud::{Arn, Context};
 use serde_json::Value;
-use store::{Range, Read, Record, Scope, Tx};
-use wire::{Fault, Timestamp};
+use store::{Range, Read, Scope, Tx};
+use wire::Fault;
 
 use crate::api::{self, EventSourceMappingConfiguration};
 use crate::errors;
+pub use crate::mapping::{Key, Mapping};
+use crate::mapping::{OfStream, filters, invalid, on_failure, refuse, service_of};
 use crate::name::Name;
-use crate::poller;
 use crate::state::State;
-
-/// A mapping.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Mapping {
-    /// The ARN of the queue.
-    pub source: String,
-    /// The function, with the qualifier that it was named with.
-    pub function: String,
-    #[serde(default)]
-    pub qualifier: Option<String>,
-    /// `Creating`, `Enabled`, `Disabled`, `Enabling`, `Disabling`, `Updating`, `Deleting`
-    pub state: String,
-    /// What the state is on its way to.
-    pub is_enabled: bool,
-    pub batch_size: i32,
-    /// Seconds.
-    pub window: i32,
-    #[serde(default)]
-    pub filters: Option<Vec<String>>,
-    /// `ReportBatchItemFailures`
-    pub reports_failures: bool,
-    #[serde(default)]
-    pub concurrency: Option<i32>,
-    #[serde(default)]
-    pub kms_key: Option<String>,
-    /// `EventCount`, where metrics are wanted.
-    #[serde(default)]
-    pub metrics: Option<Vec<String>>,
-    #[serde(default)]
-    pub tags: BTreeMap<String, String>,
-    pub modified: i64,
-    /// Changes with every change, so that a poller knows whether it is of this one.
-    pub revision: u64,
-}
-impl Record for Mapping {}
-
-/// A mapping's key: account, region, UUID.
-pub type Key = (String, String, String);
+use crate::{feed, poller};
 
 /// The name of the jobs that bring a mapping to the state that it is on its way to.
 pub const SETTLE: &str = "lambda.mapping";
 
-fn invalid(text: impl Into<String>) -> Fault {
-    errors::invalid_parameter_value_exception(text.into())
-}
-
 fn none() -> Fault {
     errors::resource_not_found_exception("The resource you requested does not exist.")
-}
-
-impl Mapping {
-    /// The function that is invoked.
-    pub fn name(&self, key: &Key) -> Name {
-        Name {
-            account: key.0.clone(),
-            region: key.1.clone(),
-            function: self.function.clone(),
-            qualifier: self.qualifier.clone(),
-        }
-    }
-
-    fn describe(&self, key: &Key) -> EventSourceMappingConfiguration {
-        let name = self.name(key);
-        let partition = name.arn();
-        let partition = partition.split(':').nth(1).unwrap_or("aws");
-        EventSourceMappingConfiguration {
-            uuid: Some(key.2.clone()),
-            batch_size: Some(self.batch_size),
-            maximum_batching_window_in_seconds: Some(self.window),
-            event_source_arn: Some(self.source.clone()),
-            filter_criteria: self.filters.as_ref().map(|filters| api::FilterCriteria {
-                filters: Some(
-                    filters
-                        .iter()
-                        .map(|f| api::Filter {
-                            pattern: Some(f.clone()),
-                        })
-                        .collect(),
-                ),
-            }),
-            kms_key_arn: self.kms_key.clone(),
-            metrics_config: self.metrics.clone().map(|metrics| {
-                api::EventSourceMappingMetricsConfig {
-                    metrics: Some(metrics),
-                }
-            }),
-            scaling_config: self.concurrency.map(|n| api::ScalingConfig {
-                maximum_concurrency: Some(n),
-            }),
-            function_arn: Some(name.full_arn()),
-            last_modified: Some(Timestamp(self.modified)),
-            state: Some(self.state.clone()),
-            state_transition_reason: Some("USER_INITIATED".into()),
-            function_response_types: Some(match self.reports_failures {
-                true => vec!["ReportBatchItemFailures".into()],
-                false => Vec::new(),
-            }),
-            event_source_mapping_arn: Some(format!(
-                "arn:{partition}:lambda:{}:{}:event-source-mapping:{}",
-                key.1, key.0, key.2
-            )),
-            ..Default::default()
-        }
-    }
-
-    /// Checks what depends on the queue and the function, which must be there.
-    fn check(&self, state: &State, key: &Key) -> Result<(), Fault> {
-        let arn: Arn = self
-            .source
-            .parse()
-            .map_err(|_| invalid("Unrecognized event source."))?;
-        if arn.service != "sqs" {
-            return Err(invalid("Unrecognized event source."));
-        }
-        let Some(queues) = state.cloud.ports.queues() else {
-            return Err(invalid("Unrecognized event source."));
-        };
-        let facts = queues.queue(&arn).map_err(|fault| {
-            invalid(format!(
-                "Error occurred while ReceiveMessage. SQS Error Code: {}. SQS Error Message: {}",
-                fault.code, fault.message
-            ))
-        })?;
-        let name = self.name(key);
-        let resolved = state.resolve(&state.cloud.store.read(), &name)?;
-        let timeout = i64::from(resolved.configuration.timeout);
-        if facts.visibility < timeout {
-            return Err(invalid(format!(
-                "Queue visibility timeout: {} seconds is less than Function timeout: {timeout} seconds",
-                facts.visibility
-            )));
-        }
-        if facts.is_fifo && self.window > 0 {
-            return Err(invalid("Batching window is not supported for FIFO queues."));
-        }
-        if facts.is_fifo && self.batch_size > 10 {
-            return Err(invalid(
-                "BatchSize must not be greater than 10 for FIFO queues.",
-            ));
-        }
-        if self.batch_size > 10 && self.window == 0 {
-            return Err(invalid(
-                "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Reads filter criteria; empty ones are none.
-fn filters(given: Option<api::FilterCriteria>) -> Result<Option<Vec<String>>, Fault> {
-    let patterns: Vec<String> = given
-        .and_then(|c| c.filters)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|f| f.pattern.unwrap_or_default())
-        .collect();
-    if patterns.len() > 10 {
-        return Err(invalid("Maximum number of filters exceeded."));
-    }
-    for pattern in &patterns {
-        EventPattern::parse(pattern).map_err(|_| invalid("Invalid filter pattern definition."))?;
-    }
-    Ok((!patterns.is_empty()).then_some(patterns))
-}
-
-/// Settings of streams, which queues have not.
-fn refuse(is_given: bool, name: &str) -> Result<(), Fault> {
-    match is_given {
-        true => Err(invalid(format!(
-            "Unsupported {name} parameter for given event source mapping type."
-        ))),
-        false => Ok(()),
-    }
 }
 
 /// Refuses what a creation and an update, which are two types of the model, may both carry for streams only.
@@ -227,6 +60,63 @@ macro_rules! refuse_stream_settings {
     };
 }
 
+/// Takes over what a creation and an update may both say of a stream.
+macro_rules! take_stream_settings {
+    ($of:ident, $input:ident) => {
+        refuse($input.scaling_config.is_some(), "ScalingConfig")?;
+        $of.parallel = $input.parallelization_factor.unwrap_or($of.parallel);
+        $of.max_age = $input.maximum_record_age_in_seconds.unwrap_or($of.max_age);
+        $of.retries = $input.maximum_retry_attempts.unwrap_or($of.retries);
+        $of.bisects = $input.bisect_batch_on_function_error.unwrap_or($of.bisects);
+        $of.tumbling = $input.tumbling_window_in_seconds.unwrap_or($of.tumbling);
+        if let Some(given) = $input.destination_config.clone() {
+            $of.on_failure = on_failure(Some(given))?;
+        }
+    };
+}
+
+/// Where a new mapping begins to read a stream.
+fn beginning(input: &api::CreateEventSourceMappingInput, source: &str) -> Result<OfStream, Fault> {
+    let Some(start) = input.starting_position.clone() else {
+        return Err(invalid(
+            "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: Member must not be null.",
+        ));
+    };
+    let time = input.starting_position_timestamp;
+    if start == "AT_TIMESTAMP" {
+        if service_of(source) == "dynamodb" {
+            return Err(invalid(format!(
+                "Unsupported starting position for arn type: {source}"
+            )));
+        }
+        match time {
+            None => {
+                return Err(invalid(
+                    "Timestamp is required with StartingPosition AT_TIMESTAMP",
+                ));
+            }
+            Some(time) if time.0 < 0 => {
+                return Err(invalid(
+                    "Received Exception while reading from provided stream. class java.lang.Long can not be converted to a Timestamp",
+                ));
+            }
+            Some(_) => {}
+        }
+    } else if time.is_some() {
+        return Err(invalid(
+            "Timestamp only valid with StartingPosition AT_TIMESTAMP",
+        ));
+    }
+    Ok(OfStream {
+        start,
+        start_time: time.map(|time| time.0),
+        parallel: 1,
+        max_age: -1,
+        retries: -1,
+        ..OfStream::default()
+    })
+}
+
 pub async fn create(
     state: &Arc<State>,
     ctx: &Context,
@@ -234,10 +124,25 @@ pub async fn create(
 ) -> Result<EventSourceMappingConfiguration, Fault> {
     let source = input
         .event_source_arn
+        .clone()
         .ok_or_else(|| invalid("Unrecognized event source."))?;
     let name = Name::read(ctx, &input.function_name, None)?;
-    refuse(input.starting_position.is_some(), "StartingPosition")?;
-    refuse_stream_settings!(input);
+    let of_stream = match service_of(&source) {
+        "kinesis" | "dynamodb" => {
+            let mut of = beginning(&input, &source)?;
+            take_stream_settings!(of, input);
+            Some(of)
+        }
+        _ => {
+            if input.starting_position.is_some() {
+                return Err(invalid(
+                    "StartingPosition is not valid for SQS event sources.",
+                ));
+            }
+            refuse_stream_settings!(input);
+            None
+        }
+    };
     let key = (
         name.account.clone(),
         name.region.clone(),
@@ -249,7 +154,9 @@ pub async fn create(
         qualifier: name.qualifier.clone(),
         state: "Creating".into(),
         is_enabled: input.enabled != Some(false),
-        batch_size: input.batch_size.unwrap_or(10),
+        batch_size: input
+            .batch_size
+            .unwrap_or(if of_stream.is_some() { 100 } else { 10 }),
         window: input.maximum_batching_window_in_seconds.unwrap_or(0),
         filters: filters(input.filter_criteria)?,
         reports_failures: input
@@ -261,6 +168,7 @@ pub async fn create(
         tags: input.tags.unwrap_or_default(),
         modified: ctx.time.0,
         revision: 1,
+        of_stream,
     };
     mapping.check(state, &key)?;
     change(state, &key, |tx| {
@@ -271,16 +179,21 @@ pub async fn create(
                 && known.qualifier == mapping.qualifier
                 && known.state != "Deleting"
             {
-                return Err(errors::resource_conflict_exception(format!(
-                    "An event source mapping with SQS arn (\" {} \") and function (\" {} \") already exists. Please update or delete the existing mapping with UUID {uuid}",
-                    mapping.source, mapping.function
-                )));
+                let (source, function) = (&mapping.source, &mapping.function);
+                return Err(errors::resource_conflict_exception(match &mapping.of_stream {
+                    None => format!(
+                        "An event source mapping with SQS arn (\" {source} \") and function (\" {function} \") already exists. Please update or delete the existing mapping with UUID {uuid}"
+                    ),
+                    Some(_) => format!(
+                        "The event source arn (\" {source} \") and function (\" {function} \") provided mapping already exists. Please update or delete the existing mapping with UUID {uuid}"
+                    ),
+                }));
             }
         }
         put(state, tx, &key, &mapping)
     })
     .await?;
-    Ok(mapping.describe(&key))
+    Ok(shown(state, &mapping, &key))
 }
 
 pub async fn update(
@@ -293,7 +206,6 @@ pub async fn update(
         Some(text) => Some(Name::read(ctx, text, None)?),
         None => None,
     };
-    refuse_stream_settings!(input);
     let new_filters = match input.filter_criteria {
         Some(given) => Some(filters(Some(given))?),
         None => None,
@@ -304,6 +216,12 @@ pub async fn update(
             return Err(errors::resource_in_use_exception(
                 "Cannot update the event source mapping because it is in use.",
             ));
+        }
+        match &mut mapping.of_stream {
+            Some(of) => {
+                take_stream_settings!(of, input);
+            }
+            None => refuse_stream_settings!(input),
         }
         if let Some(name) = name {
             (mapping.function, mapping.qualifier) = (name.function, name.qualifier);
@@ -341,7 +259,7 @@ pub async fn update(
         Ok(mapping)
     })
     .await?;
-    Ok(mapping.describe(&key))
+    Ok(shown(state, &mapping, &key))
 }
 
 pub fn get(
@@ -351,7 +269,7 @@ pub fn get(
 ) -> Result<EventSourceMappingConfiguration, Fault> {
     let key = key(ctx, uuid);
     let found = state.cloud.store.read().get(&state.mappings, &key)?;
-    Ok(found.ok_or_else(none)?.describe(&key))
+    Ok(shown(state, &found.ok_or_else(none)?, &key))
 }
 
 pub async fn delete(
@@ -369,7 +287,7 @@ pub async fn delete(
         Ok(mapping)
     })
     .await?;
-    Ok(mapping.describe(&key))
+    Ok(shown(state, &mapping, &key))
 }
 
 pub fn list(
@@ -394,7 +312,7 @@ pub fn list(
             .ok_or_else(|| invalid("The Marker is invalid."))?;
         range = range.after(&(&ctx.account, &ctx.region, &after));
     }
-    let mut shown = Vec::new();
+    let mut found = Vec::new();
     let mut next_marker = None;
     for row in state.cloud.store.read().range(&state.mappings, range) {
         let (key, mapping) = row?;
@@ -409,20 +327,24 @@ pub fn list(
         if !is_meant {
             continue;
         }
-        if shown.len() == most {
-            let last = shown
+        if found.len() == most {
+            let last = found
                 .last()
                 .and_then(|m: &EventSourceMappingConfiguration| m.uuid.clone())
                 .unwrap_or_default();
             next_marker = Some(cloud::paging::token("ListEventSourceMappings", &[&last]));
             break;
         }
-        shown.push(mapping.describe(&key));
+        found.push(shown(state, &mapping, &key));
     }
     Ok(api::ListEventSourceMappingsOutput {
         next_marker,
-        event_source_mappings: Some(shown),
+        event_source_mappings: Some(found),
     })
+}
+
+fn shown(state: &State, mapping: &Mapping, key: &Key) -> EventSourceMappingConfiguration {
+    mapping.describe(key, state.feeds.result(key))
 }
 
 fn key(ctx: &Context, uuid: &str) -> Key {
@@ -467,6 +389,11 @@ async fn settle(state: &Arc<State>, job: &str) -> Result<(), Fault> {
         return start_all(state);
     };
     let key = (account, region, uuid);
+    let before: Option<Mapping> = state.cloud.store.read().get(&state.mappings, &key)?;
+    if let Some(mapping) = before.filter(|m| m.is_enabled) {
+        // What is put once the mapping is seen enabled must not be before its beginning.
+        feed::begin(state, &key, &mapping).await;
+    }
     let settled = change(state, &key, |tx| {
         let Some(mut mapping): Option<Mapping> = tx.get(&state.mappings, &key)? else {
             return Ok(None);
@@ -486,15 +413,34 @@ async fn settle(state: &Arc<State>, job: &str) -> Result<(), Fault> {
     })
     .await?;
     match settled {
-        Some(mapping) if mapping.is_enabled => poller::start(state, key, mapping),
-        _ => state.pollers.stop(&key),
+        Some(mapping) if mapping.is_enabled => run(state, key, mapping),
+        Some(_) => {
+            state.pollers.stop(&key);
+            state.consumers.stop(&feed::owner(&key));
+        }
+        None => {
+            state.pollers.stop(&key);
+            state.feeds.forget(&key);
+            state.consumers.forget(&feed::owner(&key)).await?;
+        }
     }
     Ok(())
+}
+
+/// Begins to read for a mapping.
+fn run(state: &Arc<State>, key: Key, mapping: Mapping) {
+    match Stream::of(&state.cloud.ports, &mapping.source) {
+        Some(stream) => feed::start(state, &key, mapping, stream),
+        // Without the service of the stream there is nothing to read.
+        None if mapping.of_stream.is_some() => {}
+        None => poller::start(state, key, mapping),
+    }
 }
 
 /// Starts the pollers of all enabled mappings.
 pub fn start_all(state: &Arc<State>) -> Result<(), Fault> {
     state.pollers.stop_all();
+    state.consumers.stop_all();
     for row in state
         .cloud
         .store
@@ -503,7 +449,7 @@ pub fn start_all(state: &Arc<State>) -> Result<(), Fault> {
     {
         let (key, mapping) = row?;
         if mapping.is_enabled && mapping.state == "Enabled" {
-            poller::start(state, key, mapping);
+            run(state, key, mapping);
         }
     }
     Ok(())

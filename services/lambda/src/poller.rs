@@ -223,25 +223,28 @@ impl Poller {
 
 /// The messages that an answer reports as failed; `None` if all are, as they are where it cannot be understood.
 fn failures<'m>(answer: &[u8], messages: &'m [QueueMessage]) -> Option<HashSet<&'m str>> {
+    let find = |id: String| messages.iter().find(|m| m.id == id).map(|m| m.id.as_str());
+    reported(answer)?.into_iter().map(find).collect()
+}
+
+/// The identifiers in a report of failures; `None` where it cannot be understood.
+pub fn reported(answer: &[u8]) -> Option<Vec<String>> {
     let answer: Value = match answer {
         [] => Value::Null,
         bytes => serde_json::from_slice(bytes).ok()?,
     };
     let list = match &answer {
-        Value::Null => return Some(HashSet::new()),
+        Value::Null => return Some(Vec::new()),
         Value::Object(map) => match map.get("batchItemFailures") {
-            None | Some(Value::Null) => return Some(HashSet::new()),
+            None | Some(Value::Null) => return Some(Vec::new()),
             Some(list) => list.as_array()?,
         },
-        // A text or number is no report, and no failure either.
-        Value::String(text) if text.is_empty() => return Some(HashSet::new()),
+        Value::String(text) if text.is_empty() => return Some(Vec::new()),
+        Value::Array(list) if list.is_empty() => return Some(Vec::new()),
         _ => return None,
     };
-    let find = |item: &Value| {
-        let id = item.get("itemIdentifier")?.as_str()?;
-        messages.iter().find(|m| m.id == id).map(|m| m.id.as_str())
-    };
-    list.iter().map(find).collect()
+    let id = |item: &Value| Some(item.get("itemIdentifier")?.as_str()?.to_owned());
+    list.iter().map(id).collect()
 }
 
 #[cfg(test)]
@@ -264,6 +267,7 @@ mod tests {
             "null",
             "{}",
             "\"\"",
+            "[]",
             "{\"batchItemFailures\": []}",
             "{\"batchItemFailures\": null}",
         ] {

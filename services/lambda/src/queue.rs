@@ -308,10 +308,14 @@ async fn end(
     };
     let mut sends = Vec::new();
     if let Some(target) = destination {
-        let payload = record(state, event, resolved, condition, answer.as_ref()).to_string();
+        let record = record(state, event, resolved, condition, answer.as_ref());
+        let payload = match target.split(':').nth(2) {
+            Some("events") => bus_event(state, event, &target, is_success, record),
+            _ => record,
+        };
         sends.push(Delivery {
             target,
-            payload,
+            payload: payload.to_string(),
             source: source.clone(),
             ..Delivery::default()
         });
@@ -353,6 +357,22 @@ async fn end(
             .try_for_each(|delivery| state.cloud.targets.send(tx, delivery))
     })
     .await
+}
+
+/// The record as an event of a bus.
+fn bus_event(state: &State, event: &Event, bus: &str, is_success: bool, record: Value) -> Value {
+    let result = if is_success { "Success" } else { "Failure" };
+    json!({
+        "version": "0",
+        "id": cloud::ids::uuid(),
+        "detail-type": format!("Lambda Function Invocation Result - {result}"),
+        "source": "lambda",
+        "account": event.account,
+        "time": state.cloud.clock.now().iso8601_secs(),
+        "region": event.region,
+        "resources": [bus, record["requestContext"]["functionArn"]],
+        "detail": record,
+    })
 }
 
 /// The record that a destination receives.

@@ -21,6 +21,9 @@ pub fn service(cloud: &Cloud) -> Service {
     cloud
         .targets
         .register("lambda", Arc::new(Functions(state.clone())));
+    cloud
+        .ports
+        .set_functions(Arc::new(Functions(state.clone())));
     queue::start(&state);
     event_source::start(&state);
     provisioned::start(&state);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloud::Cloud;
+use cloud::consumer::Consumers;
 use parking_lot::Mutex;
 use store::{Read, Scope, Table, Tx};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -16,6 +17,7 @@ use crate::alias::Alias;
 use crate::code_signing::CodeSigning;
 use crate::destination::EventInvoke;
 use crate::event_source::Mapping;
+use crate::feed::Feeds;
 use crate::function::{Function, Published};
 use crate::interpreter::Interpreters;
 use crate::layer::{LastVersion, LayerVersion};
@@ -51,6 +53,9 @@ pub struct State {
     /// Event source mappings, by UUID.
     pub mappings: Table<FunctionKey, Mapping>,
     pub pollers: Pollers,
+    /// The readers of streams.
+    pub consumers: Consumers,
+    pub feeds: Feeds,
     pub pools: Pools,
     /// Environments that are made before they are called for.
     pub fleets: Fleets,
@@ -128,6 +133,8 @@ impl State {
             events: store.table("lambda.events"),
             mappings: store.table("lambda.event_source_mappings"),
             pollers: Pollers::default(),
+            consumers: Consumers::new(cloud, "lambda.positions"),
+            feeds: Feeds::default(),
             pools: Pools::default(),
             fleets: Fleets::default(),
             interpreters: Interpreters::default(),
@@ -194,6 +201,7 @@ impl State {
     #[allow(clippy::disallowed_methods, reason = "waits for processes of the host")]
     pub async fn stop(&self) {
         self.pollers.stop_all();
+        self.consumers.stop_all();
         self.fleets.clear();
         self.pools.clear();
         // What cannot be ended must not keep the server from ending; the next start sweeps it away.

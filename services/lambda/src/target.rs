@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use cloud::ports::{self, FunctionAnswer};
 use cloud::{Arn, Delivery, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use wire::Fault;
 
-use crate::invocation::{self, ASYNC_LIMIT};
+use crate::environment::Event;
+use crate::invocation::{self, ASYNC_LIMIT, SYNC_LIMIT};
 use crate::name::Name;
 use crate::state::State;
 use crate::{errors, policy, queue};
@@ -65,5 +68,44 @@ impl Target for Functions {
 
     fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault> {
         self.admit(target, source).map(drop)
+    }
+}
+
+impl ports::Functions for Functions {
+    fn invoke<'a>(
+        &'a self,
+        function: &'a str,
+        payload: Bytes,
+        source: &'a Source,
+    ) -> BoxFuture<'a, Result<FunctionAnswer, Fault>> {
+        Box::pin(async move {
+            let state = &self.0;
+            let arn: Arn = function.parse().map_err(|_| {
+                errors::invalid_parameter_value_exception(format!("{function} is not an ARN"))
+            })?;
+            let name = self.admit(&arn, source)?;
+            if payload.len() > SYNC_LIMIT {
+                return Err(errors::request_too_large_exception(
+                    "the payload is larger than 6 MiB",
+                ));
+            }
+            let resolved = state.resolve(&state.cloud.store.read(), &name)?;
+            let permit = invocation::admit(state, &name, &resolved)?;
+            let event = Event {
+                id: cloud::ids::uuid(),
+                arn: name.full_arn(),
+                payload,
+                client_context: None,
+                trace: None,
+            };
+            let answer =
+                invocation::detached(state.clone(), name, resolved, event, false, permit, None)
+                    .await?;
+            Ok(FunctionAnswer {
+                payload: answer.payload,
+                has_failed: answer.has_failed,
+                version: answer.version,
+            })
+        })
     }
 }

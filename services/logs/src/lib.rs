@@ -17,5 +17,6 @@ mod stream;
 mod subscription;
 mod tag;
 mod tail;
+mod target;
 
 pub use service::service;

@@ -19,6 +19,7 @@ use crate::query::{Definition, QueryRow};
 use crate::stream::Stream;
 use crate::subscription::{DestinationRow, Subscription};
 use crate::tail::{BACKLOG, Batch};
+use crate::target::Groups;
 
 /// The service.
 pub fn service(cloud: &Cloud) -> Service {
@@ -42,6 +43,9 @@ pub fn service(cloud: &Cloud) -> Service {
     logs.register_expiry();
     logs.register_export();
     cloud.ports.set_logs(logs.clone());
+    cloud
+        .targets
+        .register("logs", Arc::new(Groups(logs.clone())));
     Service::new(api::Api(logs))
 }
 

@@ -241,7 +241,12 @@ impl Logs {
                 tx.put(&self.subscriptions, &at, &subscription)?;
                 // A stream is tested with a message of its own kind; a function is not, as it would run for nothing.
                 if matches!(arn.service.as_str(), "kinesis" | "firehose") {
-                    let text = "CWL CONTROL MESSAGE: Checking health of destination";
+                    let kind = match arn.service.as_str() {
+                        "firehose" => "Firehose",
+                        _ => "Kinesis stream",
+                    };
+                    let text =
+                        format!("CWL CONTROL MESSAGE: Checking health of destination {kind}.");
                     let event =
                         serde_json::json!({ "id": "", "timestamp": ctx.time.0, "message": text });
                     let data = packed("CloudwatchLogs", "", "", &[], "CONTROL_MESSAGE", &[event])?;

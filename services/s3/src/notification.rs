@@ -134,6 +134,22 @@ fn encoded(key: &str) -> String {
     utf8_percent_encode(key, SET).to_string().replace(' ', "+")
 }
 
+/// The ETag of no bytes.
+const EMPTY: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+/// Grows with each change of a key, in sixteen hexadecimal digits or more; what removes a version comes after all that made it.
+fn sequencer(event: &str, version: &Version, time: wire::Timestamp) -> String {
+    let is_removal = event == "ObjectRemoved:Delete" || event == "LifecycleExpiration:Delete";
+    let now = u64::try_from(time.0)
+        .unwrap_or_default()
+        .saturating_mul(1_000);
+    let number = match is_removal {
+        true => now.max(version.seq.saturating_add(1)),
+        false => version.seq,
+    };
+    format!("{number:018X}")
+}
+
 fn principal_id(ctx: &Context) -> String {
     match ctx.principal.kind {
         PrincipalKind::Root => ctx.account.clone(),
@@ -160,7 +176,7 @@ fn record(
     }
     if !is_removal || version.is_delete_marker {
         object["eTag"] = json!(if version.is_delete_marker {
-            "d41d8cd98f00b204e9800998ecf8427e"
+            EMPTY
         } else {
             &version.etag
         });
@@ -168,8 +184,7 @@ fn record(
     if let Some(id) = &version.id {
         object["versionId"] = json!(id);
     }
-    // Grows with each change of a key, in sixteen hexadecimal digits or more.
-    object["sequencer"] = json!(format!("{:018X}", version.seq));
+    object["sequencer"] = json!(sequencer(event, version, time));
     json!({
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -226,27 +241,62 @@ fn bridge_event(
         "ObjectTagging" => ("Object Tags Deleted", None),
         _ => return None,
     };
-    let mut object = json!({ "key": key, "sequencer": format!("{:018X}", version.seq) });
-    if !version.is_delete_marker {
-        object["etag"] = json!(version.etag);
+    let is_marker = kind == "DeleteMarkerCreated";
+    let (has_etag, has_size, has_sequencer) = match family {
+        "ObjectCreated" => (true, true, true),
+        "ObjectRemoved" | "LifecycleExpiration" => (is_marker, false, true),
+        "ObjectAcl" | "ObjectTagging" => (true, false, false),
+        _ => (true, true, false),
+    };
+    let mut object = json!({ "key": key });
+    if has_size {
         object["size"] = json!(version.size);
+    }
+    if has_etag {
+        object["etag"] = match is_marker {
+            true => json!(EMPTY),
+            false => json!(version.etag),
+        };
     }
     if let Some(id) = &version.id {
         object["version-id"] = json!(id);
+    }
+    if has_sequencer {
+        object["sequencer"] = json!(sequencer(event, version, time));
     }
     let mut detail = json!({
         "version": "0",
         "bucket": { "name": bucket.name },
         "object": object,
         "request-id": ctx.request_id,
-        "requester": ctx.account,
-        "source-ip-address": ctx.source_ip.to_string(),
     });
+    // What the service does by itself comes from nowhere.
+    let is_own = ctx.principal.kind == PrincipalKind::Service || event == "ObjectRestore:Completed";
+    if is_own {
+        detail["requester"] = json!("s3.amazonaws.com");
+    } else {
+        detail["requester"] = json!(ctx.account);
+        detail["source-ip-address"] = json!(ctx.source_ip.to_string());
+    }
+    match family {
+        "ObjectRestore" => {
+            let class = version.storage_class.as_deref().unwrap_or("GLACIER");
+            detail["source-storage-class"] = json!(class);
+            if let ("Completed", Some(restored)) = (kind, &version.restored) {
+                let until = wire::Timestamp(restored.until);
+                detail["restore-expiry-time"] = json!(until.iso8601_secs());
+            }
+        }
+        "LifecycleTransition" => {
+            let class = version.storage_class.as_deref().unwrap_or("STANDARD");
+            detail["destination-storage-class"] = json!(class);
+        }
+        _ => {}
+    }
     if let Some(reason) = reason {
         detail["reason"] = json!(reason);
     }
     if detail_type == "Object Deleted" {
-        let is_marker = kind == "DeleteMarkerCreated";
         detail["deletion-type"] = json!(if is_marker {
             "Delete Marker Created"
         } else {

@@ -137,6 +137,7 @@ fn delivery(
         parameters,
         retry: RETRY,
         dead_letter: subscription.dead_letter(),
+        ..Delivery::default()
     })
 }
 

@@ -222,6 +222,19 @@ impl Engine for Durable {
         }
     }
 
+    fn scan_recent(&self, span: &Span, limit: usize, out: &mut Vec<Row>) -> bool {
+        if span.is_empty() {
+            return true;
+        }
+        let recent = self.shared.recent.read();
+        let (mut older, mut end) = (Vec::new(), Scanned::All);
+        if let Some(frozen) = &recent.frozen {
+            end = lay_over(Vec::new(), end, frozen, span, false, limit, &mut older);
+        }
+        lay_over(older, end, &recent.active, span, false, limit, out);
+        true
+    }
+
     fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error> {
         let shared = &self.shared;
         if batch.is_empty() {

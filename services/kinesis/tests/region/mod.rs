@@ -41,15 +41,25 @@ impl Region {
 
     /// Calls an operation; the status, and the body as it comes.
     pub async fn stream(&self, operation: &str, input: Value) -> (u16, Body) {
+        self.send(
+            "application/x-amz-json-1.1",
+            operation,
+            Body::from(input.to_string()),
+        )
+        .await
+    }
+
+    /// Sends an operation's body in some format.
+    pub async fn send(&self, format: &str, operation: &str, body: Body) -> (u16, Body) {
         let request = http::Request::post("/")
             .header("host", "localhost:4566")
-            .header("content-type", "application/x-amz-json-1.1")
+            .header("content-type", format)
             .header("x-amz-target", format!("Kinesis_20131202.{operation}"))
             .header(
                 "authorization",
                 "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=00",
             )
-            .body(Body::from(input.to_string()))
+            .body(body)
             .expect("a request");
         let response = self
             .gateway

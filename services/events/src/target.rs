@@ -1,0 +1,71 @@
+//! How other services, and other buses, send events to a bus, and rules to API destinations.
+
+use std::sync::Arc;
+
+use cloud::{Arn, Delivery, Refusal, Source, Target};
+use futures_util::future::BoxFuture;
+use store::Scope;
+use wire::Fault;
+
+use crate::event::Event;
+use crate::permission;
+use crate::place::{Place, invalid};
+use crate::service::Events;
+
+/// Takes deliveries whose payload is an event to a bus, and any JSON to an API destination.
+pub(crate) struct Buses(pub(crate) Arc<Events>);
+
+impl Buses {
+    fn admit(&self, place: &Place, source: &Source) -> Result<(), Fault> {
+        let bus = self.0.bus(&self.0.cloud.store.read(), place)?;
+        match self.0.lets_in(place, &bus, source) {
+            true => Ok(()),
+            false => Err(permission::denied(
+                &source.service,
+                place,
+                "events:PutEvents",
+            )),
+        }
+    }
+
+    async fn take(&self, place: &Place, delivery: &Delivery) -> Result<(), Fault> {
+        self.admit(place, &delivery.source)?;
+        let event = Event::read(&delivery.payload)
+            .map_err(|e| invalid(format!("The payload is not an event: {e}")))?;
+        let scope = place.scope();
+        let store = &self.0.cloud.store;
+        let take = store.transact(Scope::new(&scope), |tx| {
+            self.0.route(tx, place, &event, None)
+        });
+        take.await
+    }
+}
+
+fn refused(fault: Fault) -> Refusal {
+    match fault.status {
+        500.. | 429 => Refusal::Later(fault),
+        _ => Refusal::Never(fault),
+    }
+}
+
+impl Target for Buses {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let arn = delivery.target.parse::<Arn>();
+            let arn = arn.map_err(|_| {
+                Refusal::Never(invalid(format!("{} is not an ARN.", delivery.target)))
+            })?;
+            match Place::of_arn(&arn) {
+                Some(place) => self.take(&place, delivery).await.map_err(refused),
+                None => self.0.invoke(&arn, delivery).await,
+            }
+        })
+    }
+
+    fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault> {
+        match Place::of_arn(target) {
+            Some(place) => self.admit(&place, source),
+            None => self.0.destination(target).map(drop),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Amazon Data Firehose: delivery streams that gather records and write them to buckets and endpoints.
+
+pub mod api;
+mod buffer;
+mod compression;
+mod delivery_stream;
+mod description;
+mod destination;
+mod encryption;
+mod error_log;
+pub mod errors;
+mod failure;
+mod flush;
+mod http_endpoint;
+mod partition;
+mod prefix;
+mod processing;
+mod record;
+mod service;
+mod source;
+mod tag;
+mod target;
+
+pub use service::service;
