@@ -101,6 +101,8 @@ def test_a_full_buffer_is_written_at_once(region):
         bucket(region, "fh-full"), BufferingHints={"IntervalInSeconds": 900, "SizeInMBs": 1}, CompressionFormat="GZIP"))
     for n in range(3):
         firehose.put_record(DeliveryStreamName="full", Record={"Data": bytes([65 + n]) * 600_000})
+    destination, = firehose.describe_delivery_stream(DeliveryStreamName="full")["DeliveryStreamDescription"]["Destinations"]
+    assert destination["ExtendedS3DestinationDescription"]["S3BackupMode"] == "Disabled"
     (key, data), = written(region, "fh-full").items()
     assert key.endswith(".gz") and gzip.decompress(data) == b"A" * 600_000 + b"B" * 600_000
 

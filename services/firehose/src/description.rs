@@ -80,43 +80,43 @@ impl Destination {
             return shown;
         }
         shown.s3_destination_description = Some(self.bucket.describe());
-        if let Some(extended) = &self.extended {
-            let bucket = &self.bucket;
-            let mode = if extended.backs_up {
-                "Enabled"
-            } else {
-                "Disabled"
-            };
-            shown.extended_s3_destination_description = Some(ExtendedS3DestinationDescription {
-                role_arn: bucket.role.clone(),
-                bucket_arn: bucket.arn.clone(),
-                prefix: bucket.prefix.clone(),
-                error_output_prefix: bucket.error_prefix.clone(),
-                buffering_hints: bucket.hints(),
-                compression_format: bucket.compression.clone(),
-                encryption_configuration: bucket.encryption(),
-                cloud_watch_logging_options: shown_logging(bucket.logging.as_ref()),
-                processing_configuration: self.processing.as_ref().map(shown_processing),
-                s3_backup_mode: Some(mode.into()),
-                s3_backup_description: extended.backup.as_ref().map(Bucket::describe),
-                data_format_conversion_configuration: extended.names_conversion.then(|| {
-                    DataFormatConversionConfiguration {
-                        enabled: Some(false),
-                        ..DataFormatConversionConfiguration::default()
-                    }
-                }),
-                dynamic_partitioning_configuration: extended.partitioning.map(|p| {
-                    DynamicPartitioningConfiguration {
-                        enabled: Some(p.is_enabled),
-                        retry_options: Some(RetryOptions {
-                            duration_in_seconds: Some(p.retry.unwrap_or(RETRY)),
-                        }),
-                    }
-                }),
-                file_extension: extended.extension.clone(),
-                custom_time_zone: extended.zone.clone(),
-            });
-        }
+        // The newer form is shown of the older one too.
+        let extended = self.extended.clone().unwrap_or_default();
+        let bucket = &self.bucket;
+        let mode = if extended.backs_up {
+            "Enabled"
+        } else {
+            "Disabled"
+        };
+        shown.extended_s3_destination_description = Some(ExtendedS3DestinationDescription {
+            role_arn: bucket.role.clone(),
+            bucket_arn: bucket.arn.clone(),
+            prefix: bucket.prefix.clone(),
+            error_output_prefix: bucket.error_prefix.clone(),
+            buffering_hints: bucket.hints(),
+            compression_format: bucket.compression.clone(),
+            encryption_configuration: bucket.encryption(),
+            cloud_watch_logging_options: shown_logging(bucket.logging.as_ref()),
+            processing_configuration: self.processing.as_ref().map(shown_processing),
+            s3_backup_mode: Some(mode.into()),
+            s3_backup_description: extended.backup.as_ref().map(Bucket::describe),
+            data_format_conversion_configuration: extended.names_conversion.then(|| {
+                DataFormatConversionConfiguration {
+                    enabled: Some(false),
+                    ..DataFormatConversionConfiguration::default()
+                }
+            }),
+            dynamic_partitioning_configuration: extended.partitioning.map(|p| {
+                DynamicPartitioningConfiguration {
+                    enabled: Some(p.is_enabled),
+                    retry_options: Some(RetryOptions {
+                        duration_in_seconds: Some(p.retry.unwrap_or(RETRY)),
+                    }),
+                }
+            }),
+            file_extension: extended.extension.clone(),
+            custom_time_zone: extended.zone.clone(),
+        });
         shown
     }
 
