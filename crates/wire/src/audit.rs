@@ -227,13 +227,49 @@ fn matches(pattern: &'static str, value: &str) -> bool {
     {
         return found.as_ref().is_none_or(|r| r.is_match(value));
     }
-    let compiled = Regex::new(&format!("^(?s:{pattern})$")).ok();
+    let compiled = Regex::new(&format!("^(?s:{})$", in_ascii(pattern))).ok();
     let ok = compiled.as_ref().is_none_or(|r| r.is_match(value));
     COMPILED
         .write()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .insert(pattern, compiled);
     ok
+}
+
+/// A pattern whose `\\w` and `\\d` are ASCII's, as they are in the language that AWS writes patterns for. That of all
+/// languages would make long repetitions too large to compile.
+fn in_ascii(pattern: &str) -> String {
+    let mut written = String::with_capacity(pattern.len());
+    let mut is_class = false;
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                let class = match chars.next() {
+                    Some('w') => "0-9A-Za-z_",
+                    Some('d') => "0-9",
+                    Some(other) => {
+                        written.extend(['\\', other]);
+                        continue;
+                    }
+                    None => {
+                        written.push('\\');
+                        break;
+                    }
+                };
+                match is_class {
+                    true => written.push_str(class),
+                    false => written.extend(["[", class, "]"]),
+                }
+                continue;
+            }
+            '[' => is_class = true,
+            ']' => is_class = false,
+            _ => {}
+        }
+        written.push(c);
+    }
+    written
 }
 
 /// How a list or map reads in a validation message.
@@ -243,5 +279,20 @@ pub fn shown(schema: &'static Schema, len: usize) -> String {
         Kind::List => format!("[{len} elements]"),
         _ if len == 0 => "{}".into(),
         _ => format!("{{{len} entries}}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_repetitions_of_words_are_checked_and_words_are_ascii() {
+        assert!(matches(r"[\w\.\-]{1,255}", "bucket-1"));
+        assert!(!matches(r"[\w\.\-]{1,255}", "arn:aws:s3"));
+        assert!(!matches(r"[\w\.\-]{1,255}", &"b".repeat(256)));
+        assert!(matches(r"\d{12}", "123456789012"));
+        assert!(!matches(r"\w+", "é"));
+        assert_eq!(in_ascii(r"[\]\w]\\w\d"), r"[\]0-9A-Za-z_]\\w[0-9]");
     }
 }

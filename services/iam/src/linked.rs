@@ -19,6 +19,9 @@ use crate::role::{Role, whole_second};
 use crate::service::Iam;
 use crate::tag::Tags;
 
+/// Services whose roles may have a suffix of their own.
+const SUFFIXED: [&str; 3] = ["autoscaling", "connect", "lexv2"];
+
 impl Iam {
     pub(crate) async fn create_service_linked_role(
         &self,
@@ -36,6 +39,14 @@ impl Iam {
         };
         let known = linked_name::of(short);
         let stem = known.map_or_else(|| capitalised(short), |known| known.stem.to_owned());
+        // Of the services that are known, few have several roles.
+        if known.is_some_and(|known| !SUFFIXED.contains(&known.service))
+            && input.custom_suffix.is_some()
+        {
+            return Err(invalid_input_exception(format!(
+                "Custom suffix is not allowed for {service}"
+            )));
+        }
         let suffix = input
             .custom_suffix
             .map(|s| format!("_{s}"))

@@ -146,17 +146,15 @@ pub async fn add(
     if !like.is_empty() {
         condition.insert("ArnLike".into(), like.into());
     }
-    let mut statement = json!({
-        "Sid": input.statement_id,
-        "Effect": "Allow",
-        "Principal": principal(&input.principal, ctx.partition()),
-        "Action": input.action,
-        "Resource": name.full_arn(),
-    });
-    if !condition.is_empty() {
-        statement["Condition"] = condition.into();
-    }
-    let text = statement.to_string();
+    let statement = Statement {
+        sid: &input.statement_id,
+        effect: "Allow",
+        principal: principal(&input.principal, ctx.partition()),
+        action: &input.action,
+        resource: name.full_arn(),
+        condition: (!condition.is_empty()).then_some(condition),
+    };
+    let text = serde_json::to_string(&statement)?;
     let key = name.qualified();
     state
         .change(&name, |tx| {
@@ -169,6 +167,19 @@ pub async fn add(
     Ok(AddPermissionOutput {
         statement: Some(text),
     })
+}
+
+/// A statement as Lambda writes it: its members in this order.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement<'a> {
+    sid: &'a str,
+    effect: &'static str,
+    principal: Value,
+    action: &'a str,
+    resource: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<serde_json::Map<String, Value>>,
 }
 
 fn none() -> Fault {

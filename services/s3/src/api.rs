@@ -14957,13 +14957,11 @@ static S_EXPRESSION_TYPE: Schema = Schema::new("ExpressionType", Kind::String).v
 static S_FILE_HEADER_INFO: Schema =
     Schema::new("FileHeaderInfo", Kind::String).values(&["USE", "IGNORE", "NONE"]);
 static S_FILTER_RULE: Schema = Schema::new("FilterRule", Kind::Structure).members(&[
-    Member::new("Name", &S_FILTER_RULE_NAME),
+    Member::new("Name", &wire::schema::STRING),
     Member::new("Value", &wire::schema::STRING),
 ]);
 static S_FILTER_RULE_LIST: Schema =
     Schema::new("FilterRuleList", Kind::List).members(&[Member::new("member", &S_FILTER_RULE)]);
-static S_FILTER_RULE_NAME: Schema =
-    Schema::new("FilterRuleName", Kind::String).values(&["prefix", "suffix"]);
 static S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT: Schema =
     Schema::new("GetBucketAccelerateConfigurationOutput", Kind::Structure)
         .members(&[
@@ -17681,11 +17679,6 @@ pub mod file_header_info {
     pub const USE: &str = "USE";
     pub const IGNORE: &str = "IGNORE";
     pub const NONE: &str = "NONE";
-}
-/// Values of `FilterRuleName`
-pub mod filter_rule_name {
-    pub const PREFIX: &str = "prefix";
-    pub const SUFFIX: &str = "suffix";
 }
 /// Values of `IntelligentTieringAccessTier`
 pub mod intelligent_tiering_access_tier {

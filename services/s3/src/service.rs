@@ -618,14 +618,17 @@ impl crate::api::S3 for S3 {
         ctx: &Context,
         input: ListBucketAnalyticsConfigurationsInput,
     ) -> Result<ListBucketAnalyticsConfigurationsOutput, Fault> {
-        let all: Vec<AnalyticsConfiguration> = self.all_named(
+        let (all, next): (Vec<AnalyticsConfiguration>, _) = self.all_named(
             ctx,
             &input.bucket,
             input.expected_bucket_owner.as_deref(),
             "s3:GetAnalyticsConfiguration",
+            input.continuation_token.as_deref(),
         )?;
         Ok(ListBucketAnalyticsConfigurationsOutput {
-            is_truncated: Some(false),
+            is_truncated: Some(next.is_some()),
+            continuation_token: input.continuation_token,
+            next_continuation_token: next,
             analytics_configuration_list: Some(all),
             ..Default::default()
         })
@@ -635,14 +638,17 @@ impl crate::api::S3 for S3 {
         ctx: &Context,
         input: ListBucketIntelligentTieringConfigurationsInput,
     ) -> Result<ListBucketIntelligentTieringConfigurationsOutput, Fault> {
-        let all: Vec<IntelligentTieringConfiguration> = self.all_named(
+        let (all, next): (Vec<IntelligentTieringConfiguration>, _) = self.all_named(
             ctx,
             &input.bucket,
             input.expected_bucket_owner.as_deref(),
             "s3:GetIntelligentTieringConfiguration",
+            input.continuation_token.as_deref(),
         )?;
         Ok(ListBucketIntelligentTieringConfigurationsOutput {
-            is_truncated: Some(false),
+            is_truncated: Some(next.is_some()),
+            continuation_token: input.continuation_token,
+            next_continuation_token: next,
             intelligent_tiering_configuration_list: Some(all),
             ..Default::default()
         })
@@ -652,14 +658,17 @@ impl crate::api::S3 for S3 {
         ctx: &Context,
         input: ListBucketInventoryConfigurationsInput,
     ) -> Result<ListBucketInventoryConfigurationsOutput, Fault> {
-        let all: Vec<InventoryConfiguration> = self.all_named(
+        let (all, next): (Vec<InventoryConfiguration>, _) = self.all_named(
             ctx,
             &input.bucket,
             input.expected_bucket_owner.as_deref(),
             "s3:GetInventoryConfiguration",
+            input.continuation_token.as_deref(),
         )?;
         Ok(ListBucketInventoryConfigurationsOutput {
-            is_truncated: Some(false),
+            is_truncated: Some(next.is_some()),
+            continuation_token: input.continuation_token,
+            next_continuation_token: next,
             inventory_configuration_list: Some(all),
             ..Default::default()
         })
@@ -669,14 +678,17 @@ impl crate::api::S3 for S3 {
         ctx: &Context,
         input: ListBucketMetricsConfigurationsInput,
     ) -> Result<ListBucketMetricsConfigurationsOutput, Fault> {
-        let all: Vec<MetricsConfiguration> = self.all_named(
+        let (all, next): (Vec<MetricsConfiguration>, _) = self.all_named(
             ctx,
             &input.bucket,
             input.expected_bucket_owner.as_deref(),
             "s3:GetMetricsConfiguration",
+            input.continuation_token.as_deref(),
         )?;
         Ok(ListBucketMetricsConfigurationsOutput {
-            is_truncated: Some(false),
+            is_truncated: Some(next.is_some()),
+            continuation_token: input.continuation_token,
+            next_continuation_token: next,
             metrics_configuration_list: Some(all),
             ..Default::default()
         })

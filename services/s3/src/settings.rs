@@ -637,24 +637,44 @@ impl crate::S3 {
             .ok_or_else(|| no_such_configuration())
     }
 
-    /// Shows all documents of a kind.
+    /// Shows documents of a kind, a hundred at most, and where to go on.
     pub(crate) fn all_named<T: Document>(
         &self,
         ctx: &Context,
         bucket: &str,
         expected: Option<&str>,
         action: &str,
-    ) -> Result<Vec<T>, Fault> {
+        token: Option<&str>,
+    ) -> Result<(Vec<T>, Option<String>), Fault> {
+        const MOST: usize = 100;
         let bucket = self.configured(ctx, bucket, expected, action)?;
         let prefix = format!("{}/", T::NAME);
-        let texts = bucket
-            .record
-            .documents
+        let after = match token {
+            Some(token) => Some(
+                cloud::paging::place(T::NAME, token)
+                    .and_then(|place| place.into_iter().next())
+                    .ok_or_else(|| {
+                        fault::invalid_argument(
+                            "The continuation token provided is incorrect",
+                            "continuation-token",
+                            token,
+                        )
+                    })?,
+            ),
+            None => None,
+        };
+        let documents = &bucket.record.documents;
+        let mut texts = documents
             .iter()
-            .filter(|(name, _)| name.starts_with(&prefix));
-        Ok(texts
-            .filter_map(|(_, text)| configuration::decode(text))
-            .collect())
+            .filter(|(name, _)| name.starts_with(&prefix))
+            .filter(|(name, _)| after.as_ref().is_none_or(|after| *name > after));
+        let page: Vec<_> = texts.by_ref().take(MOST).collect();
+        let next = texts.next().and(page.last());
+        let next = next.map(|(name, _)| cloud::paging::token(T::NAME, &[name.as_str()]));
+        let shown = page
+            .iter()
+            .filter_map(|(_, text)| configuration::decode(text));
+        Ok((shown.collect(), next))
     }
 
     /// Deletes one of several documents of a kind.
