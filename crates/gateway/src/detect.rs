@@ -39,6 +39,12 @@ pub enum Detected {
 }
 
 impl Catalog {
+    /// The service whose own HTTP a request is of, whatever it says of an operation.
+    pub(crate) fn claimant(&self, parts: &Parts) -> Option<usize> {
+        self.services
+            .iter()
+            .position(|e| e.service.front.as_ref().is_some_and(|f| f.claims(parts)))
+    }
     /// Over these services; requests that name none go to the REST XML service, which is S3.
     pub fn new(services: Vec<Service>) -> Catalog {
         let services: Vec<Entry> = services
@@ -71,11 +77,7 @@ impl Catalog {
         scope: Option<&str>,
         form: Option<&Parameters>,
     ) -> Option<usize> {
-        if let Some(i) = self
-            .services
-            .iter()
-            .position(|e| e.service.front.as_ref().is_some_and(|f| f.claims(parts)))
-        {
+        if let Some(i) = self.claimant(parts) {
             return Some(i);
         }
         if let Some((prefix, _)) = header(parts, "x-amz-target").and_then(|t| t.rsplit_once('.'))

@@ -109,7 +109,9 @@ impl Gateway {
         if own && let Some(response) = self.control.answer(&parts, &mut body).await {
             return response;
         }
-        if let Some(response) = preflight(&parts) {
+        if let Some(response) = preflight(&parts)
+            && self.catalog.claimant(&parts).is_none()
+        {
             return response;
         }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
