@@ -630,7 +630,6 @@ impl crate::api::S3 for S3 {
             continuation_token: input.continuation_token,
             next_continuation_token: next,
             analytics_configuration_list: Some(all),
-            ..Default::default()
         })
     }
     async fn list_bucket_intelligent_tiering_configurations(
@@ -650,7 +649,6 @@ impl crate::api::S3 for S3 {
             continuation_token: input.continuation_token,
             next_continuation_token: next,
             intelligent_tiering_configuration_list: Some(all),
-            ..Default::default()
         })
     }
     async fn list_bucket_inventory_configurations(
@@ -670,7 +668,6 @@ impl crate::api::S3 for S3 {
             continuation_token: input.continuation_token,
             next_continuation_token: next,
             inventory_configuration_list: Some(all),
-            ..Default::default()
         })
     }
     async fn list_bucket_metrics_configurations(
@@ -690,7 +687,6 @@ impl crate::api::S3 for S3 {
             continuation_token: input.continuation_token,
             next_continuation_token: next,
             metrics_configuration_list: Some(all),
-            ..Default::default()
         })
     }
     async fn list_buckets(

@@ -634,7 +634,7 @@ impl crate::S3 {
         let bucket = self.configured(ctx, bucket, expected, action)?;
         let text = bucket.record.documents.get(&format!("{}/{id}", T::NAME));
         text.and_then(|text| configuration::decode(text))
-            .ok_or_else(|| no_such_configuration())
+            .ok_or_else(no_such_configuration)
     }
 
     /// Shows documents of a kind, a hundred at most, and where to go on.

@@ -22,7 +22,7 @@ const RETRY: RetryPolicy = RetryPolicy {
 /// What a subscription gets, by its road.
 pub(crate) enum Parcel {
     /// To a service of the region.
-    Send(Delivery),
+    Send(Box<Delivery>),
     /// To an endpoint outside.
     Post(Box<Post>),
     /// To people: kept for who asks.
@@ -46,7 +46,7 @@ pub(crate) fn parcel(
         "sms" => Medium::Sms,
         "application" => Medium::Push,
         "email" | "email-json" => Medium::Mail,
-        _ => return delivery(desk, subscription, &arn, message).map(Parcel::Send),
+        _ => return delivery(desk, subscription, &arn, message).map(|d| Parcel::Send(Box::new(d))),
     };
     keep(medium, desk, subscription, &arn, message)
 }

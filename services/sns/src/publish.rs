@@ -168,7 +168,7 @@ impl Sns {
         let endpoint = self.endpoint();
         let desk = Desk::new(place, &endpoint, None, topic.signature_version());
         Ok(match parcel(&desk, topic, listener, message)? {
-            Parcel::Send(delivery) => Some(delivery),
+            Parcel::Send(delivery) => Some(*delivery),
             Parcel::Post(_) | Parcel::Keep(..) => None,
         })
     }
