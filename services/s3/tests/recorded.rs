@@ -40,7 +40,8 @@ async fn an_upload_with_a_condition_is_refused_once_its_key_was_written_or_delet
     let old = first.header("etag").unwrap().to_owned();
     let (path, document) = begin(&region, &[]).await;
     // The record of a write has milliseconds: the next one is later.
-    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    let later = region.cloud.clock.now().plus_secs(1);
+    region.cloud.scheduler.advance_to(later).await.unwrap();
     let second = region.ask("PUT", "/bucket/k", Bytes::from("two")).await;
     let new = second.header("etag").unwrap().to_owned();
     let complete = |header: &'static str, value: String| {
