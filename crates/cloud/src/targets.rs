@@ -201,12 +201,15 @@ impl Targets {
                     own
                 }
             };
-            let code = match delivery.names_error_class {
-                true => class_of(&fault).to_owned(),
-                false => fault.code.to_string(),
-            };
-            parameters.insert("ERROR_CODE".into(), code);
-            parameters.insert("ERROR_MESSAGE".into(), fault.message.to_string());
+            // Who says more than the message says why it is dead, too; a topic's dead letters are as they were.
+            if !delivery.dead_parameters.is_empty() {
+                let code = match delivery.names_error_class {
+                    true => class_of(&fault).to_owned(),
+                    false => fault.code.to_string(),
+                };
+                parameters.insert("ERROR_CODE".into(), code);
+                parameters.insert("ERROR_MESSAGE".into(), fault.message.to_string());
+            }
             let payload = delivery.dead_payload.clone();
             let dead = Delivery {
                 target: queue,

@@ -216,19 +216,51 @@ impl Audit {
     }
 }
 
+/// A pattern that can be tried.
+struct Compiled {
+    /// What the value must not begin with: the negative look-ahead that some patterns begin with.
+    not: Option<Regex>,
+    is: Regex,
+}
+
+impl Compiled {
+    fn is_match(&self, value: &str) -> bool {
+        self.not.as_ref().is_none_or(|not| !not.is_match(value)) && self.is.is_match(value)
+    }
+}
+
+/// Compiles a pattern; `None` for one that this regex engine has no means for.
+fn compile(pattern: &str) -> Option<Compiled> {
+    let text = in_ascii(pattern);
+    // `((?!..)..)` is the same without the outer pair.
+    let inner = text
+        .strip_prefix("((?!")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let ahead = inner.or_else(|| text.strip_prefix("(?!"));
+    let (not, is) = match ahead {
+        None => (None, text.as_str()),
+        Some(ahead) => {
+            let (not, is) = ahead.split_once(')')?;
+            (Some(Regex::new(&format!("^(?s:{not})")).ok()?), is)
+        }
+    };
+    let is = Regex::new(&format!("^(?s:{is})$")).ok()?;
+    Some(Compiled { not, is })
+}
+
 /// Whether the whole value matches a model's pattern. A pattern that this regex engine cannot compile accepts all.
 fn matches(pattern: &'static str, value: &str) -> bool {
-    static COMPILED: LazyLock<RwLock<HashMap<&'static str, Option<Regex>>>> =
+    static COMPILED: LazyLock<RwLock<HashMap<&'static str, Option<Compiled>>>> =
         LazyLock::new(Default::default);
     if let Some(found) = COMPILED
         .read()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .get(pattern)
     {
-        return found.as_ref().is_none_or(|r| r.is_match(value));
+        return found.as_ref().is_none_or(|c| c.is_match(value));
     }
-    let compiled = Regex::new(&format!("^(?s:{})$", in_ascii(pattern))).ok();
-    let ok = compiled.as_ref().is_none_or(|r| r.is_match(value));
+    let compiled = compile(pattern);
+    let ok = compiled.as_ref().is_none_or(|c| c.is_match(value));
     COMPILED
         .write()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -293,6 +325,14 @@ mod tests {
         assert!(!matches(r"[\w\.\-]{1,255}", &"b".repeat(256)));
         assert!(matches(r"\d{12}", "123456789012"));
         assert!(!matches(r"\w+", "é"));
+        for pattern in [
+            r"(?!^[0-9]+$)([a-zA-Z0-9-_]+)",
+            r"((?!^\d+$)^[0-9a-zA-Z-_]+$)",
+        ] {
+            assert!(matches(pattern, "v1"), "{pattern}");
+            assert!(!matches(pattern, "2024"), "{pattern}");
+            assert!(!matches(pattern, "a b"), "{pattern}");
+        }
         assert_eq!(in_ascii(r"[\]\w]\\w\d"), r"[\]0-9A-Za-z_]\\w[0-9]");
     }
 }

@@ -154,7 +154,12 @@ pub async fn update(
     let alias = state
         .change(&name, |tx| {
             state.function(tx, &name)?;
-            let mut alias = tx.get(&state.aliases, &key)?.ok_or_else(|| none(&name, &input.name))?;
+            let mut alias = tx.get(&state.aliases, &key)?.ok_or_else(|| {
+                errors::resource_not_found_exception(format!(
+                    "Alias not found: {}",
+                    name.arn_of(&input.name)
+                ))
+            })?;
             if input.revision_id.as_ref().is_some_and(|asked| *asked != alias.revision) {
                 let text = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the \
                             latest Revision Id";

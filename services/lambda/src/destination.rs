@@ -8,6 +8,7 @@ use wire::{Fault, Timestamp};
 use crate::api::{self, FunctionEventInvokeConfig};
 use crate::errors;
 use crate::name::Name;
+use crate::page::Page;
 use crate::state::State;
 
 /// What is said of the events of a function, a version or an alias.
@@ -98,11 +99,15 @@ pub async fn put(
     };
     state
         .change(&name, |tx| {
-            state.resolve(tx, &name)?;
+            state.resolve(tx, &name).map_err(|_| no_function())?;
             Ok(tx.put(&state.event_invokes, &name.qualified(), &record)?)
         })
         .await?;
     Ok(record.describe(&name))
+}
+
+fn no_function() -> Fault {
+    errors::resource_not_found_exception("The function doesn't exist.")
 }
 
 /// Sets what is given and leaves the rest.
@@ -123,7 +128,7 @@ pub async fn update(
     };
     let record = state
         .change(&name, |tx| {
-            state.resolve(tx, &name)?;
+            state.resolve(tx, &name).map_err(|_| no_function())?;
             let mut record = tx
                 .get(&state.event_invokes, &name.qualified())?
                 .ok_or_else(|| none(&name))?;
@@ -179,17 +184,20 @@ pub fn list(
         ..Name::read(ctx, &input.function_name, None)?
     };
     let read = state.cloud.store.read();
-    state.function(&read, &name)?;
-    let mut all = Vec::new();
-    for row in read.range(&state.event_invokes, Range::prefix(&name.key())) {
+    state.function(&read, &name).map_err(|_| no_function())?;
+    let marker = input.marker.as_deref();
+    let page = Page::read("ListFunctionEventInvokeConfigs", marker, input.max_items)?;
+    let rows = read.range(&state.event_invokes, Range::prefix(&name.key()));
+    let (configs, next_marker) = page.cut(rows.map(|row| {
         let ((.., qualifier), record) = row?;
-        all.push(record.describe(&Name {
-            qualifier: Some(qualifier),
+        let named = Name {
+            qualifier: Some(qualifier.clone()),
             ..name.clone()
-        }));
-    }
+        };
+        Ok((qualifier, record.describe(&named)))
+    }))?;
     Ok(api::ListFunctionEventInvokeConfigsOutput {
-        function_event_invoke_configs: Some(all),
-        next_marker: None,
+        function_event_invoke_configs: Some(configs),
+        next_marker,
     })
 }

@@ -183,7 +183,8 @@ impl Settings {
         if let Some(environment) = self.environment {
             let variables = environment.variables.unwrap_or_default();
             check_environment(&variables)?;
-            to.environment = (!variables.is_empty()).then_some(variables);
+            // None that was given is shown, one that was not is not.
+            to.environment = Some(variables);
         }
         to.handler = self.handler.or(to.handler.take());
         to.description = self
@@ -392,6 +393,8 @@ fn pending(shown: &mut FunctionConfiguration) {
     shown.state_reason = Some("The function is being created.".into());
     shown.state_reason_code = Some("Creating".into());
     shown.last_update_status = None;
+    // Being ready will be another revision.
+    shown.revision_id = Some(cloud::ids::uuid());
 }
 
 pub fn get_configuration(
@@ -455,6 +458,20 @@ fn download(ctx: &Context, name: &Name, version: &str, sha256: &str) -> String {
     )
 }
 
+/// A function as lists show it: without what becomes of it, which is asked for one by one.
+pub(crate) fn listed(shown: FunctionConfiguration) -> FunctionConfiguration {
+    FunctionConfiguration {
+        state: None,
+        state_reason: None,
+        state_reason_code: None,
+        last_update_status: None,
+        last_update_status_reason: None,
+        last_update_status_reason_code: None,
+        runtime_version_config: None,
+        ..shown
+    }
+}
+
 pub fn list(
     state: &State,
     ctx: &Context,
@@ -493,7 +510,7 @@ pub fn list(
         } else {
             name.arn()
         };
-        functions.push(record.latest.describe(&name, arn, LATEST));
+        functions.push(listed(record.latest.describe(&name, arn, LATEST)));
         if with_versions {
             for row in read.range(
                 &state.versions,
@@ -501,11 +518,11 @@ pub fn list(
             ) {
                 let ((.., number), published) = row?;
                 let version = number.to_string();
-                functions.push(published.configuration.describe(
+                functions.push(listed(published.configuration.describe(
                     &name,
                     name.arn_of(&version),
                     &version,
-                ));
+                )));
             }
         }
     }

@@ -26,6 +26,7 @@ mod layer;
 mod log;
 mod mapping;
 mod name;
+mod page;
 mod payload;
 mod policy;
 mod poller;

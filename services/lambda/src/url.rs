@@ -8,6 +8,7 @@ use wire::{Fault, Timestamp};
 use crate::api;
 use crate::errors;
 use crate::name::{LATEST, Name};
+use crate::page::Page;
 use crate::state::State;
 
 /// The URL of a function or of an alias.
@@ -100,19 +101,28 @@ fn describe(ctx: &Context, state: &State, name: &Name, url: &Url) -> api::Functi
 }
 
 fn check(name: &Name) -> Result<(), Fault> {
-    if name
+    let version = name
         .qualifier
         .as_ref()
-        .is_some_and(|q| q == LATEST || q.bytes().all(|b| b.is_ascii_digit()))
-    {
-        let text = "Function URLs cannot be created for a version: name the function or an alias.";
-        return Err(errors::invalid_parameter_value_exception(text));
+        .filter(|q| *q == LATEST || q.bytes().all(|b| b.is_ascii_digit()));
+    match version {
+        Some(version) => Err(Fault::sender(
+            400,
+            "ValidationException",
+            format!(
+                "1 validation error detected: Value '{version}' at 'qualifier' failed to satisfy constraint: Member must satisfy regular expression pattern: ((?!^\\d+$)^[0-9a-zA-Z-_]+$)"
+            ),
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn none() -> Fault {
     errors::resource_not_found_exception("The resource you requested does not exist.")
+}
+
+fn no_function() -> Fault {
+    errors::resource_not_found_exception("Function does not exist")
 }
 
 pub async fn create(
@@ -132,7 +142,7 @@ pub async fn create(
     };
     state
         .change(&name, |tx| {
-            state.resolve(tx, &name)?;
+            state.resolve(tx, &name).map_err(|_| no_function())?;
             if tx.contains(&state.urls, &name.qualified())? {
                 let text = format!(
                     "Failed to create function url config for [functionArn = {}]. Error message:  FunctionUrlConfig exists for this Lambda function",
@@ -193,6 +203,7 @@ pub async fn update(
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
     let url = state
         .change(&name, |tx| {
+            state.resolve(tx, &name).map_err(|_| no_function())?;
             let mut url = tx.get(&state.urls, &name.qualified())?.ok_or_else(none)?;
             url.auth = input.auth_type.unwrap_or(url.auth);
             url.mode = input.invoke_mode.unwrap_or(url.mode);
@@ -241,22 +252,19 @@ pub fn list(
     };
     let read = state.cloud.store.read();
     state.function(&read, &name)?;
-    let mut all = Vec::new();
-    for row in read.range(&state.urls, Range::prefix(&name.key())) {
+    let marker = input.marker.as_deref();
+    let page = Page::read("ListFunctionUrlConfigs", marker, input.max_items)?;
+    let rows = read.range(&state.urls, Range::prefix(&name.key()));
+    let (function_url_configs, next_marker) = page.cut(rows.map(|row| {
         let ((.., qualifier), url) = row?;
-        let qualifier = (qualifier != LATEST).then_some(qualifier);
-        all.push(describe(
-            ctx,
-            state,
-            &Name {
-                qualifier,
-                ..name.clone()
-            },
-            &url,
-        ));
-    }
+        let named = Name {
+            qualifier: (qualifier != LATEST).then(|| qualifier.clone()),
+            ..name.clone()
+        };
+        Ok((qualifier, describe(ctx, state, &named, &url)))
+    }))?;
     Ok(api::ListFunctionUrlConfigsOutput {
-        function_url_configs: all,
-        next_marker: None,
+        function_url_configs,
+        next_marker,
     })
 }

@@ -8,7 +8,7 @@ use wire::Fault;
 
 use crate::api::{self, FunctionConfiguration};
 use crate::configuration::Configuration;
-use crate::function::{Function, Published, Settings};
+use crate::function::{Function, Published, Settings, listed};
 use crate::name::{LATEST, Name};
 use crate::state::State;
 use crate::{code, errors, layer, provisioned};
@@ -124,7 +124,11 @@ pub fn list(
             })?;
             range = range.after(&(&name.account, &name.region, &name.function, after));
         }
-        None => versions.push(function.latest.describe(&name, name.arn_of(LATEST), LATEST)),
+        None => versions.push(listed(function.latest.describe(
+            &name,
+            name.arn_of(LATEST),
+            LATEST,
+        ))),
     }
     let mut next_marker = None;
     let mut last = 0;
@@ -139,11 +143,10 @@ pub fn list(
         }
         last = number;
         let version = number.to_string();
-        versions.push(
-            published
-                .configuration
-                .describe(&name, name.arn_of(&version), &version),
-        );
+        let shown = published
+            .configuration
+            .describe(&name, name.arn_of(&version), &version);
+        versions.push(listed(shown));
     }
     Ok(api::ListVersionsByFunctionOutput {
         versions: Some(versions),
@@ -163,7 +166,11 @@ pub async fn delete(state: &Arc<State>, name: &Name) -> Result<(), Fault> {
     })?;
     state
         .change(name, |tx| {
-            state.function(tx, name)?;
+            let function = Name {
+                qualifier: None,
+                ..name.clone()
+            };
+            state.function(tx, &function)?;
             for row in tx
                 .range(&state.aliases, Range::prefix(&name.key()))
                 .collect::<Result<Vec<_>, _>>()?
@@ -194,6 +201,8 @@ fn in_progress(shown: &mut FunctionConfiguration) {
     shown.last_update_status = Some("InProgress".into());
     shown.last_update_status_reason = Some("The function is being created.".into());
     shown.last_update_status_reason_code = Some("Creating".into());
+    // Being through will be another revision.
+    shown.revision_id = Some(cloud::ids::uuid());
 }
 
 pub async fn update_code(

@@ -256,26 +256,64 @@ impl Draft {
     }
 }
 
-fn check_attribute(name: &str, value: &MessageAttributeValue) -> Result<(), Fault> {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    let is_name = (1..=256).contains(&name.len())
-        && name.bytes().all(fine)
-        && !name.starts_with('.')
-        && !name.ends_with('.')
-        && !name.contains("..");
-    let value_invalid = |text: String| Err(invalid_parameter_value_exception(text));
-    if !is_name {
-        return value_invalid(format!("Invalid attribute name: {name}"));
+/// Says what is wrong with an attribute's name.
+fn check_name(name: &str) -> Result<(), String> {
+    let other = name
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')));
+    if name.len() > 256 {
+        return Err("Length of message attribute name must be less than 256 bytes.".into());
     }
-    let kind = value.data_type.split('.').next().unwrap_or_default();
-    if value.data_type.is_empty() {
-        return value_invalid(format!(
-            "The message attribute '{name}' must contain non-empty message attribute type."
+    if let Some(other) = other {
+        return Err(format!(
+            "Invalid non-alphanumeric character '#x{:X}' was found in the message attribute name. Can only include alphanumeric characters, hyphens, underscores, or dots.",
+            u32::from(other)
         ));
     }
+    if name.starts_with('.') {
+        return Err("Invalid message attribute name starting with character '.' was found.".into());
+    }
+    if name.ends_with('.') {
+        return Err("Invalid message attribute name ending with character '.' was found.".into());
+    }
+    if name.contains("..") {
+        return Err("Message attribute name can not have successive '.' character.".into());
+    }
+    Ok(())
+}
+
+fn check_attribute(name: &str, value: &MessageAttributeValue) -> Result<(), Fault> {
+    let value_invalid = |text: String| Err(invalid_parameter_value_exception(text));
+    check_name(name).or_else(value_invalid)?;
+    if value.data_type.is_empty() {
+        return Err(Fault::sender(
+            400,
+            "ValidationError",
+            format!(
+                "1 validation error detected: Value null at 'messageAttributes.{name}.member.dataType' failed to satisfy constraint: Member must not be null"
+            ),
+        ));
+    }
+    // `String.` alone names no kind of text.
+    let (kind, label) = match value.data_type.split_once('.') {
+        Some((kind, label)) => (kind, Some(label)),
+        None => (value.data_type.as_str(), None),
+    };
+    let kind = if label == Some("") { "" } else { kind };
+    let empty = || {
+        value_invalid(format!(
+            "The message attribute '{name}' must contain non-empty message attribute value for message attribute type '{}'.",
+            value.data_type
+        ))
+    };
     match kind {
         "Binary" => {
-            if value.string_value.is_some() || value.binary_value.is_none() {
+            if value.string_value.is_none()
+                && value.binary_value.as_ref().is_none_or(|b| b.is_empty())
+            {
+                return empty();
+            }
+            if value.string_value.is_some() {
                 return value_invalid(format!(
                     "The message attribute '{name}' with type '{}' must use field 'Binary'.",
                     value.data_type
@@ -283,17 +321,15 @@ fn check_attribute(name: &str, value: &MessageAttributeValue) -> Result<(), Faul
             }
         }
         "String" | "Number" => {
-            let Some(text) = value.string_value.as_deref() else {
+            let text = value.string_value.as_deref().unwrap_or_default();
+            if text.is_empty() && value.binary_value.is_some() {
                 return value_invalid(format!(
                     "The message attribute '{name}' with type '{}' must use field 'String'.",
                     value.data_type
                 ));
-            };
+            }
             if text.is_empty() {
-                return value_invalid(format!(
-                    "The message attribute '{name}' must contain non-empty message attribute value for message attribute type '{}'.",
-                    value.data_type
-                ));
+                return empty();
             }
             if kind == "Number" && text.trim().parse::<f64>().is_err() {
                 return value_invalid(format!(

@@ -359,7 +359,7 @@ impl Sns {
             .collect();
         if drafts.iter().map(|(_, d)| d.size()).sum::<usize>() > LIMIT {
             return Err(batch_request_too_long_exception(
-                "The length of all the batch messages put together is more than the limit.",
+                "The length of all the messages put together is more than the limit.",
             ));
         }
         let mut successful = Vec::new();

@@ -142,7 +142,15 @@ impl Sns {
             endpoint,
             owner: ctx.account.clone(),
             principal: ctx.principal.arn.clone(),
-            attributes: input.attributes.unwrap_or_default(),
+            attributes: input
+                .attributes
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, value)| {
+                    let value = crate::subscription_attribute::normal(&name, &value);
+                    (name, value)
+                })
+                .collect(),
             token: needs_word.then(|| Sns::new_word(&place)),
             was_confirmed_by_owner: None,
             ends_by_owner_only: false,
@@ -392,6 +400,7 @@ impl Sns {
             if name == "ReplayPolicy" {
                 self.set_replay(tx, &place, topic, &id, &mut subscription, &value)?;
             }
+            let value = crate::subscription_attribute::normal(&name, &value);
             subscription.attributes.insert(name, value);
             topic.changes += 1;
             tx.put(&self.subscriptions, &at, &subscription)?;

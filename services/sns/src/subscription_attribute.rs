@@ -8,6 +8,14 @@ use crate::filter::Filter;
 use crate::subscription::{Subscription, invalid};
 use crate::{archive, delivery_policy, phone};
 
+/// A value as it is kept: truth is written in any case.
+pub(crate) fn normal(name: &str, value: &str) -> String {
+    match name {
+        "RawMessageDelivery" => value.to_ascii_lowercase(),
+        _ => value.to_owned(),
+    }
+}
+
 /// Checks an attribute; `prefix` leads messages about filters, `subscription` is what it will be.
 pub(crate) fn check(
     name: &str,
@@ -16,15 +24,19 @@ pub(crate) fn check(
     subscription: &Subscription,
 ) -> Result<(), Fault> {
     match name {
-        "RawMessageDelivery" => match (value, subscription.protocol.as_str()) {
-            ("true", "lambda" | "email" | "email-json" | "sms" | "application") => Err(invalid(
-                "Attributes Reason: RawMessageDelivery can only be set as true for SQS, HTTP/S, and Firehose endpoints.",
-            )),
-            ("true" | "false", _) => Ok(()),
-            _ => Err(invalid(&format!(
-                "{prefix}RawMessageDelivery: Invalid value [{value}]. Must be true or false."
-            ))),
-        },
+        "RawMessageDelivery" => {
+            match (normal(name, value).as_str(), subscription.protocol.as_str()) {
+                ("true", "lambda" | "email" | "email-json" | "sms" | "application") => {
+                    Err(invalid(
+                        "Attributes Reason: RawMessageDelivery can only be set as true for SQS, HTTP/S, and Firehose endpoints.",
+                    ))
+                }
+                ("true" | "false", _) => Ok(()),
+                _ => Err(invalid(&format!(
+                    "{prefix}RawMessageDelivery: Invalid value [{value}]. Must be true or false."
+                ))),
+            }
+        }
         "FilterPolicyScope" => match value {
             "MessageAttributes" | "MessageBody" => Ok(()),
             _ => Err(invalid(&format!(
@@ -94,7 +106,7 @@ pub(crate) fn check_endpoint(protocol: &str, endpoint: &str, is_fifo: bool) -> R
         ("application", Some("sns")) => Ok(()),
         ("application", _) => Err(invalid("Endpoint Reason: Invalid application endpoint ARN")),
         _ => Err(invalid(&format!(
-            "Invalid parameter: Does not support this protocol string: {protocol}"
+            "Amazon SNS does not support this protocol string: {protocol}"
         ))),
     }
 }

@@ -7,6 +7,7 @@ use cloud::{Arn, Delivery, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use wire::Fault;
 
+use crate::api::MessageAttributeValue;
 use crate::message::Draft;
 use crate::permission;
 use crate::service::Sns;
@@ -31,13 +32,31 @@ impl Topics {
             message: delivery.payload.clone(),
             subject: delivery.parameters.get("Subject").cloned(),
             structure: None,
-            attributes: BTreeMap::new(),
+            attributes: attributes(&delivery.parameters),
             group: delivery.parameters.get("MessageGroupId").cloned(),
             dedup: delivery.parameters.get("MessageDeduplicationId").cloned(),
         };
         let message = Sns::admit(&topic, draft, self.0.cloud.clock.now())?;
         self.0.send(&place, &topic, message).await.map(drop)
     }
+}
+
+/// What a delivery says besides its text, as a dead letter does, is attributes of the message.
+fn attributes(parameters: &BTreeMap<String, String>) -> BTreeMap<String, MessageAttributeValue> {
+    let own = ["Subject", "MessageGroupId", "MessageDeduplicationId"];
+    let others = parameters
+        .iter()
+        .filter(|(name, value)| !own.contains(&name.as_str()) && !value.is_empty());
+    let typed = others.map(|(name, value)| {
+        let is_code = name == "ErrorCode" && value.bytes().all(|b| b.is_ascii_digit());
+        let attribute = MessageAttributeValue {
+            data_type: if is_code { "Number" } else { "String" }.into(),
+            string_value: Some(value.clone()),
+            ..Default::default()
+        };
+        (name.clone(), attribute)
+    });
+    typed.collect()
 }
 
 impl Target for Topics {

@@ -231,7 +231,8 @@ impl Sns {
                         "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
                     ));
                 }
-                if !topic.tags.is_empty() && topic.tags != old.tags {
+                // Some of the tags that it has may be left out.
+                if topic.tags.iter().any(|(k, v)| old.tags.get(k) != Some(v)) {
                     return Err(invalid_parameter_exception(
                         "Invalid parameter: Tags Reason: Topic already exists with different tags",
                     ));

@@ -1,0 +1,60 @@
+//! Pages of lists that are ordered by a name.
+
+use wire::Fault;
+
+use crate::errors;
+
+/// What a request asks for of a list.
+pub struct Page {
+    of: &'static str,
+    after: Option<String>,
+    most: usize,
+}
+
+impl Page {
+    /// Reads `Marker` and `MaxItems` of the operation `of`; fifty at most.
+    pub fn read(
+        of: &'static str,
+        marker: Option<&str>,
+        max_items: Option<i32>,
+    ) -> Result<Page, Fault> {
+        let after = match marker.filter(|m| !m.is_empty()) {
+            None => None,
+            Some(marker) => {
+                let place = cloud::paging::place(of, marker);
+                let after = place.and_then(|p| p.into_iter().next());
+                Some(after.ok_or_else(|| {
+                    errors::invalid_parameter_value_exception("Invalid pagination token")
+                })?)
+            }
+        };
+        let most = usize::try_from(max_items.unwrap_or(50)).unwrap_or(50);
+        Ok(Page {
+            of,
+            after,
+            most: most.clamp(1, 50),
+        })
+    }
+
+    /// The rows that belong to it, which come in the order of their names, and where the next one begins.
+    pub fn cut<T>(
+        self,
+        rows: impl Iterator<Item = Result<(String, T), Fault>>,
+    ) -> Result<(Vec<T>, Option<String>), Fault> {
+        let mut shown = Vec::new();
+        let mut last = String::new();
+        for row in rows {
+            let (name, row) = row?;
+            if self.after.as_ref().is_some_and(|after| name <= *after) {
+                continue;
+            }
+            if shown.len() >= self.most {
+                let marker = cloud::paging::token(self.of, &[&last]);
+                return Ok((shown, Some(marker)));
+            }
+            last = name;
+            shown.push(row);
+        }
+        Ok((shown, None))
+    }
+}
