@@ -183,7 +183,17 @@ async fn topic_scenarios(admin: &mut Connection) -> Outcome<[Scenario; 2]> {
     }
     for n in 0..FAN {
         let name = format!("fan-{n}");
-        queue(admin, &name).await?;
+        let url = queue(admin, &name).await?;
+        let policy = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Service": "sns.amazonaws.com" },
+            "Action": "sqs:SendMessage",
+            "Resource": arn("sqs", &name),
+        }] });
+        let let_in = json!({ "QueueUrl": url, "Attributes": { "Policy": policy.to_string() } });
+        admin
+            .expect("sqs", call("AmazonSQS.SetQueueAttributes", &let_in))
+            .await?;
         let subscription = form(&[
             ("Action", "Subscribe"),
             ("TopicArn", &arn("sns", "fan")),

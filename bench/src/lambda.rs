@@ -98,15 +98,16 @@ pub async fn mapping(cumulo: &Target) -> Outcome {
     }
     let mut took: Vec<f64> = Vec::new();
     for n in 0..MESSAGES {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-        let message = json!({ "QueueUrl": queue, "MessageBody": now.to_string() });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let message = json!({ "QueueUrl": queue, "MessageBody": now.as_secs_f64().to_string() });
+        // Of each message there is one line, written after it was sent.
+        let asked = json!({ "logGroupName": GROUP, "filterPattern": "took", "startTime": now.as_millis() as u64 });
         admin
             .expect("sqs", json::call("AmazonSQS.SendMessage", &message))
             .await?;
         // The next one is sent when this one has been through, as its log line tells.
         while took.len() <= n {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            let asked = json!({ "logGroupName": GROUP, "filterPattern": "took" });
             let call = json::call("Logs_20140328.FilterLogEvents", &asked);
             let (status, text) = admin.call("logs", call).await?;
             // There is no group before the first line.
@@ -114,19 +115,8 @@ pub async fn mapping(cumulo: &Target) -> Outcome {
                 continue;
             }
             let found: Value = serde_json::from_slice(&text)?;
-            took = found["events"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|e| {
-                    e["message"]
-                        .as_str()?
-                        .split_whitespace()
-                        .nth(1)?
-                        .parse()
-                        .ok()
-                })
-                .collect();
+            let line = found["events"][0]["message"].as_str();
+            took.extend(line.and_then(|l| l.split_whitespace().nth(1)?.parse::<f64>().ok()));
         }
     }
     // The first ones find a cold function.
