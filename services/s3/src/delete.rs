@@ -215,7 +215,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        lock::check_bypass(&bucket, input.bypass_governance_retention)?;
+        self.check_bypass(&bucket, input.bypass_governance_retention)?;
         let wanted = Wanted {
             key: &input.key,
             id: input.version_id.as_deref().filter(|id| !id.is_empty()),
@@ -242,7 +242,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        lock::check_bypass(&bucket, input.bypass_governance_retention)?;
+        self.check_bypass(&bucket, input.bypass_governance_retention)?;
         let objects = &input.delete.objects;
         if objects.is_empty() || objects.len() > MAX_KEYS {
             return Err(fault::malformed_xml());

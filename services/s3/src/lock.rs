@@ -3,7 +3,7 @@
 use cloud::Context;
 use wire::{Fault, Timestamp};
 
-use crate::bucket::{Bucket, Versioning};
+use crate::bucket::{Bucket, Ownership, Versioning};
 use crate::object::{Retention, Version};
 use crate::{access, api, configuration, fault};
 
@@ -121,20 +121,22 @@ pub fn locked() -> Fault {
     )
 }
 
-/// `x-amz-bypass-governance-retention` belongs to buckets with a lock, whatever it says.
-pub(crate) fn check_bypass(bucket: &Bucket, asked: Option<bool>) -> Result<(), Fault> {
-    if asked.is_some() && !bucket.record.object_lock {
-        return Err(Fault::sender(
-            400,
-            "InvalidArgument",
-            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
-        )
-        .field("ArgumentName", "x-amz-bypass-governance-retention"));
-    }
-    Ok(())
-}
-
 impl crate::S3 {
+    /// `x-amz-bypass-governance-retention` belongs to buckets with a lock, whatever it says. Buckets as they were before
+    /// 2023 take it everywhere: clients of that time send it with every deletion.
+    pub(crate) fn check_bypass(&self, bucket: &Bucket, asked: Option<bool>) -> Result<(), Fault> {
+        let is_new = self.default_ownership() == Some(Ownership::BucketOwnerEnforced);
+        if asked.is_some() && is_new && !bucket.record.object_lock {
+            return Err(Fault::sender(
+                400,
+                "InvalidArgument",
+                "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
+            )
+            .field("ArgumentName", "x-amz-bypass-governance-retention"));
+        }
+        Ok(())
+    }
+
     /// Whether the caller asked to, and may, bypass governance.
     pub(crate) fn bypasses(
         &self,
