@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use cloud::Context;
 use serde::{Deserialize, Serialize};
-use store::{Range, Read, Record, Tx};
+use store::{Read, Record, Tx};
 use wire::Fault;
 
 use crate::api::{self, AliasConfiguration};
 use crate::errors;
 use crate::name::{LATEST, Name};
+use crate::page::Page;
 use crate::provisioned;
 use crate::state::State;
 
@@ -230,37 +231,19 @@ pub fn list(
     };
     let read = state.cloud.store.read();
     state.function(&read, &name)?;
-    let most = usize::try_from(input.max_items.unwrap_or(50))
-        .unwrap_or(50)
-        .clamp(1, 50);
-    let mut range = Range::prefix(&name.key());
-    if let Some(marker) = input.marker.as_deref().filter(|m| !m.is_empty()) {
-        let place = cloud::paging::place("ListAliases", marker).and_then(|p| p.into_iter().next());
-        let after = place
-            .ok_or_else(|| errors::invalid_parameter_value_exception("Invalid pagination token"))?;
-        range = range.after(&(&name.account, &name.region, &name.function, after));
-    }
-    let mut aliases: Vec<AliasConfiguration> = Vec::new();
-    let mut next_marker = None;
-    for row in read.range(&state.aliases, range) {
-        let ((.., alias), record) = row?;
-        if input
-            .function_version
-            .as_ref()
-            .is_some_and(|v| *v != record.version)
-        {
-            continue;
-        }
-        if aliases.len() >= most {
-            let last = aliases
-                .last()
-                .and_then(|a| a.name.clone())
-                .unwrap_or_default();
-            next_marker = Some(cloud::paging::token("ListAliases", &[&last]));
-            break;
-        }
-        aliases.push(record.describe(&name, &alias));
-    }
+    let marker = input.marker.as_deref();
+    let page = Page::read("ListAliases", marker, input.max_items)?;
+    let version = input.function_version.as_ref();
+    let rows = read
+        .range(&state.aliases, page.range(&name))
+        .filter_map(|row| match row {
+            Err(error) => Some(Err(error.into())),
+            Ok(((.., alias), record)) => version.is_none_or(|v| *v == record.version).then(|| {
+                let shown = record.describe(&name, &alias);
+                Ok((alias, shown))
+            }),
+        });
+    let (aliases, next_marker) = page.cut(rows)?;
     Ok(api::ListAliasesOutput {
         aliases: Some(aliases),
         next_marker,

@@ -2,7 +2,7 @@
 
 use cloud::{Arn, Context};
 use serde::{Deserialize, Serialize};
-use store::{Range, Read, Record};
+use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, FunctionEventInvokeConfig};
@@ -187,7 +187,7 @@ pub fn list(
     state.function(&read, &name).map_err(|_| no_function())?;
     let marker = input.marker.as_deref();
     let page = Page::read("ListFunctionEventInvokeConfigs", marker, input.max_items)?;
-    let rows = read.range(&state.event_invokes, Range::prefix(&name.key()));
+    let rows = read.range(&state.event_invokes, page.range(&name));
     let (configs, next_marker) = page.cut(rows.map(|row| {
         let ((.., qualifier), record) = row?;
         let named = Name {

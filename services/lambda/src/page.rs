@@ -1,8 +1,11 @@
-//! Pages of lists that are ordered by a name.
+//! Pages of what a function has by name: aliases, and what is configured for them.
 
+use store::Range;
 use wire::Fault;
 
 use crate::errors;
+use crate::name::Name;
+use crate::state::QualifiedKey;
 
 /// What a request asks for of a list.
 pub struct Page {
@@ -36,7 +39,16 @@ impl Page {
         })
     }
 
-    /// The rows that belong to it, which come in the order of their names, and where the next one begins.
+    /// The rows of a function behind the name that it begins behind.
+    pub fn range(&self, name: &Name) -> Range<QualifiedKey> {
+        let range = Range::prefix(&name.key());
+        match &self.after {
+            Some(after) => range.after(&(&name.account, &name.region, &name.function, after)),
+            None => range,
+        }
+    }
+
+    /// As many of those rows as belong to it, and where the next one begins.
     pub fn cut<T>(
         self,
         rows: impl Iterator<Item = Result<(String, T), Fault>>,
@@ -45,9 +57,6 @@ impl Page {
         let mut last = String::new();
         for row in rows {
             let (name, row) = row?;
-            if self.after.as_ref().is_some_and(|after| name <= *after) {
-                continue;
-            }
             if shown.len() >= self.most {
                 let marker = cloud::paging::token(self.of, &[&last]);
                 return Ok((shown, Some(marker)));

@@ -30,7 +30,7 @@ use crate::queue::Event;
 use crate::url::{Owner, Url};
 
 type FunctionKey = (String, String, String);
-type QualifiedKey = (String, String, String, String);
+pub(crate) type QualifiedKey = (String, String, String, String);
 
 /// The service's state. Keys begin with account, region and function.
 pub struct State {

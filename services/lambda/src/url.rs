@@ -2,7 +2,7 @@
 
 use cloud::Context;
 use serde::{Deserialize, Serialize};
-use store::{Range, Read, Record};
+use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api;
@@ -254,7 +254,7 @@ pub fn list(
     state.function(&read, &name)?;
     let marker = input.marker.as_deref();
     let page = Page::read("ListFunctionUrlConfigs", marker, input.max_items)?;
-    let rows = read.range(&state.urls, Range::prefix(&name.key()));
+    let rows = read.range(&state.urls, page.range(&name));
     let (function_url_configs, next_marker) = page.cut(rows.map(|row| {
         let ((.., qualifier), url) = row?;
         let named = Name {
