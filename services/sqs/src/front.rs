@@ -25,10 +25,13 @@ pub struct QueueUrls(pub Arc<Sqs>);
 
 /// Whether a path is that of a queue: `/<account>/<queue>`, `/queue/<region>/<account>/<queue>`.
 fn is_queue(path: &str) -> bool {
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    match parts.as_slice() {
-        [account, queue] | ["queue", _, account, queue] => is_account(account) && !queue.is_empty(),
-        _ => false,
+    let Some(path) = path.strip_prefix('/') else {
+        return false;
+    };
+    let of_region = path.strip_prefix("queue/").and_then(|p| p.split_once('/'));
+    match of_region.map_or(path, |(_, path)| path).split_once('/') {
+        Some((account, queue)) => is_account(account) && !queue.is_empty() && !queue.contains('/'),
+        None => false,
     }
 }
 

@@ -4,9 +4,10 @@
 //! nothing is written twice and opening has nothing to replay.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions};
 
@@ -30,6 +31,9 @@ const APPLIED: &[u8] = &[0];
 const PAGE_BYTES: usize = 1 << 20;
 /// Blocks kept in memory; the system's page cache does the rest.
 const CACHE_BYTES: u64 = 8 << 20;
+/// So many flushed tables are merged into the next level at once. Each of them is asked for a row, but a filter of it
+/// answers that; merging them sooner rewrites the next level more often.
+const MERGED_AT: u8 = 8;
 
 impl From<fjall::Error> for Error {
     fn from(error: fjall::Error) -> Self {
@@ -55,6 +59,7 @@ impl Tree {
         // about 2 MiB per million rows, and the index 1 % of the data.
         let options = || {
             KeyspaceCreateOptions::default()
+                .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(MERGED_AT)))
                 .filter_block_pinning_policy(PinningPolicy::all(true))
                 .index_block_pinning_policy(PinningPolicy::all(true))
         };
