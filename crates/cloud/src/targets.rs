@@ -53,6 +53,9 @@ pub struct Delivery {
     pub payload: String,
     /// From whom.
     pub source: Source,
+    /// The trace that it is part of, as `X-Amzn-Trace-Id` has it; queues and functions hand it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// What only some targets use: a message group, a partition key, message attributes.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,

@@ -12,6 +12,8 @@ pub(crate) struct Event {
     pub(crate) text: String,
     /// The same, to be matched.
     pub(crate) value: Value,
+    /// The trace that it is part of: beside the event, not in it.
+    pub(crate) trace: Option<String>,
 }
 
 /// What an event is made of.
@@ -76,6 +78,7 @@ impl Event {
             id: parts.id.to_owned(),
             text,
             value,
+            trace: None,
         })
     }
 

@@ -85,7 +85,9 @@ impl Events {
             resources: entry.resources.as_deref().unwrap_or_default(),
             detail: &compact(detail),
         });
-        let event = event.map_err(|_| ("MalformedDetail", "Detail is malformed.".to_owned()))?;
+        let mut event =
+            event.map_err(|_| ("MalformedDetail", "Detail is malformed.".to_owned()))?;
+        event.trace = entry.trace_header.clone().or_else(|| ctx.trace.clone());
         Ok((place, event))
     }
 

@@ -152,6 +152,7 @@ impl Events {
                 account: place.account.clone(),
                 role: target.role_arn.clone(),
             },
+            trace: event.trace.clone(),
             parameters: parameters(target, event),
             retry,
             dead_letter,

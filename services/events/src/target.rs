@@ -30,8 +30,9 @@ impl Buses {
 
     async fn take(&self, place: &Place, delivery: &Delivery) -> Result<(), Fault> {
         self.admit(place, &delivery.source)?;
-        let event = Event::read(&delivery.payload)
+        let mut event = Event::read(&delivery.payload)
             .map_err(|e| invalid(format!("The payload is not an event: {e}")))?;
+        event.trace.clone_from(&delivery.trace);
         let scope = place.scope();
         let store = &self.0.cloud.store;
         let take = store.transact(Scope::new(&scope), |tx| {

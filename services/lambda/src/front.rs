@@ -187,7 +187,7 @@ impl Urls {
             arn: name.full_arn(),
             payload: payload::event(ctx, id, parts, &body).to_string().into(),
             client_context: None,
-            trace: None,
+            trace: ctx.trace.clone(),
         };
         let (streamed, _) = stream::begin(state, name, event, false)?;
         let mut response = if url.mode == "RESPONSE_STREAM" {

@@ -72,7 +72,7 @@ pub async fn invoke(
             ..Default::default()
         }),
         "Event" => {
-            queue::enqueue(state, &name, &ctx.request_id, payload).await?;
+            queue::enqueue(state, &name, &ctx.request_id, payload, ctx.trace.clone()).await?;
             Ok(InvokeOutput {
                 status_code: Some(202),
                 ..Default::default()
@@ -84,7 +84,7 @@ pub async fn invoke(
                 arn: name.full_arn(),
                 payload,
                 client_context: client_context(input.client_context.as_deref())?,
-                trace: None,
+                trace: ctx.trace.clone(),
             };
             let wants_tail = input.log_type.as_deref() == Some("Tail");
             let permit = admit(state, &name, &resolved)?;
@@ -129,7 +129,7 @@ pub async fn invoke_async(
         })?;
     check_json(&payload)?;
     state.resolve(&state.cloud.store.read(), &name)?;
-    queue::enqueue(state, &name, &ctx.request_id, payload).await?;
+    queue::enqueue(state, &name, &ctx.request_id, payload, ctx.trace.clone()).await?;
     Ok(InvokeAsyncOutput { status: Some(202) })
 }
 

@@ -37,6 +37,9 @@ pub struct Event {
     pub request_id: String,
     #[serde(with = "serde_bytes_vec")]
     pub payload: Vec<u8>,
+    /// `X-Amzn-Trace-Id` of who called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// When it was accepted, in milliseconds.
     pub accepted: i64,
     /// Attempts that reached the function.
@@ -89,6 +92,7 @@ pub async fn enqueue(
     name: &Name,
     request_id: &str,
     payload: Bytes,
+    trace: Option<String>,
 ) -> Result<(), Fault> {
     let event = Event {
         account: name.account.clone(),
@@ -97,6 +101,7 @@ pub async fn enqueue(
         qualifier: name.qualifier.clone(),
         request_id: request_id.to_owned(),
         payload: payload.to_vec(),
+        trace,
         accepted: state.cloud.clock.now().0,
         attempts: 0,
         throttles: 0,
@@ -232,7 +237,7 @@ async fn try_once(state: &Arc<State>, id: &str) -> Result<(), Fault> {
         arn: name.full_arn(),
         payload: event.payload.clone().into(),
         client_context: None,
-        trace: None,
+        trace: event.trace.clone(),
     };
     let copy = resolved.clone();
     let outcome =

@@ -88,7 +88,7 @@ pub async fn invoke(
         arn: name.full_arn(),
         payload,
         client_context: invocation::client_context(input.client_context.as_deref())?,
-        trace: None,
+        trace: ctx.trace.clone(),
     };
     let wants_tail = input.log_type.as_deref() == Some("Tail");
     let (streamed, version) = begin(state, name, invocation, wants_tail)?;

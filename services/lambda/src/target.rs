@@ -60,7 +60,8 @@ impl Target for Functions {
             }
             invocation::check_json(delivery.payload.as_bytes()).map_err(refuse)?;
             let payload = delivery.payload.clone().into();
-            queue::enqueue(&self.0, &name, &cloud::ids::uuid(), payload)
+            let trace = delivery.trace.clone();
+            queue::enqueue(&self.0, &name, &cloud::ids::uuid(), payload, trace)
                 .await
                 .map_err(Refusal::Later)
         })

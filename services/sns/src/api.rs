@@ -1809,7 +1809,7 @@ impl Decode for SetEndpointAttributesInput {
 #[derive(Clone, Debug, Default)]
 pub struct SetPlatformApplicationAttributesInput {
     pub platform_application_arn: String,
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Option<BTreeMap<String, String>>,
 }
 impl Decode for SetPlatformApplicationAttributesInput {
     const SCHEMA: &'static Schema = &S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT;
@@ -1828,12 +1828,7 @@ impl Decode for SetPlatformApplicationAttributesInput {
         if platform_application_arn.is_none() {
             a.missing(&m[0]);
         }
-        if attributes.is_none() {
-            a.missing(&m[1]);
-        }
-        let (Some(platform_application_arn), Some(attributes)) =
-            (platform_application_arn, attributes)
-        else {
+        let (Some(platform_application_arn),) = (platform_application_arn,) else {
             return Err(DecodeError::Rejected);
         };
         Ok(SetPlatformApplicationAttributesInput {
@@ -2178,7 +2173,7 @@ impl Encode for Topic {
 /// `UnsubscribeInput`
 #[derive(Clone, Debug, Default)]
 pub struct UnsubscribeInput {
-    pub subscription_arn: String,
+    pub subscription_arn: Option<String>,
 }
 impl Decode for UnsubscribeInput {
     const SCHEMA: &'static Schema = &S_UNSUBSCRIBE_INPUT;
@@ -2192,12 +2187,6 @@ impl Decode for UnsubscribeInput {
             }
             Ok(())
         })?;
-        if subscription_arn.is_none() {
-            a.missing(&m[0]);
-        }
-        let (Some(subscription_arn),) = (subscription_arn,) else {
-            return Err(DecodeError::Rejected);
-        };
         Ok(UnsubscribeInput { subscription_arn })
     }
 }
@@ -2796,7 +2785,7 @@ static S_SET_ENDPOINT_ATTRIBUTES_INPUT: Schema =
 static S_SET_PLATFORM_APPLICATION_ATTRIBUTES_INPUT: Schema =
     Schema::new("SetPlatformApplicationAttributesInput", Kind::Structure).members(&[
         Member::new("PlatformApplicationArn", &wire::schema::STRING).required(),
-        Member::new("Attributes", &S_MAP_STRING_TO_STRING).required(),
+        Member::new("Attributes", &S_MAP_STRING_TO_STRING),
     ]);
 static S_SET_SMS_ATTRIBUTES_INPUT: Schema = Schema::new("SetSMSAttributesInput", Kind::Structure)
     .members(&[Member::new("attributes", &S_MAP_STRING_TO_STRING).required()]);
@@ -2862,7 +2851,7 @@ static S_TOPIC_ATTRIBUTES_MAP: Schema = Schema::new("TopicAttributesMap", Kind::
 static S_TOPICS_LIST: Schema =
     Schema::new("TopicsList", Kind::List).members(&[Member::new("member", &S_TOPIC)]);
 static S_UNSUBSCRIBE_INPUT: Schema = Schema::new("UnsubscribeInput", Kind::Structure)
-    .members(&[Member::new("SubscriptionArn", &wire::schema::STRING).required()]);
+    .members(&[Member::new("SubscriptionArn", &wire::schema::STRING)]);
 static S_UNTAG_RESOURCE_REQUEST: Schema = Schema::new("UntagResourceRequest", Kind::Structure)
     .members(&[
         Member::new("ResourceArn", &S_AMAZON_RESOURCE_NAME).required(),

@@ -108,6 +108,13 @@ fn delivery(
 ) -> Result<Delivery, Fault> {
     let protocol = subscription.protocol.as_str();
     let mut parameters = BTreeMap::new();
+    // What a function would not take is kept as a queue would have got it.
+    let dead_payload = match protocol {
+        "lambda" if subscription.dead_letter().is_some() => {
+            Some(message.notification("lambda", desk, arn)?)
+        }
+        _ => None,
+    };
     let payload = match protocol {
         "lambda" => message.event(desk, arn)?,
         _ if subscription.is_raw() => {
@@ -116,7 +123,9 @@ fn delivery(
         }
         _ => message.notification(protocol, desk, arn)?,
     };
-    if protocol == "sqs" {
+    // A FIFO topic's group is none of a standard queue's.
+    let is_apart = message.sequence.is_some() && !subscription.endpoint.ends_with(".fifo");
+    if protocol == "sqs" && !is_apart {
         let own = [
             ("MessageGroupId", &message.group),
             ("MessageDeduplicationId", &message.dedup),
@@ -134,7 +143,9 @@ fn delivery(
             desk.place,
             subscription.attributes.get("SubscriptionRoleArn"),
         ),
+        trace: message.trace.clone(),
         parameters,
+        dead_payload,
         retry: RETRY,
         dead_letter: subscription.dead_letter(),
         ..Delivery::default()

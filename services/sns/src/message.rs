@@ -27,6 +27,8 @@ pub(crate) struct Message {
     pub(crate) attributes: BTreeMap<String, MessageAttributeValue>,
     pub(crate) group: Option<String>,
     pub(crate) dedup: Option<String>,
+    /// The trace that it is part of.
+    pub(crate) trace: Option<String>,
     pub(crate) sequence: Option<String>,
     pub(crate) time: Timestamp,
     /// `json` where each protocol has a text of its own.
@@ -196,6 +198,37 @@ impl Draft {
         self.message.len() + attributes.sum::<usize>()
     }
 
+    /// The text for each protocol that has one of its own, and the text for all others.
+    pub(crate) fn texts(&self) -> Result<(BTreeMap<String, String>, String), Fault> {
+        match self.structure.as_deref() {
+            None | Some("") => Ok((BTreeMap::new(), self.message.clone())),
+            Some("json") => {
+                let Ok(Value::Object(all)) = serde_json::from_str(&self.message) else {
+                    return Err(invalid(
+                        "Message Structure - JSON message body failed to parse",
+                    ));
+                };
+                let mut texts: BTreeMap<String, String> = BTreeMap::new();
+                for (protocol, text) in all {
+                    if let Value::String(text) = text {
+                        texts.insert(protocol, text);
+                    }
+                }
+                let default = texts.remove("default").ok_or_else(|| {
+                    invalid("Message Structure - No default entry in JSON message body")
+                })?;
+                Ok((texts, default))
+            }
+            Some(_) => Err(invalid("MessageStructure Reason: Must be one of: json")),
+        }
+    }
+
+    /// Checks the attributes.
+    pub(crate) fn check_attributes(&self) -> Result<(), Fault> {
+        let mut all = self.attributes.iter();
+        all.try_for_each(|(name, value)| check_attribute(name, value))
+    }
+
     /// Checks it and gives it an id.
     pub(crate) fn check(self, time: Timestamp) -> Result<Message, Fault> {
         if self.message.is_empty() {
@@ -204,8 +237,8 @@ impl Draft {
         if self.size() > LIMIT {
             return Err(invalid("Message too long"));
         }
-        let subject = self.subject;
-        if let Some(subject) = &subject {
+        let subject = &self.subject;
+        if let Some(subject) = subject {
             let is_fine = subject.chars().count() <= 100
                 && !subject.is_empty()
                 && !subject.chars().any(char::is_control)
@@ -214,40 +247,17 @@ impl Draft {
                 return Err(invalid("Subject"));
             }
         }
-        for (name, value) in &self.attributes {
-            check_attribute(name, value)?;
-        }
-        let mut texts = BTreeMap::new();
-        let structure = self.structure.clone();
-        let default = match structure.as_deref() {
-            None | Some("") => self.message,
-            Some("json") => {
-                let Ok(Value::Object(all)) = serde_json::from_str(&self.message) else {
-                    return Err(invalid(
-                        "Message Structure - JSON message body failed to parse",
-                    ));
-                };
-                for (protocol, text) in all {
-                    if let Value::String(text) = text {
-                        texts.insert(protocol, text);
-                    }
-                }
-                texts.remove("default").ok_or_else(|| {
-                    invalid("Message Structure - No default entry in JSON message body")
-                })?
-            }
-            Some(_) => {
-                return Err(invalid("MessageStructure Reason: Must be one of: json"));
-            }
-        };
+        self.check_attributes()?;
+        let (texts, default) = self.texts()?;
         Ok(Message {
             id: cloud::ids::uuid(),
             texts,
             default,
-            subject,
+            subject: self.subject,
             attributes: self.attributes,
             group: self.group,
             dedup: self.dedup,
+            trace: None,
             sequence: None,
             time,
             structure: self.structure,
@@ -362,6 +372,7 @@ impl Message {
             attributes: BTreeMap::new(),
             group: None,
             dedup: None,
+            trace: None,
             sequence: None,
             time,
             structure: None,
@@ -479,6 +490,10 @@ impl Message {
                 key => key,
             };
             sns.insert(key.into(), value);
+        }
+        // Functions are told the first version whichever signed it.
+        if let Some(version) = sns.get_mut("SignatureVersion") {
+            *version = "1".into();
         }
         sns.entry("Subject").or_insert(Value::Null);
         sns.entry("MessageAttributes").or_insert_with(|| json!({}));

@@ -366,10 +366,17 @@ impl Sns {
         input: SetPlatformApplicationAttributesInput,
     ) -> Result<SetPlatformApplicationAttributesOutput, Fault> {
         let place = Place::application(&input.platform_application_arn)?;
+        let Some(attributes) = input.attributes else {
+            return Err(Fault::sender(
+                400,
+                "ValidationError",
+                "1 validation error detected: Value null at 'attributes' failed to satisfy constraint: Member must not be null",
+            ));
+        };
         self.at_platform(&place, |tx| {
             let found: Option<Application> = tx.get(&self.applications, &place.key())?;
             let mut application = found.ok_or_else(no_application)?;
-            application.attributes.extend(input.attributes);
+            application.attributes.extend(attributes);
             tx.put(&self.applications, &place.key(), &application)?;
             Ok(())
         })

@@ -288,7 +288,8 @@ impl Sns {
             return self.push(ctx, arn, what, draft).await;
         }
         let (place, topic) = self.permitted(ctx, arn, what, "SNS:Publish")?;
-        let message = Sns::admit(&topic, draft, ctx.time)?;
+        let mut message = Sns::admit(&topic, draft, ctx.time)?;
+        message.trace.clone_from(&ctx.trace);
         let (id, sequence) = self.send(&place, &topic, message).await?;
         Ok(PublishOutput {
             message_id: Some(id),
@@ -335,14 +336,6 @@ impl Sns {
                 ));
             }
         }
-        if topic.is_fifo && entries.iter().any(|e| e.message_group_id.is_none()) {
-            return Err(no_group());
-        }
-        let no_dedup =
-            |e: &crate::api::PublishBatchRequestEntry| e.message_deduplication_id.is_none();
-        if topic.is_fifo && !dedups_by_content(&topic) && entries.iter().any(no_dedup) {
-            return Err(no_deduplication());
-        }
         let drafts: Vec<(String, Draft)> = entries
             .into_iter()
             .map(|entry| {
@@ -357,6 +350,17 @@ impl Sns {
                 (entry.id, draft)
             })
             .collect();
+        for (_, draft) in &drafts {
+            draft.check_attributes()?;
+            draft.texts()?;
+        }
+        if topic.is_fifo && drafts.iter().any(|(_, d)| d.group.is_none()) {
+            return Err(no_group());
+        }
+        let lacks_id = || drafts.iter().any(|(_, d)| d.dedup.is_none());
+        if topic.is_fifo && !dedups_by_content(&topic) && lacks_id() {
+            return Err(no_deduplication());
+        }
         if drafts.iter().map(|(_, d)| d.size()).sum::<usize>() > LIMIT {
             return Err(batch_request_too_long_exception(
                 "The length of all the messages put together is more than the limit.",
@@ -366,7 +370,10 @@ impl Sns {
         let mut failed = Vec::new();
         for (id, draft) in drafts {
             let sent = match Sns::admit(&topic, draft, ctx.time) {
-                Ok(message) => self.send(&place, &topic, message).await,
+                Ok(mut message) => {
+                    message.trace.clone_from(&ctx.trace);
+                    self.send(&place, &topic, message).await
+                }
                 Err(fault) => Err(fault),
             };
             match sent {

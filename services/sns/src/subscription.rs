@@ -50,6 +50,16 @@ impl Subscription {
     pub(crate) fn filters_body(&self) -> bool {
         self.attributes.get("FilterPolicyScope").map(String::as_str) == Some("MessageBody")
     }
+    /// Whether an attribute has that value, perhaps because nothing else was said.
+    fn has(&self, name: &str, value: &str) -> bool {
+        let own = self.attributes.get(name).map(String::as_str);
+        let own = own.or(match name {
+            "RawMessageDelivery" => Some("false"),
+            "FilterPolicyScope" => Some("MessageAttributes"),
+            _ => None,
+        });
+        own == Some(value)
+    }
     /// How an HTTP(S) endpoint gets its messages.
     pub(crate) fn effective(&self, topic: &Topic) -> Effective {
         let own = self.attributes.get("DeliveryPolicy").map(String::as_str);
@@ -193,7 +203,7 @@ impl Sns {
                     let differs = subscription
                         .attributes
                         .iter()
-                        .any(|(k, v)| old.attributes.get(k) != Some(v));
+                        .any(|(k, v)| !old.has(k, v));
                     if differs {
                         return Err(invalid(
                             "Attributes Reason: Subscription already exists with different attributes",
@@ -266,12 +276,13 @@ impl Sns {
         ctx: &Context,
         input: UnsubscribeInput,
     ) -> Result<UnsubscribeOutput, Fault> {
-        if input.subscription_arn.is_empty() {
+        let subscription_arn = input.subscription_arn.unwrap_or_default();
+        if subscription_arn.is_empty() {
             return Err(invalid(
                 "SubscriptionArn Reason: no value for required parameter",
             ));
         }
-        let (place, id) = parse(&input.subscription_arn)?;
+        let (place, id) = parse(&subscription_arn)?;
         let is_signed = ctx.principal.kind != PrincipalKind::Anonymous;
         let signer = self.signer().await?;
         let ended = self

@@ -79,6 +79,7 @@ impl Queues {
         let mut draft = Draft {
             body: delivery.payload.clone(),
             sender: delivery.source.account.clone(),
+            trace: delivery.trace.clone(),
             ..Draft::default()
         };
         for (key, value) in &delivery.parameters {
