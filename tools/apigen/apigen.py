@@ -73,6 +73,10 @@ class Service:
             self.shapes[shape]["element"] = element
         for shape, pattern in patches.get("patterns", {}).items():
             self.shapes[shape]["pattern"] = pattern
+        for shape, values in patches.get("enum_order", {}).items():
+            if set(values) != set(self.shapes[shape]["enum"]):
+                sys.exit(f"patches.toml: {name} {shape}: the model's values are {self.shapes[shape]['enum']}")
+            self.shapes[shape]["enum"] = values
         for op, status in patches.get("status", {}).items():
             self.model["operations"][op]["http"]["responseCode"] = status
         for shape in patches.get("open_enums", {}).get("shapes", []):

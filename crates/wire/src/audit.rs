@@ -1,6 +1,7 @@
 //! The model's constraints, checked while an input is read, with AWS's validation messages.
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::{LazyLock, RwLock};
 
@@ -114,6 +115,7 @@ impl Audit {
         if let Some(min) = schema.min
             && value < min as f64
         {
+            let min = bound(schema, min);
             self.broken(
                 shown,
                 format_args!("Member must have value greater than or equal to {min}"),
@@ -122,11 +124,39 @@ impl Audit {
         if let Some(max) = schema.max
             && value > max as f64
         {
+            let max = bound(schema, max);
             self.broken(
                 shown,
                 format_args!("Member must have value less than or equal to {max}"),
             );
         }
+    }
+    /// Runs `f` over the elements of a list or map; whether one of them, a text or number, broke its shape. AWS then
+    /// speaks of the whole, so what was found is left out.
+    pub(crate) fn scalars<R>(
+        &mut self,
+        schema: &'static Schema,
+        f: impl FnOnce(&mut Audit) -> R,
+    ) -> (R, bool) {
+        let before = self.violations.len();
+        let r = f(self);
+        let is_broken = schema.is_scalar() && self.violations.len() > before;
+        if is_broken {
+            self.violations.truncate(before);
+        }
+        (r, is_broken)
+    }
+    /// Says what all elements of a list, or `what` of a map, must be.
+    pub(crate) fn elements(&mut self, what: &str, schema: &'static Schema, shown: &str) {
+        let mut all = constraints(schema);
+        if what != "Map keys" {
+            all.push("Member must not be null".into());
+        }
+        let all = all.join(", ");
+        self.broken(
+            shown,
+            format_args!("{what} must satisfy constraint: [{all}]"),
+        );
     }
     /// Records a required member that is absent.
     pub fn missing(&mut self, member: &'static Member) {
@@ -304,13 +334,69 @@ fn in_ascii(pattern: &str) -> String {
     written
 }
 
-/// How a list or map reads in a validation message.
-pub fn shown(schema: &'static Schema, len: usize) -> String {
+/// A bound of a number, as AWS writes numbers of that kind.
+fn bound(schema: &Schema, bound: i64) -> String {
     match schema.kind {
-        Kind::List if len == 0 => "[]".into(),
-        Kind::List => format!("[{len} elements]"),
-        _ if len == 0 => "{}".into(),
-        _ => format!("{{{len} entries}}"),
+        Kind::Float | Kind::Double => format!("{bound}.0"),
+        _ => bound.to_string(),
+    }
+}
+
+/// All constraints of a text or number, in AWS's order.
+fn constraints(schema: &Schema) -> Vec<String> {
+    if !schema.values.is_empty() {
+        let values = schema.values.join(", ");
+        return vec![format!("Member must satisfy enum value set: [{values}]")];
+    }
+    let what = match schema.kind {
+        Kind::String => "length",
+        _ => "value",
+    };
+    let mut all = Vec::new();
+    if let Some(max) = schema.max {
+        let max = bound(schema, max);
+        all.push(format!("Member must have {what} less than or equal to {max}"));
+    }
+    if let Some(min) = schema.min {
+        let min = bound(schema, min);
+        all.push(format!("Member must have {what} greater than or equal to {min}"));
+    }
+    if let Some(pattern) = schema.pattern {
+        all.push(format!("Member must satisfy regular expression pattern: {pattern}"));
+    }
+    all
+}
+
+/// How a text or number reads in a validation message; `None` for anything else.
+fn scalar<T: Any>(value: &T) -> Option<String> {
+    let value: &dyn Any = value;
+    let texts = value.downcast_ref::<String>().cloned();
+    texts
+        .or_else(|| value.downcast_ref::<i32>().map(i32::to_string))
+        .or_else(|| value.downcast_ref::<i64>().map(i64::to_string))
+        .or_else(|| value.downcast_ref::<f32>().map(|n| format!("{n:?}")))
+        .or_else(|| value.downcast_ref::<f64>().map(|n| format!("{n:?}")))
+}
+
+/// Longer lists and maps are only counted: a message must not become as long as what it refuses.
+const MOST_SHOWN: usize = 100;
+
+/// How a list reads in a validation message.
+pub(crate) fn shown_list<T: Any>(items: &[T]) -> String {
+    let shown = items.iter().take(MOST_SHOWN + 1).map(scalar);
+    match shown.collect::<Option<Vec<_>>>() {
+        Some(all) if all.len() <= MOST_SHOWN => format!("[{}]", all.join(", ")),
+        _ => format!("[{} elements]", items.len()),
+    }
+}
+
+/// How a map reads in a validation message.
+pub(crate) fn shown_map<T: Any>(entries: &BTreeMap<String, T>) -> String {
+    let entry = |(key, value): (&String, &T)| Some(format!("{key}={}", scalar(value)?));
+    let shown = entries.iter().take(MOST_SHOWN + 1).map(entry);
+    match shown.collect::<Option<Vec<_>>>() {
+        Some(all) if all.len() <= MOST_SHOWN => format!("{{{}}}", all.join(", ")),
+        _ => format!("{{{} entries}}", entries.len()),
     }
 }
 

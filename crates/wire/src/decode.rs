@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::audit::{Audit, shown};
+use crate::audit::{Audit, shown_list, shown_map};
 use crate::body::Body;
 use crate::reader::{DecodeError, Reader};
 use crate::schema::{Member, Schema};
@@ -154,7 +154,7 @@ pub fn nested<T: Decode>(
 }
 
 /// Reads a list into `into`, which holds the earlier runs of a flattened one.
-pub fn list<T>(
+pub fn list<T: 'static>(
     r: &mut dyn Reader,
     audit: &mut Audit,
     member: &'static Member,
@@ -167,27 +167,29 @@ pub fn list<T>(
             return Ok(());
         };
         let mut index = items.len();
-        r.list(member.target, &mut |r| {
-            if r.is_null() && !member.target.sparse {
-                return Ok(());
-            }
-            items.push(audit.element(index, |a| each(r, a, element))?);
-            index += 1;
-            Ok(())
-        })?;
-        if member.target.is_constrained() {
-            audit.length(
-                member.target,
-                items.len(),
-                &shown(member.target, items.len()),
-            );
+        let (read, is_broken) = audit.scalars(element.target, |audit| {
+            r.list(member.target, &mut |r| {
+                if r.is_null() && !member.target.sparse {
+                    return Ok(());
+                }
+                items.push(audit.element(index, |a| each(r, a, element))?);
+                index += 1;
+                Ok(())
+            })
+        });
+        read?;
+        if is_broken {
+            audit.elements("Member", element.target, &shown_list(items));
+        }
+        if member.target.breaks_length(items.len()) {
+            audit.length(member.target, items.len(), &shown_list(items));
         }
         Ok(())
     })
 }
 
 /// Reads a map.
-pub fn map<T>(
+pub fn map<T: 'static>(
     r: &mut dyn Reader,
     audit: &mut Audit,
     member: &'static Member,
@@ -199,30 +201,36 @@ pub fn map<T>(
         let [key, value] = member.target.members else {
             return Ok(());
         };
+        let (mut are_keys_broken, mut are_values_broken) = (false, false);
         r.map(member.target, &mut |k, r| {
             if key.target.is_constrained() {
-                audit.within(key, |a| a.text(key.target, &k));
+                let check = |a: &mut Audit| a.text(key.target, &k);
+                are_keys_broken |= audit.scalars(key.target, check).1;
             }
             if r.is_null() && !member.target.sparse {
                 return Ok(());
             }
-            let v = audit.entry(&k, |a| each(r, a, value))?;
-            entries.insert(k, v);
+            let (v, is_broken) =
+                audit.scalars(value.target, |a| a.entry(&k, |a| each(r, a, value)));
+            are_values_broken |= is_broken;
+            entries.insert(k, v?);
             Ok(())
         })?;
-        if member.target.is_constrained() {
-            audit.length(
-                member.target,
-                entries.len(),
-                &shown(member.target, entries.len()),
-            );
+        if are_keys_broken {
+            audit.elements("Map keys", key.target, &shown_map(entries));
+        }
+        if are_values_broken {
+            audit.elements("Map value", value.target, &shown_map(entries));
+        }
+        if member.target.breaks_length(entries.len()) {
+            audit.length(member.target, entries.len(), &shown_map(entries));
         }
         Ok(())
     })
 }
 
 /// A list within a list or map.
-pub fn inner_list<T>(
+pub fn inner_list<T: 'static>(
     r: &mut dyn Reader,
     audit: &mut Audit,
     member: &'static Member,
@@ -234,7 +242,7 @@ pub fn inner_list<T>(
 }
 
 /// A map within a list or map.
-pub fn inner_map<T>(
+pub fn inner_map<T: 'static>(
     r: &mut dyn Reader,
     audit: &mut Audit,
     member: &'static Member,

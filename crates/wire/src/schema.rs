@@ -100,6 +100,18 @@ impl Schema {
             sensitive: false,
         }
     }
+    /// Whether a list or map of that length has too few or too many.
+    pub fn breaks_length(&self, len: usize) -> bool {
+        let len = len as i64;
+        self.min.is_some_and(|min| len < min) || self.max.is_some_and(|max| len > max)
+    }
+    /// Whether it is a text or a number.
+    pub fn is_scalar(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::String | Kind::Integer | Kind::Long | Kind::Float | Kind::Double
+        )
+    }
     /// With members.
     pub const fn members(mut self, members: &'static [Member]) -> Self {
         self.members = members;

@@ -6460,7 +6460,7 @@ static S_API_DESTINATION_DESCRIPTION: Schema =
         .pattern(".*");
 static S_API_DESTINATION_HTTP_METHOD: Schema =
     Schema::new("ApiDestinationHttpMethod", Kind::String)
-        .values(&["POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]);
+        .values(&["HEAD", "POST", "PATCH", "DELETE", "PUT", "GET", "OPTIONS"]);
 static S_API_DESTINATION_INVOCATION_RATE_LIMIT_PER_SECOND: Schema =
     Schema::new("ApiDestinationInvocationRateLimitPerSecond", Kind::Integer).min(1);
 static S_API_DESTINATION_NAME: Schema = Schema::new("ApiDestinationName", Kind::String)
@@ -7947,13 +7947,13 @@ static S_UPDATE_EVENT_BUS_RESPONSE: Schema = Schema::new("UpdateEventBusResponse
     ]);
 /// Values of `ApiDestinationHttpMethod`
 pub mod api_destination_http_method {
-    pub const POST: &str = "POST";
-    pub const GET: &str = "GET";
     pub const HEAD: &str = "HEAD";
-    pub const OPTIONS: &str = "OPTIONS";
-    pub const PUT: &str = "PUT";
+    pub const POST: &str = "POST";
     pub const PATCH: &str = "PATCH";
     pub const DELETE: &str = "DELETE";
+    pub const PUT: &str = "PUT";
+    pub const GET: &str = "GET";
+    pub const OPTIONS: &str = "OPTIONS";
 }
 /// Values of `ApiDestinationState`
 pub mod api_destination_state {

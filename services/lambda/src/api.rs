@@ -8033,7 +8033,7 @@ static S_EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL: Schema =
 static S_EVENT_SOURCE_MAPPINGS_LIST: Schema = Schema::new("EventSourceMappingsList", Kind::List)
     .members(&[Member::new("member", &S_EVENT_SOURCE_MAPPING_CONFIGURATION)]);
 static S_EVENT_SOURCE_POSITION: Schema = Schema::new("EventSourcePosition", Kind::String)
-    .values(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]);
+    .values(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"]);
 static S_EVENT_SOURCE_TOKEN: Schema = Schema::new("EventSourceToken", Kind::String)
     .min(0)
     .max(256)
@@ -8485,7 +8485,7 @@ static S_INVOKE_ASYNC_REQUEST: Schema =
 static S_INVOKE_ASYNC_RESPONSE: Schema = Schema::new("InvokeAsyncResponse", Kind::Structure)
     .members(&[Member::new("Status", &wire::schema::INTEGER).at(Location::StatusCode, "Status")]);
 static S_INVOKE_MODE: Schema =
-    Schema::new("InvokeMode", Kind::String).values(&["BUFFERED", "RESPONSE_STREAM"]);
+    Schema::new("InvokeMode", Kind::String).values(&["RESPONSE_STREAM", "BUFFERED"]);
 static S_INVOKE_RESPONSE_STREAM_UPDATE: Schema =
     Schema::new("InvokeResponseStreamUpdate", Kind::Structure)
         .members(&[Member::new("Payload", &S_BLOB).at(Location::Payload, "Payload")]);
@@ -9142,7 +9142,7 @@ static S_QUEUES: Schema = Schema::new("Queues", Kind::List)
     .min(1)
     .max(1);
 static S_RECURSIVE_LOOP: Schema =
-    Schema::new("RecursiveLoop", Kind::String).values(&["Allow", "Terminate"]);
+    Schema::new("RecursiveLoop", Kind::String).values(&["Terminate", "Allow"]);
 static S_REMOVE_LAYER_VERSION_PERMISSION_REQUEST: Schema =
     Schema::new("RemoveLayerVersionPermissionRequest", Kind::Structure).members(&[
         Member::new("LayerName", &S_LAYER_NAME_OR_ARN)
@@ -9684,9 +9684,9 @@ pub mod event_source_mapping_system_log_level {
 }
 /// Values of `EventSourcePosition`
 pub mod event_source_position {
-    pub const TRIM_HORIZON: &str = "TRIM_HORIZON";
     pub const LATEST: &str = "LATEST";
     pub const AT_TIMESTAMP: &str = "AT_TIMESTAMP";
+    pub const TRIM_HORIZON: &str = "TRIM_HORIZON";
 }
 /// Values of `FullDocument`
 pub mod full_document {
@@ -9718,8 +9718,8 @@ pub mod invocation_type {
 }
 /// Values of `InvokeMode`
 pub mod invoke_mode {
-    pub const BUFFERED: &str = "BUFFERED";
     pub const RESPONSE_STREAM: &str = "RESPONSE_STREAM";
+    pub const BUFFERED: &str = "BUFFERED";
 }
 /// Values of `KafkaEventSourceMappingConsumptionMode`
 pub mod kafka_event_source_mapping_consumption_mode {
@@ -9807,8 +9807,8 @@ pub mod provisioned_concurrency_status_enum {
 }
 /// Values of `RecursiveLoop`
 pub mod recursive_loop {
-    pub const ALLOW: &str = "Allow";
     pub const TERMINATE: &str = "Terminate";
+    pub const ALLOW: &str = "Allow";
 }
 /// Values of `ResponseStreamingInvocationType`
 pub mod response_streaming_invocation_type {

@@ -57,6 +57,35 @@ const RUNTIMES: [&str; 40] = [
     "provided.al2023",
 ];
 
+/// The runtimes that AWS names to who asks for another one, in its order.
+const OFFERED: [&str; 25] = [
+    "nodejs20.x",
+    "python3.14",
+    "provided.al2023",
+    "python3.12",
+    "python3.13",
+    "nodejs24.x",
+    "nodejs22.x",
+    "java25",
+    "python3.10",
+    "python3.11",
+    "java21",
+    "ruby3.3",
+    "ruby3.4",
+    "ruby3.2",
+    "python3.8",
+    "python3.9",
+    "java17",
+    "nodejs16.x",
+    "dotnet10",
+    "dotnet8",
+    "java11",
+    "dotnet6",
+    "nodejs18.x",
+    "provided.al2",
+    "java8.al2",
+];
+
 /// What runs a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Language {
@@ -113,7 +142,7 @@ pub fn check(runtime: &str) -> Result<(), Fault> {
     }
     let text = format!(
         "Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [{}] or be a valid ARN",
-        RUNTIMES.join(", ")
+        OFFERED.join(", ")
     );
     Err(errors::invalid_parameter_value_exception(text))
 }
