@@ -355,14 +355,20 @@ fn constraints(schema: &Schema) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(max) = schema.max {
         let max = bound(schema, max);
-        all.push(format!("Member must have {what} less than or equal to {max}"));
+        all.push(format!(
+            "Member must have {what} less than or equal to {max}"
+        ));
     }
     if let Some(min) = schema.min {
         let min = bound(schema, min);
-        all.push(format!("Member must have {what} greater than or equal to {min}"));
+        all.push(format!(
+            "Member must have {what} greater than or equal to {min}"
+        ));
     }
     if let Some(pattern) = schema.pattern {
-        all.push(format!("Member must satisfy regular expression pattern: {pattern}"));
+        all.push(format!(
+            "Member must satisfy regular expression pattern: {pattern}"
+        ));
     }
     all
 }

@@ -12,8 +12,8 @@ use crate::api::{self, AliasConfiguration};
 use crate::errors;
 use crate::name::{LATEST, Name};
 use crate::page::Page;
-use crate::provisioned;
 use crate::state::State;
+use crate::{blame, provisioned, revision};
 
 /// An alias.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -58,18 +58,29 @@ impl Alias {
 }
 
 fn check(state: &State, tx: &Tx<'_>, name: &Name, alias: &Alias) -> Result<(), Fault> {
-    let invalid = |text: String| Err(errors::invalid_parameter_value_exception(text));
+    let invalid = |text: String| errors::invalid_parameter_value_exception(text);
+    if alias.weights.len() > 1 {
+        return Err(invalid(
+            "Number of items in AdditionalVersionWeights cannot be greater than 1".into(),
+        ));
+    }
+    if alias.weights.contains_key(&alias.version) {
+        let version = &alias.version;
+        return Err(invalid(format!(
+            "Invalid function version {version}. Function version {version} is already included in routing configuration."
+        )));
+    }
     for version in std::iter::once(&alias.version).chain(alias.weights.keys()) {
         if version == LATEST {
             if alias.weights.is_empty() {
                 continue;
             }
-            return invalid(
+            return Err(blame::untyped(invalid(
                 "$LATEST is not supported for an alias pointing to more than 1 version".into(),
-            );
+            )));
         }
         let Ok(number) = version.parse::<u64>() else {
-            return invalid(format!("Invalid function version {version}"));
+            return Err(invalid(format!("Invalid function version {version}")));
         };
         if !tx.contains(
             &state.versions,
@@ -81,23 +92,7 @@ fn check(state: &State, tx: &Tx<'_>, name: &Name, alias: &Alias) -> Result<(), F
             )));
         }
     }
-    if alias.weights.contains_key(&alias.version) {
-        let version = &alias.version;
-        return invalid(format!(
-            "Invalid function version {version}. Function version {version} is already included in routing configuration."
-        ));
-    }
-    if alias.weights.len() > 1 {
-        return invalid(
-            "Number of items in AdditionalVersionWeights cannot be greater than 1".into(),
-        );
-    }
-    match alias.weights.values().find(|w| !(0.0..=1.0).contains(*w)) {
-        Some(weight) => invalid(format!(
-            "Invalid function weight {weight}. Weight should be between 0.0 and 1.0."
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn none(name: &Name, alias: &str) -> Fault {
@@ -128,7 +123,10 @@ pub async fn create(
     let key = (&name.account, &name.region, &name.function, &input.name);
     state
         .change(&name, |tx| {
-            state.function(tx, &name)?;
+            if !tx.contains(&state.functions, &name.key())? {
+                let text = format!("Function not found: {}", name.arn_of(&alias.version));
+                return Err(errors::resource_not_found_exception(text));
+            }
             if tx.contains(&state.aliases, &key)? {
                 return Err(errors::resource_conflict_exception(format!(
                     "Alias already exists: {}",
@@ -161,11 +159,8 @@ pub async fn update(
                     name.arn_of(&input.name)
                 ))
             })?;
-            if input.revision_id.as_ref().is_some_and(|asked| *asked != alias.revision) {
-                let text = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the \
-                            latest Revision Id";
-                return Err(Fault::sender(412, "PreconditionFailedException", text));
-            }
+            let asked = input.revision_id.as_deref();
+            revision::check(asked, &alias.revision, "GetFunction/GetAlias")?;
             alias.version = input.function_version.unwrap_or(alias.version);
             alias.description = input.description.unwrap_or(alias.description);
             if input.routing_config.is_some() {

@@ -3000,8 +3000,8 @@ impl Decode for GetFunctionCodeSigningConfigInput {
 /// `GetFunctionCodeSigningConfigResponse`
 #[derive(Clone, Debug, Default)]
 pub struct GetFunctionCodeSigningConfigOutput {
-    pub code_signing_config_arn: String,
-    pub function_name: String,
+    pub code_signing_config_arn: Option<String>,
+    pub function_name: Option<String>,
 }
 impl Encode for GetFunctionCodeSigningConfigOutput {
     fn schema(&self) -> &'static Schema {
@@ -3009,13 +3009,11 @@ impl Encode for GetFunctionCodeSigningConfigOutput {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE);
-        {
-            let v = &self.code_signing_config_arn;
+        if let Some(v) = &self.code_signing_config_arn {
             w.member(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE.members[0]);
             v.write(w);
         }
-        {
-            let v = &self.function_name;
+        if let Some(v) = &self.function_name {
             w.member(&S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE.members[1]);
             v.write(w);
         }
@@ -8250,8 +8248,8 @@ static S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Schema = Schema::new(
     .required()]);
 static S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE: Schema =
     Schema::new("GetFunctionCodeSigningConfigResponse", Kind::Structure).members(&[
-        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN).required(),
-        Member::new("FunctionName", &S_FUNCTION_NAME).required(),
+        Member::new("CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN),
+        Member::new("FunctionName", &S_FUNCTION_NAME),
     ]);
 static S_GET_FUNCTION_CONCURRENCY_REQUEST: Schema = Schema::new(
     "GetFunctionConcurrencyRequest",
@@ -9383,7 +9381,7 @@ static S_TAG_VALUE: Schema = Schema::new("TagValue", Kind::String)
     .min(0)
     .max(256)
     .pattern(r#"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)"#);
-static S_TAGGABLE_RESOURCE: Schema = Schema::new("TaggableResource", Kind::String).min(1).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})"#);
+static S_TAGGABLE_RESOURCE: Schema = Schema::new("TaggableResource", Kind::String).min(1).max(10000).pattern(r#"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|capacity-provider:[a-zA-Z0-9-_]+)"#);
 static S_TAGS: Schema = Schema::new("Tags", Kind::Map).members(&[
     Member::new("key", &S_TAG_KEY),
     Member::new("value", &S_TAG_VALUE),

@@ -15,8 +15,8 @@ use store::NewBlob;
 use wire::{Bytes, Fault};
 
 use crate::configuration::{Code, LayerUse};
-use crate::errors;
 use crate::state::State;
+use crate::{blame, errors};
 
 /// Bytes that a zip file may unpack to, a function's layers included.
 pub const UNZIPPED_LIMIT: u64 = 262_144_000;
@@ -46,6 +46,11 @@ fn invalid(text: impl Into<String>) -> Fault {
     errors::invalid_parameter_value_exception(text.into())
 }
 
+/// That there are too many bytes in a request. The model does not know this error.
+pub fn too_large(text: String) -> Fault {
+    blame::untyped(Fault::sender(413, "RequestEntityTooLargeException", text))
+}
+
 /// Takes code in: checks it and keeps it as a blob.
 pub async fn take(state: &State, account: &str, source: Source) -> Result<Taken, Fault> {
     let zip = match source {
@@ -56,9 +61,8 @@ pub async fn take(state: &State, account: &str, source: Source) -> Result<Taken,
             ..
         } => {
             if zip.len() > INLINE_LIMIT {
-                return Err(errors::request_too_large_exception(format!(
-                    "Request must be smaller than 70167211 bytes for the {} operation",
-                    "CreateFunction"
+                return Err(too_large(format!(
+                    "Zipped size must be smaller than {INLINE_LIMIT} bytes"
                 )));
             }
             zip
@@ -83,6 +87,9 @@ pub async fn take(state: &State, account: &str, source: Source) -> Result<Taken,
                 .await;
             got.map_err(|e| match e.status {
                 500.. => e,
+                413 => invalid(format!(
+                    "Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes"
+                )),
                 _ => invalid(format!(
                     "Error occurred while GetObject. S3 Error Code: {}. S3 Error Message: {}",
                     e.code, e.message

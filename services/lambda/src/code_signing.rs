@@ -9,7 +9,7 @@ use crate::api;
 use crate::configuration::last_modified;
 use crate::name::Name;
 use crate::state::State;
-use crate::{errors, interpreter};
+use crate::{blame, errors, interpreter};
 
 /// A code signing configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -63,7 +63,10 @@ fn find(state: &State, ctx: &Context, text: &str) -> Result<CodeSigning, Fault> 
         .store
         .read()
         .get(&state.code_signing, &(&ctx.account, &ctx.region, id(text)))?;
-    found.ok_or_else(|| errors::resource_not_found_exception(none(text).message.clone()))
+    found.ok_or_else(|| {
+        let text = format!("The Lambda code signing configuration {text} can not be found.");
+        blame::untyped(errors::resource_not_found_exception(text))
+    })
 }
 
 async fn store(
@@ -231,8 +234,8 @@ pub fn get_of_function(
     };
     let record = state.function(&state.cloud.store.read(), &name)?;
     Ok(api::GetFunctionCodeSigningConfigOutput {
-        code_signing_config_arn: record.code_signing.unwrap_or_default(),
-        function_name: name.function,
+        function_name: record.code_signing.is_some().then_some(name.function),
+        code_signing_config_arn: record.code_signing,
     })
 }
 

@@ -5,12 +5,12 @@ use store::{Range, Read};
 use wire::Fault;
 
 use crate::api;
-use crate::errors;
 use crate::invocation::reserved_in;
-use crate::name::Name;
+use crate::name::{LATEST, Name};
 use crate::pool::ACCOUNT_LIMIT;
 use crate::provisioned;
 use crate::state::State;
+use crate::{blame, errors};
 
 /// Concurrency that reservations must leave to the other functions.
 pub const UNRESERVED: usize = 100;
@@ -24,10 +24,13 @@ pub async fn put(
     ctx: &Context,
     input: api::PutFunctionConcurrencyInput,
 ) -> Result<api::PutFunctionConcurrencyOutput, Fault> {
-    let name = Name {
-        qualifier: None,
-        ..Name::read(ctx, &input.function_name, None)?
-    };
+    let name = Name::read(ctx, &input.function_name, None)?;
+    if name.qualifier.is_some() {
+        return Err(invalid(
+            "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please specify \
+             either a function name or an unqualified function ARN.",
+        ));
+    }
     let asked = input.reserved_concurrent_executions;
     // Reservations are counted over the account, so they are set one after the other.
     let account = ["lambda.reservations", &name.account, &name.region];
@@ -37,13 +40,19 @@ pub async fn put(
         .cloud
         .store
         .transact(scope, |tx| {
-            let mut record = state.function(tx, &name)?;
+            let found = tx.get(&state.functions, &name.key())?;
+            let mut record = found.ok_or_else(|| {
+                errors::resource_not_found_exception(format!(
+                    "Function not found: {}",
+                    name.arn_of(LATEST)
+                ))
+            })?;
             let others = reserved_in(tx, state, &name, Some(&name.function))?;
             if others + usize::try_from(asked).unwrap_or(0) + UNRESERVED > ACCOUNT_LIMIT {
-                return Err(invalid(format!(
+                return Err(blame::untyped(invalid(format!(
                     "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum \
                      value of [{UNRESERVED}]."
-                )));
+                ))));
             }
             let provisioned = provisioned::requested(tx, state, &name, None)?;
             if asked < provisioned {

@@ -42,6 +42,9 @@ pub struct Configuration {
     /// Milliseconds since 1970.
     pub modified: i64,
     pub revision: String,
+    /// The RevisionId, where it is not that of the content: what was tagged or permitted since is not published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// Of a published version: the revision it was published from.
     #[serde(default)]
     pub published_from: Option<String>,
@@ -92,6 +95,11 @@ pub fn last_modified(millis: i64) -> String {
 }
 
 impl Configuration {
+    /// The RevisionId.
+    pub fn shown_revision(&self) -> &str {
+        self.mark.as_deref().unwrap_or(&self.revision)
+    }
+
     /// The revision of `$LATEST` that this is, or was published from.
     pub fn source_revision(&self) -> &str {
         self.published_from.as_deref().unwrap_or(&self.revision)
@@ -133,7 +141,7 @@ impl Configuration {
             tracing_config: Some(api::TracingConfigResponse {
                 mode: Some(self.tracing.clone()),
             }),
-            revision_id: Some(self.revision.clone()),
+            revision_id: Some(self.shown_revision().to_owned()),
             layers: (!self.layers.is_empty()).then(|| self.layers.iter().map(layer).collect()),
             state: Some("Active".into()),
             last_update_status: Some("Successful".into()),

@@ -44,7 +44,12 @@ impl EventInvoke {
 }
 
 /// A destination that may be; an empty one takes it away.
-fn destination(state: &State, name: &Name, given: Option<String>) -> Result<Option<String>, Fault> {
+fn destination(
+    state: &State,
+    name: &Name,
+    given: Option<String>,
+    whole: &str,
+) -> Result<Option<String>, Fault> {
     let Some(text) = given.filter(|t| !t.is_empty()) else {
         return Ok(None);
     };
@@ -69,9 +74,27 @@ fn destination(state: &State, name: &Name, given: Option<String>) -> Result<Opti
             Ok(Some(text))
         }
         _ => invalid(format!(
-            "The provided destination config DestinationConfig is invalid: {text}"
+            "The provided destination config {whole} is invalid."
         )),
     }
+}
+
+/// A destination config, as AWS writes it in messages.
+fn written(config: &api::DestinationConfig) -> String {
+    let on = |kind: &str, given: Option<&Option<String>>| match given {
+        Some(destination) => {
+            let destination = destination.as_deref().unwrap_or("null");
+            format!("{kind}(destination={destination})")
+        }
+        None => "null".to_owned(),
+    };
+    let success = config.on_success.as_ref().map(|d| &d.destination);
+    let failure = config.on_failure.as_ref().map(|d| &d.destination);
+    format!(
+        "DestinationConfig(onSuccess={}, onFailure={})",
+        on("OnSuccess", success),
+        on("OnFailure", failure)
+    )
 }
 
 fn none(name: &Name) -> Fault {
@@ -89,12 +112,23 @@ pub async fn put(
     input: api::PutFunctionEventInvokeConfigInput,
 ) -> Result<FunctionEventInvokeConfig, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
+    let says_nothing = input.maximum_retry_attempts.is_none()
+        && input.maximum_event_age_in_seconds.is_none()
+        && input.destination_config.is_none();
+    if says_nothing {
+        return Err(errors::invalid_parameter_value_exception(
+            "You must specify at least one of error handling or destination setting.",
+        ));
+    }
     let targets = input.destination_config.unwrap_or_default();
+    let whole = written(&targets);
+    let on_success = targets.on_success.and_then(|d| d.destination);
+    let on_failure = targets.on_failure.and_then(|d| d.destination);
     let record = EventInvoke {
         retries: input.maximum_retry_attempts,
         maximum_age: input.maximum_event_age_in_seconds,
-        on_success: destination(state, &name, targets.on_success.and_then(|d| d.destination))?,
-        on_failure: destination(state, &name, targets.on_failure.and_then(|d| d.destination))?,
+        on_success: destination(state, &name, on_success, &whole)?,
+        on_failure: destination(state, &name, on_failure, &whole)?,
         modified: ctx.time.0,
     };
     state
@@ -118,12 +152,13 @@ pub async fn update(
 ) -> Result<FunctionEventInvokeConfig, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
     let targets = input.destination_config.unwrap_or_default();
+    let whole = written(&targets);
     let on_success = match targets.on_success {
-        Some(given) => Some(destination(state, &name, given.destination)?),
+        Some(given) => Some(destination(state, &name, given.destination, &whole)?),
         None => None,
     };
     let on_failure = match targets.on_failure {
-        Some(given) => Some(destination(state, &name, given.destination)?),
+        Some(given) => Some(destination(state, &name, given.destination, &whole)?),
         None => None,
     };
     let record = state

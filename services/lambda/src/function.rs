@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, Logging, Vpc};
 use crate::interpreter::{self, Language};
 use crate::name::{LATEST, Name};
 use crate::state::State;
-use crate::{code, errors, layer, provisioned, version};
+use crate::{code, errors, layer, provisioned, tag, version};
 
 /// A function: the version that can be changed, and what belongs to all of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -136,9 +136,8 @@ fn check_environment(variables: &BTreeMap<String, String>) -> Result<(), Fault> 
             reserved.join(", ")
         )));
     }
-    let bytes: usize = variables.iter().map(|(k, v)| k.len() + v.len() + 6).sum();
-    if bytes > 4096 {
-        let text = serde_json::to_string(variables)?;
+    let text = serde_json::to_string(variables)?;
+    if text.len() > 4096 {
         return Err(invalid(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB \
              limit. String measured: {text}"
@@ -357,6 +356,7 @@ pub async fn create(
     let taken = code::take(state, &ctx.account, source).await?;
     latest.code = taken.code.clone();
     code::directory(state, &latest.code).await?;
+    tag::check_number(input.tags.as_ref().map_or(0, BTreeMap::len))?;
     let publish = input.publish == Some(true);
     let mut function = Function {
         latest,

@@ -9,7 +9,7 @@ use crate::api;
 use crate::configuration::{Code, LayerUse, last_modified};
 use crate::policy::{self, Policy};
 use crate::state::State;
-use crate::{code, errors};
+use crate::{code, errors, revision};
 
 /// One version of a layer.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ fn versioned(arn: &str) -> Option<(Layer, i64)> {
 pub fn resolve(state: &State, arns: &[String]) -> Result<Vec<LayerUse>, Fault> {
     let invalid = |text: String| Err(errors::invalid_parameter_value_exception(text));
     if arns.len() > 5 {
-        return invalid("The function cannot have more than 5 layers.".into());
+        return invalid("Cannot reference more than 5 layers.".into());
     }
     let read = state.cloud.store.read();
     let mut uses: Vec<LayerUse> = Vec::new();
@@ -118,12 +118,12 @@ pub fn resolve(state: &State, arns: &[String]) -> Result<Vec<LayerUse>, Fault> {
         let Some(found) = read.get(&state.layers, &layer.key(version))? else {
             return invalid(format!("Layer version {arn} does not exist."));
         };
-        if uses
-            .iter()
-            .any(|u| versioned(&u.arn).is_some_and(|(l, _)| l.arn() == layer.arn()))
-        {
+        let is_same =
+            |u: &&LayerUse| versioned(&u.arn).is_some_and(|(l, _)| l.arn() == layer.arn());
+        if let Some(other) = uses.iter().find(is_same) {
             return invalid(format!(
-                "Two different versions of the same layer are not allowed to be referenced in the same function. {arn}"
+                "Two different versions of the same layer are not allowed to be referenced in the same function. {arn} and {} are versions of the same layer.",
+                other.arn
             ));
         }
         uses.push(LayerUse {
@@ -178,7 +178,7 @@ pub async fn publish(
         description: input.description.unwrap_or_default(),
         code: taken.code.clone(),
         created: ctx.time.0,
-        runtimes: input.compatible_runtimes.unwrap_or_default(),
+        runtimes: input.compatible_runtimes.clone().unwrap_or_default(),
         architectures: input.compatible_architectures.unwrap_or_default(),
         license: input.license_info,
         policy: Policy::default(),
@@ -202,7 +202,8 @@ pub async fn publish(
         created_date: Some(last_modified(record.created)),
         version: Some(version),
         compatible_architectures: full(&record.architectures),
-        compatible_runtimes: full(&record.runtimes),
+        // An empty list that was given is given back.
+        compatible_runtimes: input.compatible_runtimes,
         license_info: record.license,
     })
 }
@@ -444,9 +445,9 @@ pub async fn add_permission(
                 ))
             };
             let mut record = tx.get(&state.layers, &key)?.ok_or_else(missing)?;
-            record
-                .policy
-                .add(&input.statement_id, &text, input.revision_id.as_deref())?;
+            let asked = input.revision_id.as_deref();
+            revision::check(asked, &record.policy.revision, "GetLayerPolicy")?;
+            record.policy.add(&input.statement_id, &text)?;
             tx.put(&state.layers, &key, &record)?;
             Ok(api::AddLayerVersionPermissionOutput {
                 statement: Some(text.clone()),
@@ -472,9 +473,9 @@ pub async fn remove_permission(
                 ))
             };
             let mut record = tx.get(&state.layers, &key)?.ok_or_else(missing)?;
-            record
-                .policy
-                .remove(&input.statement_id, input.revision_id.as_deref())?;
+            let asked = input.revision_id.as_deref();
+            revision::check(asked, &record.policy.revision, "GetLayerPolicy")?;
+            record.policy.remove(&input.statement_id)?;
             Ok(tx.put(&state.layers, &key, &record)?)
         })
         .await
@@ -486,7 +487,13 @@ pub fn get_policy(
     input: &api::GetLayerVersionPolicyInput,
 ) -> Result<api::GetLayerVersionPolicyOutput, Fault> {
     let layer = Layer::read(ctx, &input.layer_name);
-    let record = find(state, &layer, input.version_number)?;
+    let missing = |_| {
+        errors::resource_not_found_exception(format!(
+            "Layer version {} does not exist.",
+            layer.version_arn(input.version_number)
+        ))
+    };
+    let record = find(state, &layer, input.version_number).map_err(missing)?;
     if record.policy.statements.is_empty() {
         return Err(errors::resource_not_found_exception(
             "No policy is associated with the given resource.",

@@ -7,6 +7,7 @@ pub mod api;
 pub mod errors;
 
 mod alias;
+mod blame;
 mod channel;
 mod code;
 mod code_signing;
@@ -33,6 +34,7 @@ mod poller;
 mod pool;
 mod provisioned;
 mod queue;
+mod revision;
 mod runtime_api;
 mod service;
 mod state;

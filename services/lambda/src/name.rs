@@ -44,13 +44,6 @@ impl Name {
                 )));
             }
         };
-        if function.len() > 64 {
-            let text = format!(
-                "1 validation error detected: Value '{function}' at 'functionName' failed to satisfy constraint: Member must have length less \
-                 than or equal to 64"
-            );
-            return Err(Fault::sender(400, "ValidationException", text));
-        }
         if region != ctx.region {
             let text = format!(
                 "Functions from '{region}' are not reachable in this region ('{}')",
@@ -131,6 +124,20 @@ impl Name {
     /// The ARN with that qualifier.
     pub fn arn_of(&self, qualifier: &str) -> String {
         format!("{}:{qualifier}", self.arn())
+    }
+
+    /// That there is nothing of that qualifier, in the words for an alias or for a version.
+    pub fn absent(&self) -> Fault {
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        match &self.qualifier {
+            Some(alias) if alias.bytes().all(is_word) && alias.parse::<u64>().is_err() => {
+                errors::resource_not_found_exception(format!(
+                    "Cannot find alias arn: {}",
+                    self.full_arn()
+                ))
+            }
+            _ => self.not_found(),
+        }
     }
 
     /// That there is no such function.

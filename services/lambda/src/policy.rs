@@ -11,6 +11,7 @@ use crate::api::{
 };
 use crate::errors;
 use crate::name::Name;
+use crate::revision;
 use crate::state::State;
 
 /// Bytes of a policy.
@@ -41,8 +42,7 @@ impl Policy {
     }
 
     /// Adds a statement.
-    pub fn add(&mut self, sid: &str, text: &str, revision: Option<&str>) -> Result<(), Fault> {
-        self.check_revision(revision)?;
+    pub fn add(&mut self, sid: &str, text: &str) -> Result<(), Fault> {
         if self.statements.iter().any(|(known, _)| known == sid) {
             let text = format!(
                 "The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing statement."
@@ -61,8 +61,7 @@ impl Policy {
     }
 
     /// Removes a statement.
-    pub fn remove(&mut self, sid: &str, revision: Option<&str>) -> Result<(), Fault> {
-        self.check_revision(revision)?;
+    pub fn remove(&mut self, sid: &str) -> Result<(), Fault> {
         let before = self.statements.len();
         self.statements.retain(|(known, _)| known != sid);
         if self.statements.len() == before {
@@ -72,17 +71,10 @@ impl Policy {
         self.revision = cloud::ids::uuid();
         Ok(())
     }
-
-    fn check_revision(&self, asked: Option<&str>) -> Result<(), Fault> {
-        match asked {
-            Some(asked) if asked != self.revision => {
-                let text = "The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId";
-                Err(Fault::sender(412, "PreconditionFailedException", text))
-            }
-            _ => Ok(()),
-        }
-    }
 }
+
+/// Names of services, as principals.
+const SERVICES: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazon.com"];
 
 /// Who a statement names: a service, an account's root, an ARN, or everyone.
 pub fn principal(text: &str, partition: &str) -> Value {
@@ -103,7 +95,8 @@ pub async fn add(
     input: AddPermissionInput,
 ) -> Result<AddPermissionOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
-    let is_service = input.principal.contains('.') && !input.principal.contains(':');
+    let is_service =
+        SERVICES.iter().any(|end| input.principal.ends_with(end)) && !input.principal.contains(':');
     let is_known = input.principal == "*"
         || is_service
         || input.principal.starts_with("arn:")
@@ -158,10 +151,12 @@ pub async fn add(
     let key = name.qualified();
     state
         .change(&name, |tx| {
-            state.resolve(tx, &name)?;
+            let is = revision::of(tx, state, &name)?.ok_or_else(|| name.absent())?;
+            revision::check(input.revision_id.as_deref(), &is, "GetPolicy")?;
             let mut policy = tx.get(&state.policies, &key)?.unwrap_or_default();
-            policy.add(&input.statement_id, &text, input.revision_id.as_deref())?;
-            Ok(tx.put(&state.policies, &key, &policy)?)
+            policy.add(&input.statement_id, &text)?;
+            tx.put(&state.policies, &key, &policy)?;
+            revision::renew(state, tx, &name)
         })
         .await?;
     Ok(AddPermissionOutput {
@@ -200,19 +195,24 @@ pub async fn remove(
     );
     state
         .change(&name, |tx| {
-            state.function(tx, &name)?;
+            if !tx.contains(&state.functions, &name.key())? {
+                let text = format!("No policy found for: {}", name.full_arn());
+                return Err(errors::resource_not_found_exception(text));
+            }
+            let is = revision::of(tx, state, &name)?.ok_or_else(|| name.absent())?;
             let mut policy = tx.get(&state.policies, &key)?.ok_or_else(|| {
                 errors::resource_not_found_exception(
                     "No policy is associated with the given resource.",
                 )
             })?;
-            policy.remove(&input.statement_id, input.revision_id.as_deref())?;
+            revision::check(input.revision_id.as_deref(), &is, "GetPolicy")?;
+            policy.remove(&input.statement_id)?;
             if policy.statements.is_empty() {
                 tx.delete(&state.policies, &key);
             } else {
                 tx.put(&state.policies, &key, &policy)?;
             }
-            Ok(())
+            revision::renew(state, tx, &name)
         })
         .await
 }
@@ -220,7 +220,7 @@ pub async fn remove(
 pub fn get(state: &State, ctx: &Context, input: &GetPolicyInput) -> Result<GetPolicyOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
     let read = state.cloud.store.read();
-    state.resolve(&read, &name)?;
+    let revision = revision::of(&read, state, &name)?.ok_or_else(none)?;
     let key = (
         &name.account,
         &name.region,
@@ -230,7 +230,7 @@ pub fn get(state: &State, ctx: &Context, input: &GetPolicyInput) -> Result<GetPo
     let policy = read.get(&state.policies, &key)?.ok_or_else(none)?;
     Ok(GetPolicyOutput {
         policy: Some(policy.document()),
-        revision_id: Some(policy.revision),
+        revision_id: Some(revision),
     })
 }
 

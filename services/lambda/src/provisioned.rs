@@ -19,11 +19,11 @@ use crate::api;
 use crate::concurrency::UNRESERVED;
 use crate::configuration::last_modified;
 use crate::environment::Blueprint;
-use crate::errors;
 use crate::launch;
 use crate::name::{LATEST, Name};
 use crate::pool::{self, ACCOUNT_LIMIT, PoolKey, Pools};
 use crate::state::State;
+use crate::{blame, errors};
 
 /// The job that makes environments at the start of the server.
 const RESTORE: &str = "lambda.provisioned";
@@ -348,7 +348,7 @@ pub async fn put(
     let taken = state.reservations.of(state, &name)? + provisioned_in(state, &name)?;
     state
         .change(&name, |tx| {
-            let resolved = state.resolve(tx, &name)?;
+            let resolved = state.resolve(tx, &name).map_err(|_| name.absent())?;
             let version = version_of(state, tx, &name, name.qualifier())?;
             if version == LATEST {
                 return Err(unpublished());
@@ -363,15 +363,15 @@ pub async fn put(
                 None => {
                     let (all, left) = (usize::try_from(all).unwrap_or(0), ACCOUNT_LIMIT.saturating_sub(taken));
                     if all > left {
-                        return Err(invalid(format!(
+                        return Err(blame::untyped(invalid(format!(
                             "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{left}]."
-                        )));
+                        ))));
                     }
                     if left - all < UNRESERVED {
-                        return Err(invalid(format!(
+                        return Err(blame::untyped(invalid(format!(
                             "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum \
                              value of [{UNRESERVED}]."
-                        )));
+                        ))));
                     }
                 }
             }
@@ -447,6 +447,17 @@ fn shown(
     })
 }
 
+/// Whether a qualifier means what can be provisioned.
+fn provisionable(state: &State, read: &impl Read, name: &Name) -> Result<(), Fault> {
+    if name.qualifier() == LATEST {
+        return Err(invalid(
+            "The function resource provided must be an alias or a published version.",
+        ));
+    }
+    let revision = crate::revision::of(read, state, name)?;
+    revision.map(drop).ok_or_else(|| name.absent())
+}
+
 pub fn get(
     state: &State,
     ctx: &Context,
@@ -454,7 +465,7 @@ pub fn get(
 ) -> Result<api::GetProvisionedConcurrencyConfigOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, Some(&input.qualifier))?;
     let read = state.cloud.store.read();
-    state.function(&read, &name)?;
+    provisionable(state, &read, &name)?;
     let none = || {
         let text = "No Provisioned Concurrency Config found for this function";
         Fault::sender(404, "ProvisionedConcurrencyConfigNotFoundException", text)
@@ -473,7 +484,7 @@ pub async fn delete(
     let name = Name::read(ctx, &input.function_name, Some(&input.qualifier))?;
     state
         .change(&name, |tx| {
-            state.function(tx, &name)?;
+            provisionable(state, tx, &name)?;
             tx.delete(&state.provisioned, &name.qualified());
             Ok(())
         })

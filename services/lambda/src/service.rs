@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cloud::{Call, Cloud, Context, Handler, Service};
-use wire::fault::Blame;
 use wire::{Audit, DecodeError, Fault, Reader, ServiceModel};
 
 use crate::api::*;
@@ -11,8 +10,8 @@ use crate::front::Urls;
 use crate::state::State;
 use crate::target::Functions;
 use crate::{
-    alias, code_signing, concurrency, destination, event_source, function, invocation, layer,
-    policy, provisioned, queue, stream, tag, url, version,
+    alias, blame, code_signing, concurrency, destination, event_source, function, invocation,
+    layer, policy, provisioned, queue, stream, tag, url, version,
 };
 
 /// The service.
@@ -37,7 +36,7 @@ pub fn service(cloud: &Cloud) -> Service {
 
 struct Operations(Arc<State>);
 
-/// Lambda's errors say whose they are in a member `Type`.
+/// Says of errors whose they are.
 struct Typed(Api<Operations>);
 
 impl Handler for Typed {
@@ -52,15 +51,7 @@ impl Handler for Typed {
         audit: &mut Audit,
     ) -> Result<Call<'a>, DecodeError> {
         let call = self.0.call(operation, ctx, input, audit)?;
-        Ok(Box::pin(async move {
-            call.await.map_err(|fault| {
-                let blame = match fault.blame {
-                    Blame::Sender => "User",
-                    Blame::Receiver => "Service",
-                };
-                fault.field("Type", blame)
-            })
-        }))
+        Ok(Box::pin(async move { call.await.map_err(blame::typed) }))
     }
 }
 

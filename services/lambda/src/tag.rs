@@ -56,6 +56,7 @@ async fn change(
         .change(&name, |tx| {
             let mut record = state.function(tx, &name)?;
             f(&mut record.tags)?;
+            record.latest.mark = Some(cloud::ids::uuid());
             Ok(tx.put(&state.functions, &name.key(), &record)?)
         })
         .await
@@ -81,13 +82,23 @@ pub fn list(
     Ok(api::ListTagsOutput { tags: Some(tags) })
 }
 
+/// Holds a resource to the number of tags that it may have.
+pub fn check_number(tags: usize) -> Result<(), Fault> {
+    match tags > 50 {
+        true => Err(invalid("Number of tags exceeds resource tag limit.")),
+        false => Ok(()),
+    }
+}
+
 pub async fn add(state: &State, ctx: &Context, input: api::TagResourceInput) -> Result<(), Fault> {
+    if input.tags.is_empty() {
+        return Err(invalid(
+            "An error occurred and the request cannot be processed.",
+        ));
+    }
     change(state, ctx, &input.resource, |tags| {
         tags.extend(input.tags);
-        match tags.len() > 50 {
-            true => Err(invalid("Number of tags exceeds resource tag limit.")),
-            false => Ok(()),
-        }
+        check_number(tags.len())
     })
     .await
 }
@@ -97,6 +108,10 @@ pub async fn remove(
     ctx: &Context,
     input: &api::UntagResourceInput,
 ) -> Result<(), Fault> {
+    if input.tag_keys.is_empty() {
+        let text = "1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: Member must not be null";
+        return Err(Fault::sender(400, "ValidationException", text));
+    }
     change(state, ctx, &input.resource, |tags| {
         tags.retain(|k, _| !input.tag_keys.contains(k));
         Ok(())

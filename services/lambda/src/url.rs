@@ -251,7 +251,10 @@ pub fn list(
         ..Name::read(ctx, &input.function_name, None)?
     };
     let read = state.cloud.store.read();
-    state.function(&read, &name)?;
+    if !read.contains(&state.functions, &name.key())? {
+        let text = "Function does not exist";
+        return Err(errors::resource_not_found_exception(text));
+    }
     let marker = input.marker.as_deref();
     let page = Page::read("ListFunctionUrlConfigs", marker, input.max_items)?;
     let rows = read.range(&state.urls, page.range(&name));

@@ -11,17 +11,10 @@ use crate::configuration::Configuration;
 use crate::function::{Function, Published, Settings, listed};
 use crate::name::{LATEST, Name};
 use crate::state::State;
-use crate::{code, errors, layer, provisioned};
+use crate::{code, errors, layer, provisioned, revision};
 
 fn check_revision(latest: &Configuration, asked: Option<&str>) -> Result<(), Fault> {
-    match asked {
-        Some(asked) if asked != latest.revision => {
-            let text = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the \
-                        latest Revision Id";
-            Err(Fault::sender(412, "PreconditionFailedException", text))
-        }
-        _ => Ok(()),
-    }
+    revision::check(asked, latest.shown_revision(), "GetFunction/GetAlias")
 }
 
 /// Publishes the present configuration, or answers the last version where nothing has changed since.
@@ -50,7 +43,9 @@ pub fn publish_in(
     let mut configuration = function.latest.clone();
     configuration.published_from = Some(function.latest.revision.clone());
     configuration.revision = cloud::ids::uuid();
+    configuration.mark = None;
     configuration.modified = now;
+    function.latest.mark = Some(cloud::ids::uuid());
     if let Some(description) = description {
         configuration.description = description;
     }
@@ -266,6 +261,7 @@ fn settle(
 ) -> Result<FunctionConfiguration, Fault> {
     function.latest.modified = ctx.time.0;
     function.latest.revision = cloud::ids::uuid();
+    function.latest.mark = None;
     tx.put(&state.functions, &name.key(), &function)?;
     let mut shown = if publish {
         let (number, configuration) = publish_in(state, tx, name, &mut function, None, ctx.time.0)?;
