@@ -10,6 +10,8 @@ struct Route {
     method: &'static str,
     path: Vec<Segment>,
     query: Vec<(&'static str, Option<&'static str>)>,
+    /// How many of these stand in the URI itself; the others are required members.
+    literal: usize,
     headers: Vec<&'static str>,
     found: Found,
 }
@@ -33,6 +35,8 @@ pub enum Found {
 /// The routes of one service, the most specific first.
 pub struct Router {
     methods: Vec<(&'static str, Vec<Route>)>,
+    /// Whether the path tells an operation without its required members. S3's operations share their paths.
+    by_path: bool,
 }
 
 impl Router {
@@ -54,7 +58,10 @@ impl Router {
                 None => methods.push((route.method, vec![route])),
             }
         }
-        Router { methods }
+        Router {
+            methods,
+            by_path: !model.protocols.contains(&crate::Protocol::RestXml),
+        }
     }
     /// Recognises a request. `path` is still percent-encoded; `query` is decoded.
     pub fn find(
@@ -66,20 +73,23 @@ impl Router {
     ) -> Option<(Found, Vec<(&'static str, String)>)> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let (_, routes) = self.methods.iter().find(|(m, _)| *m == method)?;
-        routes
+        let given = |(k, v): &(&str, Option<&str>)| {
+            query
+                .iter()
+                .any(|(name, value)| name == k && v.is_none_or(|v| v == value))
+        };
+        let whole = routes
             .iter()
             .filter(|r| r.query.is_empty() || !query.is_empty())
-            .find_map(|r| {
-                let wanted = r.query.iter().all(|(k, v)| {
-                    query
-                        .iter()
-                        .any(|(name, value)| name == k && v.is_none_or(|v| v == value))
-                });
-                if !wanted || !r.headers.iter().all(|h| has_header(h)) {
-                    return None;
-                }
-                Some((r.found, r.labels(path)?))
-            })
+            .filter(|r| r.query.iter().all(given) && r.headers.iter().all(|h| has_header(h)))
+            .find_map(|r| Some((r.found, r.labels(path)?)));
+        // What lacks a required member is still told by its path, to be refused in its operation's words.
+        whole.or_else(|| {
+            let by_path = routes.iter().filter(|_| self.by_path);
+            by_path
+                .filter(|r| r.query[..r.literal].iter().all(given))
+                .find_map(|r| Some((r.found, r.labels(path)?)))
+        })
     }
 }
 
@@ -110,6 +120,7 @@ impl Route {
             .filter(|q| !q.is_empty())
             .map(|q| q.split_once('=').map_or((q, None), |(k, v)| (k, Some(v))))
             .collect();
+        let literal = query.len();
         let mut headers = Vec::new();
         for m in input
             .map_or(&[][..], |s| s.members)
@@ -126,6 +137,7 @@ impl Route {
             method,
             path,
             query,
+            literal,
             headers,
             found,
         }

@@ -8647,7 +8647,7 @@ static S_LAYER_PERMISSION_ALLOWED_PRINCIPAL: Schema =
         .min(0)
         .max(10000)
         .pattern(r#"\d{12}|\*|arn:(aws[a-zA-Z-]*):iam::\d{12}:root"#);
-static S_LAYER_VERSION_ARN: Schema = Schema::new("LayerVersionArn", Kind::String).min(1).max(2048).pattern(r#"((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))"#);
+static S_LAYER_VERSION_ARN: Schema = Schema::new("LayerVersionArn", Kind::String).min(1).max(2048).pattern(r#"(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)"#);
 static S_LAYER_VERSION_CONTENT_INPUT: Schema =
     Schema::new("LayerVersionContentInput", Kind::Structure).members(&[
         Member::new("S3Bucket", &S_S3_BUCKET),

@@ -290,6 +290,14 @@ pub async fn create(
         qualifier: None,
         ..Name::read(ctx, &input.function_name, None)?
     };
+    if name.function.len() > 64 {
+        return Err(invalid(format!(
+            "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: Member must have length less than or \
+             equal to 64",
+            name.function
+        )));
+    }
+    let layers = layer::resolve(state, ctx, &input.layers.unwrap_or_default())?;
     let conflict = || {
         errors::resource_conflict_exception(format!("Function already exist: {}", name.function))
     };
@@ -352,7 +360,7 @@ pub async fn create(
         key: input.code.s3_key,
         version: input.code.s3_object_version,
     };
-    latest.layers = layer::resolve(state, &input.layers.unwrap_or_default())?;
+    latest.layers = layers;
     let taken = code::take(state, &ctx.account, source).await?;
     latest.code = taken.code.clone();
     code::directory(state, &latest.code).await?;
@@ -404,7 +412,7 @@ pub fn get_configuration(
     qualifier: Option<&str>,
 ) -> Result<FunctionConfiguration, Fault> {
     let name = Name::read(ctx, function, qualifier)?;
-    let resolved = state.resolve(&state.cloud.store.read(), &name)?;
+    let resolved = state.described(&state.cloud.store.read(), &name)?;
     Ok(resolved
         .configuration
         .describe(&name, name.full_arn(), &resolved.version))
@@ -416,7 +424,7 @@ pub fn get(
     input: &api::GetFunctionInput,
 ) -> Result<api::GetFunctionOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
-    let resolved = state.resolve(&state.cloud.store.read(), &name)?;
+    let resolved = state.described(&state.cloud.store.read(), &name)?;
     let code = &resolved.configuration.code;
     let location = match &code.directory {
         Some(directory) => format!("file://{directory}"),

@@ -102,7 +102,7 @@ fn versioned(arn: &str) -> Option<(Layer, i64)> {
 }
 
 /// The layers that a function names, in their order.
-pub fn resolve(state: &State, arns: &[String]) -> Result<Vec<LayerUse>, Fault> {
+pub fn resolve(state: &State, ctx: &Context, arns: &[String]) -> Result<Vec<LayerUse>, Fault> {
     let invalid = |text: String| Err(errors::invalid_parameter_value_exception(text));
     if arns.len() > 5 {
         return invalid("Cannot reference more than 5 layers.".into());
@@ -115,6 +115,12 @@ pub fn resolve(state: &State, arns: &[String]) -> Result<Vec<LayerUse>, Fault> {
                 "1 validation error detected: Value '{arn}' at 'layers' is not the ARN of a layer version"
             ));
         };
+        if layer.region != ctx.region {
+            return invalid(format!(
+                "Layers are not in the same region as the function. Layers are expected to be in region {}.",
+                ctx.region
+            ));
+        }
         let Some(found) = read.get(&state.layers, &layer.key(version))? else {
             return invalid(format!("Layer version {arn} does not exist."));
         };
@@ -122,7 +128,7 @@ pub fn resolve(state: &State, arns: &[String]) -> Result<Vec<LayerUse>, Fault> {
             |u: &&LayerUse| versioned(&u.arn).is_some_and(|(l, _)| l.arn() == layer.arn());
         if let Some(other) = uses.iter().find(is_same) {
             return invalid(format!(
-                "Two different versions of the same layer are not allowed to be referenced in the same function. {arn} and {} are versions of the same layer.",
+                "Two different versions of the same layer are not allowed to be referenced in the same function. {} and {arn} are versions of the same layer.",
                 other.arn
             ));
         }

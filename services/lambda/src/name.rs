@@ -24,18 +24,30 @@ pub const LATEST: &str = "$LATEST";
 impl Name {
     /// Reads `name`, `name:qualifier`, `account:function:name` or an ARN, each perhaps with a qualifier.
     pub fn read(ctx: &Context, text: &str, qualifier: Option<&str>) -> Result<Name, Fault> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let (region, account, rest) = match parts.as_slice() {
-            ["arn", _, "lambda", region, account, "function", rest @ ..] => {
-                (*region, *account, rest)
-            }
-            [account, "function", rest @ ..] => (ctx.region.as_str(), *account, rest),
-            ["function", rest @ ..] if !rest.is_empty() => {
-                (ctx.region.as_str(), ctx.account.as_str(), rest)
-            }
-            rest => (ctx.region.as_str(), ctx.account.as_str(), rest),
-        };
-        let (function, own) = match rest {
+        // Each part but the name may be left out: `arn:aws:lambda:`, region, account, `function:`, qualifier.
+        let mut rest: Vec<&str> = text.split(':').collect();
+        if let ["arn", _, "lambda", after @ ..] = rest.as_slice() {
+            rest = after.to_vec();
+        }
+        let is_account = |part: &str| auth::account::is_account_id(part);
+        let mut region = ctx.region.as_str();
+        if let [given, after @ .., _] = rest.as_slice()
+            && after.first().is_some_and(|next| is_account(next))
+        {
+            region = given;
+            rest.remove(0);
+        }
+        let mut account = ctx.account.as_str();
+        if let [given, _, ..] = rest.as_slice()
+            && is_account(given)
+        {
+            account = given;
+            rest.remove(0);
+        }
+        if let ["function", _, ..] = rest.as_slice() {
+            rest.remove(0);
+        }
+        let (function, own) = match rest.as_slice() {
             [function] => (*function, None),
             [function, own] => (*function, Some(*own)),
             _ => {

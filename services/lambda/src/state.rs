@@ -215,8 +215,22 @@ impl State {
         self.interpreters.clear();
     }
 
-    /// The version that a qualifier means, by its number or `$LATEST`, and its configuration.
+    /// The version that a call of a qualifier goes to, by its number or `$LATEST`, and its configuration.
     pub fn resolve(&self, read: &impl Read, name: &Name) -> Result<Resolved, Fault> {
+        self.resolve_by(read, name, Alias::choose)
+    }
+
+    /// The version that a qualifier stands for: an alias's own, whatever part of the calls goes to another.
+    pub fn described(&self, read: &impl Read, name: &Name) -> Result<Resolved, Fault> {
+        self.resolve_by(read, name, |alias| &alias.version)
+    }
+
+    fn resolve_by(
+        &self,
+        read: &impl Read,
+        name: &Name,
+        version: impl Fn(&Alias) -> &str,
+    ) -> Result<Resolved, Fault> {
         let function = self.function(read, name)?;
         let qualifier = name.qualifier();
         if qualifier == LATEST {
@@ -227,7 +241,7 @@ impl State {
             });
         }
         let alias = Read::get(read, &self.aliases, &name.qualified())?;
-        let version = alias.as_ref().map_or(qualifier, |alias| alias.choose());
+        let version = alias.as_ref().map_or(qualifier, version);
         if version == LATEST {
             return Ok(Resolved {
                 version: LATEST.into(),

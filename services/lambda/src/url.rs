@@ -1,5 +1,7 @@
 //! Function URLs: their configurations. What answers them is in `front`.
 
+use std::collections::BTreeMap;
+
 use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
@@ -75,6 +77,9 @@ impl From<Cors> for api::Cors {
     }
 }
 
+/// The tag that says which id a function's URL gets.
+const CUSTOM_ID: &str = "_custom_id_";
+
 /// The URL as clients of this server reach it: LocalStack's domain resolves to this machine everywhere.
 fn address(ctx: &Context, state: &State, url: &Url) -> String {
     let scheme = if ctx.secure { "https" } else { "http" };
@@ -125,6 +130,38 @@ fn no_function() -> Fault {
     errors::resource_not_found_exception("Function does not exist")
 }
 
+/// The id that a function's tag asks for; none where it can be no part of a host's name, or is taken.
+fn pinned(
+    read: &impl Read,
+    state: &State,
+    name: &Name,
+    tags: &BTreeMap<String, String>,
+) -> Result<Option<String>, Fault> {
+    let Some(tag) = tags.get(CUSTOM_ID) else {
+        return Ok(None);
+    };
+    let is_label = |id: &str| {
+        (1..=63).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !id.starts_with('-')
+            && !id.ends_with('-')
+    };
+    let id = match &name.qualifier {
+        Some(alias) => format!("{tag}-{alias}"),
+        None => tag.clone(),
+    };
+    let id = id.to_ascii_lowercase();
+    if !is_label(&id) {
+        tracing::warn!(
+            function = name.function,
+            tag,
+            "Invalid custom ID tag value: a function's URL is given another id"
+        );
+        return Ok(None);
+    }
+    Ok((!Read::contains(read, &state.url_owners, &id)?).then_some(id))
+}
+
 pub async fn create(
     state: &State,
     ctx: &Context,
@@ -132,7 +169,7 @@ pub async fn create(
 ) -> Result<api::CreateFunctionUrlConfigOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
     check(&name)?;
-    let url = Url {
+    let mut url = Url {
         id: cloud::ids::lower(32),
         auth: input.auth_type,
         mode: input.invoke_mode.unwrap_or_else(|| "BUFFERED".into()),
@@ -142,7 +179,10 @@ pub async fn create(
     };
     state
         .change(&name, |tx| {
-            state.resolve(tx, &name).map_err(|_| no_function())?;
+            let found = state.described(tx, &name).map_err(|_| no_function())?;
+            if let Some(id) = pinned(tx, state, &name, &found.function.tags)? {
+                url.id = id;
+            }
             if tx.contains(&state.urls, &name.qualified())? {
                 let text = format!(
                     "Failed to create function url config for [functionArn = {}]. Error message:  FunctionUrlConfig exists for this Lambda function",

@@ -284,7 +284,7 @@ pub async fn update_configuration(
         ..Name::read(ctx, &input.function_name, None)?
     };
     let layers = match &input.layers {
-        Some(arns) => Some(layer::resolve(state, arns)?),
+        Some(arns) => Some(layer::resolve(state, ctx, arns)?),
         None => None,
     };
     let revision = input.revision_id;
