@@ -483,6 +483,14 @@ mod tests {
     }
 
     #[test]
+    fn of_a_field_named_twice_the_last_counts() {
+        let pattern = EventPattern::parse(r#"{"a": ["x"], "a": [{"anything-but": "z"}]}"#);
+        let pattern = pattern.expect("a pattern");
+        assert!(pattern.matches(&json!({"a": "y"})));
+        assert!(!pattern.matches(&json!({"a": "z"})));
+    }
+
+    #[test]
     fn what_is_no_pattern_is_refused() {
         let deep = "{\"a\":".repeat(100) + "[1]" + &"}".repeat(100);
         for text in [

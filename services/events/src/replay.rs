@@ -108,16 +108,16 @@ impl Events {
         let archive = self
             .archive(&view, &ctx.account, &ctx.region, archive_name)
             .map_err(|fault| invalid_parameter("EventSourceArn", &fault.message))?;
-        if archive.place(&ctx.account, &ctx.region) != place {
-            return Err(invalid_parameter(
-                "Destination.Arn",
-                "Cross event bus replay is not permitted.",
-            ));
-        }
         if input.event_start_time >= input.event_end_time {
             return Err(invalid_parameter(
                 "EventEndTime",
                 "EventStartTime must be before EventEndTime.",
+            ));
+        }
+        if archive.place(&ctx.account, &ctx.region) != place {
+            return Err(invalid_parameter(
+                "Destination.Arn",
+                "Cross event bus replay is not permitted.",
             ));
         }
         let replay = Replay {

@@ -127,9 +127,6 @@ pub async fn create(
         .clone()
         .ok_or_else(|| invalid("Unrecognized event source."))?;
     let name = Name::read(ctx, &input.function_name, None)?;
-    state
-        .described(&state.cloud.store.read(), &name)
-        .map_err(|_| invalid("Function does not exist"))?;
     let of_stream = match service_of(&source) {
         "kinesis" | "dynamodb" => {
             let mut of = beginning(&input, &source)?;
@@ -146,6 +143,9 @@ pub async fn create(
             None
         }
     };
+    state
+        .described(&state.cloud.store.read(), &name)
+        .map_err(|_| invalid("Function does not exist"))?;
     let key = (
         name.account.clone(),
         name.region.clone(),

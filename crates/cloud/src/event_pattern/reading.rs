@@ -81,12 +81,11 @@ impl Reading<'_> {
                         .bad(format!("\"{name}\" must be an object or an array"));
                 }
             };
-            if node.fields.iter().any(|(known, _)| *known == name) {
-                return self
-                    .0
-                    .bad(format!("Path `{name}` cannot be allowed multiple times"));
+            // Of a field that is named twice the last one counts.
+            match node.fields.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, earlier)) => *earlier = want,
+                None => node.fields.push((name, want)),
             }
-            node.fields.push((name, want));
         }
         match node.fields.is_empty() && node.either.is_empty() {
             true => self.0.bad("Empty objects are not allowed"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -35,7 +35,8 @@ impl Skeleton {
         let Some(below) = self.below(&relative(path)) else {
             return Ok(());
         };
-        if self.layer.join(&below).symlink_metadata().is_ok() {
+        let is_done = self.layer.join(&below).symlink_metadata().is_ok();
+        if is_done || below.ancestors().any(|above| self.is_hidden(above)) {
             return Ok(());
         }
         if let Some(parent) = below.parent() {
@@ -51,6 +52,12 @@ impl Skeleton {
         let full = self.layer.join(&path);
         std::fs::set_permissions(&full, std::fs::Permissions::from_mode(mode))?;
         std::os::unix::fs::chown(&full, Some(0), Some(0))?;
+        self.cover(path)
+    }
+
+    /// Lets a directory of the layer hide what lies below it.
+    fn cover(&mut self, path: PathBuf) -> io::Result<()> {
+        let full = self.layer.join(&path);
         let name = CString::new(full.as_os_str().as_bytes())?;
         // SAFETY: both strings end with a zero and the value is one byte long.
         let result = unsafe {
@@ -104,6 +111,14 @@ impl Skeleton {
                 continue;
             }
             let mut builder = std::fs::DirBuilder::new();
+            // What was hidden is made anew, with nothing in it but what is asked for.
+            if self.is_hidden(&next) {
+                std::fs::remove_file(self.layer.join(&next))?;
+                builder.mode(0o755).create(self.layer.join(&next))?;
+                self.cover(next.clone())?;
+                done = next;
+                continue;
+            }
             match self.below(&next) {
                 Some(below) => {
                     let found = self.source(&below)?;
@@ -134,6 +149,12 @@ impl Skeleton {
             done = next;
         }
         Ok(done)
+    }
+
+    /// Whether the layer makes a path not exist.
+    fn is_hidden(&self, path: &Path) -> bool {
+        let meta = self.layer.join(path).symlink_metadata();
+        meta.is_ok_and(|meta| meta.file_type().is_char_device())
     }
 
     /// The same path, when a layer below shows it.
@@ -194,6 +215,22 @@ mod tests {
         );
         assert!(layer.path().join("usr/lib/x").is_dir());
         assert!(!lower.path().join("usr/lib/x").exists());
+    }
+
+    #[test]
+    fn a_place_in_what_is_hidden_is_made_without_the_rest_of_it() {
+        let lower = tempfile::tempdir().unwrap();
+        let layer = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(lower.path().join("work/venv/lib")).unwrap();
+        std::fs::create_dir_all(lower.path().join("work/secret")).unwrap();
+        let mut skeleton = Skeleton::new(layer.path().to_owned(), vec![lower.path().to_owned()]);
+        // Making devices and marking directories takes root.
+        if skeleton.hide(Path::new("/work")).is_err() {
+            return;
+        }
+        skeleton.directory(Path::new("/work/venv")).unwrap();
+        assert!(layer.path().join("work/venv").is_dir());
+        assert_eq!(skeleton.below(Path::new("work/secret")), None);
     }
 
     #[test]
