@@ -56,9 +56,10 @@ pub async fn put(
             }
             let provisioned = provisioned::requested(tx, state, &name, None)?;
             if asked < provisioned {
-                return Err(invalid(format!(
-                    "ReservedConcurrentExecutions  {asked} should not be lower than function's total provisioned concurrency [{provisioned}]."
-                )));
+                // The blanks are AWS's.
+                return Err(blame::untyped(invalid(format!(
+                    " ReservedConcurrentExecutions  {asked} should not be lower than function's total provisioned concurrency [{provisioned}]."
+                ))));
             }
             record.reserved = Some(asked);
             Ok(tx.put(&state.functions, &name.key(), &record)?)

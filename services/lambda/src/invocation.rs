@@ -17,7 +17,7 @@ use crate::name::Name;
 use crate::pool::{self, ACCOUNT_LIMIT, Permit, Pools};
 use crate::state::{Resolved, State};
 use crate::stream::Piece;
-use crate::{errors, queue};
+use crate::{errors, provisioned, queue};
 
 /// Bytes of a request or answer of a synchronous invocation.
 pub const SYNC_LIMIT: usize = 6_291_556;
@@ -164,10 +164,13 @@ pub fn client_context(text: Option<&str>) -> Result<Option<serde_json::Value>, F
 
 /// Counts an invocation in, by the function's reservation or what all others leave.
 pub fn admit(state: &Arc<State>, name: &Name, resolved: &Resolved) -> Result<Permit, Fault> {
-    let reserved = resolved
-        .function
-        .reserved
-        .map(|n| usize::try_from(n).unwrap_or(0));
+    let reserved = match resolved.function.reserved {
+        None => None,
+        Some(_) if provisioned::takes_all(&state.cloud.store.read(), state, name, resolved)? => {
+            Some(0)
+        }
+        Some(n) => Some(usize::try_from(n).unwrap_or(0)),
+    };
     let unreserved = match reserved {
         Some(_) => 0,
         None => ACCOUNT_LIMIT.saturating_sub(state.reservations.of(state, name)?),

@@ -22,7 +22,7 @@ use crate::environment::Blueprint;
 use crate::launch;
 use crate::name::{LATEST, Name};
 use crate::pool::{self, ACCOUNT_LIMIT, PoolKey, Pools};
-use crate::state::State;
+use crate::state::{Resolved, State};
 use crate::{blame, errors};
 
 /// The job that makes environments at the start of the server.
@@ -305,6 +305,23 @@ pub fn requested(
         }
     }
     Ok(sum)
+}
+
+/// Whether a function's reservation is all provisioned for other versions than the one that is called.
+pub fn takes_all(
+    read: &impl Read,
+    state: &State,
+    name: &Name,
+    resolved: &Resolved,
+) -> Result<bool, Fault> {
+    let mut left = resolved.function.reserved.unwrap_or(i32::MAX);
+    for row in read.range(&state.provisioned, Range::prefix(&name.key())) {
+        let ((.., qualifier), record) = row?;
+        if version_of(state, read, name, &qualifier)? != resolved.version {
+            left = left.saturating_sub(record.requested);
+        }
+    }
+    Ok(left <= 0)
 }
 
 /// What the other functions of an account have provisioned in a region beside their reservations.

@@ -215,7 +215,15 @@ async fn try_once(state: &Arc<State>, id: &str) -> Result<(), Fault> {
     let permit = match invocation::admit(state, &name, &resolved) {
         Ok(permit) => permit,
         Err(_) if resolved.function.reserved == Some(0) => {
-            return end(state, id, &event, Some(&resolved), "ZeroConcurrency", None).await;
+            return end(
+                state,
+                id,
+                &event,
+                Some(&resolved),
+                "ZeroReservedConcurrency",
+                None,
+            )
+            .await;
         }
         Err(_) => {
             let wait = (THROTTLED.0 << event.throttles.min(16)).min(THROTTLED.1);

@@ -16,6 +16,7 @@ use wire::Fault;
 use crate::alias::Alias;
 use crate::code_signing::CodeSigning;
 use crate::destination::EventInvoke;
+use crate::errors;
 use crate::event_source::Mapping;
 use crate::feed::Feeds;
 use crate::function::{Function, Published};
@@ -217,7 +218,15 @@ impl State {
 
     /// The version that a call of a qualifier goes to, by its number or `$LATEST`, and its configuration.
     pub fn resolve(&self, read: &impl Read, name: &Name) -> Result<Resolved, Fault> {
-        self.resolve_by(read, name, Alias::choose)
+        let found = self.resolve_by(read, name, Alias::choose);
+        found.map_err(|fault| match name.qualifier {
+            // Only the function itself can be missing then; calls name its version.
+            None if fault.status == 404 => {
+                let text = format!("Function not found: {}", name.arn_of(LATEST));
+                errors::resource_not_found_exception(text)
+            }
+            _ => fault,
+        })
     }
 
     /// The version that a qualifier stands for: an alias's own, whatever part of the calls goes to another.

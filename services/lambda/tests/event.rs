@@ -169,7 +169,10 @@ async fn a_function_without_concurrency_fails_its_events_at_once() {
         .await;
     send(&region, "f", json!({})).await;
     let record: Value = serde_json::from_str(&delivered(&queue, 1).await[0].payload).unwrap();
-    assert_eq!(record["requestContext"]["condition"], "ZeroConcurrency");
+    assert_eq!(
+        record["requestContext"]["condition"],
+        "ZeroReservedConcurrency"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -202,7 +202,7 @@ async fn provisioned_concurrency_is_bounded_as_on_aws() {
     let (_, text) = reserve(1).await.error();
     assert_eq!(
         text,
-        "ReservedConcurrentExecutions  1 should not be lower than function's total provisioned concurrency [2]."
+        " ReservedConcurrentExecutions  1 should not be lower than function's total provisioned concurrency [2]."
     );
     reserve(10).await;
     let (code, text) = put(&region, "a", 1).await.error();
