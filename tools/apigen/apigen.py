@@ -73,6 +73,8 @@ class Service:
             self.shapes[shape]["element"] = element
         for shape, pattern in patches.get("patterns", {}).items():
             self.shapes[shape]["pattern"] = pattern
+        for shape in patches.get("sensitive", {}).get("shapes", []):
+            self.shapes[shape]["sensitive"] = True
         for shape, values in patches.get("enum_order", {}).items():
             if set(values) != set(self.shapes[shape]["enum"]):
                 sys.exit(f"patches.toml: {name} {shape}: the model's values are {self.shapes[shape]['enum']}")

@@ -71,6 +71,10 @@ impl Audit {
         }
         if !schema.values.is_empty() {
             if !schema.values.contains(&value) {
+                if schema.sensitive {
+                    self.broken(value, format_args!("Member must satisfy enum value set"));
+                    return;
+                }
                 self.broken(
                     value,
                     format_args!(

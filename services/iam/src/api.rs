@@ -1067,6 +1067,66 @@ impl Encode for CreateServiceLinkedRoleOutput {
         w.end_structure();
     }
 }
+/// `CreateServiceSpecificCredentialRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateServiceSpecificCredentialInput {
+    pub user_name: String,
+    pub service_name: String,
+    pub credential_age_days: Option<i32>,
+}
+impl Decode for CreateServiceSpecificCredentialInput {
+    const SCHEMA: &'static Schema = &S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST.members;
+        let mut user_name = None;
+        let mut service_name = None;
+        let mut credential_age_days = None;
+        r.structure(
+            &S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => user_name = Some(Read::read(r, a, &m[0])?),
+                    1 => service_name = Some(Read::read(r, a, &m[1])?),
+                    2 => credential_age_days = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if user_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if service_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(user_name), Some(service_name)) = (user_name, service_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateServiceSpecificCredentialInput {
+            user_name,
+            service_name,
+            credential_age_days,
+        })
+    }
+}
+/// `CreateServiceSpecificCredentialResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateServiceSpecificCredentialOutput {
+    pub service_specific_credential: Option<ServiceSpecificCredential>,
+}
+impl Encode for CreateServiceSpecificCredentialOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE);
+        if let Some(v) = &self.service_specific_credential {
+            w.member(&S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CreateUserRequest`
 #[derive(Clone, Debug, Default)]
 pub struct CreateUserInput {
@@ -1687,6 +1747,41 @@ impl Encode for DeleteServiceLinkedRoleOutput {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `DeleteServiceSpecificCredentialRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteServiceSpecificCredentialInput {
+    pub user_name: Option<String>,
+    pub service_specific_credential_id: String,
+}
+impl Decode for DeleteServiceSpecificCredentialInput {
+    const SCHEMA: &'static Schema = &S_DELETE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST.members;
+        let mut user_name = None;
+        let mut service_specific_credential_id = None;
+        r.structure(
+            &S_DELETE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => user_name = Some(Read::read(r, a, &m[0])?),
+                    1 => service_specific_credential_id = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if service_specific_credential_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(service_specific_credential_id),) = (service_specific_credential_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteServiceSpecificCredentialInput {
+            user_name,
+            service_specific_credential_id,
+        })
     }
 }
 /// `DeleteSigningCertificateRequest`
@@ -5425,6 +5520,79 @@ impl Encode for ListServerCertificatesOutput {
         w.end_structure();
     }
 }
+/// `ListServiceSpecificCredentialsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListServiceSpecificCredentialsInput {
+    pub user_name: Option<String>,
+    pub service_name: Option<String>,
+    pub all_users: Option<bool>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+impl Decode for ListServiceSpecificCredentialsInput {
+    const SCHEMA: &'static Schema = &S_LIST_SERVICE_SPECIFIC_CREDENTIALS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_SERVICE_SPECIFIC_CREDENTIALS_REQUEST.members;
+        let mut user_name = None;
+        let mut service_name = None;
+        let mut all_users = None;
+        let mut marker = None;
+        let mut max_items = None;
+        r.structure(&S_LIST_SERVICE_SPECIFIC_CREDENTIALS_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => service_name = Some(Read::read(r, a, &m[1])?),
+                2 => all_users = Some(Read::read(r, a, &m[2])?),
+                3 => marker = Some(Read::read(r, a, &m[3])?),
+                4 => max_items = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListServiceSpecificCredentialsInput {
+            user_name,
+            service_name,
+            all_users,
+            marker,
+            max_items,
+        })
+    }
+}
+/// `ListServiceSpecificCredentialsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListServiceSpecificCredentialsOutput {
+    pub service_specific_credentials: Option<Vec<ServiceSpecificCredentialMetadata>>,
+    pub marker: Option<String>,
+    pub is_truncated: Option<bool>,
+}
+impl Encode for ListServiceSpecificCredentialsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE);
+        if let Some(v) = &self.service_specific_credentials {
+            w.member(&S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.marker {
+            w.member(&S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ListSigningCertificatesRequest`
 #[derive(Clone, Debug, Default)]
 pub struct ListSigningCertificatesInput {
@@ -6604,6 +6772,56 @@ impl Decode for RemoveUserFromGroupInput {
         })
     }
 }
+/// `ResetServiceSpecificCredentialRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ResetServiceSpecificCredentialInput {
+    pub user_name: Option<String>,
+    pub service_specific_credential_id: String,
+}
+impl Decode for ResetServiceSpecificCredentialInput {
+    const SCHEMA: &'static Schema = &S_RESET_SERVICE_SPECIFIC_CREDENTIAL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESET_SERVICE_SPECIFIC_CREDENTIAL_REQUEST.members;
+        let mut user_name = None;
+        let mut service_specific_credential_id = None;
+        r.structure(&S_RESET_SERVICE_SPECIFIC_CREDENTIAL_REQUEST, &mut |r, i| {
+            match i {
+                0 => user_name = Some(Read::read(r, a, &m[0])?),
+                1 => service_specific_credential_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if service_specific_credential_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(service_specific_credential_id),) = (service_specific_credential_id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ResetServiceSpecificCredentialInput {
+            user_name,
+            service_specific_credential_id,
+        })
+    }
+}
+/// `ResetServiceSpecificCredentialResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ResetServiceSpecificCredentialOutput {
+    pub service_specific_credential: Option<ServiceSpecificCredential>,
+}
+impl Encode for ResetServiceSpecificCredentialOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RESET_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESET_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE);
+        if let Some(v) = &self.service_specific_credential {
+            w.member(&S_RESET_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ResourceSpecificResult`
 #[derive(Clone, Debug, Default)]
 pub struct ResourceSpecificResult {
@@ -7154,6 +7372,132 @@ impl Encode for ServerCertificateMetadata {
         }
         if let Some(v) = &self.expiration {
             w.member(&S_SERVER_CERTIFICATE_METADATA.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ServiceSpecificCredential`
+#[derive(Clone, Debug, Default)]
+pub struct ServiceSpecificCredential {
+    pub create_date: Timestamp,
+    pub expiration_date: Option<Timestamp>,
+    pub service_name: String,
+    pub service_user_name: Option<String>,
+    pub service_password: Option<String>,
+    pub service_credential_alias: Option<String>,
+    pub service_credential_secret: Option<String>,
+    pub service_specific_credential_id: String,
+    pub user_name: String,
+    pub status: String,
+}
+impl Encode for ServiceSpecificCredential {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVICE_SPECIFIC_CREDENTIAL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVICE_SPECIFIC_CREDENTIAL);
+        {
+            let v = &self.create_date;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration_date {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.service_name;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.service_user_name {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.service_password {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.service_credential_alias {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.service_credential_secret {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[6]);
+            v.write(w);
+        }
+        {
+            let v = &self.service_specific_credential_id;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[7]);
+            v.write(w);
+        }
+        {
+            let v = &self.user_name;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[8]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL.members[9]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ServiceSpecificCredentialMetadata`
+#[derive(Clone, Debug, Default)]
+pub struct ServiceSpecificCredentialMetadata {
+    pub user_name: String,
+    pub status: String,
+    pub service_user_name: Option<String>,
+    pub service_credential_alias: Option<String>,
+    pub create_date: Timestamp,
+    pub expiration_date: Option<Timestamp>,
+    pub service_specific_credential_id: String,
+    pub service_name: String,
+}
+impl Encode for ServiceSpecificCredentialMetadata {
+    fn schema(&self) -> &'static Schema {
+        &S_SERVICE_SPECIFIC_CREDENTIAL_METADATA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA);
+        {
+            let v = &self.user_name;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.status;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.service_user_name {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.service_credential_alias {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.create_date;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration_date {
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[5]);
+            v.write(w);
+        }
+        {
+            let v = &self.service_specific_credential_id;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[6]);
+            v.write(w);
+        }
+        {
+            let v = &self.service_name;
+            w.member(&S_SERVICE_SPECIFIC_CREDENTIAL_METADATA.members[7]);
             v.write(w);
         }
         w.end_structure();
@@ -8611,6 +8955,50 @@ impl Decode for UpdateServerCertificateInput {
         })
     }
 }
+/// `UpdateServiceSpecificCredentialRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateServiceSpecificCredentialInput {
+    pub user_name: Option<String>,
+    pub service_specific_credential_id: String,
+    pub status: String,
+}
+impl Decode for UpdateServiceSpecificCredentialInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST.members;
+        let mut user_name = None;
+        let mut service_specific_credential_id = None;
+        let mut status = None;
+        r.structure(
+            &S_UPDATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => user_name = Some(Read::read(r, a, &m[0])?),
+                    1 => service_specific_credential_id = Some(Read::read(r, a, &m[1])?),
+                    2 => status = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if service_specific_credential_id.is_none() {
+            a.missing(&m[1]);
+        }
+        if status.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(service_specific_credential_id), Some(status)) =
+            (service_specific_credential_id, status)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateServiceSpecificCredentialInput {
+            user_name,
+            service_specific_credential_id,
+            status,
+        })
+    }
+}
 /// `UpdateSigningCertificateRequest`
 #[derive(Clone, Debug, Default)]
 pub struct UpdateSigningCertificateInput {
@@ -9364,6 +9752,18 @@ impl Encode for DeleteServerCertificateOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct DeleteServiceSpecificCredentialOutput {}
+impl Encode for DeleteServiceSpecificCredentialOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct DeleteSigningCertificateOutput {}
 impl Encode for DeleteSigningCertificateOutput {
     fn schema(&self) -> &'static Schema {
@@ -9916,6 +10316,18 @@ impl Encode for UpdateServerCertificateOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct UpdateServiceSpecificCredentialOutput {}
+impl Encode for UpdateServiceSpecificCredentialOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct UpdateSigningCertificateOutput {}
 impl Encode for UpdateSigningCertificateOutput {
     fn schema(&self) -> &'static Schema {
@@ -10173,6 +10585,16 @@ static S_CREATE_SERVICE_LINKED_ROLE_REQUEST: Schema =
 static S_CREATE_SERVICE_LINKED_ROLE_RESPONSE: Schema =
     Schema::new("CreateServiceLinkedRoleResponse", Kind::Structure)
         .members(&[Member::new("Role", &S_ROLE)]);
+static S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST: Schema =
+    Schema::new("CreateServiceSpecificCredentialRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("ServiceName", &wire::schema::STRING).required(),
+        Member::new("CredentialAgeDays", &S_CREDENTIAL_AGE_DAYS),
+    ]);
+static S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE: Schema =
+    Schema::new("CreateServiceSpecificCredentialResponse", Kind::Structure).members(&[
+        Member::new("ServiceSpecificCredential", &S_SERVICE_SPECIFIC_CREDENTIAL),
+    ]);
 static S_CREATE_USER_REQUEST: Schema =
     Schema::new("CreateUserRequest", Kind::Structure).members(&[
         Member::new("Path", &S_PATH_TYPE),
@@ -10272,6 +10694,15 @@ static S_DELETE_SERVICE_LINKED_ROLE_RESPONSE: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("DeletionTaskId", &S_DELETION_TASK_ID_TYPE).required()]);
+static S_DELETE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST: Schema =
+    Schema::new("DeleteServiceSpecificCredentialRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new(
+            "ServiceSpecificCredentialId",
+            &S_SERVICE_SPECIFIC_CREDENTIAL_ID,
+        )
+        .required(),
+    ]);
 static S_DELETE_SIGNING_CERTIFICATE_REQUEST: Schema =
     Schema::new("DeleteSigningCertificateRequest", Kind::Structure).members(&[
         Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
@@ -10930,6 +11361,23 @@ static S_LIST_SERVER_CERTIFICATES_RESPONSE: Schema =
         Member::new("IsTruncated", &wire::schema::BOOLEAN),
         Member::new("Marker", &wire::schema::STRING),
     ]);
+static S_LIST_SERVICE_SPECIFIC_CREDENTIALS_REQUEST: Schema =
+    Schema::new("ListServiceSpecificCredentialsRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new("ServiceName", &wire::schema::STRING),
+        Member::new("AllUsers", &wire::schema::BOOLEAN),
+        Member::new("Marker", &S_MARKER_TYPE),
+        Member::new("MaxItems", &S_MAX_ITEMS_TYPE),
+    ]);
+static S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE: Schema =
+    Schema::new("ListServiceSpecificCredentialsResponse", Kind::Structure).members(&[
+        Member::new(
+            "ServiceSpecificCredentials",
+            &S_SERVICE_SPECIFIC_CREDENTIALS_LIST_TYPE,
+        ),
+        Member::new("Marker", &wire::schema::STRING),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+    ]);
 static S_LIST_SIGNING_CERTIFICATES_REQUEST: Schema =
     Schema::new("ListSigningCertificatesRequest", Kind::Structure).members(&[
         Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
@@ -11195,6 +11643,20 @@ static S_REPORT_FORMAT_TYPE: Schema =
     Schema::new("ReportFormatType", Kind::String).values(&["text/csv"]);
 static S_REPORT_STATE_TYPE: Schema =
     Schema::new("ReportStateType", Kind::String).values(&["STARTED", "INPROGRESS", "COMPLETE"]);
+static S_RESET_SERVICE_SPECIFIC_CREDENTIAL_REQUEST: Schema =
+    Schema::new("ResetServiceSpecificCredentialRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new(
+            "ServiceSpecificCredentialId",
+            &S_SERVICE_SPECIFIC_CREDENTIAL_ID,
+        )
+        .required(),
+    ]);
+static S_RESET_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE: Schema =
+    Schema::new("ResetServiceSpecificCredentialResponse", Kind::Structure).members(&[Member::new(
+        "ServiceSpecificCredential",
+        &S_SERVICE_SPECIFIC_CREDENTIAL,
+    )]);
 static S_RESOURCE_HANDLING_OPTION_TYPE: Schema =
     Schema::new("ResourceHandlingOptionType", Kind::String)
         .min(1)
@@ -11319,6 +11781,43 @@ static S_SERVER_CERTIFICATE_METADATA: Schema =
         Member::new("UploadDate", &wire::schema::TIMESTAMP),
         Member::new("Expiration", &wire::schema::TIMESTAMP),
     ]);
+static S_SERVICE_SPECIFIC_CREDENTIAL: Schema =
+    Schema::new("ServiceSpecificCredential", Kind::Structure).members(&[
+        Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+        Member::new("ExpirationDate", &wire::schema::TIMESTAMP),
+        Member::new("ServiceName", &wire::schema::STRING).required(),
+        Member::new("ServiceUserName", &S_SERVICE_USER_NAME),
+        Member::new("ServicePassword", &S_SERVICE_PASSWORD),
+        Member::new("ServiceCredentialAlias", &S_SERVICE_CREDENTIAL_ALIAS),
+        Member::new("ServiceCredentialSecret", &S_SERVICE_CREDENTIAL_SECRET),
+        Member::new(
+            "ServiceSpecificCredentialId",
+            &S_SERVICE_SPECIFIC_CREDENTIAL_ID,
+        )
+        .required(),
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+    ]);
+static S_SERVICE_SPECIFIC_CREDENTIAL_METADATA: Schema =
+    Schema::new("ServiceSpecificCredentialMetadata", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE).required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+        Member::new("ServiceUserName", &S_SERVICE_USER_NAME),
+        Member::new("ServiceCredentialAlias", &S_SERVICE_CREDENTIAL_ALIAS),
+        Member::new("CreateDate", &wire::schema::TIMESTAMP).required(),
+        Member::new("ExpirationDate", &wire::schema::TIMESTAMP),
+        Member::new(
+            "ServiceSpecificCredentialId",
+            &S_SERVICE_SPECIFIC_CREDENTIAL_ID,
+        )
+        .required(),
+        Member::new("ServiceName", &wire::schema::STRING).required(),
+    ]);
+static S_SERVICE_SPECIFIC_CREDENTIALS_LIST_TYPE: Schema =
+    Schema::new("ServiceSpecificCredentialsListType", Kind::List).members(&[Member::new(
+        "member",
+        &S_SERVICE_SPECIFIC_CREDENTIAL_METADATA,
+    )]);
 static S_SET_DEFAULT_POLICY_VERSION_REQUEST: Schema =
     Schema::new("SetDefaultPolicyVersionRequest", Kind::Structure).members(&[
         Member::new("PolicyArn", &S_ARN_TYPE).required(),
@@ -11553,6 +12052,16 @@ static S_UPDATE_SERVER_CERTIFICATE_REQUEST: Schema =
         Member::new("NewPath", &S_PATH_TYPE),
         Member::new("NewServerCertificateName", &S_SERVER_CERTIFICATE_NAME_TYPE),
     ]);
+static S_UPDATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST: Schema =
+    Schema::new("UpdateServiceSpecificCredentialRequest", Kind::Structure).members(&[
+        Member::new("UserName", &S_USER_NAME_TYPE),
+        Member::new(
+            "ServiceSpecificCredentialId",
+            &S_SERVICE_SPECIFIC_CREDENTIAL_ID,
+        )
+        .required(),
+        Member::new("Status", &S_STATUS_TYPE).required(),
+    ]);
 static S_UPDATE_SIGNING_CERTIFICATE_REQUEST: Schema =
     Schema::new("UpdateSigningCertificateRequest", Kind::Structure).members(&[
         Member::new("UserName", &S_EXISTING_USER_NAME_TYPE),
@@ -11670,6 +12179,9 @@ static S_CERTIFICATE_LIST_TYPE: Schema = Schema::new("certificateListType", Kind
 static S_CLIENT_ID_LIST_TYPE: Schema = Schema::new("clientIDListType", Kind::List)
     .members(&[Member::new("member", &S_CLIENT_ID_TYPE)]);
 static S_CLIENT_ID_TYPE: Schema = Schema::new("clientIDType", Kind::String).min(1).max(255);
+static S_CREDENTIAL_AGE_DAYS: Schema = Schema::new("credentialAgeDays", Kind::Integer)
+    .min(1)
+    .max(36600);
 static S_CUSTOM_SUFFIX_TYPE: Schema = Schema::new("customSuffixType", Kind::String)
     .min(1)
     .max(64)
@@ -11811,8 +12323,26 @@ static S_SERVER_CERTIFICATE_NAME_TYPE: Schema =
         .min(1)
         .max(128)
         .pattern(r#"[\w+=,.@-]+"#);
-static S_STATUS_TYPE: Schema =
-    Schema::new("statusType", Kind::String).values(&["Active", "Inactive", "Expired"]);
+static S_SERVICE_CREDENTIAL_ALIAS: Schema = Schema::new("serviceCredentialAlias", Kind::String)
+    .min(0)
+    .max(200)
+    .pattern(r#"[\w+=,.@-]+"#);
+static S_SERVICE_CREDENTIAL_SECRET: Schema =
+    Schema::new("serviceCredentialSecret", Kind::String).sensitive();
+static S_SERVICE_PASSWORD: Schema = Schema::new("servicePassword", Kind::String).sensitive();
+static S_SERVICE_SPECIFIC_CREDENTIAL_ID: Schema =
+    Schema::new("serviceSpecificCredentialId", Kind::String)
+        .min(20)
+        .max(128)
+        .pattern(r#"[\w]+"#)
+        .sensitive();
+static S_SERVICE_USER_NAME: Schema = Schema::new("serviceUserName", Kind::String)
+    .min(0)
+    .max(200)
+    .pattern(r#"[\w+=,.@-]*"#);
+static S_STATUS_TYPE: Schema = Schema::new("statusType", Kind::String)
+    .values(&["Active", "Inactive", "Expired"])
+    .sensitive();
 static S_SUMMARY_KEY_TYPE: Schema = Schema::new("summaryKeyType", Kind::String).values(&[
     "Users",
     "UsersQuota",
@@ -12222,6 +12752,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "CreateServiceSpecificCredential",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            output: &S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE,
+            wrapper: Some("CreateServiceSpecificCredentialResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "CreateUser",
             method: "POST",
             uri: "/",
@@ -12420,6 +12960,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_SERVICE_LINKED_ROLE_RESPONSE,
             wrapper: Some("DeleteServiceLinkedRoleResult"),
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "DeleteServiceSpecificCredential",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "DeleteSigningCertificate",
@@ -13022,6 +13572,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "ListServiceSpecificCredentials",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_SERVICE_SPECIFIC_CREDENTIALS_REQUEST,
+            output: &S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE,
+            wrapper: Some("ListServiceSpecificCredentialsResult"),
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "ListSigningCertificates",
             method: "POST",
             uri: "/",
@@ -13150,6 +13710,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+        },
+        Operation {
+            name: "ResetServiceSpecificCredential",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RESET_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            output: &S_RESET_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE,
+            wrapper: Some("ResetServiceSpecificCredentialResult"),
+            fidelity: Fidelity::Stored,
         },
         Operation {
             name: "ResyncMFADevice",
@@ -13462,6 +14032,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "UpdateServiceSpecificCredential",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_SERVICE_SPECIFIC_CREDENTIAL_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "UpdateSigningCertificate",
             method: "POST",
             uri: "/",
@@ -13517,8 +14097,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("AcquireRole", "POST", "/"),
         ("AssociateDelegationRequest", "POST", "/"),
         ("CreateDelegationRequest", "POST", "/"),
-        ("CreateServiceSpecificCredential", "POST", "/"),
-        ("DeleteServiceSpecificCredential", "POST", "/"),
         ("DisableOrganizationsRootCredentialsManagement", "POST", "/"),
         ("DisableOrganizationsRootSessions", "POST", "/"),
         ("DisableOutboundWebIdentityFederation", "POST", "/"),
@@ -13538,14 +14116,11 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("ListDelegationRequests", "POST", "/"),
         ("ListOrganizationsFeatures", "POST", "/"),
         ("ListPoliciesGrantingServiceAccess", "POST", "/"),
-        ("ListServiceSpecificCredentials", "POST", "/"),
         ("PutAccountProperties", "POST", "/"),
         ("RejectDelegationRequest", "POST", "/"),
-        ("ResetServiceSpecificCredential", "POST", "/"),
         ("SendDelegationToken", "POST", "/"),
         ("SetSecurityTokenServicePreferences", "POST", "/"),
         ("UpdateDelegationRequest", "POST", "/"),
-        ("UpdateServiceSpecificCredential", "POST", "/"),
     ],
 };
 /// The operations that exist here.
@@ -13658,6 +14233,12 @@ pub trait Iam: Send + Sync + 'static {
         ctx: &Context,
         input: CreateServiceLinkedRoleInput,
     ) -> impl Future<Output = Result<CreateServiceLinkedRoleOutput, Fault>> + Send;
+    /// `CreateServiceSpecificCredential`
+    fn create_service_specific_credential(
+        &self,
+        ctx: &Context,
+        input: CreateServiceSpecificCredentialInput,
+    ) -> impl Future<Output = Result<CreateServiceSpecificCredentialOutput, Fault>> + Send;
     /// `CreateUser`
     fn create_user(
         &self,
@@ -13778,6 +14359,12 @@ pub trait Iam: Send + Sync + 'static {
         ctx: &Context,
         input: DeleteServiceLinkedRoleInput,
     ) -> impl Future<Output = Result<DeleteServiceLinkedRoleOutput, Fault>> + Send;
+    /// `DeleteServiceSpecificCredential`
+    fn delete_service_specific_credential(
+        &self,
+        ctx: &Context,
+        input: DeleteServiceSpecificCredentialInput,
+    ) -> impl Future<Output = Result<DeleteServiceSpecificCredentialOutput, Fault>> + Send;
     /// `DeleteSigningCertificate`
     fn delete_signing_certificate(
         &self,
@@ -14138,6 +14725,12 @@ pub trait Iam: Send + Sync + 'static {
         ctx: &Context,
         input: ListServerCertificatesInput,
     ) -> impl Future<Output = Result<ListServerCertificatesOutput, Fault>> + Send;
+    /// `ListServiceSpecificCredentials`
+    fn list_service_specific_credentials(
+        &self,
+        ctx: &Context,
+        input: ListServiceSpecificCredentialsInput,
+    ) -> impl Future<Output = Result<ListServiceSpecificCredentialsOutput, Fault>> + Send;
     /// `ListSigningCertificates`
     fn list_signing_certificates(
         &self,
@@ -14216,6 +14809,12 @@ pub trait Iam: Send + Sync + 'static {
         ctx: &Context,
         input: RemoveUserFromGroupInput,
     ) -> impl Future<Output = Result<RemoveUserFromGroupOutput, Fault>> + Send;
+    /// `ResetServiceSpecificCredential`
+    fn reset_service_specific_credential(
+        &self,
+        ctx: &Context,
+        input: ResetServiceSpecificCredentialInput,
+    ) -> impl Future<Output = Result<ResetServiceSpecificCredentialOutput, Fault>> + Send;
     /// `ResyncMFADevice`
     fn resync_mfa_device(
         &self,
@@ -14402,6 +15001,12 @@ pub trait Iam: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateServerCertificateInput,
     ) -> impl Future<Output = Result<UpdateServerCertificateOutput, Fault>> + Send;
+    /// `UpdateServiceSpecificCredential`
+    fn update_service_specific_credential(
+        &self,
+        ctx: &Context,
+        input: UpdateServiceSpecificCredentialInput,
+    ) -> impl Future<Output = Result<UpdateServiceSpecificCredentialOutput, Fault>> + Send;
     /// `UpdateSigningCertificate`
     fn update_signing_certificate(
         &self,
@@ -14610,6 +15215,15 @@ impl<T: Iam> Handler for Api<T> {
                 }))
             }
             18 => {
+                let input = decode::input::<CreateServiceSpecificCredentialInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_service_specific_credential(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            19 => {
                 let input = decode::input::<CreateUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14618,7 +15232,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            20 => {
                 let input = decode::input::<CreateVirtualMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14627,7 +15241,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            21 => {
                 let input = decode::input::<DeactivateMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14636,7 +15250,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            22 => {
                 let input = decode::input::<DeleteAccessKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14645,7 +15259,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            23 => {
                 let input = decode::input::<DeleteAccountAliasInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14654,7 +15268,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            24 => {
                 let input = decode::input::<DeleteAccountPasswordPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14663,7 +15277,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            25 => {
                 let input = decode::input::<DeleteGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14672,7 +15286,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            26 => {
                 let input = decode::input::<DeleteGroupPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14681,7 +15295,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            27 => {
                 let input = decode::input::<DeleteInstanceProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14690,7 +15304,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            28 => {
                 let input = decode::input::<DeleteLoginProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14699,7 +15313,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            29 => {
                 let input = decode::input::<DeleteOpenIDConnectProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14708,7 +15322,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            30 => {
                 let input = decode::input::<DeletePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14717,7 +15331,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            31 => {
                 let input = decode::input::<DeletePolicyVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14726,7 +15340,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            32 => {
                 let input = decode::input::<DeleteRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14735,7 +15349,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            33 => {
                 let input = decode::input::<DeleteRolePermissionsBoundaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14744,7 +15358,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            34 => {
                 let input = decode::input::<DeleteRolePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14753,7 +15367,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            35 => {
                 let input = decode::input::<DeleteSAMLProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14762,7 +15376,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            36 => {
                 let input = decode::input::<DeleteSSHPublicKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14771,7 +15385,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            37 => {
                 let input = decode::input::<DeleteServerCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14780,7 +15394,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            38 => {
                 let input = decode::input::<DeleteServiceLinkedRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14789,7 +15403,16 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            39 => {
+                let input = decode::input::<DeleteServiceSpecificCredentialInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_service_specific_credential(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
                 let input = decode::input::<DeleteSigningCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14798,7 +15421,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            41 => {
                 let input = decode::input::<DeleteUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14807,7 +15430,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            42 => {
                 let input = decode::input::<DeleteUserPermissionsBoundaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14816,7 +15439,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            43 => {
                 let input = decode::input::<DeleteUserPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14825,7 +15448,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            44 => {
                 let input = decode::input::<DeleteVirtualMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14834,7 +15457,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            45 => {
                 let input = decode::input::<DetachGroupPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14843,7 +15466,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            46 => {
                 let input = decode::input::<DetachRolePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14852,7 +15475,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            47 => {
                 let input = decode::input::<DetachUserPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14861,7 +15484,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            48 => {
                 let input = decode::input::<EnableMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14870,7 +15493,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            49 => {
                 let input = decode::input::<GenerateCredentialReportInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14879,7 +15502,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            50 => {
                 let input = decode::input::<GetAccessKeyLastUsedInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14888,7 +15511,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            49 => {
+            51 => {
                 let input = decode::input::<GetAccountAuthorizationDetailsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14897,7 +15520,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            50 => {
+            52 => {
                 let input = decode::input::<GetAccountPasswordPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14906,7 +15529,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            51 => {
+            53 => {
                 let input = decode::input::<GetAccountSummaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14915,7 +15538,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            52 => {
+            54 => {
                 let input = decode::input::<GetContextKeysForCustomPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14924,7 +15547,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            53 => {
+            55 => {
                 let input = decode::input::<GetContextKeysForPrincipalPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14933,7 +15556,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            54 => {
+            56 => {
                 let input = decode::input::<GetCredentialReportInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14942,7 +15565,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            55 => {
+            57 => {
                 let input = decode::input::<GetGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14951,7 +15574,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            56 => {
+            58 => {
                 let input = decode::input::<GetGroupPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14960,7 +15583,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            57 => {
+            59 => {
                 let input = decode::input::<GetInstanceProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14969,7 +15592,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            58 => {
+            60 => {
                 let input = decode::input::<GetLoginProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14978,7 +15601,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            59 => {
+            61 => {
                 let input = decode::input::<GetMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14987,7 +15610,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            60 => {
+            62 => {
                 let input = decode::input::<GetOpenIDConnectProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14996,7 +15619,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            61 => {
+            63 => {
                 let input = decode::input::<GetPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15005,7 +15628,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            62 => {
+            64 => {
                 let input = decode::input::<GetPolicyVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15014,7 +15637,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            63 => {
+            65 => {
                 let input = decode::input::<GetRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15023,7 +15646,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            64 => {
+            66 => {
                 let input = decode::input::<GetRolePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15032,7 +15655,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            65 => {
+            67 => {
                 let input = decode::input::<GetSAMLProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15041,7 +15664,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            66 => {
+            68 => {
                 let input = decode::input::<GetSSHPublicKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15050,7 +15673,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            67 => {
+            69 => {
                 let input = decode::input::<GetServerCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15059,7 +15682,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            68 => {
+            70 => {
                 let input = decode::input::<GetServiceLinkedRoleDeletionStatusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15068,7 +15691,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            69 => {
+            71 => {
                 let input = decode::input::<GetUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15077,7 +15700,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            70 => {
+            72 => {
                 let input = decode::input::<GetUserPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15086,7 +15709,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            71 => {
+            73 => {
                 let input = decode::input::<ListAccessKeysInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15095,7 +15718,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            72 => {
+            74 => {
                 let input = decode::input::<ListAccountAliasesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15104,7 +15727,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            73 => {
+            75 => {
                 let input = decode::input::<ListAttachedGroupPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15113,7 +15736,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            74 => {
+            76 => {
                 let input = decode::input::<ListAttachedRolePoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15122,7 +15745,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            75 => {
+            77 => {
                 let input = decode::input::<ListAttachedUserPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15131,7 +15754,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            76 => {
+            78 => {
                 let input = decode::input::<ListEntitiesForPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15140,7 +15763,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            77 => {
+            79 => {
                 let input = decode::input::<ListGroupPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15149,7 +15772,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            78 => {
+            80 => {
                 let input = decode::input::<ListGroupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15158,7 +15781,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            79 => {
+            81 => {
                 let input = decode::input::<ListGroupsForUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15167,7 +15790,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            80 => {
+            82 => {
                 let input = decode::input::<ListInstanceProfileTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15176,7 +15799,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            81 => {
+            83 => {
                 let input = decode::input::<ListInstanceProfilesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15185,7 +15808,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            82 => {
+            84 => {
                 let input = decode::input::<ListInstanceProfilesForRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15194,7 +15817,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            83 => {
+            85 => {
                 let input = decode::input::<ListMFADeviceTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15203,7 +15826,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            84 => {
+            86 => {
                 let input = decode::input::<ListMFADevicesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15212,7 +15835,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            85 => {
+            87 => {
                 let input = decode::input::<ListOpenIDConnectProviderTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15221,7 +15844,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            86 => {
+            88 => {
                 let input = decode::input::<ListOpenIDConnectProvidersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15230,7 +15853,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            87 => {
+            89 => {
                 let input = decode::input::<ListPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15239,7 +15862,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            88 => {
+            90 => {
                 let input = decode::input::<ListPolicyTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15248,7 +15871,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            89 => {
+            91 => {
                 let input = decode::input::<ListPolicyVersionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15257,7 +15880,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            90 => {
+            92 => {
                 let input = decode::input::<ListRolePoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15266,7 +15889,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            91 => {
+            93 => {
                 let input = decode::input::<ListRoleTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15275,7 +15898,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            92 => {
+            94 => {
                 let input = decode::input::<ListRolesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15284,7 +15907,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            93 => {
+            95 => {
                 let input = decode::input::<ListSAMLProviderTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15293,7 +15916,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            94 => {
+            96 => {
                 let input = decode::input::<ListSAMLProvidersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15302,7 +15925,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            95 => {
+            97 => {
                 let input = decode::input::<ListSSHPublicKeysInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15311,7 +15934,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            96 => {
+            98 => {
                 let input = decode::input::<ListServerCertificateTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15320,7 +15943,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            97 => {
+            99 => {
                 let input = decode::input::<ListServerCertificatesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15329,7 +15952,16 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            98 => {
+            100 => {
+                let input = decode::input::<ListServiceSpecificCredentialsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_service_specific_credentials(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            101 => {
                 let input = decode::input::<ListSigningCertificatesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15338,7 +15970,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            99 => {
+            102 => {
                 let input = decode::input::<ListUserPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15347,7 +15979,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            100 => {
+            103 => {
                 let input = decode::input::<ListUserTagsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15356,7 +15988,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            101 => {
+            104 => {
                 let input = decode::input::<ListUsersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15365,7 +15997,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            102 => {
+            105 => {
                 let input = decode::input::<ListVirtualMFADevicesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15374,7 +16006,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            103 => {
+            106 => {
                 let input = decode::input::<PutGroupPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15383,7 +16015,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            104 => {
+            107 => {
                 let input = decode::input::<PutRolePermissionsBoundaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15392,7 +16024,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            105 => {
+            108 => {
                 let input = decode::input::<PutRolePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15401,7 +16033,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            106 => {
+            109 => {
                 let input = decode::input::<PutUserPermissionsBoundaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15410,7 +16042,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            107 => {
+            110 => {
                 let input = decode::input::<PutUserPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15419,7 +16051,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            108 => {
+            111 => {
                 let input = decode::input::<RemoveClientIDFromOpenIDConnectProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15428,7 +16060,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            109 => {
+            112 => {
                 let input = decode::input::<RemoveRoleFromInstanceProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15437,7 +16069,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            110 => {
+            113 => {
                 let input = decode::input::<RemoveUserFromGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15446,7 +16078,16 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            111 => {
+            114 => {
+                let input = decode::input::<ResetServiceSpecificCredentialInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .reset_service_specific_credential(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            115 => {
                 let input = decode::input::<ResyncMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15455,7 +16096,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            112 => {
+            116 => {
                 let input = decode::input::<SetDefaultPolicyVersionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15464,7 +16105,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            113 => {
+            117 => {
                 let input = decode::input::<SimulateCustomPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15473,7 +16114,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            114 => {
+            118 => {
                 let input = decode::input::<SimulatePrincipalPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15482,7 +16123,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            115 => {
+            119 => {
                 let input = decode::input::<TagInstanceProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15491,7 +16132,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            116 => {
+            120 => {
                 let input = decode::input::<TagMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15500,7 +16141,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            117 => {
+            121 => {
                 let input = decode::input::<TagOpenIDConnectProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15509,7 +16150,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            118 => {
+            122 => {
                 let input = decode::input::<TagPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15518,7 +16159,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            119 => {
+            123 => {
                 let input = decode::input::<TagRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15527,7 +16168,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            120 => {
+            124 => {
                 let input = decode::input::<TagSAMLProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15536,7 +16177,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            121 => {
+            125 => {
                 let input = decode::input::<TagServerCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15545,7 +16186,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            122 => {
+            126 => {
                 let input = decode::input::<TagUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15554,7 +16195,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            123 => {
+            127 => {
                 let input = decode::input::<UntagInstanceProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15563,7 +16204,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            124 => {
+            128 => {
                 let input = decode::input::<UntagMFADeviceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15572,7 +16213,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            125 => {
+            129 => {
                 let input = decode::input::<UntagOpenIDConnectProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15581,7 +16222,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            126 => {
+            130 => {
                 let input = decode::input::<UntagPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15590,7 +16231,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            127 => {
+            131 => {
                 let input = decode::input::<UntagRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15599,7 +16240,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            128 => {
+            132 => {
                 let input = decode::input::<UntagSAMLProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15608,7 +16249,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            129 => {
+            133 => {
                 let input = decode::input::<UntagServerCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15617,7 +16258,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            130 => {
+            134 => {
                 let input = decode::input::<UntagUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15626,7 +16267,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            131 => {
+            135 => {
                 let input = decode::input::<UpdateAccessKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15635,7 +16276,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            132 => {
+            136 => {
                 let input = decode::input::<UpdateAccountPasswordPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15644,7 +16285,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            133 => {
+            137 => {
                 let input = decode::input::<UpdateAssumeRolePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15653,7 +16294,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            134 => {
+            138 => {
                 let input = decode::input::<UpdateGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15662,7 +16303,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            135 => {
+            139 => {
                 let input = decode::input::<UpdateLoginProfileInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15671,7 +16312,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            136 => {
+            140 => {
                 let input = decode::input::<UpdateOpenIDConnectProviderThumbprintInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15680,7 +16321,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            137 => {
+            141 => {
                 let input = decode::input::<UpdateRoleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15689,7 +16330,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            138 => {
+            142 => {
                 let input = decode::input::<UpdateRoleDescriptionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15698,7 +16339,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            139 => {
+            143 => {
                 let input = decode::input::<UpdateSAMLProviderInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15707,7 +16348,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            140 => {
+            144 => {
                 let input = decode::input::<UpdateSSHPublicKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15716,7 +16357,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            141 => {
+            145 => {
                 let input = decode::input::<UpdateServerCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15725,7 +16366,16 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            142 => {
+            146 => {
+                let input = decode::input::<UpdateServiceSpecificCredentialInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_service_specific_credential(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            147 => {
                 let input = decode::input::<UpdateSigningCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15734,7 +16384,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            143 => {
+            148 => {
                 let input = decode::input::<UpdateUserInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15743,7 +16393,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            144 => {
+            149 => {
                 let input = decode::input::<UploadSSHPublicKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15752,7 +16402,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            145 => {
+            150 => {
                 let input = decode::input::<UploadServerCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -15761,7 +16411,7 @@ impl<T: Iam> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            146 => {
+            151 => {
                 let input = decode::input::<UploadSigningCertificateInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -99,6 +99,10 @@ pub fn policy_not_attachable_exception(message: impl Into<Cow<'static, str>>) ->
 pub fn service_failure_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "ServiceFailure", message)
 }
+/// `ServiceNotSupportedException`, HTTP 404.
+pub fn service_not_supported_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(404, "NotSupportedService", message)
+}
 /// `UnmodifiableEntityException`, HTTP 400.
 pub fn unmodifiable_entity_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "UnmodifiableEntity", message)

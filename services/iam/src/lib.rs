@@ -22,6 +22,7 @@ mod provider;
 mod report;
 mod role;
 mod service;
+mod service_credential;
 mod simulate;
 mod tag;
 mod user;

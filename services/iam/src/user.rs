@@ -15,6 +15,7 @@ use crate::errors::*;
 use crate::page::page;
 use crate::role::whole_second;
 use crate::service::{ByName, Iam};
+use crate::service_credential::ServiceCredential;
 use crate::tag::{Tags, merged, shown};
 
 /// A user as it is stored.
@@ -37,6 +38,8 @@ pub(crate) struct User {
     pub(crate) access_keys: Vec<String>,
     #[serde(default)]
     pub(crate) login: Option<Login>,
+    #[serde(default)]
+    pub(crate) service_credentials: Vec<ServiceCredential>,
 }
 impl Record for User {}
 
@@ -188,6 +191,9 @@ impl Iam {
             }
             if !user.access_keys.is_empty() {
                 return conflict("delete access keys");
+            }
+            if !user.service_credentials.is_empty() {
+                return conflict("remove referenced objects");
             }
             for (kind, what) in [
                 (UploadKind::Signing, "delete signing certificates"),
