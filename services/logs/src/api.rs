@@ -129,6 +129,77 @@ impl Decode for CancelExportTaskInput {
         Ok(CancelExportTaskInput { task_id })
     }
 }
+/// `CreateDeliveryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreateDeliveryInput {
+    pub delivery_source_name: String,
+    pub delivery_destination_arn: String,
+    pub record_fields: Option<Vec<String>>,
+    pub field_delimiter: Option<String>,
+    pub s3_delivery_configuration: Option<S3DeliveryConfiguration>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Decode for CreateDeliveryInput {
+    const SCHEMA: &'static Schema = &S_CREATE_DELIVERY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_DELIVERY_REQUEST.members;
+        let mut delivery_source_name = None;
+        let mut delivery_destination_arn = None;
+        let mut record_fields = None;
+        let mut field_delimiter = None;
+        let mut s3_delivery_configuration = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_DELIVERY_REQUEST, &mut |r, i| {
+            match i {
+                0 => delivery_source_name = Some(Read::read(r, a, &m[0])?),
+                1 => delivery_destination_arn = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut record_fields, <String as Read>::read)?,
+                3 => field_delimiter = Some(Read::read(r, a, &m[3])?),
+                4 => s3_delivery_configuration = Some(decode::nested(r, a, &m[4])?),
+                5 => decode::map(r, a, &m[5], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if delivery_source_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if delivery_destination_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(delivery_source_name), Some(delivery_destination_arn)) =
+            (delivery_source_name, delivery_destination_arn)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateDeliveryInput {
+            delivery_source_name,
+            delivery_destination_arn,
+            record_fields,
+            field_delimiter,
+            s3_delivery_configuration,
+            tags,
+        })
+    }
+}
+/// `CreateDeliveryResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreateDeliveryOutput {
+    pub delivery: Option<Delivery>,
+}
+impl Encode for CreateDeliveryOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_DELIVERY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_DELIVERY_RESPONSE);
+        if let Some(v) = &self.delivery {
+            w.member(&S_CREATE_DELIVERY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CreateExportTaskRequest`
 #[derive(Clone, Debug, Default)]
 pub struct CreateExportTaskInput {
@@ -420,6 +491,115 @@ impl Decode for DeleteDataProtectionPolicyInput {
         Ok(DeleteDataProtectionPolicyInput {
             log_group_identifier,
         })
+    }
+}
+/// `DeleteDeliveryDestinationPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliveryDestinationPolicyInput {
+    pub delivery_destination_name: String,
+}
+impl Decode for DeleteDeliveryDestinationPolicyInput {
+    const SCHEMA: &'static Schema = &S_DELETE_DELIVERY_DESTINATION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_DELIVERY_DESTINATION_POLICY_REQUEST.members;
+        let mut delivery_destination_name = None;
+        r.structure(
+            &S_DELETE_DELIVERY_DESTINATION_POLICY_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => delivery_destination_name = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if delivery_destination_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(delivery_destination_name),) = (delivery_destination_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteDeliveryDestinationPolicyInput {
+            delivery_destination_name,
+        })
+    }
+}
+/// `DeleteDeliveryDestinationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliveryDestinationInput {
+    pub name: String,
+}
+impl Decode for DeleteDeliveryDestinationInput {
+    const SCHEMA: &'static Schema = &S_DELETE_DELIVERY_DESTINATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_DELIVERY_DESTINATION_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_DELETE_DELIVERY_DESTINATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteDeliveryDestinationInput { name })
+    }
+}
+/// `DeleteDeliveryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliveryInput {
+    pub id: String,
+}
+impl Decode for DeleteDeliveryInput {
+    const SCHEMA: &'static Schema = &S_DELETE_DELIVERY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_DELIVERY_REQUEST.members;
+        let mut id = None;
+        r.structure(&S_DELETE_DELIVERY_REQUEST, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(id),) = (id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteDeliveryInput { id })
+    }
+}
+/// `DeleteDeliverySourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliverySourceInput {
+    pub name: String,
+}
+impl Decode for DeleteDeliverySourceInput {
+    const SCHEMA: &'static Schema = &S_DELETE_DELIVERY_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_DELIVERY_SOURCE_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_DELETE_DELIVERY_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteDeliverySourceInput { name })
     }
 }
 /// `DeleteDestinationRequest`
@@ -722,6 +902,224 @@ impl Decode for DeleteSubscriptionFilterInput {
         })
     }
 }
+/// `Delivery`
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    pub id: Option<String>,
+    pub arn: Option<String>,
+    pub delivery_source_name: Option<String>,
+    pub delivery_destination_arn: Option<String>,
+    pub delivery_destination_type: Option<String>,
+    pub record_fields: Option<Vec<String>>,
+    pub field_delimiter: Option<String>,
+    pub s3_delivery_configuration: Option<S3DeliveryConfiguration>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Encode for Delivery {
+    fn schema(&self) -> &'static Schema {
+        &S_DELIVERY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELIVERY);
+        if let Some(v) = &self.id {
+            w.member(&S_DELIVERY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_DELIVERY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delivery_source_name {
+            w.member(&S_DELIVERY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delivery_destination_arn {
+            w.member(&S_DELIVERY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delivery_destination_type {
+            w.member(&S_DELIVERY.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.record_fields {
+            w.member(&S_DELIVERY.members[5]);
+            encode::list(w, S_DELIVERY.members[5].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.field_delimiter {
+            w.member(&S_DELIVERY.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_delivery_configuration {
+            w.member(&S_DELIVERY.members[7]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_DELIVERY.members[8]);
+            encode::map(w, S_DELIVERY.members[8].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `DeliveryDestination`
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryDestination {
+    pub name: Option<String>,
+    pub arn: Option<String>,
+    pub delivery_destination_type: Option<String>,
+    pub output_format: Option<String>,
+    pub delivery_destination_configuration: Option<DeliveryDestinationConfiguration>,
+    pub role_arn: Option<String>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Encode for DeliveryDestination {
+    fn schema(&self) -> &'static Schema {
+        &S_DELIVERY_DESTINATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELIVERY_DESTINATION);
+        if let Some(v) = &self.name {
+            w.member(&S_DELIVERY_DESTINATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_DELIVERY_DESTINATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delivery_destination_type {
+            w.member(&S_DELIVERY_DESTINATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.output_format {
+            w.member(&S_DELIVERY_DESTINATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delivery_destination_configuration {
+            w.member(&S_DELIVERY_DESTINATION.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.role_arn {
+            w.member(&S_DELIVERY_DESTINATION.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_DELIVERY_DESTINATION.members[6]);
+            encode::map(w, S_DELIVERY_DESTINATION.members[6].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `DeliveryDestinationConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryDestinationConfiguration {
+    pub destination_resource_arn: String,
+}
+impl Decode for DeliveryDestinationConfiguration {
+    const SCHEMA: &'static Schema = &S_DELIVERY_DESTINATION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELIVERY_DESTINATION_CONFIGURATION.members;
+        let mut destination_resource_arn = None;
+        r.structure(&S_DELIVERY_DESTINATION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => destination_resource_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if destination_resource_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(destination_resource_arn),) = (destination_resource_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeliveryDestinationConfiguration {
+            destination_resource_arn,
+        })
+    }
+}
+impl Encode for DeliveryDestinationConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_DELIVERY_DESTINATION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELIVERY_DESTINATION_CONFIGURATION);
+        {
+            let v = &self.destination_resource_arn;
+            w.member(&S_DELIVERY_DESTINATION_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeliverySource`
+#[derive(Clone, Debug, Default)]
+pub struct DeliverySource {
+    pub name: Option<String>,
+    pub arn: Option<String>,
+    pub resource_arns: Option<Vec<String>>,
+    pub service: Option<String>,
+    pub log_type: Option<String>,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub delivery_source_configuration: Option<BTreeMap<String, String>>,
+    pub status: Option<String>,
+    pub status_reason: Option<String>,
+}
+impl Encode for DeliverySource {
+    fn schema(&self) -> &'static Schema {
+        &S_DELIVERY_SOURCE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DELIVERY_SOURCE);
+        if let Some(v) = &self.name {
+            w.member(&S_DELIVERY_SOURCE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.arn {
+            w.member(&S_DELIVERY_SOURCE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.resource_arns {
+            w.member(&S_DELIVERY_SOURCE.members[2]);
+            encode::list(w, S_DELIVERY_SOURCE.members[2].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.service {
+            w.member(&S_DELIVERY_SOURCE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_type {
+            w.member(&S_DELIVERY_SOURCE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.tags {
+            w.member(&S_DELIVERY_SOURCE.members[5]);
+            encode::map(w, S_DELIVERY_SOURCE.members[5].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.delivery_source_configuration {
+            w.member(&S_DELIVERY_SOURCE.members[6]);
+            encode::map(w, S_DELIVERY_SOURCE.members[6].target, v, |w, v| {
+                v.write(w);
+            });
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_DELIVERY_SOURCE.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status_reason {
+            w.member(&S_DELIVERY_SOURCE.members[8]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DescribeAccountPoliciesRequest`
 #[derive(Clone, Debug, Default)]
 pub struct DescribeAccountPoliciesInput {
@@ -793,6 +1191,192 @@ impl Encode for DescribeAccountPoliciesOutput {
         }
         if let Some(v) = &self.next_token {
             w.member(&S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeDeliveriesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDeliveriesInput {
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub delivery_source_names: Option<Vec<String>>,
+}
+impl Decode for DescribeDeliveriesInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_DELIVERIES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_DELIVERIES_REQUEST.members;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut delivery_source_names = None;
+        r.structure(&S_DESCRIBE_DELIVERIES_REQUEST, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut delivery_source_names,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeDeliveriesInput {
+            next_token,
+            limit,
+            delivery_source_names,
+        })
+    }
+}
+/// `DescribeDeliveriesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDeliveriesOutput {
+    pub deliveries: Option<Vec<Delivery>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeDeliveriesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_DELIVERIES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_DELIVERIES_RESPONSE);
+        if let Some(v) = &self.deliveries {
+            w.member(&S_DESCRIBE_DELIVERIES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_DELIVERIES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_DELIVERIES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeDeliveryDestinationsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDeliveryDestinationsInput {
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub names: Option<Vec<String>>,
+}
+impl Decode for DescribeDeliveryDestinationsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_DELIVERY_DESTINATIONS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_DELIVERY_DESTINATIONS_REQUEST.members;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut names = None;
+        r.structure(&S_DESCRIBE_DELIVERY_DESTINATIONS_REQUEST, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut names, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeDeliveryDestinationsInput {
+            next_token,
+            limit,
+            names,
+        })
+    }
+}
+/// `DescribeDeliveryDestinationsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDeliveryDestinationsOutput {
+    pub delivery_destinations: Option<Vec<DeliveryDestination>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeDeliveryDestinationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE);
+        if let Some(v) = &self.delivery_destinations {
+            w.member(&S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeDeliverySourcesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDeliverySourcesInput {
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+    pub resource_arns: Option<Vec<String>>,
+}
+impl Decode for DescribeDeliverySourcesInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_DELIVERY_SOURCES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_DELIVERY_SOURCES_REQUEST.members;
+        let mut next_token = None;
+        let mut limit = None;
+        let mut resource_arns = None;
+        r.structure(&S_DESCRIBE_DELIVERY_SOURCES_REQUEST, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut resource_arns, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(DescribeDeliverySourcesInput {
+            next_token,
+            limit,
+            resource_arns,
+        })
+    }
+}
+/// `DescribeDeliverySourcesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeDeliverySourcesOutput {
+    pub delivery_sources: Option<Vec<DeliverySource>>,
+    pub next_token: Option<String>,
+}
+impl Encode for DescribeDeliverySourcesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_DELIVERY_SOURCES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_DELIVERY_SOURCES_RESPONSE);
+        if let Some(v) = &self.delivery_sources {
+            w.member(&S_DESCRIBE_DELIVERY_SOURCES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_DESCRIBE_DELIVERY_SOURCES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_DESCRIBE_DELIVERY_SOURCES_RESPONSE.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -1938,6 +2522,184 @@ impl Encode for GetDataProtectionPolicyOutput {
         if let Some(v) = &self.last_updated_time {
             w.member(&S_GET_DATA_PROTECTION_POLICY_RESPONSE.members[2]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetDeliveryDestinationPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliveryDestinationPolicyInput {
+    pub delivery_destination_name: String,
+}
+impl Decode for GetDeliveryDestinationPolicyInput {
+    const SCHEMA: &'static Schema = &S_GET_DELIVERY_DESTINATION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_DELIVERY_DESTINATION_POLICY_REQUEST.members;
+        let mut delivery_destination_name = None;
+        r.structure(&S_GET_DELIVERY_DESTINATION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => delivery_destination_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if delivery_destination_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(delivery_destination_name),) = (delivery_destination_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetDeliveryDestinationPolicyInput {
+            delivery_destination_name,
+        })
+    }
+}
+/// `GetDeliveryDestinationPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliveryDestinationPolicyOutput {
+    pub policy: Option<Policy>,
+}
+impl Encode for GetDeliveryDestinationPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_DELIVERY_DESTINATION_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_DELIVERY_DESTINATION_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_GET_DELIVERY_DESTINATION_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetDeliveryDestinationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliveryDestinationInput {
+    pub name: String,
+}
+impl Decode for GetDeliveryDestinationInput {
+    const SCHEMA: &'static Schema = &S_GET_DELIVERY_DESTINATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_DELIVERY_DESTINATION_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_GET_DELIVERY_DESTINATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetDeliveryDestinationInput { name })
+    }
+}
+/// `GetDeliveryDestinationResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliveryDestinationOutput {
+    pub delivery_destination: Option<DeliveryDestination>,
+}
+impl Encode for GetDeliveryDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_DELIVERY_DESTINATION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_DELIVERY_DESTINATION_RESPONSE);
+        if let Some(v) = &self.delivery_destination {
+            w.member(&S_GET_DELIVERY_DESTINATION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetDeliveryRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliveryInput {
+    pub id: String,
+}
+impl Decode for GetDeliveryInput {
+    const SCHEMA: &'static Schema = &S_GET_DELIVERY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_DELIVERY_REQUEST.members;
+        let mut id = None;
+        r.structure(&S_GET_DELIVERY_REQUEST, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(id),) = (id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetDeliveryInput { id })
+    }
+}
+/// `GetDeliveryResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliveryOutput {
+    pub delivery: Option<Delivery>,
+}
+impl Encode for GetDeliveryOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_DELIVERY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_DELIVERY_RESPONSE);
+        if let Some(v) = &self.delivery {
+            w.member(&S_GET_DELIVERY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GetDeliverySourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliverySourceInput {
+    pub name: String,
+}
+impl Decode for GetDeliverySourceInput {
+    const SCHEMA: &'static Schema = &S_GET_DELIVERY_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GET_DELIVERY_SOURCE_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_GET_DELIVERY_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GetDeliverySourceInput { name })
+    }
+}
+/// `GetDeliverySourceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct GetDeliverySourceOutput {
+    pub delivery_source: Option<DeliverySource>,
+}
+impl Encode for GetDeliverySourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_GET_DELIVERY_SOURCE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GET_DELIVERY_SOURCE_RESPONSE);
+        if let Some(v) = &self.delivery_source {
+            w.member(&S_GET_DELIVERY_SOURCE_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -3113,6 +3875,24 @@ impl Encode for OutputLogEvent {
         w.end_structure();
     }
 }
+/// `Policy`
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub delivery_destination_policy: Option<String>,
+}
+impl Encode for Policy {
+    fn schema(&self) -> &'static Schema {
+        &S_POLICY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_POLICY);
+        if let Some(v) = &self.delivery_destination_policy {
+            w.member(&S_POLICY.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `PutAccountPolicyRequest`
 #[derive(Clone, Debug, Default)]
 pub struct PutAccountPolicyInput {
@@ -3253,6 +4033,202 @@ impl Encode for PutDataProtectionPolicyOutput {
         if let Some(v) = &self.last_updated_time {
             w.member(&S_PUT_DATA_PROTECTION_POLICY_RESPONSE.members[2]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutDeliveryDestinationPolicyRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutDeliveryDestinationPolicyInput {
+    pub delivery_destination_name: String,
+    pub delivery_destination_policy: String,
+}
+impl Decode for PutDeliveryDestinationPolicyInput {
+    const SCHEMA: &'static Schema = &S_PUT_DELIVERY_DESTINATION_POLICY_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_DELIVERY_DESTINATION_POLICY_REQUEST.members;
+        let mut delivery_destination_name = None;
+        let mut delivery_destination_policy = None;
+        r.structure(&S_PUT_DELIVERY_DESTINATION_POLICY_REQUEST, &mut |r, i| {
+            match i {
+                0 => delivery_destination_name = Some(Read::read(r, a, &m[0])?),
+                1 => delivery_destination_policy = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if delivery_destination_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if delivery_destination_policy.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(delivery_destination_name), Some(delivery_destination_policy)) =
+            (delivery_destination_name, delivery_destination_policy)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutDeliveryDestinationPolicyInput {
+            delivery_destination_name,
+            delivery_destination_policy,
+        })
+    }
+}
+/// `PutDeliveryDestinationPolicyResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutDeliveryDestinationPolicyOutput {
+    pub policy: Option<Policy>,
+}
+impl Encode for PutDeliveryDestinationPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_DELIVERY_DESTINATION_POLICY_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_DELIVERY_DESTINATION_POLICY_RESPONSE);
+        if let Some(v) = &self.policy {
+            w.member(&S_PUT_DELIVERY_DESTINATION_POLICY_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutDeliveryDestinationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutDeliveryDestinationInput {
+    pub name: String,
+    pub output_format: Option<String>,
+    pub delivery_destination_configuration: Option<DeliveryDestinationConfiguration>,
+    pub delivery_destination_type: Option<String>,
+    pub role_arn: Option<String>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Decode for PutDeliveryDestinationInput {
+    const SCHEMA: &'static Schema = &S_PUT_DELIVERY_DESTINATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_DELIVERY_DESTINATION_REQUEST.members;
+        let mut name = None;
+        let mut output_format = None;
+        let mut delivery_destination_configuration = None;
+        let mut delivery_destination_type = None;
+        let mut role_arn = None;
+        let mut tags = None;
+        r.structure(&S_PUT_DELIVERY_DESTINATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => output_format = Some(Read::read(r, a, &m[1])?),
+                2 => delivery_destination_configuration = Some(decode::nested(r, a, &m[2])?),
+                3 => delivery_destination_type = Some(Read::read(r, a, &m[3])?),
+                4 => role_arn = Some(Read::read(r, a, &m[4])?),
+                5 => decode::map(r, a, &m[5], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutDeliveryDestinationInput {
+            name,
+            output_format,
+            delivery_destination_configuration,
+            delivery_destination_type,
+            role_arn,
+            tags,
+        })
+    }
+}
+/// `PutDeliveryDestinationResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutDeliveryDestinationOutput {
+    pub delivery_destination: Option<DeliveryDestination>,
+}
+impl Encode for PutDeliveryDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_DELIVERY_DESTINATION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_DELIVERY_DESTINATION_RESPONSE);
+        if let Some(v) = &self.delivery_destination {
+            w.member(&S_PUT_DELIVERY_DESTINATION_RESPONSE.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutDeliverySourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutDeliverySourceInput {
+    pub name: String,
+    pub resource_arn: String,
+    pub log_type: String,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub delivery_source_configuration: Option<BTreeMap<String, String>>,
+}
+impl Decode for PutDeliverySourceInput {
+    const SCHEMA: &'static Schema = &S_PUT_DELIVERY_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_DELIVERY_SOURCE_REQUEST.members;
+        let mut name = None;
+        let mut resource_arn = None;
+        let mut log_type = None;
+        let mut tags = None;
+        let mut delivery_source_configuration = None;
+        r.structure(&S_PUT_DELIVERY_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => resource_arn = Some(Read::read(r, a, &m[1])?),
+                2 => log_type = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(r, a, &m[3], &mut tags, <String as Read>::read)?,
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut delivery_source_configuration,
+                    <String as Read>::read,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        if resource_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if log_type.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(name), Some(resource_arn), Some(log_type)) = (name, resource_arn, log_type)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutDeliverySourceInput {
+            name,
+            resource_arn,
+            log_type,
+            tags,
+            delivery_source_configuration,
+        })
+    }
+}
+/// `PutDeliverySourceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutDeliverySourceOutput {
+    pub delivery_source: Option<DeliverySource>,
+}
+impl Encode for PutDeliverySourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_DELIVERY_SOURCE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_DELIVERY_SOURCE_RESPONSE);
+        if let Some(v) = &self.delivery_source {
+            w.member(&S_PUT_DELIVERY_SOURCE_RESPONSE.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -4243,6 +5219,49 @@ impl Encode for ResultField {
         w.end_structure();
     }
 }
+/// `S3DeliveryConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct S3DeliveryConfiguration {
+    pub suffix_path: Option<String>,
+    pub enable_hive_compatible_path: Option<bool>,
+}
+impl Decode for S3DeliveryConfiguration {
+    const SCHEMA: &'static Schema = &S_S3_DELIVERY_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_DELIVERY_CONFIGURATION.members;
+        let mut suffix_path = None;
+        let mut enable_hive_compatible_path = None;
+        r.structure(&S_S3_DELIVERY_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => suffix_path = Some(Read::read(r, a, &m[0])?),
+                1 => enable_hive_compatible_path = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(S3DeliveryConfiguration {
+            suffix_path,
+            enable_hive_compatible_path,
+        })
+    }
+}
+impl Encode for S3DeliveryConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_DELIVERY_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_DELIVERY_CONFIGURATION);
+        if let Some(v) = &self.suffix_path {
+            w.member(&S_S3_DELIVERY_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.enable_hive_compatible_path {
+            w.member(&S_S3_DELIVERY_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SearchedLogStream`
 #[derive(Clone, Debug, Default)]
 pub struct SearchedLogStream {
@@ -4834,6 +5853,58 @@ impl Decode for UntagResourceInput {
         })
     }
 }
+/// `UpdateDeliveryConfigurationRequest`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeliveryConfigurationInput {
+    pub id: String,
+    pub record_fields: Option<Vec<String>>,
+    pub field_delimiter: Option<String>,
+    pub s3_delivery_configuration: Option<S3DeliveryConfiguration>,
+}
+impl Decode for UpdateDeliveryConfigurationInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_DELIVERY_CONFIGURATION_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_DELIVERY_CONFIGURATION_REQUEST.members;
+        let mut id = None;
+        let mut record_fields = None;
+        let mut field_delimiter = None;
+        let mut s3_delivery_configuration = None;
+        r.structure(&S_UPDATE_DELIVERY_CONFIGURATION_REQUEST, &mut |r, i| {
+            match i {
+                0 => id = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(r, a, &m[1], &mut record_fields, <String as Read>::read)?,
+                2 => field_delimiter = Some(Read::read(r, a, &m[2])?),
+                3 => s3_delivery_configuration = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if id.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(id),) = (id,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateDeliveryConfigurationInput {
+            id,
+            record_fields,
+            field_delimiter,
+            s3_delivery_configuration,
+        })
+    }
+}
+/// `UpdateDeliveryConfigurationResponse`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeliveryConfigurationOutput {}
+impl Encode for UpdateDeliveryConfigurationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_DELIVERY_CONFIGURATION_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_DELIVERY_CONFIGURATION_RESPONSE);
+        w.end_structure();
+    }
+}
 /// Nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AssociateKmsKeyOutput {}
@@ -4886,6 +5957,54 @@ impl Encode for CreateLogStreamOutput {
 #[derive(Clone, Debug, Default)]
 pub struct DeleteDataProtectionPolicyOutput {}
 impl Encode for DeleteDataProtectionPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliveryOutput {}
+impl Encode for DeleteDeliveryOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliveryDestinationOutput {}
+impl Encode for DeleteDeliveryDestinationOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliveryDestinationPolicyOutput {}
+impl Encode for DeleteDeliveryDestinationPolicyOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteDeliverySourceOutput {}
+impl Encode for DeleteDeliverySourceOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -5137,6 +6256,17 @@ static S_CLIENT_TOKEN: Schema = Schema::new("ClientToken", Kind::String)
     .min(36)
     .max(128)
     .pattern(r#"\S{36,128}"#);
+static S_CREATE_DELIVERY_REQUEST: Schema = Schema::new("CreateDeliveryRequest", Kind::Structure)
+    .members(&[
+        Member::new("deliverySourceName", &S_DELIVERY_SOURCE_NAME).required(),
+        Member::new("deliveryDestinationArn", &wire::schema::STRING).required(),
+        Member::new("recordFields", &S_RECORD_FIELDS),
+        Member::new("fieldDelimiter", &S_FIELD_DELIMITER),
+        Member::new("s3DeliveryConfiguration", &S_S3_DELIVERY_CONFIGURATION),
+        Member::new("tags", &S_TAGS),
+    ]);
+static S_CREATE_DELIVERY_RESPONSE: Schema = Schema::new("CreateDeliveryResponse", Kind::Structure)
+    .members(&[Member::new("delivery", &S_DELIVERY)]);
 static S_CREATE_EXPORT_TASK_REQUEST: Schema =
     Schema::new("CreateExportTaskRequest", Kind::Structure).members(&[
         Member::new("taskName", &S_EXPORT_TASK_NAME),
@@ -5190,6 +6320,23 @@ static S_DELETE_DATA_PROTECTION_POLICY_REQUEST: Schema = Schema::new(
     Kind::Structure,
 )
 .members(&[Member::new("logGroupIdentifier", &S_LOG_GROUP_IDENTIFIER).required()]);
+static S_DELETE_DELIVERY_DESTINATION_POLICY_REQUEST: Schema = Schema::new(
+    "DeleteDeliveryDestinationPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("deliveryDestinationName", &S_DELIVERY_DESTINATION_NAME).required()]);
+static S_DELETE_DELIVERY_DESTINATION_REQUEST: Schema = Schema::new(
+    "DeleteDeliveryDestinationRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("name", &S_DELIVERY_DESTINATION_NAME).required()]);
+static S_DELETE_DELIVERY_REQUEST: Schema = Schema::new("DeleteDeliveryRequest", Kind::Structure)
+    .members(&[Member::new("id", &S_DELIVERY_ID).required()]);
+static S_DELETE_DELIVERY_SOURCE_REQUEST: Schema = Schema::new(
+    "DeleteDeliverySourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("name", &S_DELIVERY_SOURCE_NAME).required()]);
 static S_DELETE_DESTINATION_REQUEST: Schema = Schema::new(
     "DeleteDestinationRequest",
     Kind::Structure,
@@ -5238,6 +6385,101 @@ static S_DELETE_SUBSCRIPTION_FILTER_REQUEST: Schema =
         Member::new("logGroupName", &S_LOG_GROUP_NAME).required(),
         Member::new("filterName", &S_FILTER_NAME).required(),
     ]);
+static S_DELIVERIES: Schema =
+    Schema::new("Deliveries", Kind::List).members(&[Member::new("member", &S_DELIVERY)]);
+static S_DELIVERY: Schema = Schema::new("Delivery", Kind::Structure).members(&[
+    Member::new("id", &S_DELIVERY_ID),
+    Member::new("arn", &wire::schema::STRING),
+    Member::new("deliverySourceName", &S_DELIVERY_SOURCE_NAME),
+    Member::new("deliveryDestinationArn", &wire::schema::STRING),
+    Member::new("deliveryDestinationType", &S_DELIVERY_DESTINATION_TYPE),
+    Member::new("recordFields", &S_RECORD_FIELDS),
+    Member::new("fieldDelimiter", &S_FIELD_DELIMITER),
+    Member::new("s3DeliveryConfiguration", &S_S3_DELIVERY_CONFIGURATION),
+    Member::new("tags", &S_TAGS),
+]);
+static S_DELIVERY_DESTINATION: Schema = Schema::new("DeliveryDestination", Kind::Structure)
+    .members(&[
+        Member::new("name", &S_DELIVERY_DESTINATION_NAME),
+        Member::new("arn", &wire::schema::STRING),
+        Member::new("deliveryDestinationType", &S_DELIVERY_DESTINATION_TYPE),
+        Member::new("outputFormat", &S_OUTPUT_FORMAT),
+        Member::new(
+            "deliveryDestinationConfiguration",
+            &S_DELIVERY_DESTINATION_CONFIGURATION,
+        ),
+        Member::new("roleArn", &wire::schema::STRING),
+        Member::new("tags", &S_TAGS),
+    ]);
+static S_DELIVERY_DESTINATION_CONFIGURATION: Schema = Schema::new(
+    "DeliveryDestinationConfiguration",
+    Kind::Structure,
+)
+.members(&[Member::new("destinationResourceArn", &wire::schema::STRING).required()]);
+static S_DELIVERY_DESTINATION_NAME: Schema = Schema::new("DeliveryDestinationName", Kind::String)
+    .min(1)
+    .max(60)
+    .pattern(r#"[\w-]*"#);
+static S_DELIVERY_DESTINATION_NAMES: Schema = Schema::new("DeliveryDestinationNames", Kind::List)
+    .members(&[Member::new("member", &S_DELIVERY_DESTINATION_NAME)])
+    .min(1)
+    .max(20);
+static S_DELIVERY_DESTINATION_POLICY: Schema =
+    Schema::new("DeliveryDestinationPolicy", Kind::String)
+        .min(1)
+        .max(51200);
+static S_DELIVERY_DESTINATION_TYPE: Schema =
+    Schema::new("DeliveryDestinationType", Kind::String).values(&["S3", "CWL", "FH", "XRAY"]);
+static S_DELIVERY_DESTINATIONS: Schema = Schema::new("DeliveryDestinations", Kind::List)
+    .members(&[Member::new("member", &S_DELIVERY_DESTINATION)]);
+static S_DELIVERY_ID: Schema = Schema::new("DeliveryId", Kind::String)
+    .min(1)
+    .max(64)
+    .pattern("^[0-9A-Za-z]+$");
+static S_DELIVERY_SOURCE: Schema = Schema::new("DeliverySource", Kind::Structure).members(&[
+    Member::new("name", &S_DELIVERY_SOURCE_NAME),
+    Member::new("arn", &wire::schema::STRING),
+    Member::new("resourceArns", &S_RESOURCE_ARNS),
+    Member::new("service", &S_SERVICE),
+    Member::new("logType", &S_LOG_TYPE),
+    Member::new("tags", &S_TAGS),
+    Member::new(
+        "deliverySourceConfiguration",
+        &S_DELIVERY_SOURCE_CONFIGURATION,
+    ),
+    Member::new("status", &S_DELIVERY_SOURCE_STATUS),
+    Member::new("statusReason", &S_DELIVERY_SOURCE_STATUS_REASON),
+]);
+static S_DELIVERY_SOURCE_CONFIGURATION: Schema =
+    Schema::new("DeliverySourceConfiguration", Kind::Map).members(&[
+        Member::new("key", &S_DELIVERY_SOURCE_CONFIGURATION_KEY),
+        Member::new("value", &S_DELIVERY_SOURCE_CONFIGURATION_VALUE),
+    ]);
+static S_DELIVERY_SOURCE_CONFIGURATION_KEY: Schema =
+    Schema::new("DeliverySourceConfigurationKey", Kind::String)
+        .min(1)
+        .max(255);
+static S_DELIVERY_SOURCE_CONFIGURATION_VALUE: Schema =
+    Schema::new("DeliverySourceConfigurationValue", Kind::String)
+        .min(1)
+        .max(255);
+static S_DELIVERY_SOURCE_NAME: Schema = Schema::new("DeliverySourceName", Kind::String)
+    .min(1)
+    .max(60)
+    .pattern(r#"[\w-]*"#);
+static S_DELIVERY_SOURCE_NAMES: Schema = Schema::new("DeliverySourceNames", Kind::List)
+    .members(&[Member::new("member", &S_DELIVERY_SOURCE_NAME)])
+    .min(1)
+    .max(20);
+static S_DELIVERY_SOURCE_STATUS: Schema =
+    Schema::new("DeliverySourceStatus", Kind::String).values(&["ACTIVE", "INACTIVE"]);
+static S_DELIVERY_SOURCE_STATUS_REASON: Schema =
+    Schema::new("DeliverySourceStatusReason", Kind::String).values(&["RESOURCE_DELETED"]);
+static S_DELIVERY_SOURCES: Schema = Schema::new("DeliverySources", Kind::List)
+    .members(&[Member::new("member", &S_DELIVERY_SOURCE)]);
+static S_DELIVERY_SUFFIX_PATH: Schema = Schema::new("DeliverySuffixPath", Kind::String)
+    .min(1)
+    .max(256);
 static S_DESCRIBE_ACCOUNT_POLICIES_REQUEST: Schema =
     Schema::new("DescribeAccountPoliciesRequest", Kind::Structure).members(&[
         Member::new("policyType", &S_POLICY_TYPE).required(),
@@ -5248,6 +6490,39 @@ static S_DESCRIBE_ACCOUNT_POLICIES_REQUEST: Schema =
 static S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE: Schema =
     Schema::new("DescribeAccountPoliciesResponse", Kind::Structure).members(&[
         Member::new("accountPolicies", &S_ACCOUNT_POLICIES),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_DELIVERIES_REQUEST: Schema =
+    Schema::new("DescribeDeliveriesRequest", Kind::Structure).members(&[
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+        Member::new("deliverySourceNames", &S_DELIVERY_SOURCE_NAMES),
+    ]);
+static S_DESCRIBE_DELIVERIES_RESPONSE: Schema =
+    Schema::new("DescribeDeliveriesResponse", Kind::Structure).members(&[
+        Member::new("deliveries", &S_DELIVERIES),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_DELIVERY_DESTINATIONS_REQUEST: Schema =
+    Schema::new("DescribeDeliveryDestinationsRequest", Kind::Structure).members(&[
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+        Member::new("names", &S_DELIVERY_DESTINATION_NAMES),
+    ]);
+static S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE: Schema =
+    Schema::new("DescribeDeliveryDestinationsResponse", Kind::Structure).members(&[
+        Member::new("deliveryDestinations", &S_DELIVERY_DESTINATIONS),
+        Member::new("nextToken", &S_NEXT_TOKEN),
+    ]);
+static S_DESCRIBE_DELIVERY_SOURCES_REQUEST: Schema =
+    Schema::new("DescribeDeliverySourcesRequest", Kind::Structure).members(&[
+        Member::new("nextToken", &S_NEXT_TOKEN),
+        Member::new("limit", &S_DESCRIBE_LIMIT),
+        Member::new("resourceArns", &S_FILTER_RESOURCE_ARNS),
+    ]);
+static S_DESCRIBE_DELIVERY_SOURCES_RESPONSE: Schema =
+    Schema::new("DescribeDeliverySourcesResponse", Kind::Structure).members(&[
+        Member::new("deliverySources", &S_DELIVERY_SOURCES),
         Member::new("nextToken", &S_NEXT_TOKEN),
     ]);
 static S_DESCRIBE_DESTINATIONS_REQUEST: Schema =
@@ -5526,6 +6801,8 @@ static S_EXTRACTED_VALUES: Schema = Schema::new("ExtractedValues", Kind::Map).me
     Member::new("key", &wire::schema::STRING),
     Member::new("value", &wire::schema::STRING),
 ]);
+static S_FIELD_DELIMITER: Schema = Schema::new("FieldDelimiter", Kind::String).min(0).max(5);
+static S_FIELD_HEADER: Schema = Schema::new("FieldHeader", Kind::String).min(1).max(64);
 static S_FIELD_INDEX_NAME: Schema = Schema::new("FieldIndexName", Kind::String)
     .min(1)
     .max(512)
@@ -5563,6 +6840,10 @@ static S_FILTER_NAME: Schema = Schema::new("FilterName", Kind::String)
     .max(512)
     .pattern("[^:*]*");
 static S_FILTER_PATTERN: Schema = Schema::new("FilterPattern", Kind::String).min(0).max(1024);
+static S_FILTER_RESOURCE_ARNS: Schema = Schema::new("FilterResourceArns", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)])
+    .min(1)
+    .max(20);
 static S_FILTERED_LOG_EVENT: Schema = Schema::new("FilteredLogEvent", Kind::Structure).members(&[
     Member::new("logStreamName", &S_LOG_STREAM_NAME),
     Member::new("timestamp", &S_TIMESTAMP),
@@ -5583,6 +6864,34 @@ static S_GET_DATA_PROTECTION_POLICY_RESPONSE: Schema =
         Member::new("policyDocument", &wire::schema::STRING),
         Member::new("lastUpdatedTime", &S_TIMESTAMP),
     ]);
+static S_GET_DELIVERY_DESTINATION_POLICY_REQUEST: Schema = Schema::new(
+    "GetDeliveryDestinationPolicyRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("deliveryDestinationName", &S_DELIVERY_DESTINATION_NAME).required()]);
+static S_GET_DELIVERY_DESTINATION_POLICY_RESPONSE: Schema =
+    Schema::new("GetDeliveryDestinationPolicyResponse", Kind::Structure)
+        .members(&[Member::new("policy", &S_POLICY)]);
+static S_GET_DELIVERY_DESTINATION_REQUEST: Schema = Schema::new(
+    "GetDeliveryDestinationRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("name", &S_DELIVERY_DESTINATION_NAME).required()]);
+static S_GET_DELIVERY_DESTINATION_RESPONSE: Schema =
+    Schema::new("GetDeliveryDestinationResponse", Kind::Structure)
+        .members(&[Member::new("deliveryDestination", &S_DELIVERY_DESTINATION)]);
+static S_GET_DELIVERY_REQUEST: Schema = Schema::new("GetDeliveryRequest", Kind::Structure)
+    .members(&[Member::new("id", &S_DELIVERY_ID).required()]);
+static S_GET_DELIVERY_RESPONSE: Schema = Schema::new("GetDeliveryResponse", Kind::Structure)
+    .members(&[Member::new("delivery", &S_DELIVERY)]);
+static S_GET_DELIVERY_SOURCE_REQUEST: Schema = Schema::new(
+    "GetDeliverySourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("name", &S_DELIVERY_SOURCE_NAME).required()]);
+static S_GET_DELIVERY_SOURCE_RESPONSE: Schema =
+    Schema::new("GetDeliverySourceResponse", Kind::Structure)
+        .members(&[Member::new("deliverySource", &S_DELIVERY_SOURCE)]);
 static S_GET_LOG_EVENTS_REQUEST: Schema = Schema::new("GetLogEventsRequest", Kind::Structure)
     .members(&[
         Member::new("logGroupName", &S_LOG_GROUP_NAME),
@@ -5819,6 +7128,10 @@ static S_LOG_STREAM_NAME: Schema = Schema::new("LogStreamName", Kind::String)
     .pattern("[^:*]*");
 static S_LOG_STREAMS: Schema =
     Schema::new("LogStreams", Kind::List).members(&[Member::new("member", &S_LOG_STREAM)]);
+static S_LOG_TYPE: Schema = Schema::new("LogType", Kind::String)
+    .min(1)
+    .max(255)
+    .pattern(r#"[\w]*"#);
 static S_MALFORMED_QUERY_EXCEPTION: Schema =
     Schema::new("MalformedQueryException", Kind::Structure)
         .members(&[Member::new("queryCompileError", &S_QUERY_COMPILE_ERROR)]);
@@ -5865,6 +7178,8 @@ static S_METRIC_VALUE: Schema = Schema::new("MetricValue", Kind::String).max(100
 static S_NEXT_TOKEN: Schema = Schema::new("NextToken", Kind::String).min(1);
 static S_ORDER_BY: Schema =
     Schema::new("OrderBy", Kind::String).values(&["LogStreamName", "LastEventTime"]);
+static S_OUTPUT_FORMAT: Schema =
+    Schema::new("OutputFormat", Kind::String).values(&["w3c", "raw", "json", "plain", "parquet"]);
 static S_OUTPUT_LOG_EVENT: Schema = Schema::new("OutputLogEvent", Kind::Structure).members(&[
     Member::new("timestamp", &S_TIMESTAMP),
     Member::new("message", &S_EVENT_MESSAGE),
@@ -5873,6 +7188,10 @@ static S_OUTPUT_LOG_EVENT: Schema = Schema::new("OutputLogEvent", Kind::Structur
 static S_OUTPUT_LOG_EVENTS: Schema = Schema::new("OutputLogEvents", Kind::List)
     .members(&[Member::new("member", &S_OUTPUT_LOG_EVENT)]);
 static S_PERCENTAGE: Schema = Schema::new("Percentage", Kind::Integer).min(0).max(100);
+static S_POLICY: Schema = Schema::new("Policy", Kind::Structure).members(&[Member::new(
+    "deliveryDestinationPolicy",
+    &S_DELIVERY_DESTINATION_POLICY,
+)]);
 static S_POLICY_DOCUMENT: Schema = Schema::new("PolicyDocument", Kind::String)
     .min(1)
     .max(51200);
@@ -5911,6 +7230,43 @@ static S_PUT_DATA_PROTECTION_POLICY_RESPONSE: Schema =
         Member::new("policyDocument", &wire::schema::STRING),
         Member::new("lastUpdatedTime", &S_TIMESTAMP),
     ]);
+static S_PUT_DELIVERY_DESTINATION_POLICY_REQUEST: Schema =
+    Schema::new("PutDeliveryDestinationPolicyRequest", Kind::Structure).members(&[
+        Member::new("deliveryDestinationName", &S_DELIVERY_DESTINATION_NAME).required(),
+        Member::new("deliveryDestinationPolicy", &S_DELIVERY_DESTINATION_POLICY).required(),
+    ]);
+static S_PUT_DELIVERY_DESTINATION_POLICY_RESPONSE: Schema =
+    Schema::new("PutDeliveryDestinationPolicyResponse", Kind::Structure)
+        .members(&[Member::new("policy", &S_POLICY)]);
+static S_PUT_DELIVERY_DESTINATION_REQUEST: Schema =
+    Schema::new("PutDeliveryDestinationRequest", Kind::Structure).members(&[
+        Member::new("name", &S_DELIVERY_DESTINATION_NAME).required(),
+        Member::new("outputFormat", &S_OUTPUT_FORMAT),
+        Member::new(
+            "deliveryDestinationConfiguration",
+            &S_DELIVERY_DESTINATION_CONFIGURATION,
+        ),
+        Member::new("deliveryDestinationType", &S_DELIVERY_DESTINATION_TYPE),
+        Member::new("roleArn", &wire::schema::STRING),
+        Member::new("tags", &S_TAGS),
+    ]);
+static S_PUT_DELIVERY_DESTINATION_RESPONSE: Schema =
+    Schema::new("PutDeliveryDestinationResponse", Kind::Structure)
+        .members(&[Member::new("deliveryDestination", &S_DELIVERY_DESTINATION)]);
+static S_PUT_DELIVERY_SOURCE_REQUEST: Schema =
+    Schema::new("PutDeliverySourceRequest", Kind::Structure).members(&[
+        Member::new("name", &S_DELIVERY_SOURCE_NAME).required(),
+        Member::new("resourceArn", &wire::schema::STRING).required(),
+        Member::new("logType", &S_LOG_TYPE).required(),
+        Member::new("tags", &S_TAGS),
+        Member::new(
+            "deliverySourceConfiguration",
+            &S_DELIVERY_SOURCE_CONFIGURATION,
+        ),
+    ]);
+static S_PUT_DELIVERY_SOURCE_RESPONSE: Schema =
+    Schema::new("PutDeliverySourceResponse", Kind::Structure)
+        .members(&[Member::new("deliverySource", &S_DELIVERY_SOURCE)]);
 static S_PUT_DESTINATION_POLICY_REQUEST: Schema =
     Schema::new("PutDestinationPolicyRequest", Kind::Structure).members(&[
         Member::new("destinationName", &S_DESTINATION_NAME).required(),
@@ -6087,6 +7443,10 @@ static S_QUERY_STATUS: Schema = Schema::new("QueryStatus", Kind::String).values(
     "Unknown",
 ]);
 static S_QUERY_STRING: Schema = Schema::new("QueryString", Kind::String).min(0).max(10000);
+static S_RECORD_FIELDS: Schema = Schema::new("RecordFields", Kind::List)
+    .members(&[Member::new("member", &S_FIELD_HEADER)])
+    .min(0)
+    .max(128);
 static S_REJECTED_ENTITY_INFO: Schema = Schema::new("RejectedEntityInfo", Kind::Structure)
     .members(&[Member::new("errorType", &S_ENTITY_REJECTION_ERROR_TYPE).required()]);
 static S_REJECTED_LOG_EVENTS_INFO: Schema = Schema::new("RejectedLogEventsInfo", Kind::Structure)
@@ -6096,6 +7456,8 @@ static S_REJECTED_LOG_EVENTS_INFO: Schema = Schema::new("RejectedLogEventsInfo",
         Member::new("expiredLogEventEndIndex", &wire::schema::INTEGER),
     ]);
 static S_REQUEST_ID: Schema = Schema::new("RequestId", Kind::String).min(0).max(256);
+static S_RESOURCE_ARNS: Schema = Schema::new("ResourceArns", Kind::List)
+    .members(&[Member::new("member", &wire::schema::STRING)]);
 static S_RESOURCE_IDENTIFIER: Schema = Schema::new("ResourceIdentifier", Kind::String)
     .min(1)
     .max(2048)
@@ -6118,6 +7480,11 @@ static S_RESULT_ROWS: Schema =
     Schema::new("ResultRows", Kind::List).members(&[Member::new("member", &S_RESULT_FIELD)]);
 static S_RETENTION_VALUE: Schema = Schema::new("RetentionValue", Kind::String).min(1).max(12);
 static S_ROLE_ARN: Schema = Schema::new("RoleArn", Kind::String).min(1);
+static S_S3_DELIVERY_CONFIGURATION: Schema =
+    Schema::new("S3DeliveryConfiguration", Kind::Structure).members(&[
+        Member::new("suffixPath", &S_DELIVERY_SUFFIX_PATH),
+        Member::new("enableHiveCompatiblePath", &wire::schema::BOOLEAN),
+    ]);
 static S_SCOPE: Schema = Schema::new("Scope", Kind::String).values(&["ALL"]);
 static S_SEARCHED_LOG_STREAM: Schema =
     Schema::new("SearchedLogStream", Kind::Structure).members(&[
@@ -6127,6 +7494,10 @@ static S_SEARCHED_LOG_STREAM: Schema =
 static S_SEARCHED_LOG_STREAMS: Schema = Schema::new("SearchedLogStreams", Kind::List)
     .members(&[Member::new("member", &S_SEARCHED_LOG_STREAM)]);
 static S_SEQUENCE_TOKEN: Schema = Schema::new("SequenceToken", Kind::String).min(1);
+static S_SERVICE: Schema = Schema::new("Service", Kind::String)
+    .min(1)
+    .max(255)
+    .pattern(r#"[\w_-]*"#);
 static S_SESSION_ID: Schema = Schema::new("SessionId", Kind::String).min(0).max(256);
 static S_SESSION_STREAMING_EXCEPTION: Schema =
     Schema::new("SessionStreamingException", Kind::Structure)
@@ -6304,6 +7675,15 @@ static S_UNTAG_RESOURCE_REQUEST: Schema = Schema::new("UntagResourceRequest", Ki
         Member::new("resourceArn", &S_AMAZON_RESOURCE_NAME).required(),
         Member::new("tagKeys", &S_TAG_KEY_LIST).required(),
     ]);
+static S_UPDATE_DELIVERY_CONFIGURATION_REQUEST: Schema =
+    Schema::new("UpdateDeliveryConfigurationRequest", Kind::Structure).members(&[
+        Member::new("id", &S_DELIVERY_ID).required(),
+        Member::new("recordFields", &S_RECORD_FIELDS),
+        Member::new("fieldDelimiter", &S_FIELD_DELIMITER),
+        Member::new("s3DeliveryConfiguration", &S_S3_DELIVERY_CONFIGURATION),
+    ]);
+static S_UPDATE_DELIVERY_CONFIGURATION_RESPONSE: Schema =
+    Schema::new("UpdateDeliveryConfigurationResponse", Kind::Structure);
 static S_USER_IDENTITY: Schema = Schema::new("UserIdentity", Kind::String).min(1).max(2048);
 /// Values of `DataProtectionStatus`
 pub mod data_protection_status {
@@ -6311,6 +7691,22 @@ pub mod data_protection_status {
     pub const DELETED: &str = "DELETED";
     pub const ARCHIVED: &str = "ARCHIVED";
     pub const DISABLED: &str = "DISABLED";
+}
+/// Values of `DeliveryDestinationType`
+pub mod delivery_destination_type {
+    pub const S3: &str = "S3";
+    pub const CWL: &str = "CWL";
+    pub const FH: &str = "FH";
+    pub const XRAY: &str = "XRAY";
+}
+/// Values of `DeliverySourceStatus`
+pub mod delivery_source_status {
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const INACTIVE: &str = "INACTIVE";
+}
+/// Values of `DeliverySourceStatusReason`
+pub mod delivery_source_status_reason {
+    pub const RESOURCE_DELETED: &str = "RESOURCE_DELETED";
 }
 /// Values of `Distribution`
 pub mod distribution {
@@ -6356,6 +7752,14 @@ pub mod log_group_class {
 pub mod order_by {
     pub const LOGSTREAMNAME: &str = "LogStreamName";
     pub const LASTEVENTTIME: &str = "LastEventTime";
+}
+/// Values of `OutputFormat`
+pub mod output_format {
+    pub const W3C: &str = "w3c";
+    pub const RAW: &str = "raw";
+    pub const JSON: &str = "json";
+    pub const PLAIN: &str = "plain";
+    pub const PARQUET: &str = "parquet";
 }
 /// Values of `PolicyScope`
 pub mod policy_scope {
@@ -6455,6 +7859,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Real,
         },
         Operation {
+            name: "CreateDelivery",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_DELIVERY_REQUEST,
+            output: &S_CREATE_DELIVERY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "CreateExportTask",
             method: "POST",
             uri: "/",
@@ -6500,6 +7914,46 @@ pub static MODEL: ServiceModel = ServiceModel {
             uri: "/",
             status: 200,
             input: &S_DELETE_DATA_PROTECTION_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteDelivery",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_DELIVERY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteDeliveryDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_DELIVERY_DESTINATION_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteDeliveryDestinationPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_DELIVERY_DESTINATION_POLICY_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DeleteDeliverySource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_DELIVERY_SOURCE_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
@@ -6601,6 +8055,36 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_DESCRIBE_ACCOUNT_POLICIES_REQUEST,
             output: &S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeDeliveries",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_DELIVERIES_REQUEST,
+            output: &S_DESCRIBE_DELIVERIES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeDeliveryDestinations",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_DELIVERY_DESTINATIONS_REQUEST,
+            output: &S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "DescribeDeliverySources",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_DELIVERY_SOURCES_REQUEST,
+            output: &S_DESCRIBE_DELIVERY_SOURCES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
         },
@@ -6735,6 +8219,46 @@ pub static MODEL: ServiceModel = ServiceModel {
             fidelity: Fidelity::Stored,
         },
         Operation {
+            name: "GetDelivery",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_DELIVERY_REQUEST,
+            output: &S_GET_DELIVERY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetDeliveryDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_DELIVERY_DESTINATION_REQUEST,
+            output: &S_GET_DELIVERY_DESTINATION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetDeliveryDestinationPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_DELIVERY_DESTINATION_POLICY_REQUEST,
+            output: &S_GET_DELIVERY_DESTINATION_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "GetDeliverySource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_GET_DELIVERY_SOURCE_REQUEST,
+            output: &S_GET_DELIVERY_SOURCE_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
             name: "GetLogEvents",
             method: "POST",
             uri: "/",
@@ -6821,6 +8345,36 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_PUT_DATA_PROTECTION_POLICY_REQUEST,
             output: &S_PUT_DATA_PROTECTION_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutDeliveryDestination",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_DELIVERY_DESTINATION_REQUEST,
+            output: &S_PUT_DELIVERY_DESTINATION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutDeliveryDestinationPolicy",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_DELIVERY_DESTINATION_POLICY_REQUEST,
+            output: &S_PUT_DELIVERY_DESTINATION_POLICY_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
+        Operation {
+            name: "PutDeliverySource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_DELIVERY_SOURCE_REQUEST,
+            output: &S_PUT_DELIVERY_SOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
         },
@@ -7004,19 +8558,24 @@ pub static MODEL: ServiceModel = ServiceModel {
             wrapper: None,
             fidelity: Fidelity::Real,
         },
+        Operation {
+            name: "UpdateDeliveryConfiguration",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_DELIVERY_CONFIGURATION_REQUEST,
+            output: &S_UPDATE_DELIVERY_CONFIGURATION_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+        },
     ],
     absent: &[
         ("AssociateSourceToS3TableIntegration", "POST", "/"),
         ("CancelImportTask", "POST", "/"),
-        ("CreateDelivery", "POST", "/"),
         ("CreateImportTask", "POST", "/"),
         ("CreateLogAnomalyDetector", "POST", "/"),
         ("CreateLookupTable", "POST", "/"),
         ("CreateScheduledQuery", "POST", "/"),
-        ("DeleteDelivery", "POST", "/"),
-        ("DeleteDeliveryDestination", "POST", "/"),
-        ("DeleteDeliveryDestinationPolicy", "POST", "/"),
-        ("DeleteDeliverySource", "POST", "/"),
         ("DeleteIntegration", "POST", "/"),
         ("DeleteLogAnomalyDetector", "POST", "/"),
         ("DeleteLookupTable", "POST", "/"),
@@ -7024,18 +8583,11 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("DeleteSyslogConfiguration", "POST", "/"),
         ("DeleteTransformer", "POST", "/"),
         ("DescribeConfigurationTemplates", "POST", "/"),
-        ("DescribeDeliveries", "POST", "/"),
-        ("DescribeDeliveryDestinations", "POST", "/"),
-        ("DescribeDeliverySources", "POST", "/"),
         ("DescribeFieldIndexes", "POST", "/"),
         ("DescribeImportTaskBatches", "POST", "/"),
         ("DescribeImportTasks", "POST", "/"),
         ("DescribeLookupTables", "POST", "/"),
         ("DisassociateSourceFromS3TableIntegration", "POST", "/"),
-        ("GetDelivery", "POST", "/"),
-        ("GetDeliveryDestination", "POST", "/"),
-        ("GetDeliveryDestinationPolicy", "POST", "/"),
-        ("GetDeliverySource", "POST", "/"),
         ("GetIntegration", "POST", "/"),
         ("GetLogAnomalyDetector", "POST", "/"),
         ("GetLogFields", "POST", "/"),
@@ -7054,16 +8606,12 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("ListSourcesForS3TableIntegration", "POST", "/"),
         ("ListSyslogConfigurations", "POST", "/"),
         ("PutBearerTokenAuthentication", "POST", "/"),
-        ("PutDeliveryDestination", "POST", "/"),
-        ("PutDeliveryDestinationPolicy", "POST", "/"),
-        ("PutDeliverySource", "POST", "/"),
         ("PutIntegration", "POST", "/"),
         ("PutStorageTierPolicy", "POST", "/"),
         ("PutSyslogConfiguration", "POST", "/"),
         ("PutTransformer", "POST", "/"),
         ("TestTransformer", "POST", "/"),
         ("UpdateAnomaly", "POST", "/"),
-        ("UpdateDeliveryConfiguration", "POST", "/"),
         ("UpdateLogAnomalyDetector", "POST", "/"),
         ("UpdateLookupTable", "POST", "/"),
         ("UpdateScheduledQuery", "POST", "/"),
@@ -7083,6 +8631,12 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: CancelExportTaskInput,
     ) -> impl Future<Output = Result<CancelExportTaskOutput, Fault>> + Send;
+    /// `CreateDelivery`
+    fn create_delivery(
+        &self,
+        ctx: &Context,
+        input: CreateDeliveryInput,
+    ) -> impl Future<Output = Result<CreateDeliveryOutput, Fault>> + Send;
     /// `CreateExportTask`
     fn create_export_task(
         &self,
@@ -7113,6 +8667,30 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: DeleteDataProtectionPolicyInput,
     ) -> impl Future<Output = Result<DeleteDataProtectionPolicyOutput, Fault>> + Send;
+    /// `DeleteDelivery`
+    fn delete_delivery(
+        &self,
+        ctx: &Context,
+        input: DeleteDeliveryInput,
+    ) -> impl Future<Output = Result<DeleteDeliveryOutput, Fault>> + Send;
+    /// `DeleteDeliveryDestination`
+    fn delete_delivery_destination(
+        &self,
+        ctx: &Context,
+        input: DeleteDeliveryDestinationInput,
+    ) -> impl Future<Output = Result<DeleteDeliveryDestinationOutput, Fault>> + Send;
+    /// `DeleteDeliveryDestinationPolicy`
+    fn delete_delivery_destination_policy(
+        &self,
+        ctx: &Context,
+        input: DeleteDeliveryDestinationPolicyInput,
+    ) -> impl Future<Output = Result<DeleteDeliveryDestinationPolicyOutput, Fault>> + Send;
+    /// `DeleteDeliverySource`
+    fn delete_delivery_source(
+        &self,
+        ctx: &Context,
+        input: DeleteDeliverySourceInput,
+    ) -> impl Future<Output = Result<DeleteDeliverySourceOutput, Fault>> + Send;
     /// `DeleteDestination`
     fn delete_destination(
         &self,
@@ -7173,6 +8751,24 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeAccountPoliciesInput,
     ) -> impl Future<Output = Result<DescribeAccountPoliciesOutput, Fault>> + Send;
+    /// `DescribeDeliveries`
+    fn describe_deliveries(
+        &self,
+        ctx: &Context,
+        input: DescribeDeliveriesInput,
+    ) -> impl Future<Output = Result<DescribeDeliveriesOutput, Fault>> + Send;
+    /// `DescribeDeliveryDestinations`
+    fn describe_delivery_destinations(
+        &self,
+        ctx: &Context,
+        input: DescribeDeliveryDestinationsInput,
+    ) -> impl Future<Output = Result<DescribeDeliveryDestinationsOutput, Fault>> + Send;
+    /// `DescribeDeliverySources`
+    fn describe_delivery_sources(
+        &self,
+        ctx: &Context,
+        input: DescribeDeliverySourcesInput,
+    ) -> impl Future<Output = Result<DescribeDeliverySourcesOutput, Fault>> + Send;
     /// `DescribeDestinations`
     fn describe_destinations(
         &self,
@@ -7251,6 +8847,30 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: GetDataProtectionPolicyInput,
     ) -> impl Future<Output = Result<GetDataProtectionPolicyOutput, Fault>> + Send;
+    /// `GetDelivery`
+    fn get_delivery(
+        &self,
+        ctx: &Context,
+        input: GetDeliveryInput,
+    ) -> impl Future<Output = Result<GetDeliveryOutput, Fault>> + Send;
+    /// `GetDeliveryDestination`
+    fn get_delivery_destination(
+        &self,
+        ctx: &Context,
+        input: GetDeliveryDestinationInput,
+    ) -> impl Future<Output = Result<GetDeliveryDestinationOutput, Fault>> + Send;
+    /// `GetDeliveryDestinationPolicy`
+    fn get_delivery_destination_policy(
+        &self,
+        ctx: &Context,
+        input: GetDeliveryDestinationPolicyInput,
+    ) -> impl Future<Output = Result<GetDeliveryDestinationPolicyOutput, Fault>> + Send;
+    /// `GetDeliverySource`
+    fn get_delivery_source(
+        &self,
+        ctx: &Context,
+        input: GetDeliverySourceInput,
+    ) -> impl Future<Output = Result<GetDeliverySourceOutput, Fault>> + Send;
     /// `GetLogEvents`
     fn get_log_events(
         &self,
@@ -7305,6 +8925,24 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: PutDataProtectionPolicyInput,
     ) -> impl Future<Output = Result<PutDataProtectionPolicyOutput, Fault>> + Send;
+    /// `PutDeliveryDestination`
+    fn put_delivery_destination(
+        &self,
+        ctx: &Context,
+        input: PutDeliveryDestinationInput,
+    ) -> impl Future<Output = Result<PutDeliveryDestinationOutput, Fault>> + Send;
+    /// `PutDeliveryDestinationPolicy`
+    fn put_delivery_destination_policy(
+        &self,
+        ctx: &Context,
+        input: PutDeliveryDestinationPolicyInput,
+    ) -> impl Future<Output = Result<PutDeliveryDestinationPolicyOutput, Fault>> + Send;
+    /// `PutDeliverySource`
+    fn put_delivery_source(
+        &self,
+        ctx: &Context,
+        input: PutDeliverySourceInput,
+    ) -> impl Future<Output = Result<PutDeliverySourceOutput, Fault>> + Send;
     /// `PutDestination`
     fn put_destination(
         &self,
@@ -7413,6 +9051,12 @@ pub trait Logs: Send + Sync + 'static {
         ctx: &Context,
         input: UntagResourceInput,
     ) -> impl Future<Output = Result<UntagResourceOutput, Fault>> + Send;
+    /// `UpdateDeliveryConfiguration`
+    fn update_delivery_configuration(
+        &self,
+        ctx: &Context,
+        input: UpdateDeliveryConfigurationInput,
+    ) -> impl Future<Output = Result<UpdateDeliveryConfigurationOutput, Fault>> + Send;
 }
 /// Dispatches calls to an implementation.
 pub struct Api<T>(pub Arc<T>);
@@ -7447,6 +9091,15 @@ impl<T: Logs> Handler for Api<T> {
                 }))
             }
             2 => {
+                let input = decode::input::<CreateDeliveryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_delivery(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            3 => {
                 let input = decode::input::<CreateExportTaskInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7455,7 +9108,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            4 => {
                 let input = decode::input::<CreateLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7464,7 +9117,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            5 => {
                 let input = decode::input::<CreateLogStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7473,7 +9126,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<DeleteAccountPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7482,7 +9135,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
                 let input = decode::input::<DeleteDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7491,7 +9144,43 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            8 => {
+                let input = decode::input::<DeleteDeliveryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_delivery(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
+                let input = decode::input::<DeleteDeliveryDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_delivery_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            10 => {
+                let input = decode::input::<DeleteDeliveryDestinationPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_delivery_destination_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            11 => {
+                let input = decode::input::<DeleteDeliverySourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_delivery_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            12 => {
                 let input = decode::input::<DeleteDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7500,7 +9189,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            13 => {
                 let input = decode::input::<DeleteIndexPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7509,7 +9198,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            14 => {
                 let input = decode::input::<DeleteLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7518,7 +9207,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            15 => {
                 let input = decode::input::<DeleteLogStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7527,7 +9216,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            16 => {
                 let input = decode::input::<DeleteMetricFilterInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7536,7 +9225,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            17 => {
                 let input = decode::input::<DeleteQueryDefinitionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7545,7 +9234,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            18 => {
                 let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7554,7 +9243,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            19 => {
                 let input = decode::input::<DeleteRetentionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7563,7 +9252,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            20 => {
                 let input = decode::input::<DeleteSubscriptionFilterInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7572,7 +9261,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            21 => {
                 let input = decode::input::<DescribeAccountPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7581,7 +9270,34 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            22 => {
+                let input = decode::input::<DescribeDeliveriesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_deliveries(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<DescribeDeliveryDestinationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_delivery_destinations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
+                let input = decode::input::<DescribeDeliverySourcesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_delivery_sources(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            25 => {
                 let input = decode::input::<DescribeDestinationsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7590,7 +9306,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            26 => {
                 let input = decode::input::<DescribeExportTasksInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7599,7 +9315,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            27 => {
                 let input = decode::input::<DescribeIndexPoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7608,7 +9324,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            28 => {
                 let input = decode::input::<DescribeLogGroupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7617,7 +9333,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            29 => {
                 let input = decode::input::<DescribeLogStreamsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7626,7 +9342,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            30 => {
                 let input = decode::input::<DescribeMetricFiltersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7635,7 +9351,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            31 => {
                 let input = decode::input::<DescribeQueriesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7644,7 +9360,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            32 => {
                 let input = decode::input::<DescribeQueryDefinitionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7653,7 +9369,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            33 => {
                 let input = decode::input::<DescribeResourcePoliciesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7662,7 +9378,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            34 => {
                 let input = decode::input::<DescribeSubscriptionFiltersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7671,7 +9387,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            35 => {
                 let input = decode::input::<DisassociateKmsKeyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7680,7 +9396,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            36 => {
                 let input = decode::input::<FilterLogEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7689,7 +9405,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            37 => {
                 let input = decode::input::<GetDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7698,7 +9414,43 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            38 => {
+                let input = decode::input::<GetDeliveryInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_delivery(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            39 => {
+                let input = decode::input::<GetDeliveryDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_delivery_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
+                let input = decode::input::<GetDeliveryDestinationPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_delivery_destination_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            41 => {
+                let input = decode::input::<GetDeliverySourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .get_delivery_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            42 => {
                 let input = decode::input::<GetLogEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7707,7 +9459,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            43 => {
                 let input = decode::input::<GetLogGroupFieldsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7716,7 +9468,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            44 => {
                 let input = decode::input::<GetLogRecordInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7725,7 +9477,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            45 => {
                 let input = decode::input::<GetQueryResultsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7734,7 +9486,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            46 => {
                 let input = decode::input::<ListLogGroupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7743,7 +9495,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            47 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7752,7 +9504,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            48 => {
                 let input = decode::input::<ListTagsLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7761,7 +9513,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            49 => {
                 let input = decode::input::<PutAccountPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7770,7 +9522,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            50 => {
                 let input = decode::input::<PutDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7779,7 +9531,34 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            51 => {
+                let input = decode::input::<PutDeliveryDestinationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_delivery_destination(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
+                let input = decode::input::<PutDeliveryDestinationPolicyInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_delivery_destination_policy(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            53 => {
+                let input = decode::input::<PutDeliverySourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_delivery_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            54 => {
                 let input = decode::input::<PutDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7788,7 +9567,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            55 => {
                 let input = decode::input::<PutDestinationPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7797,7 +9576,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            56 => {
                 let input = decode::input::<PutIndexPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7806,7 +9585,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            57 => {
                 let input = decode::input::<PutLogEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7815,7 +9594,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            58 => {
                 let input = decode::input::<PutLogGroupDeletionProtectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7824,7 +9603,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            59 => {
                 let input = decode::input::<PutMetricFilterInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7833,7 +9612,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            60 => {
                 let input = decode::input::<PutQueryDefinitionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7842,7 +9621,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            61 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7851,7 +9630,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            62 => {
                 let input = decode::input::<PutRetentionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7860,7 +9639,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            63 => {
                 let input = decode::input::<PutSubscriptionFilterInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7869,7 +9648,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            49 => {
+            64 => {
                 let input = decode::input::<StartLiveTailInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7878,7 +9657,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            50 => {
+            65 => {
                 let input = decode::input::<StartQueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7887,7 +9666,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            51 => {
+            66 => {
                 let input = decode::input::<StopQueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7896,7 +9675,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            52 => {
+            67 => {
                 let input = decode::input::<TagLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7905,7 +9684,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            53 => {
+            68 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7914,7 +9693,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            54 => {
+            69 => {
                 let input = decode::input::<TestMetricFilterInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7923,7 +9702,7 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            55 => {
+            70 => {
                 let input = decode::input::<UntagLogGroupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7932,11 +9711,20 @@ impl<T: Logs> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            56 => {
+            71 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
                         .untag_resource(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            72 => {
+                let input = decode::input::<UpdateDeliveryConfigurationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_delivery_configuration(ctx, input)
                         .await
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))

@@ -7,6 +7,10 @@ use wire::Fault;
 pub fn access_denied_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "AccessDeniedException", message)
 }
+/// `ConflictException`, HTTP 400.
+pub fn conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ConflictException", message)
+}
 /// `DataAlreadyAcceptedException`, HTTP 400.
 pub fn data_already_accepted_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "DataAlreadyAcceptedException", message)
@@ -43,9 +47,17 @@ pub fn resource_already_exists_exception(message: impl Into<Cow<'static, str>>) 
 pub fn resource_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ResourceNotFoundException", message)
 }
+/// `ServiceQuotaExceededException`, HTTP 400.
+pub fn service_quota_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ServiceQuotaExceededException", message)
+}
 /// `ServiceUnavailableException`, HTTP 500.
 pub fn service_unavailable_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::receiver(500, "ServiceUnavailableException", message)
+}
+/// `ThrottlingException`, HTTP 400.
+pub fn throttling_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ThrottlingException", message)
 }
 /// `TooManyTagsException`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<Cow<'static, str>>) -> Fault {

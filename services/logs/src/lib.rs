@@ -1,6 +1,7 @@
 //! CloudWatch Logs: groups, streams and their events.
 
 pub mod api;
+mod delivery;
 pub mod errors;
 mod event;
 mod export;

@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use wire::Fault;
 
 use crate::api;
+use crate::delivery::{DeliveryRow, PlaceRow, SourceRow};
 use crate::event::Event;
 use crate::export::Task;
 use crate::group::Group;
@@ -33,6 +34,9 @@ pub fn service(cloud: &Cloud) -> Service {
         metric_filters: store.table("logs.metric_filters"),
         subscriptions: store.table("logs.subscriptions"),
         destinations: store.table("logs.destinations"),
+        delivery_sources: store.table("logs.delivery_sources"),
+        delivery_destinations: store.table("logs.delivery_destinations"),
+        deliveries: store.table("logs.deliveries"),
         policies: store.table("logs.policies"),
         queries: store.table("logs.queries"),
         definitions: store.table("logs.query_definitions"),
@@ -50,7 +54,7 @@ pub fn service(cloud: &Cloud) -> Service {
 }
 
 /// A row by account, region and name or id.
-type ByRegion<V> = Table<(String, String, String), V>;
+pub(crate) type ByRegion<V> = Table<(String, String, String), V>;
 
 /// The service's state.
 pub(crate) struct Logs {
@@ -67,6 +71,9 @@ pub(crate) struct Logs {
     /// Likewise.
     pub(crate) subscriptions: Table<(String, u64, String), Subscription>,
     pub(crate) destinations: ByRegion<DestinationRow>,
+    pub(crate) delivery_sources: ByRegion<SourceRow>,
+    pub(crate) delivery_destinations: ByRegion<PlaceRow>,
+    pub(crate) deliveries: ByRegion<DeliveryRow>,
     /// By account, region, kind and name.
     pub(crate) policies: Table<(String, String, String, String), Policy>,
     pub(crate) queries: ByRegion<QueryRow>,
@@ -117,6 +124,22 @@ operations! {
     put_subscription_filter: PutSubscriptionFilterInput => PutSubscriptionFilterOutput,
     describe_subscription_filters: DescribeSubscriptionFiltersInput => DescribeSubscriptionFiltersOutput,
     delete_subscription_filter: DeleteSubscriptionFilterInput => DeleteSubscriptionFilterOutput,
+    put_delivery_source: PutDeliverySourceInput => PutDeliverySourceOutput,
+    get_delivery_source: GetDeliverySourceInput => GetDeliverySourceOutput,
+    describe_delivery_sources: DescribeDeliverySourcesInput => DescribeDeliverySourcesOutput,
+    delete_delivery_source: DeleteDeliverySourceInput => DeleteDeliverySourceOutput,
+    put_delivery_destination: PutDeliveryDestinationInput => PutDeliveryDestinationOutput,
+    get_delivery_destination: GetDeliveryDestinationInput => GetDeliveryDestinationOutput,
+    describe_delivery_destinations: DescribeDeliveryDestinationsInput => DescribeDeliveryDestinationsOutput,
+    delete_delivery_destination: DeleteDeliveryDestinationInput => DeleteDeliveryDestinationOutput,
+    put_delivery_destination_policy: PutDeliveryDestinationPolicyInput => PutDeliveryDestinationPolicyOutput,
+    get_delivery_destination_policy: GetDeliveryDestinationPolicyInput => GetDeliveryDestinationPolicyOutput,
+    delete_delivery_destination_policy: DeleteDeliveryDestinationPolicyInput => DeleteDeliveryDestinationPolicyOutput,
+    create_delivery: CreateDeliveryInput => CreateDeliveryOutput,
+    get_delivery: GetDeliveryInput => GetDeliveryOutput,
+    describe_deliveries: DescribeDeliveriesInput => DescribeDeliveriesOutput,
+    update_delivery_configuration: UpdateDeliveryConfigurationInput => UpdateDeliveryConfigurationOutput,
+    delete_delivery: DeleteDeliveryInput => DeleteDeliveryOutput,
     put_destination: PutDestinationInput => PutDestinationOutput,
     put_destination_policy: PutDestinationPolicyInput => PutDestinationPolicyOutput,
     describe_destinations: DescribeDestinationsInput => DescribeDestinationsOutput,
