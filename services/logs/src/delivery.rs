@@ -21,7 +21,7 @@ pub(crate) struct SourceRow {
     #[serde(default)]
     configuration: BTreeMap<String, String>,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 impl Record for SourceRow {}
 
@@ -34,7 +34,7 @@ pub(crate) struct PlaceRow {
     role: Option<String>,
     policy: Option<String>,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 impl Record for PlaceRow {}
 
@@ -49,7 +49,7 @@ pub(crate) struct DeliveryRow {
     /// The suffix of paths, and whether they suit Hive.
     s3: Option<(Option<String>, Option<bool>)>,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 impl Record for DeliveryRow {}
 
@@ -176,7 +176,7 @@ fn s3_of(config: S3DeliveryConfiguration) -> (Option<String>, Option<bool>) {
 
 impl Logs {
     /// Changes what belongs to deliveries of an account in a region.
-    async fn change_deliveries<R>(
+    pub(crate) async fn change_deliveries<R>(
         &self,
         ctx: &Context,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, Fault>,

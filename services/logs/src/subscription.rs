@@ -1,5 +1,6 @@
 //! Subscription filters and destinations: events sent on to other services as they come.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use base64::Engine;
@@ -36,6 +37,8 @@ pub(crate) struct DestinationRow {
     role: String,
     policy: Option<String>,
     created: i64,
+    #[serde(default)]
+    pub(crate) tags: BTreeMap<String, String>,
 }
 impl Record for DestinationRow {}
 
@@ -319,7 +322,7 @@ impl Logs {
         Ok(DeleteSubscriptionFilterOutput {})
     }
 
-    async fn change_destination<R>(
+    pub(crate) async fn change_destination<R>(
         &self,
         ctx: &Context,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, Fault>,
@@ -337,11 +340,16 @@ impl Logs {
         let row = self.change_destination(ctx, |tx| {
             let at = (&ctx.account, &ctx.region, &name);
             let old: Option<DestinationRow> = tx.get(&self.destinations, &at)?;
+            let (created, policy, tags) = match old {
+                Some(old) => (old.created, old.policy, old.tags),
+                None => (ctx.time.0, None, BTreeMap::new()),
+            };
             let row = DestinationRow {
                 target: input.target_arn,
                 role: input.role_arn,
-                created: old.as_ref().map_or(ctx.time.0, |o| o.created),
-                policy: old.and_then(|o| o.policy),
+                created,
+                policy,
+                tags: input.tags.unwrap_or(tags),
             };
             tx.put(&self.destinations, &at, &row)?;
             Ok(row)
