@@ -19,6 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BINARY = pathlib.Path(os.environ.get("CUMULO_BINARY", TARGET / "debug" / "cumulo"))
 sys.path.insert(0, str(ROOT / "systems" / "observatory"))
+# How often tests of crashes kill their region; the full run is 20.
+KILLS = int(os.environ.get("CUMULO_KILLS", "3"))
 
 
 def free_port():

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for, zipped
+from conftest import KILLS, wait_for, zipped
 
 ECHO = '''
 import json, boto3
@@ -487,7 +487,7 @@ def test_terraform_applies_plans_no_change_and_destroys(make_region, terraform, 
     assert events.list_rules()["Rules"] == [] and events.list_connections()["Connections"] == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 30 * KILLS)
 def test_no_acknowledged_event_is_lost_in_kills(make_region):
     region = make_region()
     url, queue = make_queue(region, "kept")
@@ -505,7 +505,7 @@ def test_no_acknowledged_event_is_lost_in_kills(make_region):
                 acknowledged.update(n for n, e in zip(names, answer["Entries"]) if "EventId" in e)
             except Exception:
                 time.sleep(0.02)
-    for _ in range(5):
+    for _ in range(KILLS):
         stop.clear()
         writer = threading.Thread(target=write)
         writer.start()

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for, zipped
+from conftest import KILLS, wait_for, zipped
 
 ROLE = "arn:aws:iam::000000000000:role/made-up"
 TRANSFORM = '''
@@ -319,15 +319,15 @@ def test_what_an_endpoint_does_not_take_is_backed_up(region, endpoint):
     assert base64.b64decode(line["rawData"]) == b"lost" and line["errorCode"] == "HttpEndpoint.InvalidStatusCode"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 30 * KILLS)
 def test_no_acknowledged_record_is_lost_in_kills(make_region):
     region = make_region()
     firehose = region.client("firehose")
     firehose.create_delivery_stream(DeliveryStreamName="killed", ExtendedS3DestinationConfiguration=dict(
         bucket(region, "fh-killed"), BufferingHints={"IntervalInSeconds": 1, "SizeInMBs": 1}))
     wanted = set()
-    for kill in range(5):
-        deadline, n = time.monotonic() + 0.4 * kill + 0.2, 0
+    for kill in range(KILLS):
+        deadline, n = time.monotonic() + 0.4 * (kill % 5) + 0.2, 0
         while time.monotonic() < deadline:
             texts = [f"{kill}-{n}-{i}" for i in range(5)]
             firehose.put_record_batch(DeliveryStreamName="killed", Records=[{"Data": (t + "\n").encode()} for t in texts])

@@ -4,16 +4,14 @@ CUMULO_KILLS says how often each region is killed; the full run is 20.
 """
 import collections
 import json
-import os
 import random
 import threading
 import time
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from conftest import wait_for
+from conftest import KILLS, wait_for
 
-KILLS = int(os.environ.get("CUMULO_KILLS", "3"))
 ERRORS = (BotoCoreError, ClientError)
 pytestmark = pytest.mark.timeout(120 + 30 * KILLS)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for, zipped
+from conftest import KILLS, wait_for, zipped
 
 # Notes each event in a queue, and fails as its records and its environment ask for.
 NOTE = '''
@@ -469,7 +469,7 @@ def test_idle_mappings_use_no_processor(make_region, made):
     wait_for(is_idle, 60, "a moment of rest")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 30 * KILLS)
 def test_no_record_is_lost_in_kills(make_region):
     region = make_region()
     kinesis, functions, sqs = (region.client(s) for s in ("kinesis", "lambda", "sqs"))
@@ -483,12 +483,12 @@ def test_no_record_is_lost_in_kills(make_region):
                                           EventSourceArn="arn:aws:kinesis:us-east-1:000000000000:stream/killed")
     wait_for(lambda: functions.list_event_source_mappings()["EventSourceMappings"][0]["State"] == "Enabled", 20, "the mapping")
     wanted = set()
-    for kill in range(4):
+    for kill in range(KILLS):
         texts = [f"{kill}-{n}" for n in range(100)]
         put = kinesis.put_records(StreamName="killed", Records=[{"PartitionKey": t, "Data": t.encode()} for t in texts])
         assert put["FailedRecordCount"] == 0
         wanted |= set(texts)
-        time.sleep(0.3 * kill)
+        time.sleep(0.3 * (kill % 4))
         region.kill()
         region.start()
     found, deadline = [], time.monotonic() + 120

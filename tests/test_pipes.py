@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for, zipped
+from conftest import KILLS, wait_for, zipped
 
 ROLE = "arn:aws:iam::000000000000:role/pipes"
 ENRICH = '''
@@ -161,7 +161,7 @@ def test_a_tables_changes_reach_a_queue(region):
     assert event["dynamodb"]["NewImage"] == {"id": {"S": "a"}} and event["eventSourceARN"] == stream["LatestStreamArn"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 30 * KILLS)
 def test_no_message_is_lost_in_kills(make_region):
     region = make_region()
     (source_url, source), (target_url, target) = make_queue(region, "in", VisibilityTimeout="3"), make_queue(region, "out")
@@ -178,7 +178,7 @@ def test_no_message_is_lost_in_kills(make_region):
                 acknowledged.add(name)
             except Exception:
                 time.sleep(0.02)
-    for _ in range(3):
+    for _ in range(KILLS):
         stop.clear()
         writer = threading.Thread(target=write)
         writer.start()

@@ -5,6 +5,7 @@
 
 pub mod arn;
 mod clock;
+mod complaints;
 pub mod consumer;
 mod context;
 mod event_pattern;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::Tx;
 use wire::Fault;
 
+use crate::complaints::Complaints;
 use crate::{Arn, Clock, Fact, Facts};
 
 /// On whose behalf something is delivered.
@@ -104,6 +105,7 @@ pub struct Targets(Arc<Inner>);
 struct Inner {
     facts: Facts,
     clock: Clock,
+    complaints: Complaints,
     targets: RwLock<HashMap<&'static str, Arc<dyn Target>>>,
 }
 
@@ -112,6 +114,7 @@ impl Targets {
         let targets = Targets(Arc::new(Inner {
             facts: facts.clone(),
             clock: clock.clone(),
+            complaints: Complaints::default(),
             targets: RwLock::default(),
         }));
         let this = targets.clone();
@@ -191,7 +194,10 @@ impl Targets {
                 }
             }
         };
-        tracing::warn!(target_arn = delivery.target, source_arn = delivery.source.arn, %fault, "a delivery was given up");
+        // A target that is gone may be sent to a thousand times in a second.
+        if let Some(unsaid) = self.0.complaints.due(&delivery.target, clock.now()) {
+            tracing::warn!(target_arn = delivery.target, source_arn = delivery.source.arn, %fault, unsaid, "a delivery was given up");
+        }
         if let Some(queue) = delivery.dead_letter.clone() {
             let mut parameters = match delivery.dead_parameters.is_empty() {
                 true => delivery.parameters.clone(),

@@ -53,6 +53,9 @@ pub(crate) struct DeliveryRow {
 }
 impl Record for DeliveryRow {}
 
+/// Rows by their names, and where the next page starts.
+type Page<V> = (Vec<(String, V)>, Option<String>);
+
 /// Services whose resources send logs by deliveries ("Supported [V2 Permissions]" in AWS's list of vended logs).
 const SENDERS: [&str; 24] = [
     "aidevops",
@@ -204,7 +207,7 @@ impl Logs {
         ctx: &Context,
         (token, limit): (Option<&String>, Option<i32>),
         wants: impl Fn(&str, &V) -> bool,
-    ) -> Result<(Vec<(String, V)>, Option<String>), Fault> {
+    ) -> Result<Page<V>, Fault> {
         let mut range = Range::prefix(&(&ctx.account, &ctx.region));
         if let Some(token) = token {
             range = range.after(&(&ctx.account, &ctx.region, &place(of, token)?[0]));
