@@ -28,9 +28,18 @@ def test_deliveries_join_sources_and_destinations(region):
         logs.put_delivery_source(name="s", resourceArn="arn:aws:s3:::b", logType="ACCESS_LOGS")
     bus = "arn:aws:events:us-east-1:000000000000:event-bus/orders"
     logs.put_delivery_source(name="s", resourceArn=bus, logType="INFO_LOGS")
+    with pytest.raises(ClientError, match="ValidationException.* This service is not allowed for this LogSource."):
+        logs.put_delivery_source(name="s", resourceArn=bus, logType="ACCESS_LOGS")
+    with pytest.raises(ClientError, match="ConflictException.*new ResourceId is not allowed"):
+        logs.put_delivery_source(name="s", resourceArn=f"{bus}-of-others", logType="INFO_LOGS")
+    with pytest.raises(ClientError, match="ValidationException.*enum value set"):
+        logs.put_delivery_destination(name="p", outputFormat="yaml")
     place = logs.put_delivery_destination(
         name="p", outputFormat="json", deliveryDestinationConfiguration={"destinationResourceArn": "arn:aws:s3:::b"})["deliveryDestination"]
     assert (place["deliveryDestinationType"], place["outputFormat"]) == ("S3", "json")
+    with pytest.raises(ClientError, match="ValidationException.*new Output Format is not allowed"):
+        logs.put_delivery_destination(
+            name="p", outputFormat="raw", deliveryDestinationConfiguration={"destinationResourceArn": "arn:aws:s3:::b"})
     delivery = logs.create_delivery(deliverySourceName="s", deliveryDestinationArn=place["arn"], recordFields=["date"])["delivery"]
     with pytest.raises(ClientError, match="ConflictException"):
         logs.delete_delivery_destination(name="p")

@@ -566,6 +566,13 @@ class Service:
         out.append('_ => Err(DecodeError::Malformed("no such operation".into())) } } }')
         return "\n".join(out)
 
+    def refusal(self, operation):
+        """The code of broken constraints where an operation lists ValidationException in place of the service's."""
+        codes = {e["shape"] for e in operation.get("errors", [])}
+        own = self.config["validation"]
+        other = own not in ("s3", "ValidationException", "ValidationError") and own not in codes and "ValidationException" in codes
+        return 'Some("ValidationException")' if other else "None"
+
     def service_model(self, ops):
         m = self.meta
         protocols = []
@@ -595,7 +602,8 @@ class Service:
             wrapper = o.get("output", {}).get("resultWrapper")
             out.append(f"Operation {{ name: {literal(op)}, method: {literal(o['http']['method'])}, uri: {literal(o['http']['requestUri'])}, "
                        f"status: {o['http'].get('responseCode', 200)}, input: {inp}, output: {outp}, "
-                       f"wrapper: {'Some(' + literal(wrapper) + ')' if wrapper else 'None'}, fidelity: Fidelity::{fidelity} }},")
+                       f"wrapper: {'Some(' + literal(wrapper) + ')' if wrapper else 'None'}, fidelity: Fidelity::{fidelity}, "
+                       f"refusal: {self.refusal(o)} }},")
         out.append("], absent: &[")
         for op, o in sorted(self.model["operations"].items()):
             if op not in self.operations:

@@ -485,7 +485,7 @@ fn decode_fault(
     }
     match (e, model.validation) {
         (DecodeError::Rejected, Validation::Listed(code)) => {
-            Fault::sender(400, code, audit.message())
+            Fault::sender(400, op.refusal.unwrap_or(code), audit.message())
         }
         (DecodeError::TooComplex | DecodeError::Malformed(_) | DecodeError::Type(_), _)
             if matches!(protocol, Protocol::AwsQuery | Protocol::Ec2Query) =>

@@ -60,6 +60,8 @@ pub struct Operation {
     pub wrapper: Option<&'static str>,
     /// How much of it is real.
     pub fidelity: Fidelity,
+    /// The code of constraints that do not hold, where it is not the service's ([`Validation::Listed`]).
+    pub refusal: Option<&'static str>,
 }
 
 /// What the generator knows of a whole service.

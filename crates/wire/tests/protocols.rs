@@ -80,6 +80,7 @@ fn operation(s: &Suite, given: &Value) -> &'static Operation {
         output: shape("output"),
         wrapper: given["output"]["resultWrapper"].as_str().map(leak),
         fidelity: Fidelity::Real,
+        refusal: None,
     }))
 }
 

@@ -10818,6 +10818,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_BATCH_EXECUTE_STATEMENT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "BatchGetItem",
@@ -10828,6 +10829,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_BATCH_GET_ITEM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "BatchWriteItem",
@@ -10838,6 +10840,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_BATCH_WRITE_ITEM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateBackup",
@@ -10848,6 +10851,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_BACKUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateTable",
@@ -10858,6 +10862,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_TABLE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBackup",
@@ -10868,6 +10873,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_BACKUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteItem",
@@ -10878,6 +10884,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_ITEM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteResourcePolicy",
@@ -10888,6 +10895,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_RESOURCE_POLICY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteTable",
@@ -10898,6 +10906,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_TABLE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeBackup",
@@ -10908,6 +10917,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_BACKUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeContinuousBackups",
@@ -10918,6 +10928,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_CONTINUOUS_BACKUPS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeContributorInsights",
@@ -10928,6 +10939,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_CONTRIBUTOR_INSIGHTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeEndpoints",
@@ -10938,6 +10950,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_ENDPOINTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeExport",
@@ -10948,6 +10961,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_EXPORT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeImport",
@@ -10958,6 +10972,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_IMPORT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeKinesisStreamingDestination",
@@ -10968,6 +10983,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeLimits",
@@ -10978,6 +10994,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_LIMITS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeTable",
@@ -10988,6 +11005,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_TABLE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeTimeToLive",
@@ -10998,6 +11016,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_TIME_TO_LIVE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DisableKinesisStreamingDestination",
@@ -11008,6 +11027,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "EnableKinesisStreamingDestination",
@@ -11018,6 +11038,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ExecuteStatement",
@@ -11028,6 +11049,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EXECUTE_STATEMENT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ExecuteTransaction",
@@ -11038,6 +11060,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EXECUTE_TRANSACTION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ExportTableToPointInTime",
@@ -11048,6 +11071,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EXPORT_TABLE_TO_POINT_IN_TIME_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetItem",
@@ -11058,6 +11082,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ITEM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetResourcePolicy",
@@ -11068,6 +11093,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_RESOURCE_POLICY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ImportTable",
@@ -11078,6 +11104,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_IMPORT_TABLE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListBackups",
@@ -11088,6 +11115,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_BACKUPS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListContributorInsights",
@@ -11098,6 +11126,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_CONTRIBUTOR_INSIGHTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListExports",
@@ -11108,6 +11137,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_EXPORTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListImports",
@@ -11118,6 +11148,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_IMPORTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTables",
@@ -11128,6 +11159,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TABLES_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsOfResource",
@@ -11138,6 +11170,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_OF_RESOURCE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutItem",
@@ -11148,6 +11181,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_ITEM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutResourcePolicy",
@@ -11158,6 +11192,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RESOURCE_POLICY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "Query",
@@ -11168,6 +11203,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_QUERY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RestoreTableFromBackup",
@@ -11178,6 +11214,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_RESTORE_TABLE_FROM_BACKUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RestoreTableToPointInTime",
@@ -11188,6 +11225,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_RESTORE_TABLE_TO_POINT_IN_TIME_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "Scan",
@@ -11198,6 +11236,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SCAN_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -11208,6 +11247,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TransactGetItems",
@@ -11218,6 +11258,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TRANSACT_GET_ITEMS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TransactWriteItems",
@@ -11228,6 +11269,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TRANSACT_WRITE_ITEMS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -11238,6 +11280,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateContinuousBackups",
@@ -11248,6 +11291,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_CONTINUOUS_BACKUPS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateContributorInsights",
@@ -11258,6 +11302,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_CONTRIBUTOR_INSIGHTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateItem",
@@ -11268,6 +11313,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_ITEM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateKinesisStreamingDestination",
@@ -11278,6 +11324,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_KINESIS_STREAMING_DESTINATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateTable",
@@ -11288,6 +11335,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_TABLE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateTimeToLive",
@@ -11298,6 +11346,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_TIME_TO_LIVE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[

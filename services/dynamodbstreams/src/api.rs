@@ -616,6 +616,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetRecords",
@@ -626,6 +627,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_RECORDS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetShardIterator",
@@ -636,6 +638,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SHARD_ITERATOR_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListStreams",
@@ -646,6 +649,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_STREAMS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[],

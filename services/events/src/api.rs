@@ -8084,6 +8084,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CANCEL_REPLAY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateApiDestination",
@@ -8094,6 +8095,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_API_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateArchive",
@@ -8104,6 +8106,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_ARCHIVE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateConnection",
@@ -8114,6 +8117,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_CONNECTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateEndpoint",
@@ -8124,6 +8128,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_ENDPOINT_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CreateEventBus",
@@ -8134,6 +8139,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_EVENT_BUS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeauthorizeConnection",
@@ -8144,6 +8150,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DEAUTHORIZE_CONNECTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteApiDestination",
@@ -8154,6 +8161,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_API_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteArchive",
@@ -8164,6 +8172,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_ARCHIVE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteConnection",
@@ -8174,6 +8183,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_CONNECTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteEndpoint",
@@ -8184,6 +8194,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_ENDPOINT_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteEventBus",
@@ -8194,6 +8205,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteRule",
@@ -8204,6 +8216,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeApiDestination",
@@ -8214,6 +8227,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_API_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeArchive",
@@ -8224,6 +8238,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_ARCHIVE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeConnection",
@@ -8234,6 +8249,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_CONNECTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeEndpoint",
@@ -8244,6 +8260,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_ENDPOINT_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeEventBus",
@@ -8254,6 +8271,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_EVENT_BUS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeReplay",
@@ -8264,6 +8282,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_REPLAY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeRule",
@@ -8274,6 +8293,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_RULE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DisableRule",
@@ -8284,6 +8304,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "EnableRule",
@@ -8294,6 +8315,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListApiDestinations",
@@ -8304,6 +8326,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_API_DESTINATIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListArchives",
@@ -8314,6 +8337,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ARCHIVES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListConnections",
@@ -8324,6 +8348,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_CONNECTIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListEndpoints",
@@ -8334,6 +8359,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ENDPOINTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListEventBuses",
@@ -8344,6 +8370,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_EVENT_BUSES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListReplays",
@@ -8354,6 +8381,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_REPLAYS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListRuleNamesByTarget",
@@ -8364,6 +8392,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_RULE_NAMES_BY_TARGET_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListRules",
@@ -8374,6 +8403,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_RULES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForResource",
@@ -8384,6 +8414,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTargetsByRule",
@@ -8394,6 +8425,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TARGETS_BY_RULE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutEvents",
@@ -8404,6 +8436,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_EVENTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutPermission",
@@ -8414,6 +8447,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRule",
@@ -8424,6 +8458,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RULE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutTargets",
@@ -8434,6 +8469,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_TARGETS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemovePermission",
@@ -8444,6 +8480,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemoveTargets",
@@ -8454,6 +8491,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_REMOVE_TARGETS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartReplay",
@@ -8464,6 +8502,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_START_REPLAY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -8474,6 +8513,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TAG_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TestEventPattern",
@@ -8484,6 +8524,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TEST_EVENT_PATTERN_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -8494,6 +8535,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UNTAG_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateApiDestination",
@@ -8504,6 +8546,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_API_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateArchive",
@@ -8514,6 +8557,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_ARCHIVE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateConnection",
@@ -8524,6 +8568,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_CONNECTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateEndpoint",
@@ -8534,6 +8579,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_ENDPOINT_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateEventBus",
@@ -8544,6 +8590,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_EVENT_BUS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[

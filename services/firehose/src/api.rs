@@ -8742,6 +8742,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_DELIVERY_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteDeliveryStream",
@@ -8752,6 +8753,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_DELIVERY_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeDeliveryStream",
@@ -8762,6 +8764,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_DELIVERY_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListDeliveryStreams",
@@ -8772,6 +8775,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_DELIVERY_STREAMS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForDeliveryStream",
@@ -8782,6 +8786,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_DELIVERY_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRecord",
@@ -8792,6 +8797,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RECORD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRecordBatch",
@@ -8802,6 +8808,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RECORD_BATCH_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartDeliveryStreamEncryption",
@@ -8812,6 +8819,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_START_DELIVERY_STREAM_ENCRYPTION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "StopDeliveryStreamEncryption",
@@ -8822,6 +8830,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_STOP_DELIVERY_STREAM_ENCRYPTION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "TagDeliveryStream",
@@ -8832,6 +8841,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TAG_DELIVERY_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagDeliveryStream",
@@ -8842,6 +8852,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UNTAG_DELIVERY_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateDestination",
@@ -8852,6 +8863,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_DESTINATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[],

@@ -12580,6 +12580,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AddRoleToInstanceProfile",
@@ -12590,6 +12591,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AddUserToGroup",
@@ -12600,6 +12602,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AttachGroupPolicy",
@@ -12610,6 +12613,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AttachRolePolicy",
@@ -12620,6 +12624,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AttachUserPolicy",
@@ -12630,6 +12635,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ChangePassword",
@@ -12640,6 +12646,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CreateAccessKey",
@@ -12650,6 +12657,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_ACCESS_KEY_RESPONSE,
             wrapper: Some("CreateAccessKeyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateAccountAlias",
@@ -12660,6 +12668,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateGroup",
@@ -12670,6 +12679,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_GROUP_RESPONSE,
             wrapper: Some("CreateGroupResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateInstanceProfile",
@@ -12680,6 +12690,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_INSTANCE_PROFILE_RESPONSE,
             wrapper: Some("CreateInstanceProfileResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateLoginProfile",
@@ -12690,6 +12701,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_LOGIN_PROFILE_RESPONSE,
             wrapper: Some("CreateLoginProfileResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CreateOpenIDConnectProvider",
@@ -12700,6 +12712,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_OPEN_ID_CONNECT_PROVIDER_RESPONSE,
             wrapper: Some("CreateOpenIDConnectProviderResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreatePolicy",
@@ -12710,6 +12723,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_POLICY_RESPONSE,
             wrapper: Some("CreatePolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreatePolicyVersion",
@@ -12720,6 +12734,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_POLICY_VERSION_RESPONSE,
             wrapper: Some("CreatePolicyVersionResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateRole",
@@ -12730,6 +12745,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_ROLE_RESPONSE,
             wrapper: Some("CreateRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateSAMLProvider",
@@ -12740,6 +12756,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_SAML_PROVIDER_RESPONSE,
             wrapper: Some("CreateSAMLProviderResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CreateServiceLinkedRole",
@@ -12750,6 +12767,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_SERVICE_LINKED_ROLE_RESPONSE,
             wrapper: Some("CreateServiceLinkedRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateServiceSpecificCredential",
@@ -12760,6 +12778,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE,
             wrapper: Some("CreateServiceSpecificCredentialResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CreateUser",
@@ -12770,6 +12789,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_USER_RESPONSE,
             wrapper: Some("CreateUserResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateVirtualMFADevice",
@@ -12780,6 +12800,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_VIRTUAL_MFA_DEVICE_RESPONSE,
             wrapper: Some("CreateVirtualMFADeviceResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeactivateMFADevice",
@@ -12790,6 +12811,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteAccessKey",
@@ -12800,6 +12822,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteAccountAlias",
@@ -12810,6 +12833,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteAccountPasswordPolicy",
@@ -12820,6 +12844,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteGroup",
@@ -12830,6 +12855,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteGroupPolicy",
@@ -12840,6 +12866,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteInstanceProfile",
@@ -12850,6 +12877,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteLoginProfile",
@@ -12860,6 +12888,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteOpenIDConnectProvider",
@@ -12870,6 +12899,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeletePolicy",
@@ -12880,6 +12910,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeletePolicyVersion",
@@ -12890,6 +12921,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteRole",
@@ -12900,6 +12932,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteRolePermissionsBoundary",
@@ -12910,6 +12943,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteRolePolicy",
@@ -12920,6 +12954,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteSAMLProvider",
@@ -12930,6 +12965,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteSSHPublicKey",
@@ -12940,6 +12976,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteServerCertificate",
@@ -12950,6 +12987,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteServiceLinkedRole",
@@ -12960,6 +12998,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_SERVICE_LINKED_ROLE_RESPONSE,
             wrapper: Some("DeleteServiceLinkedRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteServiceSpecificCredential",
@@ -12970,6 +13009,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteSigningCertificate",
@@ -12980,6 +13020,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteUser",
@@ -12990,6 +13031,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteUserPermissionsBoundary",
@@ -13000,6 +13042,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteUserPolicy",
@@ -13010,6 +13053,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteVirtualMFADevice",
@@ -13020,6 +13064,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DetachGroupPolicy",
@@ -13030,6 +13075,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DetachRolePolicy",
@@ -13040,6 +13086,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DetachUserPolicy",
@@ -13050,6 +13097,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "EnableMFADevice",
@@ -13060,6 +13108,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GenerateCredentialReport",
@@ -13070,6 +13119,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GENERATE_CREDENTIAL_REPORT_RESPONSE,
             wrapper: Some("GenerateCredentialReportResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetAccessKeyLastUsed",
@@ -13080,6 +13130,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ACCESS_KEY_LAST_USED_RESPONSE,
             wrapper: Some("GetAccessKeyLastUsedResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetAccountAuthorizationDetails",
@@ -13090,6 +13141,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ACCOUNT_AUTHORIZATION_DETAILS_RESPONSE,
             wrapper: Some("GetAccountAuthorizationDetailsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetAccountPasswordPolicy",
@@ -13100,6 +13152,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ACCOUNT_PASSWORD_POLICY_RESPONSE,
             wrapper: Some("GetAccountPasswordPolicyResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetAccountSummary",
@@ -13110,6 +13163,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ACCOUNT_SUMMARY_RESPONSE,
             wrapper: Some("GetAccountSummaryResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetContextKeysForCustomPolicy",
@@ -13120,6 +13174,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE,
             wrapper: Some("GetContextKeysForCustomPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetContextKeysForPrincipalPolicy",
@@ -13130,6 +13185,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE,
             wrapper: Some("GetContextKeysForPrincipalPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetCredentialReport",
@@ -13140,6 +13196,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_CREDENTIAL_REPORT_RESPONSE,
             wrapper: Some("GetCredentialReportResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetGroup",
@@ -13150,6 +13207,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_GROUP_RESPONSE,
             wrapper: Some("GetGroupResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetGroupPolicy",
@@ -13160,6 +13218,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_GROUP_POLICY_RESPONSE,
             wrapper: Some("GetGroupPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetInstanceProfile",
@@ -13170,6 +13229,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_INSTANCE_PROFILE_RESPONSE,
             wrapper: Some("GetInstanceProfileResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetLoginProfile",
@@ -13180,6 +13240,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LOGIN_PROFILE_RESPONSE,
             wrapper: Some("GetLoginProfileResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetMFADevice",
@@ -13190,6 +13251,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_MFA_DEVICE_RESPONSE,
             wrapper: Some("GetMFADeviceResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetOpenIDConnectProvider",
@@ -13200,6 +13262,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OPEN_ID_CONNECT_PROVIDER_RESPONSE,
             wrapper: Some("GetOpenIDConnectProviderResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetPolicy",
@@ -13210,6 +13273,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_POLICY_RESPONSE,
             wrapper: Some("GetPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetPolicyVersion",
@@ -13220,6 +13284,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_POLICY_VERSION_RESPONSE,
             wrapper: Some("GetPolicyVersionResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetRole",
@@ -13230,6 +13295,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ROLE_RESPONSE,
             wrapper: Some("GetRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetRolePolicy",
@@ -13240,6 +13306,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ROLE_POLICY_RESPONSE,
             wrapper: Some("GetRolePolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetSAMLProvider",
@@ -13250,6 +13317,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SAML_PROVIDER_RESPONSE,
             wrapper: Some("GetSAMLProviderResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetSSHPublicKey",
@@ -13260,6 +13328,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SSH_PUBLIC_KEY_RESPONSE,
             wrapper: Some("GetSSHPublicKeyResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetServerCertificate",
@@ -13270,6 +13339,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SERVER_CERTIFICATE_RESPONSE,
             wrapper: Some("GetServerCertificateResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetServiceLinkedRoleDeletionStatus",
@@ -13280,6 +13350,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE,
             wrapper: Some("GetServiceLinkedRoleDeletionStatusResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetUser",
@@ -13290,6 +13361,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_USER_RESPONSE,
             wrapper: Some("GetUserResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetUserPolicy",
@@ -13300,6 +13372,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_USER_POLICY_RESPONSE,
             wrapper: Some("GetUserPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListAccessKeys",
@@ -13310,6 +13383,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ACCESS_KEYS_RESPONSE,
             wrapper: Some("ListAccessKeysResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListAccountAliases",
@@ -13320,6 +13394,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ACCOUNT_ALIASES_RESPONSE,
             wrapper: Some("ListAccountAliasesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListAttachedGroupPolicies",
@@ -13330,6 +13405,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ATTACHED_GROUP_POLICIES_RESPONSE,
             wrapper: Some("ListAttachedGroupPoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListAttachedRolePolicies",
@@ -13340,6 +13416,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ATTACHED_ROLE_POLICIES_RESPONSE,
             wrapper: Some("ListAttachedRolePoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListAttachedUserPolicies",
@@ -13350,6 +13427,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ATTACHED_USER_POLICIES_RESPONSE,
             wrapper: Some("ListAttachedUserPoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListEntitiesForPolicy",
@@ -13360,6 +13438,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ENTITIES_FOR_POLICY_RESPONSE,
             wrapper: Some("ListEntitiesForPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListGroupPolicies",
@@ -13370,6 +13449,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_GROUP_POLICIES_RESPONSE,
             wrapper: Some("ListGroupPoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListGroups",
@@ -13380,6 +13460,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_GROUPS_RESPONSE,
             wrapper: Some("ListGroupsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListGroupsForUser",
@@ -13390,6 +13471,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_GROUPS_FOR_USER_RESPONSE,
             wrapper: Some("ListGroupsForUserResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListInstanceProfileTags",
@@ -13400,6 +13482,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_INSTANCE_PROFILE_TAGS_RESPONSE,
             wrapper: Some("ListInstanceProfileTagsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListInstanceProfiles",
@@ -13410,6 +13493,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_INSTANCE_PROFILES_RESPONSE,
             wrapper: Some("ListInstanceProfilesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListInstanceProfilesForRole",
@@ -13420,6 +13504,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_INSTANCE_PROFILES_FOR_ROLE_RESPONSE,
             wrapper: Some("ListInstanceProfilesForRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListMFADeviceTags",
@@ -13430,6 +13515,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_MFA_DEVICE_TAGS_RESPONSE,
             wrapper: Some("ListMFADeviceTagsResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListMFADevices",
@@ -13440,6 +13526,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_MFA_DEVICES_RESPONSE,
             wrapper: Some("ListMFADevicesResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListOpenIDConnectProviderTags",
@@ -13450,6 +13537,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_OPEN_ID_CONNECT_PROVIDER_TAGS_RESPONSE,
             wrapper: Some("ListOpenIDConnectProviderTagsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListOpenIDConnectProviders",
@@ -13460,6 +13548,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_OPEN_ID_CONNECT_PROVIDERS_RESPONSE,
             wrapper: Some("ListOpenIDConnectProvidersResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListPolicies",
@@ -13470,6 +13559,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_POLICIES_RESPONSE,
             wrapper: Some("ListPoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListPolicyTags",
@@ -13480,6 +13570,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_POLICY_TAGS_RESPONSE,
             wrapper: Some("ListPolicyTagsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListPolicyVersions",
@@ -13490,6 +13581,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_POLICY_VERSIONS_RESPONSE,
             wrapper: Some("ListPolicyVersionsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListRolePolicies",
@@ -13500,6 +13592,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ROLE_POLICIES_RESPONSE,
             wrapper: Some("ListRolePoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListRoleTags",
@@ -13510,6 +13603,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ROLE_TAGS_RESPONSE,
             wrapper: Some("ListRoleTagsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListRoles",
@@ -13520,6 +13614,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ROLES_RESPONSE,
             wrapper: Some("ListRolesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListSAMLProviderTags",
@@ -13530,6 +13625,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SAML_PROVIDER_TAGS_RESPONSE,
             wrapper: Some("ListSAMLProviderTagsResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListSAMLProviders",
@@ -13540,6 +13636,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SAML_PROVIDERS_RESPONSE,
             wrapper: Some("ListSAMLProvidersResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListSSHPublicKeys",
@@ -13550,6 +13647,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SSH_PUBLIC_KEYS_RESPONSE,
             wrapper: Some("ListSSHPublicKeysResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListServerCertificateTags",
@@ -13560,6 +13658,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SERVER_CERTIFICATE_TAGS_RESPONSE,
             wrapper: Some("ListServerCertificateTagsResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListServerCertificates",
@@ -13570,6 +13669,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SERVER_CERTIFICATES_RESPONSE,
             wrapper: Some("ListServerCertificatesResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListServiceSpecificCredentials",
@@ -13580,6 +13680,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SERVICE_SPECIFIC_CREDENTIALS_RESPONSE,
             wrapper: Some("ListServiceSpecificCredentialsResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListSigningCertificates",
@@ -13590,6 +13691,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SIGNING_CERTIFICATES_RESPONSE,
             wrapper: Some("ListSigningCertificatesResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListUserPolicies",
@@ -13600,6 +13702,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_USER_POLICIES_RESPONSE,
             wrapper: Some("ListUserPoliciesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListUserTags",
@@ -13610,6 +13713,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_USER_TAGS_RESPONSE,
             wrapper: Some("ListUserTagsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListUsers",
@@ -13620,6 +13724,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_USERS_RESPONSE,
             wrapper: Some("ListUsersResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListVirtualMFADevices",
@@ -13630,6 +13735,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_VIRTUAL_MFA_DEVICES_RESPONSE,
             wrapper: Some("ListVirtualMFADevicesResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutGroupPolicy",
@@ -13640,6 +13746,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRolePermissionsBoundary",
@@ -13650,6 +13757,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRolePolicy",
@@ -13660,6 +13768,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutUserPermissionsBoundary",
@@ -13670,6 +13779,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutUserPolicy",
@@ -13680,6 +13790,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemoveClientIDFromOpenIDConnectProvider",
@@ -13690,6 +13801,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemoveRoleFromInstanceProfile",
@@ -13700,6 +13812,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemoveUserFromGroup",
@@ -13710,6 +13823,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ResetServiceSpecificCredential",
@@ -13720,6 +13834,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_RESET_SERVICE_SPECIFIC_CREDENTIAL_RESPONSE,
             wrapper: Some("ResetServiceSpecificCredentialResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ResyncMFADevice",
@@ -13730,6 +13845,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "SetDefaultPolicyVersion",
@@ -13740,6 +13856,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SimulateCustomPolicy",
@@ -13750,6 +13867,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SIMULATE_POLICY_RESPONSE,
             wrapper: Some("SimulateCustomPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SimulatePrincipalPolicy",
@@ -13760,6 +13878,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SIMULATE_POLICY_RESPONSE,
             wrapper: Some("SimulatePrincipalPolicyResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagInstanceProfile",
@@ -13770,6 +13889,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagMFADevice",
@@ -13780,6 +13900,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "TagOpenIDConnectProvider",
@@ -13790,6 +13911,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagPolicy",
@@ -13800,6 +13922,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagRole",
@@ -13810,6 +13933,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagSAMLProvider",
@@ -13820,6 +13944,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "TagServerCertificate",
@@ -13830,6 +13955,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "TagUser",
@@ -13840,6 +13966,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagInstanceProfile",
@@ -13850,6 +13977,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagMFADevice",
@@ -13860,6 +13988,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UntagOpenIDConnectProvider",
@@ -13870,6 +13999,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagPolicy",
@@ -13880,6 +14010,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagRole",
@@ -13890,6 +14021,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagSAMLProvider",
@@ -13900,6 +14032,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UntagServerCertificate",
@@ -13910,6 +14043,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UntagUser",
@@ -13920,6 +14054,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateAccessKey",
@@ -13930,6 +14065,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateAccountPasswordPolicy",
@@ -13940,6 +14076,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateAssumeRolePolicy",
@@ -13950,6 +14087,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateGroup",
@@ -13960,6 +14098,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateLoginProfile",
@@ -13970,6 +14109,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateOpenIDConnectProviderThumbprint",
@@ -13980,6 +14120,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateRole",
@@ -13990,6 +14131,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_ROLE_RESPONSE,
             wrapper: Some("UpdateRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateRoleDescription",
@@ -14000,6 +14142,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_ROLE_DESCRIPTION_RESPONSE,
             wrapper: Some("UpdateRoleDescriptionResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateSAMLProvider",
@@ -14010,6 +14153,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_SAML_PROVIDER_RESPONSE,
             wrapper: Some("UpdateSAMLProviderResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateSSHPublicKey",
@@ -14020,6 +14164,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateServerCertificate",
@@ -14030,6 +14175,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateServiceSpecificCredential",
@@ -14040,6 +14186,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateSigningCertificate",
@@ -14050,6 +14197,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateUser",
@@ -14060,6 +14208,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UploadSSHPublicKey",
@@ -14070,6 +14219,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPLOAD_SSH_PUBLIC_KEY_RESPONSE,
             wrapper: Some("UploadSSHPublicKeyResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UploadServerCertificate",
@@ -14080,6 +14230,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPLOAD_SERVER_CERTIFICATE_RESPONSE,
             wrapper: Some("UploadServerCertificateResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UploadSigningCertificate",
@@ -14090,6 +14241,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPLOAD_SIGNING_CERTIFICATE_RESPONSE,
             wrapper: Some("UploadSigningCertificateResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
     ],
     absent: &[

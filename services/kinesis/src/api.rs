@@ -4274,6 +4274,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateStream",
@@ -4284,6 +4285,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DecreaseStreamRetentionPeriod",
@@ -4294,6 +4296,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteResourcePolicy",
@@ -4304,6 +4307,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteStream",
@@ -4314,6 +4318,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeregisterStreamConsumer",
@@ -4324,6 +4329,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeAccountSettings",
@@ -4334,6 +4340,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_ACCOUNT_SETTINGS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeLimits",
@@ -4344,6 +4351,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_LIMITS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeStream",
@@ -4354,6 +4362,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeStreamConsumer",
@@ -4364,6 +4373,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_STREAM_CONSUMER_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeStreamSummary",
@@ -4374,6 +4384,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_STREAM_SUMMARY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DisableEnhancedMonitoring",
@@ -4384,6 +4395,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ENHANCED_MONITORING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "EnableEnhancedMonitoring",
@@ -4394,6 +4406,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ENHANCED_MONITORING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetRecords",
@@ -4404,6 +4417,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_RECORDS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetResourcePolicy",
@@ -4414,6 +4428,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_RESOURCE_POLICY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetShardIterator",
@@ -4424,6 +4439,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SHARD_ITERATOR_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "IncreaseStreamRetentionPeriod",
@@ -4434,6 +4450,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListShards",
@@ -4444,6 +4461,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SHARDS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListStreamConsumers",
@@ -4454,6 +4472,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_STREAM_CONSUMERS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListStreams",
@@ -4464,6 +4483,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_STREAMS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForResource",
@@ -4474,6 +4494,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_RESOURCE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForStream",
@@ -4484,6 +4505,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_STREAM_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "MergeShards",
@@ -4494,6 +4516,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRecord",
@@ -4504,6 +4527,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RECORD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRecords",
@@ -4514,6 +4538,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RECORDS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutResourcePolicy",
@@ -4524,6 +4549,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "RegisterStreamConsumer",
@@ -4534,6 +4560,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_REGISTER_STREAM_CONSUMER_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemoveTagsFromStream",
@@ -4544,6 +4571,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SplitShard",
@@ -4554,6 +4582,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartStreamEncryption",
@@ -4564,6 +4593,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "StopStreamEncryption",
@@ -4574,6 +4604,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "SubscribeToShard",
@@ -4584,6 +4615,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SUBSCRIBE_TO_SHARD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -4594,6 +4626,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -4604,6 +4637,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateAccountSettings",
@@ -4614,6 +4648,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_ACCOUNT_SETTINGS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateMaxRecordSize",
@@ -4624,6 +4659,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateShardCount",
@@ -4634,6 +4670,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_SHARD_COUNT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateStreamMode",
@@ -4644,6 +4681,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateStreamRecordDistributionStrategy",
@@ -4654,6 +4692,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateStreamWarmThroughput",
@@ -4664,6 +4703,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_STREAM_WARM_THROUGHPUT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
     ],
     absent: &[

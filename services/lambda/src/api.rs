@@ -9960,6 +9960,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ADD_LAYER_VERSION_PERMISSION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AddPermission",
@@ -9970,6 +9971,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ADD_PERMISSION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateAlias",
@@ -9980,6 +9982,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ALIAS_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateCodeSigningConfig",
@@ -9990,6 +9993,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CreateEventSourceMapping",
@@ -10000,6 +10004,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateFunction",
@@ -10010,6 +10015,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateFunctionUrlConfig",
@@ -10020,6 +10026,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_FUNCTION_URL_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteAlias",
@@ -10030,6 +10037,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteCodeSigningConfig",
@@ -10040,6 +10048,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteEventSourceMapping",
@@ -10050,6 +10059,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteFunction",
@@ -10060,6 +10070,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_FUNCTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteFunctionCodeSigningConfig",
@@ -10070,6 +10081,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteFunctionConcurrency",
@@ -10080,6 +10092,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteFunctionEventInvokeConfig",
@@ -10090,6 +10103,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteFunctionUrlConfig",
@@ -10100,6 +10114,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteLayerVersion",
@@ -10110,6 +10125,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteProvisionedConcurrencyConfig",
@@ -10120,6 +10136,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetAccountSettings",
@@ -10130,6 +10147,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ACCOUNT_SETTINGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetAlias",
@@ -10140,6 +10158,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ALIAS_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetCodeSigningConfig",
@@ -10150,6 +10169,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetEventSourceMapping",
@@ -10160,6 +10180,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetFunction",
@@ -10170,6 +10191,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_FUNCTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetFunctionCodeSigningConfig",
@@ -10180,6 +10202,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetFunctionConcurrency",
@@ -10190,6 +10213,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_FUNCTION_CONCURRENCY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetFunctionConfiguration",
@@ -10200,6 +10224,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetFunctionEventInvokeConfig",
@@ -10210,6 +10235,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetFunctionRecursionConfig",
@@ -10220,6 +10246,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetFunctionUrlConfig",
@@ -10230,6 +10257,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_FUNCTION_URL_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetLayerVersion",
@@ -10240,6 +10268,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LAYER_VERSION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetLayerVersionByArn",
@@ -10250,6 +10279,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LAYER_VERSION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetLayerVersionPolicy",
@@ -10260,6 +10290,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LAYER_VERSION_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetPolicy",
@@ -10270,6 +10301,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetProvisionedConcurrencyConfig",
@@ -10280,6 +10312,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetRuntimeManagementConfig",
@@ -10290,6 +10323,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "Invoke",
@@ -10300,6 +10334,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_INVOCATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "InvokeAsync",
@@ -10310,6 +10345,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_INVOKE_ASYNC_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "InvokeWithResponseStream",
@@ -10320,6 +10356,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListAliases",
@@ -10330,6 +10367,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ALIASES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListCodeSigningConfigs",
@@ -10340,6 +10378,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_CODE_SIGNING_CONFIGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListEventSourceMappings",
@@ -10350,6 +10389,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListFunctionEventInvokeConfigs",
@@ -10360,6 +10400,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListFunctionUrlConfigs",
@@ -10370,6 +10411,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_FUNCTION_URL_CONFIGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListFunctions",
@@ -10380,6 +10422,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_FUNCTIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListFunctionsByCodeSigningConfig",
@@ -10390,6 +10433,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListLayerVersions",
@@ -10400,6 +10444,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_LAYER_VERSIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListLayers",
@@ -10410,6 +10455,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_LAYERS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListProvisionedConcurrencyConfigs",
@@ -10420,6 +10466,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_PROVISIONED_CONCURRENCY_CONFIGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTags",
@@ -10430,6 +10477,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListVersionsByFunction",
@@ -10440,6 +10488,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_VERSIONS_BY_FUNCTION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PublishLayerVersion",
@@ -10450,6 +10499,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUBLISH_LAYER_VERSION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PublishVersion",
@@ -10460,6 +10510,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutFunctionCodeSigningConfig",
@@ -10470,6 +10521,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutFunctionConcurrency",
@@ -10480,6 +10532,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CONCURRENCY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutFunctionEventInvokeConfig",
@@ -10490,6 +10543,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutFunctionRecursionConfig",
@@ -10500,6 +10554,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutProvisionedConcurrencyConfig",
@@ -10510,6 +10565,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_PROVISIONED_CONCURRENCY_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutRuntimeManagementConfig",
@@ -10520,6 +10576,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RUNTIME_MANAGEMENT_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "RemoveLayerVersionPermission",
@@ -10530,6 +10587,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemovePermission",
@@ -10540,6 +10598,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -10550,6 +10609,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -10560,6 +10620,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateAlias",
@@ -10570,6 +10631,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ALIAS_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateCodeSigningConfig",
@@ -10580,6 +10642,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_CODE_SIGNING_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "UpdateEventSourceMapping",
@@ -10590,6 +10653,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateFunctionCode",
@@ -10600,6 +10664,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateFunctionConfiguration",
@@ -10610,6 +10675,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateFunctionEventInvokeConfig",
@@ -10620,6 +10686,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateFunctionUrlConfig",
@@ -10630,6 +10697,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_FUNCTION_URL_CONFIG_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[

@@ -7847,6 +7847,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "CancelExportTask",
@@ -7857,6 +7858,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateDelivery",
@@ -7867,6 +7869,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_DELIVERY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "CreateExportTask",
@@ -7877,6 +7880,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_EXPORT_TASK_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateLogGroup",
@@ -7887,6 +7891,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateLogStream",
@@ -7897,6 +7902,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteAccountPolicy",
@@ -7907,6 +7913,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_ACCOUNT_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteDataProtectionPolicy",
@@ -7917,6 +7924,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteDelivery",
@@ -7927,6 +7935,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DeleteDeliveryDestination",
@@ -7937,6 +7946,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DeleteDeliveryDestinationPolicy",
@@ -7947,6 +7957,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DeleteDeliverySource",
@@ -7957,6 +7968,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DeleteDestination",
@@ -7967,6 +7979,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteIndexPolicy",
@@ -7977,6 +7990,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_INDEX_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteLogGroup",
@@ -7987,6 +8001,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteLogStream",
@@ -7997,6 +8012,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteMetricFilter",
@@ -8007,6 +8023,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteQueryDefinition",
@@ -8017,6 +8034,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_QUERY_DEFINITION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteResourcePolicy",
@@ -8027,6 +8045,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteRetentionPolicy",
@@ -8037,6 +8056,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteSubscriptionFilter",
@@ -8047,6 +8067,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeAccountPolicies",
@@ -8057,6 +8078,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_ACCOUNT_POLICIES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeDeliveries",
@@ -8067,6 +8089,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_DELIVERIES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DescribeDeliveryDestinations",
@@ -8077,6 +8100,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_DELIVERY_DESTINATIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DescribeDeliverySources",
@@ -8087,6 +8111,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_DELIVERY_SOURCES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "DescribeDestinations",
@@ -8097,6 +8122,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_DESTINATIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeExportTasks",
@@ -8107,6 +8133,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_EXPORT_TASKS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeIndexPolicies",
@@ -8117,6 +8144,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_INDEX_POLICIES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeLogGroups",
@@ -8127,6 +8155,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_LOG_GROUPS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeLogStreams",
@@ -8137,6 +8166,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_LOG_STREAMS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeMetricFilters",
@@ -8147,6 +8177,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_METRIC_FILTERS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeQueries",
@@ -8157,6 +8188,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_QUERIES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribeQueryDefinitions",
@@ -8167,6 +8199,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_QUERY_DEFINITIONS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeResourcePolicies",
@@ -8177,6 +8210,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_RESOURCE_POLICIES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DescribeSubscriptionFilters",
@@ -8187,6 +8221,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_SUBSCRIPTION_FILTERS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DisassociateKmsKey",
@@ -8197,6 +8232,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "FilterLogEvents",
@@ -8207,6 +8243,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_FILTER_LOG_EVENTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetDataProtectionPolicy",
@@ -8217,6 +8254,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_DATA_PROTECTION_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetDelivery",
@@ -8227,6 +8265,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_DELIVERY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "GetDeliveryDestination",
@@ -8237,6 +8276,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_DELIVERY_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "GetDeliveryDestinationPolicy",
@@ -8247,6 +8287,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_DELIVERY_DESTINATION_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "GetDeliverySource",
@@ -8257,6 +8298,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_DELIVERY_SOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "GetLogEvents",
@@ -8267,6 +8309,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LOG_EVENTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetLogGroupFields",
@@ -8277,6 +8320,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LOG_GROUP_FIELDS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetLogRecord",
@@ -8287,6 +8331,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_LOG_RECORD_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetQueryResults",
@@ -8297,6 +8342,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_QUERY_RESULTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListLogGroups",
@@ -8307,6 +8353,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_LOG_GROUPS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForResource",
@@ -8317,6 +8364,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsLogGroup",
@@ -8327,6 +8375,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_LOG_GROUP_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutAccountPolicy",
@@ -8337,6 +8386,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_ACCOUNT_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutDataProtectionPolicy",
@@ -8347,6 +8397,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_DATA_PROTECTION_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutDeliveryDestination",
@@ -8357,6 +8408,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_DELIVERY_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "PutDeliveryDestinationPolicy",
@@ -8367,6 +8419,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_DELIVERY_DESTINATION_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "PutDeliverySource",
@@ -8377,6 +8430,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_DELIVERY_SOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
         Operation {
             name: "PutDestination",
@@ -8387,6 +8441,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_DESTINATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutDestinationPolicy",
@@ -8397,6 +8452,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutIndexPolicy",
@@ -8407,6 +8463,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_INDEX_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutLogEvents",
@@ -8417,6 +8474,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_LOG_EVENTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutLogGroupDeletionProtection",
@@ -8427,6 +8485,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutMetricFilter",
@@ -8437,6 +8496,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutQueryDefinition",
@@ -8447,6 +8507,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_QUERY_DEFINITION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutResourcePolicy",
@@ -8457,6 +8518,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_RESOURCE_POLICY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutRetentionPolicy",
@@ -8467,6 +8529,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutSubscriptionFilter",
@@ -8477,6 +8540,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartLiveTail",
@@ -8487,6 +8551,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_START_LIVE_TAIL_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartQuery",
@@ -8497,6 +8562,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_START_QUERY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StopQuery",
@@ -8507,6 +8573,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_STOP_QUERY_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagLogGroup",
@@ -8517,6 +8584,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -8527,6 +8595,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TestMetricFilter",
@@ -8537,6 +8606,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TEST_METRIC_FILTER_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagLogGroup",
@@ -8547,6 +8617,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -8557,6 +8628,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateDeliveryConfiguration",
@@ -8567,6 +8639,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_DELIVERY_CONFIGURATION_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: Some("ValidationException"),
         },
     ],
     absent: &[

@@ -56,32 +56,75 @@ impl Record for DeliveryRow {}
 /// Rows by their names, and where the next page starts.
 type Page<V> = (Vec<(String, V)>, Option<String>);
 
-/// Services whose resources send logs by deliveries ("Supported [V2 Permissions]" in AWS's list of vended logs).
-const SENDERS: [&str; 24] = [
-    "aidevops",
-    "bedrock",
-    "bedrock-agentcore",
-    "cloudfront",
-    "codewhisperer",
-    "cognito-idp",
-    "deadline",
-    "eks",
-    "elasticloadbalancing",
-    "elementalmediatailor",
-    "entityresolution",
-    "events",
-    "mediapackagev2",
-    "mediatailor",
-    "network-firewall",
-    "pcs",
-    "qbusiness",
-    "quicksight",
-    "ses",
-    "shield",
-    "sso",
-    "vpc-lattice",
-    "wisdom",
-    "workmail",
+/// Services whose resources send logs by deliveries ("Supported [V2 Permissions]" in AWS's list of vended logs), and
+/// the log types that the model's documentation gives each; any type where it gives none.
+const SENDERS: [(&str, &[&str]); 25] = [
+    ("aidevops", &["APPLICATION_LOGS"]),
+    ("amplify", &["ACCESS_LOGS", "WAF_LOGS"]),
+    ("bedrock", &["APPLICATION_LOGS", "EVENT_LOGS", "TRACES"]),
+    (
+        "bedrock-agentcore",
+        &["APPLICATION_LOGS", "TRACES", "USAGE_LOGS"],
+    ),
+    ("cloudfront", &["ACCESS_LOGS"]),
+    ("codewhisperer", &["EVENT_LOGS"]),
+    ("cognito-idp", &[]),
+    ("deadline", &[]),
+    ("eks", &[]),
+    (
+        "elasticloadbalancing",
+        &[
+            "ALB_ACCESS_LOGS",
+            "ALB_CONNECTION_LOGS",
+            "ALB_HEALTH_CHECK_LOGS",
+            "NLB_ACCESS_LOGS",
+        ],
+    ),
+    ("elementalmediatailor", &[]),
+    ("entityresolution", &["WORKFLOW_LOGS"]),
+    ("events", &["INFO_LOGS", "ERROR_LOGS", "TRACE_LOGS"]),
+    (
+        "mediapackagev2",
+        &["EGRESS_ACCESS_LOGS", "INGRESS_ACCESS_LOGS"],
+    ),
+    (
+        "mediatailor",
+        &[
+            "AD_DECISION_SERVER_LOGS",
+            "MANIFEST_SERVICE_LOGS",
+            "TRANSCODE_LOGS",
+        ],
+    ),
+    (
+        "network-firewall",
+        &["ALERT_LOGS", "ALLOW_LOGS", "DENY_LOGS"],
+    ),
+    (
+        "pcs",
+        &[
+            "PCS_SCHEDULER_LOGS",
+            "PCS_JOBCOMP_LOGS",
+            "PCS_SCHEDULER_AUDIT_LOGS",
+            "PCS_SCALING_LOGS",
+        ],
+    ),
+    ("qbusiness", &["EVENT_LOGS", "SYNC_JOB_LOGS"]),
+    ("quicksight", &[]),
+    ("ses", &["APPLICATION_LOGS", "TRAFFIC_POLICY_DEBUG_LOGS"]),
+    ("shield", &["FLOW_LOGS"]),
+    ("sso", &["ERROR_LOGS"]),
+    ("vpc-lattice", &[]),
+    ("wisdom", &["EVENT_LOGS"]),
+    (
+        "workmail",
+        &[
+            "ACCESS_CONTROL_LOGS",
+            "AUTHENTICATION_LOGS",
+            "WORKMAIL_AVAILABILITY_PROVIDER_LOGS",
+            "WORKMAIL_MAILBOX_ACCESS_LOGS",
+            "WORKMAIL_PERSONAL_ACCESS_TOKEN_LOGS",
+        ],
+    ),
 ];
 /// Rows of a page.
 const PAGE: usize = 50;
@@ -91,6 +134,9 @@ fn no_source() -> Fault {
 }
 fn no_destination() -> Fault {
     resource_not_found_exception("Requested Delivery Destination does not exist in this account.")
+}
+fn tagged_update() -> Fault {
+    conflict_exception("Tags can only be provided when a resource is being created, not updated.")
 }
 fn no_delivery() -> Fault {
     resource_not_found_exception("Requested Delivery does not exist in this account.")
@@ -232,32 +278,43 @@ impl Logs {
         ctx: &Context,
         input: PutDeliverySourceInput,
     ) -> Result<PutDeliverySourceOutput, Fault> {
-        let sender = input.resource_arn.parse::<Arn>().ok();
-        if !sender.is_some_and(|arn| SENDERS.contains(&arn.service.as_str())) {
+        let arn = input.resource_arn.parse::<Arn>().ok();
+        let sender =
+            arn.and_then(|arn| SENDERS.iter().find(|(service, _)| arn.service == *service));
+        let Some((_, types)) = sender else {
             return Err(resource_not_found_exception(
                 "Cannot access provided service.",
             ));
+        };
+        if !types.is_empty() && !types.contains(&input.log_type.as_str()) {
+            return Err(validation_exception(
+                " This service is not allowed for this LogSource.",
+            ));
         }
-        let row = SourceRow {
+        let tags = input.tags.unwrap_or_default();
+        let mut row = SourceRow {
             resource: input.resource_arn,
             log_type: input.log_type,
             configuration: input.delivery_source_configuration.unwrap_or_default(),
-            tags: input.tags.unwrap_or_default(),
+            tags: BTreeMap::new(),
         };
         let key = (&ctx.account, &ctx.region, &input.name);
-        self.change_deliveries(ctx, |tx| {
-            let old = tx.get(&self.delivery_sources, &key)?;
-            let is_other = |old: SourceRow| {
-                (&old.resource, &old.log_type) != (&row.resource, &row.log_type)
-            };
-            if old.is_some_and(is_other) {
-                return Err(conflict_exception(
-                    "A delivery source with this name exists already for another resource or log type.",
-                ));
-            }
-            Ok(tx.put(&self.delivery_sources, &key, &row)?)
-        })
-        .await?;
+        let row = self
+            .change_deliveries(ctx, |tx| {
+                row.tags = match tx.get(&self.delivery_sources, &key)? {
+                    Some(_) if !tags.is_empty() => return Err(tagged_update()),
+                    Some(SourceRow { resource, log_type, .. }) if (&resource, &log_type) != (&row.resource, &row.log_type) => {
+                        return Err(conflict_exception(
+                            "Update to existing Delivery Source with new ResourceId is not allowed. Please create a new Delivery Source instead.",
+                        ));
+                    }
+                    Some(old) => old.tags,
+                    None => tags,
+                };
+                tx.put(&self.delivery_sources, &key, &row)?;
+                Ok(row)
+            })
+            .await?;
         Ok(PutDeliverySourceOutput {
             delivery_source: Some(row.describe(ctx, input.name)),
         })
@@ -358,7 +415,16 @@ impl Logs {
         let row = self
             .change_deliveries(ctx, |tx| {
                 let old: Option<PlaceRow> = tx.get(&self.delivery_destinations, &key)?;
+                if old.is_some() && input.tags.is_some() {
+                    return Err(tagged_update());
+                }
                 let old = old.unwrap_or_default();
+                let is_other = |new: &String| old.format.as_ref().is_some_and(|old| old != new);
+                if input.output_format.as_ref().is_some_and(is_other) {
+                    return Err(validation_exception(
+                        "Update to existing Delivery Destination with new Output Format is not allowed. Please create a new Delivery Destination instead.",
+                    ));
+                }
                 let row = PlaceRow {
                     kind,
                     resource,

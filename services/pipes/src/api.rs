@@ -6646,6 +6646,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_PIPE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeletePipe",
@@ -6656,6 +6657,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_PIPE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DescribePipe",
@@ -6666,6 +6668,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_PIPE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListPipes",
@@ -6676,6 +6679,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_PIPES_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForResource",
@@ -6686,6 +6690,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartPipe",
@@ -6696,6 +6701,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_START_PIPE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StopPipe",
@@ -6706,6 +6712,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_STOP_PIPE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -6716,6 +6723,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TAG_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -6726,6 +6734,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UNTAG_RESOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdatePipe",
@@ -6736,6 +6745,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_PIPE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[],

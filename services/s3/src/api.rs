@@ -17917,6 +17917,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ABORT_MULTIPART_UPLOAD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CompleteMultipartUpload",
@@ -17927,6 +17928,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_COMPLETE_MULTIPART_UPLOAD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CopyObject",
@@ -17937,6 +17939,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_COPY_OBJECT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateBucket",
@@ -17947,6 +17950,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_BUCKET_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateMultipartUpload",
@@ -17957,6 +17961,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_MULTIPART_UPLOAD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucket",
@@ -17967,6 +17972,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketAnalyticsConfiguration",
@@ -17977,6 +17983,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketCors",
@@ -17987,6 +17994,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketEncryption",
@@ -17997,6 +18005,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketIntelligentTieringConfiguration",
@@ -18007,6 +18016,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketInventoryConfiguration",
@@ -18017,6 +18027,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketLifecycle",
@@ -18027,6 +18038,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketMetricsConfiguration",
@@ -18037,6 +18049,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketOwnershipControls",
@@ -18047,6 +18060,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketPolicy",
@@ -18057,6 +18071,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketReplication",
@@ -18067,6 +18082,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketTagging",
@@ -18077,6 +18093,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteBucketWebsite",
@@ -18087,6 +18104,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteObject",
@@ -18097,6 +18115,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_OBJECT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteObjectTagging",
@@ -18107,6 +18126,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_OBJECT_TAGGING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteObjects",
@@ -18117,6 +18137,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_OBJECTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeletePublicAccessBlock",
@@ -18127,6 +18148,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketAccelerateConfiguration",
@@ -18137,6 +18159,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketAcl",
@@ -18147,6 +18170,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_ACL_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketAnalyticsConfiguration",
@@ -18157,6 +18181,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_ANALYTICS_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketCors",
@@ -18167,6 +18192,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_CORS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketEncryption",
@@ -18177,6 +18203,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_ENCRYPTION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketIntelligentTieringConfiguration",
@@ -18187,6 +18214,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketInventoryConfiguration",
@@ -18197,6 +18225,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_INVENTORY_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketLifecycleConfiguration",
@@ -18207,6 +18236,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketLocation",
@@ -18217,6 +18247,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_LOCATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketLogging",
@@ -18227,6 +18258,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_LOGGING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketMetricsConfiguration",
@@ -18237,6 +18269,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_METRICS_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketNotificationConfiguration",
@@ -18247,6 +18280,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_NOTIFICATION_CONFIGURATION,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketOwnershipControls",
@@ -18257,6 +18291,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_OWNERSHIP_CONTROLS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketPolicy",
@@ -18267,6 +18302,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_POLICY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketPolicyStatus",
@@ -18277,6 +18313,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_POLICY_STATUS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketReplication",
@@ -18287,6 +18324,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_REPLICATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketRequestPayment",
@@ -18297,6 +18335,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_REQUEST_PAYMENT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetBucketTagging",
@@ -18307,6 +18346,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_TAGGING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketVersioning",
@@ -18317,6 +18357,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_VERSIONING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetBucketWebsite",
@@ -18327,6 +18368,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_BUCKET_WEBSITE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObject",
@@ -18337,6 +18379,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObjectAcl",
@@ -18347,6 +18390,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_ACL_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObjectAttributes",
@@ -18357,6 +18401,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_ATTRIBUTES_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObjectLegalHold",
@@ -18367,6 +18412,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_LEGAL_HOLD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObjectLockConfiguration",
@@ -18377,6 +18423,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_LOCK_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObjectRetention",
@@ -18387,6 +18434,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_RETENTION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetObjectTagging",
@@ -18397,6 +18445,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_OBJECT_TAGGING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetPublicAccessBlock",
@@ -18407,6 +18456,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_PUBLIC_ACCESS_BLOCK_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "HeadBucket",
@@ -18417,6 +18467,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_HEAD_BUCKET_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "HeadObject",
@@ -18427,6 +18478,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_HEAD_OBJECT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListBucketAnalyticsConfigurations",
@@ -18437,6 +18489,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_BUCKET_ANALYTICS_CONFIGURATIONS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListBucketIntelligentTieringConfigurations",
@@ -18447,6 +18500,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListBucketInventoryConfigurations",
@@ -18457,6 +18511,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_BUCKET_INVENTORY_CONFIGURATIONS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListBucketMetricsConfigurations",
@@ -18467,6 +18522,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_BUCKET_METRICS_CONFIGURATIONS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "ListBuckets",
@@ -18477,6 +18533,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_BUCKETS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListMultipartUploads",
@@ -18487,6 +18544,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_MULTIPART_UPLOADS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListObjectVersions",
@@ -18497,6 +18555,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_OBJECT_VERSIONS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListObjects",
@@ -18507,6 +18566,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_OBJECTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListObjectsV2",
@@ -18517,6 +18577,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_OBJECTS_V2_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListParts",
@@ -18527,6 +18588,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_PARTS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketAccelerateConfiguration",
@@ -18537,6 +18599,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketAcl",
@@ -18547,6 +18610,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketAnalyticsConfiguration",
@@ -18557,6 +18621,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketCors",
@@ -18567,6 +18632,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketEncryption",
@@ -18577,6 +18643,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketIntelligentTieringConfiguration",
@@ -18587,6 +18654,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketInventoryConfiguration",
@@ -18597,6 +18665,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketLifecycleConfiguration",
@@ -18607,6 +18676,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketLogging",
@@ -18617,6 +18687,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketMetricsConfiguration",
@@ -18627,6 +18698,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketNotificationConfiguration",
@@ -18637,6 +18709,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketOwnershipControls",
@@ -18647,6 +18720,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketPolicy",
@@ -18657,6 +18731,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketReplication",
@@ -18667,6 +18742,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketRequestPayment",
@@ -18677,6 +18753,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "PutBucketTagging",
@@ -18687,6 +18764,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketVersioning",
@@ -18697,6 +18775,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutBucketWebsite",
@@ -18707,6 +18786,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutObject",
@@ -18717,6 +18797,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_OBJECT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutObjectAcl",
@@ -18727,6 +18808,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_OBJECT_ACL_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutObjectLegalHold",
@@ -18737,6 +18819,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_OBJECT_LEGAL_HOLD_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutObjectLockConfiguration",
@@ -18747,6 +18830,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_OBJECT_LOCK_CONFIGURATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutObjectRetention",
@@ -18757,6 +18841,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_OBJECT_RETENTION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutObjectTagging",
@@ -18767,6 +18852,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUT_OBJECT_TAGGING_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutPublicAccessBlock",
@@ -18777,6 +18863,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RestoreObject",
@@ -18787,6 +18874,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_RESTORE_OBJECT_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UploadPart",
@@ -18797,6 +18885,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPLOAD_PART_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UploadPartCopy",
@@ -18807,6 +18896,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPLOAD_PART_COPY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[

@@ -2525,6 +2525,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_SCHEDULE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateScheduleGroup",
@@ -2535,6 +2536,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_SCHEDULE_GROUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteSchedule",
@@ -2545,6 +2547,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_SCHEDULE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteScheduleGroup",
@@ -2555,6 +2558,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_SCHEDULE_GROUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetSchedule",
@@ -2565,6 +2569,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SCHEDULE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetScheduleGroup",
@@ -2575,6 +2580,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SCHEDULE_GROUP_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListScheduleGroups",
@@ -2585,6 +2591,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SCHEDULE_GROUPS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListSchedules",
@@ -2595,6 +2602,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SCHEDULES_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForResource",
@@ -2605,6 +2613,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_RESOURCE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -2615,6 +2624,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TAG_RESOURCE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -2625,6 +2635,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UNTAG_RESOURCE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UpdateSchedule",
@@ -2635,6 +2646,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UPDATE_SCHEDULE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[],

@@ -2913,6 +2913,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CheckIfPhoneNumberIsOptedOut",
@@ -2923,6 +2924,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CHECK_IF_PHONE_NUMBER_IS_OPTED_OUT_RESPONSE,
             wrapper: Some("CheckIfPhoneNumberIsOptedOutResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ConfirmSubscription",
@@ -2933,6 +2935,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CONFIRM_SUBSCRIPTION_RESPONSE,
             wrapper: Some("ConfirmSubscriptionResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreatePlatformApplication",
@@ -2943,6 +2946,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_PLATFORM_APPLICATION_RESPONSE,
             wrapper: Some("CreatePlatformApplicationResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreatePlatformEndpoint",
@@ -2953,6 +2957,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_ENDPOINT_RESPONSE,
             wrapper: Some("CreatePlatformEndpointResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateSMSSandboxPhoneNumber",
@@ -2963,6 +2968,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_SMS_SANDBOX_PHONE_NUMBER_RESULT,
             wrapper: Some("CreateSMSSandboxPhoneNumberResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateTopic",
@@ -2973,6 +2979,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_TOPIC_RESPONSE,
             wrapper: Some("CreateTopicResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteEndpoint",
@@ -2983,6 +2990,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeletePlatformApplication",
@@ -2993,6 +3001,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteSMSSandboxPhoneNumber",
@@ -3003,6 +3012,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_SMS_SANDBOX_PHONE_NUMBER_RESULT,
             wrapper: Some("DeleteSMSSandboxPhoneNumberResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteTopic",
@@ -3013,6 +3023,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetDataProtectionPolicy",
@@ -3023,6 +3034,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_DATA_PROTECTION_POLICY_RESPONSE,
             wrapper: Some("GetDataProtectionPolicyResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetEndpointAttributes",
@@ -3033,6 +3045,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ENDPOINT_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetEndpointAttributesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetPlatformApplicationAttributes",
@@ -3043,6 +3056,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_PLATFORM_APPLICATION_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetPlatformApplicationAttributesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetSMSAttributes",
@@ -3053,6 +3067,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SMS_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetSMSAttributesResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "GetSMSSandboxAccountStatus",
@@ -3063,6 +3078,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SMS_SANDBOX_ACCOUNT_STATUS_RESULT,
             wrapper: Some("GetSMSSandboxAccountStatusResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetSubscriptionAttributes",
@@ -3073,6 +3089,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SUBSCRIPTION_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetSubscriptionAttributesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetTopicAttributes",
@@ -3083,6 +3100,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_TOPIC_ATTRIBUTES_RESPONSE,
             wrapper: Some("GetTopicAttributesResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListEndpointsByPlatformApplication",
@@ -3093,6 +3111,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE,
             wrapper: Some("ListEndpointsByPlatformApplicationResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListPhoneNumbersOptedOut",
@@ -3103,6 +3122,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_PHONE_NUMBERS_OPTED_OUT_RESPONSE,
             wrapper: Some("ListPhoneNumbersOptedOutResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListPlatformApplications",
@@ -3113,6 +3133,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_PLATFORM_APPLICATIONS_RESPONSE,
             wrapper: Some("ListPlatformApplicationsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListSMSSandboxPhoneNumbers",
@@ -3123,6 +3144,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SMS_SANDBOX_PHONE_NUMBERS_RESULT,
             wrapper: Some("ListSMSSandboxPhoneNumbersResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListSubscriptions",
@@ -3133,6 +3155,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SUBSCRIPTIONS_RESPONSE,
             wrapper: Some("ListSubscriptionsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListSubscriptionsByTopic",
@@ -3143,6 +3166,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_SUBSCRIPTIONS_BY_TOPIC_RESPONSE,
             wrapper: Some("ListSubscriptionsByTopicResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTagsForResource",
@@ -3153,6 +3177,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TAGS_FOR_RESOURCE_RESPONSE,
             wrapper: Some("ListTagsForResourceResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListTopics",
@@ -3163,6 +3188,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_TOPICS_RESPONSE,
             wrapper: Some("ListTopicsResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "OptInPhoneNumber",
@@ -3173,6 +3199,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_OPT_IN_PHONE_NUMBER_RESPONSE,
             wrapper: Some("OptInPhoneNumberResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "Publish",
@@ -3183,6 +3210,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUBLISH_RESPONSE,
             wrapper: Some("PublishResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PublishBatch",
@@ -3193,6 +3221,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_PUBLISH_BATCH_RESPONSE,
             wrapper: Some("PublishBatchResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PutDataProtectionPolicy",
@@ -3203,6 +3232,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "RemovePermission",
@@ -3213,6 +3243,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SetEndpointAttributes",
@@ -3223,6 +3254,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SetPlatformApplicationAttributes",
@@ -3233,6 +3265,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SetSMSAttributes",
@@ -3243,6 +3276,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SET_SMS_ATTRIBUTES_RESPONSE,
             wrapper: Some("SetSMSAttributesResult"),
             fidelity: Fidelity::Stored,
+            refusal: None,
         },
         Operation {
             name: "SetSubscriptionAttributes",
@@ -3253,6 +3287,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SetTopicAttributes",
@@ -3263,6 +3298,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "Subscribe",
@@ -3273,6 +3309,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SUBSCRIBE_RESPONSE,
             wrapper: Some("SubscribeResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagResource",
@@ -3283,6 +3320,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_TAG_RESOURCE_RESPONSE,
             wrapper: Some("TagResourceResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "Unsubscribe",
@@ -3293,6 +3331,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagResource",
@@ -3303,6 +3342,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_UNTAG_RESOURCE_RESPONSE,
             wrapper: Some("UntagResourceResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "VerifySMSSandboxPhoneNumber",
@@ -3313,6 +3353,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_VERIFY_SMS_SANDBOX_PHONE_NUMBER_RESULT,
             wrapper: Some("VerifySMSSandboxPhoneNumberResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[("ListOriginationNumbers", "POST", "/")],

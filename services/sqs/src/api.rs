@@ -1998,6 +1998,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CancelMessageMoveTask",
@@ -2008,6 +2009,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CANCEL_MESSAGE_MOVE_TASK_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ChangeMessageVisibility",
@@ -2018,6 +2020,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ChangeMessageVisibilityBatch",
@@ -2028,6 +2031,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CHANGE_MESSAGE_VISIBILITY_BATCH_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "CreateQueue",
@@ -2038,6 +2042,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_CREATE_QUEUE_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteMessage",
@@ -2048,6 +2053,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteMessageBatch",
@@ -2058,6 +2064,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DELETE_MESSAGE_BATCH_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DeleteQueue",
@@ -2068,6 +2075,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetQueueAttributes",
@@ -2078,6 +2086,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_QUEUE_ATTRIBUTES_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetQueueUrl",
@@ -2088,6 +2097,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_QUEUE_URL_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListDeadLetterSourceQueues",
@@ -2098,6 +2108,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_DEAD_LETTER_SOURCE_QUEUES_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListMessageMoveTasks",
@@ -2108,6 +2119,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_MESSAGE_MOVE_TASKS_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListQueueTags",
@@ -2118,6 +2130,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_QUEUE_TAGS_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ListQueues",
@@ -2128,6 +2141,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_LIST_QUEUES_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "PurgeQueue",
@@ -2138,6 +2152,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "ReceiveMessage",
@@ -2148,6 +2163,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_RECEIVE_MESSAGE_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "RemovePermission",
@@ -2158,6 +2174,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SendMessage",
@@ -2168,6 +2185,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SEND_MESSAGE_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SendMessageBatch",
@@ -2178,6 +2196,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_SEND_MESSAGE_BATCH_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "SetQueueAttributes",
@@ -2188,6 +2207,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "StartMessageMoveTask",
@@ -2198,6 +2218,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_START_MESSAGE_MOVE_TASK_RESULT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "TagQueue",
@@ -2208,6 +2229,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "UntagQueue",
@@ -2218,6 +2240,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[],

@@ -1164,6 +1164,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ASSUME_ROLE_RESPONSE,
             wrapper: Some("AssumeRoleResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AssumeRoleWithSAML",
@@ -1174,6 +1175,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ASSUME_ROLE_WITH_SAML_RESPONSE,
             wrapper: Some("AssumeRoleWithSAMLResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "AssumeRoleWithWebIdentity",
@@ -1184,6 +1186,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_ASSUME_ROLE_WITH_WEB_IDENTITY_RESPONSE,
             wrapper: Some("AssumeRoleWithWebIdentityResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "DecodeAuthorizationMessage",
@@ -1194,6 +1197,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DECODE_AUTHORIZATION_MESSAGE_RESPONSE,
             wrapper: Some("DecodeAuthorizationMessageResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetAccessKeyInfo",
@@ -1204,6 +1208,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_ACCESS_KEY_INFO_RESPONSE,
             wrapper: Some("GetAccessKeyInfoResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetCallerIdentity",
@@ -1214,6 +1219,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_CALLER_IDENTITY_RESPONSE,
             wrapper: Some("GetCallerIdentityResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetFederationToken",
@@ -1224,6 +1230,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_FEDERATION_TOKEN_RESPONSE,
             wrapper: Some("GetFederationTokenResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
         Operation {
             name: "GetSessionToken",
@@ -1234,6 +1241,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_GET_SESSION_TOKEN_RESPONSE,
             wrapper: Some("GetSessionTokenResult"),
             fidelity: Fidelity::Real,
+            refusal: None,
         },
     ],
     absent: &[
