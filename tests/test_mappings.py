@@ -273,6 +273,25 @@ def test_a_table_s_records_are_given_up_in_its_own_form(made):
     assert len(info["approximateArrivalOfFirstRecord"]) == len("2022-07-13T13:48:01Z")
 
 
+def test_failures_are_counted_across_a_kill(make_region):
+    region = make_region()
+    made = Made(region)
+    arn, url = made.stream("count"), made.function("count")
+    lost, lost_arn = made.queue("count-lost")
+    made.put("count", "1", "bad")
+    made.mapping("count", arn, StartingPosition="TRIM_HORIZON", MaximumRetryAttempts=4,
+                 DestinationConfig={"OnFailure": {"Destination": lost_arn}})
+    tried = made.drain(url, lambda found: len(found) == 3)
+    made.put("count", "later")
+    region.kill()
+    region.start()
+    record, = made.drain(lost, lambda found: len(found) == 1)
+    assert record["requestContext"]["approximateInvokeCount"] == 5 and record["KinesisBatchInfo"]["batchSize"] == 2
+    tried += made.drain(url, lambda found: ["later"] in [f["texts"] for f in found])
+    # The attempt that the kill cut off is not counted.
+    assert [t["texts"] for t in tried][:5] == [["1", "bad"]] * 5 and len(tried) in (6, 7)
+
+
 def test_what_is_too_old_is_given_up_untried(make_region):
     region = make_region()
     made = Made(region)

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 use wire::{Fault, Timestamp};
 
-use super::progress::{Lane, Open};
+use super::progress::{Failing, Lane, Open};
 use super::shard::Consumer;
 use super::source::Item;
 use super::{Batch, Lost, Outcome, Window};
@@ -47,6 +47,18 @@ struct Try {
     detail: Option<Value>,
 }
 
+impl Try {
+    fn of(items: Vec<Item>) -> Try {
+        Try {
+            items,
+            attempts: 0,
+            failures: 0,
+            refusals: 0,
+            detail: None,
+        }
+    }
+}
+
 pub(super) struct LaneRun {
     of: Arc<Consumer>,
     shard: String,
@@ -54,6 +66,8 @@ pub(super) struct LaneRun {
     /// The position behind what was read.
     next: u64,
     window: Option<Open>,
+    /// What was failing when the lane last ran.
+    failing: Option<Failing>,
     earlier: Vec<u64>,
     pending: VecDeque<Item>,
     bytes: usize,
@@ -88,6 +102,7 @@ impl LaneRun {
             index,
             next: lane.next,
             window: lane.window,
+            failing: lane.failing,
             earlier,
             pending: VecDeque::new(),
             bytes: 0,
@@ -261,13 +276,15 @@ impl LaneRun {
                 });
             }
         }
-        let mut tries = VecDeque::from([Try {
-            items: self.batch(),
-            attempts: 0,
-            failures: 0,
-            refusals: 0,
-            detail: None,
-        }]);
+        let mut first = Try::of(self.batch());
+        let mut tries = VecDeque::new();
+        if let Some(failing) = self.failing.take() {
+            let count = failing.count.min(first.items.len());
+            tries.push_back(Try::of(first.items.split_off(count)));
+            first.attempts = failing.attempts;
+            first.failures = failing.failures;
+        }
+        tries.push_front(first);
         while let Some(attempt) = tries.pop_front() {
             if attempt.items.is_empty() {
                 continue;
@@ -349,6 +366,7 @@ impl LaneRun {
                         refusals: 0,
                         detail: attempt.detail.clone(),
                     });
+                    self.note(&attempt).await?;
                     tries.push_front(attempt);
                     return Ok(End::Done);
                 }
@@ -357,6 +375,7 @@ impl LaneRun {
                     self.lose(&attempt, false, is_last).await?;
                     return Ok(End::Done);
                 }
+                self.note(&attempt).await?;
                 let pause = wait_after(attempt.failures - 1);
                 let end = self.pause(pause).await?;
                 if end == End::Done && self.is_there(&attempt)? {
@@ -407,13 +426,32 @@ impl LaneRun {
         let lane = Lane {
             next,
             window: self.window.clone(),
+            failing: None,
         };
+        self.change(sends, |own| *own = lane).await
+    }
+
+    /// Keeps how often records have failed.
+    async fn note(&self, attempt: &Try) -> Result<(), Fault> {
+        let failing = Failing {
+            count: attempt.items.len(),
+            attempts: attempt.attempts,
+            failures: attempt.failures,
+        };
+        self.change(&[], |own| own.failing = Some(failing)).await
+    }
+
+    async fn change(
+        &self,
+        sends: &[crate::Delivery],
+        f: impl FnOnce(&mut Lane),
+    ) -> Result<(), Fault> {
         let index = self.index;
         self.of
             .progress
             .write(&self.of.owner, &self.shard, sends, |row| {
                 if let Some(own) = row.lanes.get_mut(index) {
-                    *own = lane;
+                    f(own);
                 }
             })
             .await

@@ -17,6 +17,16 @@ pub(super) struct Open {
     pub(super) state: Value,
 }
 
+/// Records that failed and are to be tried again: a restart goes on counting.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failing {
+    /// How many they are, from the lane's next one.
+    pub(super) count: usize,
+    /// How often they were handed over, and how often that counted as a failure.
+    pub(super) attempts: u32,
+    pub(super) failures: u32,
+}
+
 /// How far one lane of a shard has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Lane {
@@ -24,6 +34,17 @@ pub(super) struct Lane {
     pub(super) next: u64,
     #[serde(default)]
     pub(super) window: Option<Open>,
+    #[serde(default)]
+    pub(super) failing: Option<Failing>,
+}
+
+impl Lane {
+    fn at(next: u64) -> Lane {
+        Lane {
+            next,
+            ..Lane::default()
+        }
+    }
 }
 
 /// How far a consumer has come in a shard. The row without a shard says that the consumer has begun.
@@ -85,7 +106,7 @@ impl Progress {
             tx.put(&self.rows, &mark, &Row::default())?;
             for (shard, next) in first {
                 let row = Row {
-                    lanes: vec![Lane { next, window: None }],
+                    lanes: vec![Lane::at(next)],
                     ..Row::default()
                 };
                 tx.put(&self.rows, &(&owner.account, &owner.name, &shard), &row)?;
@@ -113,21 +134,17 @@ impl Progress {
             Some(row) if row.lanes.len() == lanes => return Ok(row),
             Some(row) => {
                 let least = row.lanes.iter().map(|lane| lane.next).min().unwrap_or(0);
-                let lane = Lane {
-                    next: least,
-                    // A window of one key's lane is not another's.
-                    window: None,
-                };
                 Row {
                     earlier: row.lanes.iter().map(|lane| lane.next).collect(),
-                    lanes: vec![lane; lanes],
+                    // A window, or a failure, of one key's lane is not another's.
+                    lanes: vec![Lane::at(least); lanes],
                     is_done: row.is_done,
                 }
             }
             None => {
                 let next = stream.begin(shard, Start::Oldest)?;
                 Row {
-                    lanes: vec![Lane { next, window: None }; lanes],
+                    lanes: vec![Lane::at(next); lanes],
                     ..Row::default()
                 }
             }
