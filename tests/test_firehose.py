@@ -1,5 +1,6 @@
 """Delivery streams with real clients: to buckets and endpoints, from data streams, topics and logs, through functions; what was acknowledged survives kill -9."""
 import base64
+import datetime
 import gzip
 import json
 import re
@@ -73,6 +74,21 @@ def test_records_are_gathered_and_written(region):
     (key, data), = written(region, "fh-plain").items()
     assert data == b"one\ntwo\nthree\n"
     assert re.fullmatch(r"raw/\d{4}/\d\d/\d\d/\d\d/plain-1-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9a-f-]{36}", key), key
+
+
+def test_objects_are_named_by_the_time_of_the_zone(region):
+    firehose = region.client("firehose")
+    there = dict(bucket(region, "fh-zone"), BufferingHints={"IntervalInSeconds": 1, "SizeInMBs": 1}, ErrorOutputPrefix="bad/",
+                 Prefix="!{timestamp:VV}/!{timestamp:yyyy-MM-dd'T'HH}/")
+    with pytest.raises(ClientError, match="InvalidArgumentException.*CustomTimeZone"):
+        firehose.create_delivery_stream(DeliveryStreamName="zone", ExtendedS3DestinationConfiguration=dict(there, CustomTimeZone="Mars/Olympus"))
+    firehose.create_delivery_stream(DeliveryStreamName="zone", ExtendedS3DestinationConfiguration=dict(there, CustomTimeZone="Asia/Tokyo"))
+    before = datetime.datetime.now(datetime.UTC)
+    firehose.put_record(DeliveryStreamName="zone", Record={"Data": b"here"})
+    (key, _), = written(region, "fh-zone").items()
+    zone, hour, name = key.rsplit("/", 2)
+    shown = {(before + datetime.timedelta(hours=9, seconds=s)).strftime("%Y-%m-%dT%H") for s in (0, 60)}
+    assert zone == "Asia/Tokyo" and hour in shown and name.startswith("zone-1-" + hour.replace("T", "-"))
 
 
 def test_errors_are_logged(region):
@@ -264,7 +280,6 @@ def endpoint(region, tmp_path):
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    import datetime
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime(2020, 1, 1)

@@ -482,12 +482,13 @@ impl Destination {
                 "S3BackupConfiguration cannot be null when S3BackupMode is Enabled.",
             ));
         }
-        if extended
-            .zone
-            .as_deref()
-            .is_some_and(|z| !z.is_empty() && z != "UTC")
+        if let Some(zone) = extended.zone.as_deref()
+            && !zone.is_empty()
+            && !prefix::is_zone(zone)
         {
-            return Err(absent("time zone CustomTimeZone other than UTC"));
+            return Err(invalid_argument_exception(format!(
+                "CustomTimeZone {zone} is not valid."
+            )));
         }
         if is_partitioned && self.bucket.size < 64 {
             return Err(invalid_argument_exception(

@@ -15,7 +15,7 @@ use crate::compression;
 use crate::delivery_stream::{DeliveryStream, Place};
 use crate::destination::Bucket;
 use crate::failure::Failure;
-use crate::prefix::{self, Values};
+use crate::prefix::{self, Local, Values};
 use crate::processing::Piece;
 use crate::service::Firehose;
 
@@ -378,10 +378,11 @@ impl Firehose {
         let Some(oldest) = object.oldest else {
             return Ok(());
         };
-        let time = Timestamp(oldest);
+        let own = stream.destination.extended.as_ref();
+        let zone = own.and_then(|e| e.zone.as_deref());
+        let time = &Local::at(Timestamp(oldest), zone);
         let values = Values { time, error, keys };
         let suffix = prefix::suffix(&place.name, stream.version, time);
-        let own = stream.destination.extended.as_ref();
         let extension = own
             .and_then(|e| e.extension.as_deref())
             .filter(|e| !e.is_empty())

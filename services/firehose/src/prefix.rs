@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+use time::{OffsetDateTime, UtcOffset};
 use wire::{Fault, Timestamp};
 
 use crate::destination::Bucket;
@@ -10,11 +12,47 @@ use crate::errors::invalid_argument_exception;
 /// Characters of `!{firehose:random-string}`.
 const RANDOM: usize = 11;
 
+/// A moment as the clocks of a time zone show it.
+pub(crate) struct Local {
+    time: OffsetDateTime,
+    /// The zone's name in the IANA database, and what its time is called then.
+    id: String,
+    short: String,
+}
+
+impl Local {
+    /// The moment in that zone; in UTC where there is none.
+    pub(crate) fn at(time: Timestamp, zone: Option<&str>) -> Local {
+        let utc = time.date_time();
+        let known = zone.filter(|z| !z.is_empty()).and_then(|z| {
+            let at = jiff::Timestamp::from_millisecond(time.0).ok()?;
+            let zone = TimeZone::get(z).ok()?;
+            let info = zone.to_offset_info(at);
+            let offset = UtcOffset::from_whole_seconds(info.offset().seconds()).ok()?;
+            Some(Local {
+                time: utc.checked_to_offset(offset)?,
+                id: z.to_owned(),
+                short: info.abbreviation().to_owned(),
+            })
+        });
+        known.unwrap_or_else(|| Local {
+            time: utc,
+            id: "UTC".to_owned(),
+            short: "UTC".to_owned(),
+        })
+    }
+}
+
+/// Whether there is a time zone of that name.
+pub(crate) fn is_zone(name: &str) -> bool {
+    TimeZone::get(name).is_ok()
+}
+
 /// What expressions stand for.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     /// When the oldest record of the object arrived.
-    pub(crate) time: Timestamp,
+    pub(crate) time: &'a Local,
     /// `processing-failed` and the like.
     pub(crate) error: Option<&'a str>,
     /// Keys from the records.
@@ -113,14 +151,27 @@ pub(crate) fn evaluate(bucket: &Bucket, values: &Values<'_>) -> String {
 }
 
 /// What stands behind the prefix, without an extension.
-pub(crate) fn suffix(stream: &str, version: u64, time: Timestamp) -> String {
+pub(crate) fn suffix(stream: &str, version: u64, time: &Local) -> String {
     let stamp = java_time("yyyy-MM-dd-HH-mm-ss", time);
     format!("{stream}-{version}-{stamp}-{}", cloud::ids::uuid())
 }
 
-/// A time in UTC by a pattern of Java's `DateTimeFormatter`.
-fn java_time(pattern: &str, time: Timestamp) -> String {
-    let t = time.date_time();
+/// A distance from UTC as Java writes it: `+HH` with minutes if need be, `+HHmm` or `+HH:mm`.
+fn java_offset(offset: UtcOffset, count: usize) -> String {
+    let (hours, minutes, _) = offset.as_hms();
+    let sign = if offset.is_negative() { '-' } else { '+' };
+    let (hours, minutes) = (hours.unsigned_abs(), minutes.unsigned_abs());
+    match count {
+        1 if minutes == 0 => format!("{sign}{hours:02}"),
+        1 | 2 | 4 => format!("{sign}{hours:02}{minutes:02}"),
+        _ => format!("{sign}{hours:02}:{minutes:02}"),
+    }
+}
+
+/// A time by a pattern of Java's `DateTimeFormatter`.
+fn java_time(pattern: &str, local: &Local) -> String {
+    let t = local.time;
+    let offset = t.offset();
     let mut text = String::new();
     let mut rest = pattern.chars().peekable();
     while let Some(letter) = rest.next() {
@@ -171,9 +222,15 @@ fn java_time(pattern: &str, time: Timestamp) -> String {
             'E' => named(t.weekday().to_string()),
             'e' => number(i32::from(t.weekday().number_days_from_sunday()) + 1),
             'Q' | 'q' => number((i32::from(u8::from(t.month())) + 2) / 3),
-            'z' | 'V' => "UTC".to_owned(),
-            'X' => "Z".to_owned(),
-            'Z' | 'x' => "+0000".to_owned(),
+            'z' => local.short.clone(),
+            'V' => local.id.clone(),
+            'X' if offset.is_utc() => "Z".to_owned(),
+            'X' | 'x' => java_offset(offset, count),
+            'Z' if count < 4 => java_offset(offset, 2),
+            'Z' if count == 4 && offset.is_utc() => "GMT".to_owned(),
+            'Z' if count == 4 => format!("GMT{}", java_offset(offset, 3)),
+            'Z' if offset.is_utc() => "Z".to_owned(),
+            'Z' => java_offset(offset, 3),
             _ => String::new(),
         });
     }
@@ -204,9 +261,10 @@ mod tests {
     fn both(prefix: Option<&str>, error: Option<&str>) -> (String, String) {
         let keys = BTreeMap::from([("id".to_owned(), "7".to_owned())]);
         let bucket = bucket(prefix, error);
+        let time = Local::at(TIME, None);
         let of = |error| {
             let values = Values {
-                time: TIME,
+                time: &time,
                 error,
                 keys: &keys,
             };
@@ -250,11 +308,35 @@ mod tests {
 
     #[test]
     fn java_s_patterns_are_understood() {
-        assert_eq!(java_time("yyyy'-'MM'-'dd''HH", TIME), "2018-08-27'10");
+        let utc = Local::at(TIME, None);
+        assert_eq!(java_time("yyyy'-'MM'-'dd''HH", &utc), "2018-08-27'10");
         assert_eq!(
-            java_time("yy/M/d h:mm a E MMM SSS", TIME),
+            java_time("yy/M/d h:mm a E MMM SSS", &utc),
             "18/8/27 10:30 AM Mon Aug 250"
         );
+        assert_eq!(
+            java_time("z VV X XXX x Z ZZZZ", &utc),
+            "UTC UTC Z Z +00 +0000 GMT"
+        );
+    }
+
+    #[test]
+    fn times_are_those_of_the_zone() {
+        let at = |zone| {
+            java_time(
+                "yyyy-MM-dd HH:mm z VV X XXX Z ZZZZ",
+                &Local::at(TIME, Some(zone)),
+            )
+        };
+        assert_eq!(
+            at("America/New_York"),
+            "2018-08-27 06:30 EDT America/New_York -04 -04:00 -0400 GMT-04:00"
+        );
+        assert_eq!(
+            at("Asia/Kolkata"),
+            "2018-08-27 16:00 IST Asia/Kolkata +0530 +05:30 +0530 GMT+05:30"
+        );
+        assert!(is_zone("Asia/Tokyo") && !is_zone("Mars/Olympus"));
     }
 
     #[test]
