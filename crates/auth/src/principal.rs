@@ -42,6 +42,37 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// The caller of that ARN, as `GetCallerIdentity` has it: an account's root, a user or a session. `*` is nobody,
+    /// and a name that is no ARN a service. The path of a session's role is not known.
+    pub fn of_arn(arn: &str) -> Self {
+        if arn == "*" {
+            return Self::Anonymous;
+        }
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let ["arn", _, _, _, account, name] = parts.as_slice() else {
+            return Self::Service(arn.to_owned());
+        };
+        let account = (*account).to_owned();
+        let arn = arn.to_owned();
+        match name.split_once('/') {
+            Some(("user", _)) => Self::User { account, arn },
+            Some(("assumed-role", session)) => {
+                let role = session.split('/').next().unwrap_or_default();
+                Self::RoleSession {
+                    role_arn: format!("arn:aws:iam::{account}:role/{role}"),
+                    session_arn: arn,
+                    account,
+                }
+            }
+            Some(("federated-user", _)) => Self::FederatedUser {
+                user_arn: arn.clone(),
+                session_arn: arn,
+                account,
+            },
+            _ => Self::Root { account },
+        }
+    }
+
     /// The account, for those who have one.
     pub fn account(&self) -> Option<&str> {
         match self {
@@ -229,4 +260,31 @@ fn is_regional(own: &str, name: &str) -> bool {
         let last = region.rsplit('-').next().unwrap_or_default();
         region.contains('-') && !region.contains('.') && last.bytes().all(|b| b.is_ascii_digit())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_told_by_their_arns() {
+        for arn in [
+            "arn:aws:iam::123456789012:root",
+            "arn:aws:iam::123456789012:user/team/bob",
+            "arn:aws:sts::123456789012:assumed-role/cook/night",
+            "arn:aws:sts::123456789012:federated-user/guest",
+        ] {
+            let caller = Caller::of_arn(arn);
+            assert_eq!(caller.arn().as_deref(), Some(arn));
+            assert_eq!(caller.account(), Some("123456789012"));
+        }
+        let role = Caller::of_arn("arn:aws:sts::123456789012:assumed-role/cook/night");
+        assert_eq!(
+            role.entity_arn(),
+            Some("arn:aws:iam::123456789012:role/cook")
+        );
+        assert_eq!(Caller::of_arn("*"), Caller::Anonymous);
+        let service = Caller::Service("s3.amazonaws.com".to_owned());
+        assert_eq!(Caller::of_arn("s3.amazonaws.com"), service);
+    }
 }

@@ -46,30 +46,6 @@ pub fn account(ctx: &Context) -> Option<&str> {
     (ctx.principal.kind != PrincipalKind::Anonymous).then_some(ctx.account.as_str())
 }
 
-fn caller(ctx: &Context) -> Caller {
-    let account = ctx.account.clone();
-    let arn = ctx.principal.arn.clone();
-    match ctx.principal.kind {
-        PrincipalKind::Anonymous => Caller::Anonymous,
-        PrincipalKind::Root => Caller::Root { account },
-        PrincipalKind::User => Caller::User { account, arn },
-        PrincipalKind::AssumedRole => {
-            let role = arn.split('/').nth(1).unwrap_or_default();
-            Caller::RoleSession {
-                role_arn: format!("arn:aws:iam::{account}:role/{role}"),
-                session_arn: arn,
-                account,
-            }
-        }
-        PrincipalKind::FederatedUser => Caller::FederatedUser {
-            user_arn: arn.clone(),
-            session_arn: arn,
-            account,
-        },
-        PrincipalKind::Service => Caller::Service(ctx.principal.id.clone()),
-    }
-}
-
 impl crate::S3 {
     /// Fails for anonymous callers.
     pub(crate) fn require_signed(&self, ctx: &Context) -> Result<(), Fault> {
@@ -184,7 +160,7 @@ fn ask(
         None => bucket.arn(),
     };
     let request = evaluate::Request {
-        caller: &caller(ctx),
+        caller: &Caller::of_arn(&ctx.principal.arn),
         action: question.action,
         resource: &resource,
         resource_account: Some(&bucket.account),

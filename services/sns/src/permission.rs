@@ -84,30 +84,6 @@ pub(crate) fn denied(service: &str, place: &Place) -> Fault {
     ))
 }
 
-fn caller(ctx: &Context) -> Caller {
-    let account = ctx.account.clone();
-    let arn = ctx.principal.arn.clone();
-    match ctx.principal.kind {
-        PrincipalKind::Anonymous => Caller::Anonymous,
-        PrincipalKind::Root => Caller::Root { account },
-        PrincipalKind::User => Caller::User { account, arn },
-        PrincipalKind::AssumedRole => {
-            let role = arn.split('/').nth(1).unwrap_or_default();
-            Caller::RoleSession {
-                role_arn: format!("arn:aws:iam::{account}:role/{role}"),
-                session_arn: arn,
-                account,
-            }
-        }
-        PrincipalKind::FederatedUser => Caller::FederatedUser {
-            user_arn: arn.clone(),
-            session_arn: arn,
-            account,
-        },
-        PrincipalKind::Service => Caller::Service(ctx.principal.id.clone()),
-    }
-}
-
 impl Sns {
     /// The topic of an ARN of the region that was asked, which the caller may do that with.
     pub(crate) fn permitted(
@@ -172,7 +148,7 @@ impl Sns {
                 // What SNS calls a caller's account in topics' policies.
                 .set("aws:SourceOwner", ctx.account.as_str());
         }
-        let caller = caller(ctx);
+        let caller = Caller::of_arn(&ctx.principal.arn);
         let arn = place.arn();
         let request = evaluate::Request {
             caller: &caller,

@@ -12,30 +12,6 @@ use crate::queue::Queue;
 use crate::service::Sqs;
 use crate::url::Name;
 
-fn caller(ctx: &Context) -> Caller {
-    let account = ctx.account.clone();
-    let arn = ctx.principal.arn.clone();
-    match ctx.principal.kind {
-        PrincipalKind::Anonymous => Caller::Anonymous,
-        PrincipalKind::Root => Caller::Root { account },
-        PrincipalKind::User => Caller::User { account, arn },
-        PrincipalKind::AssumedRole => {
-            let role = arn.split('/').nth(1).unwrap_or_default();
-            Caller::RoleSession {
-                role_arn: format!("arn:aws:iam::{account}:role/{role}"),
-                session_arn: arn,
-                account,
-            }
-        }
-        PrincipalKind::FederatedUser => Caller::FederatedUser {
-            user_arn: arn.clone(),
-            session_arn: arn,
-            account,
-        },
-        PrincipalKind::Service => Caller::Service(ctx.principal.id.clone()),
-    }
-}
-
 fn denied(action: &str, arn: &str) -> Fault {
     Fault::sender(
         403,
@@ -107,7 +83,13 @@ impl Sqs {
                 .set("aws:PrincipalArn", ctx.principal.arn.as_str())
                 .set("aws:userid", ctx.principal.id.as_str());
         }
-        let reply = ask(policy, &caller(ctx), action, name, &context);
+        let reply = ask(
+            policy,
+            &Caller::of_arn(&ctx.principal.arn),
+            action,
+            name,
+            &context,
+        );
         // The account's root can always mend a policy that locks everyone out.
         let is_mending = is_owner
             && ctx.principal.kind == PrincipalKind::Root
