@@ -373,7 +373,7 @@ async fn what_is_not_there_here_says_so() {
             json!({ "DataFormatConversionConfiguration": { "Enabled": true } }),
             501,
         ),
-        (json!({ "CustomTimeZone": "Asia/Tokyo" }), 501),
+        (json!({ "CustomTimeZone": "Mars/Olympus" }), 400),
         (json!({ "Prefix": "!{timestamp:yyyy}/" }), 400),
         (json!({ "S3BackupMode": "Enabled" }), 400),
         (json!({ "BucketARN": "b" }), 400),
