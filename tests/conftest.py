@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -38,6 +40,39 @@ def wait_for(get, seconds=60, what="it"):
             return found
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         time.sleep(0.05)
+
+
+def kill_under_load(region, write, url, read):
+    """Kills a region KILLS times while `write` acknowledges; each acknowledged name must then come out of the queue.
+
+    `write` makes one call and returns the names that it acknowledged, `read` finds the name in a message's body.
+    """
+    acknowledged, stop = set(), threading.Event()
+
+    def work():
+        while not stop.is_set():
+            try:
+                acknowledged.update(write())
+            except (BotoCoreError, ClientError):
+                time.sleep(0.02)
+    for _ in range(KILLS):
+        stop.clear()
+        writer = threading.Thread(target=work)
+        writer.start()
+        before = len(acknowledged)
+        wait_for(lambda: len(acknowledged) > before + 30, 30, "some acknowledged calls")
+        region.kill()
+        stop.set()
+        writer.join(30)
+        region.start()
+    sqs, heard = region.client("sqs"), set()
+
+    def all_heard():
+        for m in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            heard.add(read(m["Body"]))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=m["ReceiptHandle"])
+        return acknowledged <= heard
+    wait_for(all_heard, 120, "each acknowledged name")
 
 
 class Region:

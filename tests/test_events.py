@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import KILLS, wait_for, zipped
+from conftest import KILLS, kill_under_load, wait_for, zipped
 
 ECHO = '''
 import json, boto3
@@ -493,36 +493,13 @@ def test_no_acknowledged_event_is_lost_in_kills(make_region):
     url, queue = make_queue(region, "kept")
     region.client("events").put_rule(Name="kept", EventPattern=json.dumps({"source": ["crash"]}))
     region.client("events").put_targets(Rule="kept", Targets=[{"Id": "q", "Arn": queue, "InputPath": "$.detail.name"}])
-    acknowledged, stop = set(), threading.Event()
+    events = region.client("events", connect_timeout=2, read_timeout=10)
 
     def write():
-        events = region.client("events", connect_timeout=2, read_timeout=10)
-        while not stop.is_set():
-            names = [str(uuid.uuid4()) for _ in range(5)]
-            try:
-                answer = events.put_events(Entries=[{"Source": "crash", "DetailType": "d", "Detail": json.dumps({"name": n})}
-                                                    for n in names])
-                acknowledged.update(n for n, e in zip(names, answer["Entries"]) if "EventId" in e)
-            except Exception:
-                time.sleep(0.02)
-    for _ in range(KILLS):
-        stop.clear()
-        writer = threading.Thread(target=write)
-        writer.start()
-        before = len(acknowledged)
-        wait_for(lambda: len(acknowledged) > before + 20, 30, "some events")
-        region.kill()
-        stop.set()
-        writer.join(30)
-        region.start()
-    sqs, heard = region.client("sqs"), set()
-
-    def all_heard():
-        for m in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-            heard.add(json.loads(m["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=m["ReceiptHandle"])
-        return acknowledged <= heard
-    wait_for(all_heard, 120, "each acknowledged event")
+        names = [str(uuid.uuid4()) for _ in range(5)]
+        answer = events.put_events(Entries=[{"Source": "crash", "DetailType": "d", "Detail": json.dumps({"name": n})} for n in names])
+        return [n for n, e in zip(names, answer["Entries"]) if "EventId" in e]
+    kill_under_load(region, write, url, json.loads)
 
 
 def test_the_cli_puts_and_lists(region):

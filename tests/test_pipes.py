@@ -1,12 +1,10 @@
 """EventBridge Pipes with real clients: from queues and streams, through filters and functions, to targets."""
 import json
-import threading
-import time
 import uuid
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import KILLS, wait_for, zipped
+from conftest import KILLS, kill_under_load, wait_for, zipped
 
 ROLE = "arn:aws:iam::000000000000:role/pipes"
 ENRICH = '''
@@ -167,35 +165,13 @@ def test_no_message_is_lost_in_kills(make_region):
     (source_url, source), (target_url, target) = make_queue(region, "in", VisibilityTimeout="3"), make_queue(region, "out")
     region.client("pipes").create_pipe(Name="kept", Source=source, Target=target, RoleArn=ROLE,
                                        TargetParameters={"InputTemplate": '<$.body>'})
-    acknowledged, stop = set(), threading.Event()
+    sqs = region.client("sqs", connect_timeout=2, read_timeout=10)
 
     def write():
-        sqs = region.client("sqs", connect_timeout=2, read_timeout=10)
-        while not stop.is_set():
-            name = str(uuid.uuid4())
-            try:
-                sqs.send_message(QueueUrl=source_url, MessageBody=name)
-                acknowledged.add(name)
-            except Exception:
-                time.sleep(0.02)
-    for _ in range(KILLS):
-        stop.clear()
-        writer = threading.Thread(target=write)
-        writer.start()
-        before = len(acknowledged)
-        wait_for(lambda: len(acknowledged) > before + 30, 30, "some messages")
-        region.kill()
-        stop.set()
-        writer.join(30)
-        region.start()
-    sqs, heard = region.client("sqs"), set()
-
-    def all_heard():
-        for m in sqs.receive_message(QueueUrl=target_url, MaxNumberOfMessages=10).get("Messages", []):
-            heard.add(m["Body"].strip('"'))
-            sqs.delete_message(QueueUrl=target_url, ReceiptHandle=m["ReceiptHandle"])
-        return acknowledged <= heard
-    wait_for(all_heard, 120, "each message")
+        name = str(uuid.uuid4())
+        sqs.send_message(QueueUrl=source_url, MessageBody=name)
+        return [name]
+    kill_under_load(region, write, target_url, lambda body: body.strip('"'))
 
 
 RESOURCES = '''

@@ -1,13 +1,11 @@
 """EventBridge Scheduler with real clients: times, zones, targets, dead letters, Terraform, kills."""
 import datetime
 import json
-import threading
-import time
 import uuid
 
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
-from conftest import KILLS, wait_for, zipped
+from botocore.exceptions import ClientError
+from conftest import KILLS, kill_under_load, wait_for, zipped
 
 ROLE = "arn:aws:iam::000000000000:role/scheduler"
 OFF = {"Mode": "OFF"}
@@ -140,37 +138,15 @@ def test_schedules_follow_the_clock_in_their_zone_and_survive_a_kill(make_region
 def test_no_acknowledged_schedule_is_lost_in_kills(make_region):
     region = make_region()
     url, queue = make_queue(region, "kept")
-    acknowledged, stop = set(), threading.Event()
+    scheduler = region.client("scheduler", connect_timeout=2, read_timeout=10)
 
     def write():
-        scheduler = region.client("scheduler", connect_timeout=2, read_timeout=10)
-        while not stop.is_set():
-            name = f"s{uuid.uuid4().hex}"
-            at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
-            try:
-                scheduler.create_schedule(Name=name, ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})", FlexibleTimeWindow=OFF,
-                                          ActionAfterCompletion="DELETE", Target={"Arn": queue, "RoleArn": ROLE, "Input": json.dumps(name)})
-                acknowledged.add(name)
-            except (BotoCoreError, ClientError):
-                time.sleep(0.02)
-    for _ in range(KILLS):
-        stop.clear()
-        writer = threading.Thread(target=write)
-        writer.start()
-        before = len(acknowledged)
-        wait_for(lambda: len(acknowledged) > before + 20, 30, "some schedules")
-        region.kill()
-        stop.set()
-        writer.join(30)
-        region.start()
-    sqs, heard = region.client("sqs"), set()
-
-    def all_heard():
-        for m in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-            heard.add(json.loads(m["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=m["ReceiptHandle"])
-        return acknowledged <= heard
-    wait_for(all_heard, 120, "each acknowledged schedule")
+        name = f"s{uuid.uuid4().hex}"
+        at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+        scheduler.create_schedule(Name=name, ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})", FlexibleTimeWindow=OFF,
+                                  ActionAfterCompletion="DELETE", Target={"Arn": queue, "RoleArn": ROLE, "Input": json.dumps(name)})
+        return [name]
+    kill_under_load(region, write, url, json.loads)
     wait_for(lambda: region.client("scheduler").list_schedules()["Schedules"] == [], 60, "their end")
 
 
