@@ -43,6 +43,31 @@ pub fn init_entry() {
     }
 }
 
+/// Keeps the kernel from backing this process's memory with huge pages, from now on; what the process starts through this crate
+/// may have them again.
+///
+/// The allocator asks for them wherever the system allows it, and a server that idles then holds 2 MiB wherever it has touched
+/// a few bytes. Where the kernel refuses, nothing changes.
+pub fn small_pages() {
+    #[cfg(target_os = "linux")]
+    set_small_pages(true);
+}
+
+/// What a program that was started gets back; the setting is inherited. Allowed between fork and exec.
+#[cfg(target_os = "linux")]
+pub(crate) fn set_small_pages(small: bool) {
+    // SAFETY: prctl with plain numbers.
+    unsafe {
+        libc::prctl(
+            libc::PR_SET_THP_DISABLE,
+            libc::c_ulong::from(small),
+            0,
+            0,
+            0,
+        )
+    };
+}
+
 /// Makes a test binary able to be process 1 of a sandbox: place it once at the top level of the test's root file.
 ///
 /// A test harness owns `main`, so the hook runs as a constructor of the binary.

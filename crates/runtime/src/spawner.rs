@@ -39,6 +39,7 @@ fn die_with_parent(command: &mut Command) {
     // SAFETY: prctl is a bare system call, allowed between fork and exec.
     unsafe {
         command.pre_exec(|| {
+            crate::set_small_pages(false);
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }

@@ -57,6 +57,7 @@ fn serve() -> io::Result<()> {
     let ended = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     // SAFETY: plain numbers. Nobody inside may look into this process.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong, 0, 0, 0) };
+    crate::set_small_pages(false);
     nix::unistd::setsid().ok();
     let mut init = Init::default();
     let result = init.listen(&control, &ended);
