@@ -11,7 +11,6 @@ pub mod listen;
 pub mod manners;
 mod metrics;
 pub mod pipeline;
-mod socket;
 mod workers;
 
 pub use listen::{Limits, Listener};

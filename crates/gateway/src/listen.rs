@@ -26,7 +26,6 @@ use tokio_rustls::TlsAcceptor;
 use wire::{Body, BodyError};
 
 use crate::pipeline::Gateway;
-use crate::socket::{Outbox, Socket};
 use crate::workers::{Serve, Workers, within};
 
 /// What a client may take.
@@ -163,21 +162,17 @@ impl Connection {
         match &self.tls {
             Some(tls) if first[0] == TLS_HANDSHAKE => {
                 match tokio::time::timeout(self.limits.header_timeout, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true, None).await,
+                    Ok(Ok(stream)) => self.http(TokioIo::new(stream), true).await,
                     Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                     Err(_) => {}
                 }
             }
-            _ => {
-                let socket = Socket::new(socket);
-                let outbox = socket.outbox();
-                self.http(TokioIo::new(socket), false, outbox).await;
-            }
+            _ => self.http(TokioIo::new(socket), false).await,
         }
     }
 
-    /// Speaks HTTP; with an outbox where `io` sends files.
-    async fn http<I>(self, io: I, secure: bool, outbox: Option<Outbox>)
+    /// Speaks HTTP.
+    async fn http<I>(self, io: I, secure: bool)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -193,15 +188,14 @@ impl Connection {
         let traffic = Traffic::default();
         let seen = traffic.clone();
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (gateway, outbox, runtime) = (gateway.clone(), outbox.clone(), runtime.clone());
+            let (gateway, runtime) = (gateway.clone(), runtime.clone());
             let busy = seen.begin();
             async move {
                 let head = request.method() == http::Method::HEAD;
-                let outbox = outbox.filter(|_| request.version() < http::Version::HTTP_2);
                 let request = request.map(|body| incoming(body, limits.body_timeout));
                 let answer = gateway.answer(request, peer.ip(), secure);
                 let response = within(&runtime, answer).await;
-                let answer = outgoing(response, head, outbox);
+                let answer = outgoing(response, head);
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Answer { body, _busy: busy }))
             }
         });
@@ -326,7 +320,7 @@ fn incoming(body: hyper::body::Incoming, patience: Duration) -> Body {
 }
 
 /// An answer as hyper sends it.
-fn outgoing(response: wire::protocol::Response, head: bool, outbox: Option<Outbox>) -> Answered {
+fn outgoing(response: wire::protocol::Response, head: bool) -> Answered {
     let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
     for (name, value) in response.headers {
         // The value's own bytes are handed on, not copied.
@@ -352,12 +346,10 @@ fn outgoing(response: wire::protocol::Response, head: bool, outbox: Option<Outbo
         _ if head => Either::Left(Full::new(Bytes::new())),
         Body::Empty => Either::Left(Full::new(Bytes::new())),
         Body::Bytes(bytes) => Either::Left(Full::new(bytes)),
-        body => Either::Right(StreamBody::new(match (body, outbox) {
-            (Body::Files(files, _), Some(outbox)) => {
-                Box::pin(outbox.pieces(files).map(|piece| piece.map(Frame::data))) as Frames
-            }
-            (body, _) => Box::pin(body.into_stream().map(|chunk| chunk.map(Frame::data))),
-        })),
+        body => {
+            let frames: Frames = Box::pin(body.into_stream().map(|chunk| chunk.map(Frame::data)));
+            Either::Right(StreamBody::new(frames))
+        }
     };
     let mut answer = http::Response::new(body);
     *answer.headers_mut() = headers;

@@ -1,10 +1,8 @@
 //! A request's or answer's body: held, or streamed.
 
 use std::fmt;
-use std::fs::File;
-use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
@@ -35,15 +33,6 @@ pub enum BodyError {
     Io(String),
 }
 
-/// Bytes of a file.
-#[derive(Clone, Debug)]
-pub struct FileRange {
-    /// The file, whose content does not change.
-    pub file: Arc<File>,
-    /// Offsets in bytes, within the file's length.
-    pub range: Range<u64>,
-}
-
 /// A body. Streams can be taken once.
 #[derive(Default)]
 pub enum Body {
@@ -54,8 +43,6 @@ pub enum Body {
     Bytes(Bytes),
     /// Bytes to come, with their number where it is known.
     Stream(Mutex<ByteStream>, Option<u64>),
-    /// Bytes that lie in files, for who can send files as they are, and the same as a stream.
-    Files(Vec<FileRange>, Mutex<ByteStream>),
 }
 
 impl Body {
@@ -63,17 +50,12 @@ impl Body {
     pub fn stream(stream: ByteStream, len: Option<u64>) -> Body {
         Body::Stream(Mutex::new(stream), len)
     }
-    /// A body of these files' bytes, which `stream` gives too.
-    pub fn files(files: Vec<FileRange>, stream: ByteStream) -> Body {
-        Body::Files(files, Mutex::new(stream))
-    }
     /// Its length in bytes, where known.
     pub fn len(&self) -> Option<u64> {
         match self {
             Body::Empty => Some(0),
             Body::Bytes(b) => Some(b.len() as u64),
             Body::Stream(_, len) => *len,
-            Body::Files(files, _) => Some(files.iter().map(|f| f.range.end - f.range.start).sum()),
         }
     }
     /// Whether it is known to have no bytes.
@@ -85,7 +67,7 @@ impl Body {
         match self {
             Body::Empty => Box::pin(futures_util::stream::empty()),
             Body::Bytes(b) => Box::pin(futures_util::stream::once(async { Ok(b) })),
-            Body::Stream(s, _) | Body::Files(_, s) => s
+            Body::Stream(s, _) => s
                 .into_inner()
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         }

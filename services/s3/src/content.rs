@@ -9,7 +9,7 @@ use md5::{Digest, Md5};
 use parking_lot::Mutex;
 use store::{BlobPin, Blobs, NewBlob};
 use tokio::sync::Notify;
-use wire::body::{ByteStream, FileRange};
+use wire::body::ByteStream;
 use wire::{Body, BodyError, Fault};
 
 use crate::checksum::{Algorithm, Hasher};
@@ -23,8 +23,6 @@ pub const INLINE: u64 = 16 * 1024;
 pub const MAX_PUT: u64 = 5 << 30;
 /// Bytes that are worth a thread away from those that serve requests.
 const BATCH: usize = 128 * 1024;
-/// A content of so many pieces at most is held open whole while it is sent.
-const SENT_AS_FILES: usize = 16;
 /// Bytes that may wait to be hashed.
 const AHEAD: usize = 2 * 1024 * 1024;
 
@@ -350,9 +348,6 @@ pub fn read(
         start = end;
     }
     let len = range.end.saturating_sub(range.start);
-    if key.is_none() && (1..=SENT_AS_FILES).contains(&parts.len()) {
-        return plain(blobs, parts, len);
-    }
     let mut parts = parts.into_iter();
     let Some((first, within)) = parts.next() else {
         return Ok(Body::Empty);
@@ -370,23 +365,6 @@ pub fn read(
         }
     });
     Ok(Body::stream(Box::pin(head.chain(tail)), Some(len)))
-}
-
-/// Bytes as they are kept, out of few enough pieces to hold all of them open.
-fn plain(blobs: &Blobs, parts: Vec<(Piece, Range<u64>)>, len: u64) -> Result<Body, store::Error> {
-    let mut files = Vec::with_capacity(parts.len());
-    let mut streams = Vec::with_capacity(parts.len());
-    for (piece, within) in parts {
-        let stream = blobs.read(piece.blob.id, within)?;
-        files.extend(stream.file().map(|(file, range)| FileRange { file, range }));
-        streams.push(stream.map(|chunk| chunk.map_err(|e| BodyError::Io(e.to_string()))));
-    }
-    let are_files = files.len() == streams.len();
-    let stream = Box::pin(futures_util::stream::iter(streams).flatten());
-    Ok(match are_files {
-        true => Body::files(files, stream),
-        false => Body::stream(stream, Some(len)),
-    })
 }
 
 fn open(

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 /// The length of a buffer: large enough that a system call costs nothing beside the copy, small enough that the
 /// buffers of one reader stay in the processor's cache.
-pub(super) const LEN: usize = 128 << 10;
+pub(super) const LEN: usize = 256 << 10;
 /// Buffers kept while nobody needs them.
 const KEPT: usize = 32;
 

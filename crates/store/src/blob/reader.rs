@@ -60,14 +60,6 @@ impl BlobStream {
         })
     }
 
-    /// The file and the offsets in it of the bytes still to come, where they lie in one.
-    pub fn file(&self) -> Option<(Arc<fs::File>, Range<u64>)> {
-        match &self.source {
-            Source::File { file, offset, .. } => Some((file.clone(), *offset..*offset + self.left)),
-            Source::Pieces { .. } => None,
-        }
-    }
-
     /// Bytes still to come.
     pub fn remaining(&self) -> u64 {
         self.left
