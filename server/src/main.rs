@@ -16,7 +16,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // The server's own program is process 1 of every sandbox: this must come before anything else.
     runtime::init_entry();
-    runtime::small_pages();
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -17,6 +17,7 @@ use crate::region;
 
 /// Runs until a signal ends it.
 pub fn start(options: Start) -> Outcome {
+    runtime::small_pages();
     // Requests are logged one line each where the user asks; the default shows what needs attention.
     let filter = EnvFilter::try_from_env("CUMULO_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,cumulo::request=info"));

@@ -50,22 +50,7 @@ pub fn init_entry() {
 /// a few bytes. Where the kernel refuses, nothing changes.
 pub fn small_pages() {
     #[cfg(target_os = "linux")]
-    set_small_pages(true);
-}
-
-/// What a program that was started gets back; the setting is inherited. Allowed between fork and exec.
-#[cfg(target_os = "linux")]
-pub(crate) fn set_small_pages(small: bool) {
-    // SAFETY: prctl with plain numbers.
-    unsafe {
-        libc::prctl(
-            libc::PR_SET_THP_DISABLE,
-            libc::c_ulong::from(small),
-            0,
-            0,
-            0,
-        )
-    };
+    nix::sys::prctl::set_thp_disable(true).ok();
 }
 
 /// Makes a test binary able to be process 1 of a sandbox: place it once at the top level of the test's root file.

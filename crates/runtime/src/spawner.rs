@@ -12,7 +12,7 @@ type Job = (Command, mpsc::SyncSender<io::Result<Child>>);
 /// a worker thread of an async runtime may end at any time.
 pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
-    die_with_parent(&mut command);
+    set_child_up(&mut command);
     let spawner = SPAWNER.get_or_init(|| {
         let (jobs, queue) = mpsc::channel::<Job>();
         let started = std::thread::Builder::new()
@@ -33,13 +33,15 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     wait.recv().map_err(|_| gone())?
 }
 
+/// What the child does for itself before its program starts.
 #[cfg(target_os = "linux")]
-fn die_with_parent(command: &mut Command) {
+fn set_child_up(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: prctl is a bare system call, allowed between fork and exec.
     unsafe {
         command.pre_exec(|| {
-            crate::set_small_pages(false);
+            // See `small_pages`: only the server goes without.
+            nix::sys::prctl::set_thp_disable(false).ok();
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -49,4 +51,4 @@ fn die_with_parent(command: &mut Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
+fn set_child_up(_: &mut Command) {}

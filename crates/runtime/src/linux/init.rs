@@ -57,7 +57,8 @@ fn serve() -> io::Result<()> {
     let ended = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     // SAFETY: plain numbers. Nobody inside may look into this process.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong, 0, 0, 0) };
-    crate::set_small_pages(false);
+    // What is kept from the server (see `small_pages`) is not kept from what runs here.
+    nix::sys::prctl::set_thp_disable(false).ok();
     nix::unistd::setsid().ok();
     let mut init = Init::default();
     let result = init.listen(&control, &ended);

@@ -59,11 +59,6 @@ impl BlobStream {
             left: range.end.min(len).saturating_sub(range.start),
         })
     }
-
-    /// Bytes still to come.
-    pub fn remaining(&self) -> u64 {
-        self.left
-    }
 }
 
 /// A piece that is in the system's cache already; `None` where reading it could take the disk's time.
