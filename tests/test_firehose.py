@@ -121,6 +121,8 @@ def test_a_full_buffer_is_written_at_once(region):
     assert destination["ExtendedS3DestinationDescription"]["S3BackupMode"] == "Disabled"
     (key, data), = written(region, "fh-full").items()
     assert key.endswith(".gz") and gzip.decompress(data) == b"A" * 600_000 + b"B" * 600_000
+    head = region.client("s3").head_object(Bucket="fh-full", Key=key)
+    assert (head["ContentType"], head["ContentEncoding"]) == ("application/octet-stream", "gzip")
 
 
 def test_what_is_described_changed_and_deleted(region):

@@ -8,11 +8,12 @@ use crate::cli::Outcome;
 /// Builds the services, in the order of their names. `only` limits them, where it names any.
 pub fn services(cloud: &Cloud, only: &[String]) -> Vec<Service> {
     type Build = fn(&Cloud) -> Service;
-    let all: [(&str, Build); 14] = [
+    let all: [(&str, Build); 15] = [
         ("dynamodb", dynamodb::service),
         ("dynamodbstreams", dynamodbstreams::service),
         ("events", events::service),
         ("firehose", firehose::service),
+        ("glue", glue::service),
         ("iam", iam::service),
         ("kinesis", kinesis::service),
         ("lambda", lambda::service),

@@ -143,6 +143,26 @@ pub trait LogSink: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
+/// What is put as an object.
+#[derive(Clone, Debug, Default)]
+pub struct Content<'a> {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Its `Content-Type`, unless it is S3's own default.
+    pub media_type: Option<&'a str>,
+    /// Its `Content-Encoding`.
+    pub encoding: Option<&'a str>,
+}
+
+impl<B: Into<Bytes>> From<B> for Content<'_> {
+    fn from(bytes: B) -> Self {
+        Content {
+            bytes: bytes.into(),
+            ..Content::default()
+        }
+    }
+}
+
 /// Objects in buckets, for services that keep code or exports there.
 pub trait Objects: Send + Sync {
     /// An object's bytes, at most `limit` of them; S3's own errors.
@@ -168,7 +188,7 @@ pub trait Objects: Send + Sync {
         account: &'a str,
         bucket: &'a str,
         key: &'a str,
-        bytes: Bytes,
+        content: Content<'a>,
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
@@ -394,6 +414,29 @@ pub trait DataStreams: Send + Sync {
     fn changed(&self, stream: &Arn, shard: &str) -> Result<Arc<tokio::sync::Notify>, Fault>;
 }
 
+/// A column of a table in a data catalog.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, as Hive writes types.
+    pub kind: String,
+}
+
+/// Tables of a data catalog, for services that shape data by one. Owned by `glue`.
+pub trait Catalogs: Send + Sync {
+    /// A table's columns, without those that partition it; of its newest version where none is named. AWS's errors
+    /// where there is no such database, table or version.
+    fn columns(
+        &self,
+        account: &str,
+        region: &str,
+        database: &str,
+        table: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<CatalogColumn>, Fault>;
+}
+
 /// The owners. Set once while the region is built; a question without an owner answers `None`.
 #[derive(Clone, Default)]
 pub struct Ports(Arc<Owners>);
@@ -410,6 +453,7 @@ struct Owners {
     functions: OnceLock<Arc<dyn Functions>>,
     table_streams: OnceLock<Arc<dyn TableStreams>>,
     data_streams: OnceLock<Arc<dyn DataStreams>>,
+    catalogs: OnceLock<Arc<dyn Catalogs>>,
 }
 
 macro_rules! owner {
@@ -436,6 +480,7 @@ impl Ports {
     owner!(set_functions, functions, functions: dyn Functions, "functions");
     owner!(set_table_streams, table_streams, table_streams: dyn TableStreams, "streams of tables");
     owner!(set_data_streams, data_streams, data_streams: dyn DataStreams, "data streams");
+    owner!(set_catalogs, catalogs, catalogs: dyn Catalogs, "data catalogs");
 
     /// Who an access key is, asked of every owner.
     pub fn identity(&self, access_key: &str) -> Option<Identity> {

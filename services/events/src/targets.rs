@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use cloud::{Arn, Context};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
-use wire::json::{self, JsonWriter};
-use wire::{Audit, Decode, Encode, Fault};
+use wire::{Fault, json};
 
 use crate::api::{
     ListRuleNamesByTargetInput, ListRuleNamesByTargetOutput, ListTargetsByRuleInput,
@@ -39,18 +38,13 @@ const AS_ROLE: [&str; 5] = ["kinesis", "firehose", "states", "ecs", "batch"];
 
 impl Stored {
     fn of(target: &Target) -> Stored {
-        let mut writer = JsonWriter::new();
-        target.encode(&mut writer);
         Stored {
             arn: target.arn.clone(),
-            text: String::from_utf8(writer.finish()).unwrap_or_default(),
+            text: json::kept(target),
         }
     }
     fn target(&self) -> Result<Target, Fault> {
-        let read = json::read(self.text.as_bytes(), |r| {
-            Target::decode(r, &mut Audit::default())
-        });
-        read.map_err(|e| Fault::internal(format!("a stored target cannot be read: {e}")))
+        json::restored(&self.text)
     }
 }
 

@@ -9,6 +9,8 @@ use wire::Fault;
 
 /// Bytes of a block of Hadoop's Snappy.
 const BLOCK: usize = 256 * 1024;
+/// Bytes of a block of snappy-java's.
+const JAVA_BLOCK: usize = 32 * 1024;
 
 /// The extension of objects of that format.
 pub(crate) fn extension(format: &str) -> &'static str {
@@ -17,6 +19,17 @@ pub(crate) fn extension(format: &str) -> &'static str {
         "ZIP" => ".zip",
         "Snappy" | "HADOOP_SNAPPY" => ".snappy",
         _ => "",
+    }
+}
+
+/// The `Content-Encoding` that AWS gives objects of that format.
+pub(crate) fn encoding(format: &str) -> Option<&'static str> {
+    match format {
+        "GZIP" => Some("gzip"),
+        "ZIP" => Some("zip"),
+        "Snappy" => Some("snappy-java"),
+        "HADOOP_SNAPPY" => Some("hadoop-snappy"),
+        _ => None,
     }
 }
 
@@ -32,13 +45,7 @@ pub(crate) fn compress(format: &str, name: &str, bytes: Vec<u8>) -> Result<Bytes
             zip.write_all(&bytes)?;
             zip.finish()?.into_inner()
         }
-        "Snappy" => {
-            let mut snappy = snap::write::FrameEncoder::new(Vec::new());
-            snappy.write_all(&bytes)?;
-            snappy
-                .into_inner()
-                .map_err(|e| Fault::internal(e.to_string()))?
-        }
+        "Snappy" => snappy_java(&bytes)?,
         "HADOOP_SNAPPY" => hadoop(&bytes)?,
         _ => bytes,
     };
@@ -50,6 +57,22 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(bytes)?;
     Ok(gzip.finish()?)
+}
+
+/// The stream of the library snappy-java: a header with two versions, then blocks with their sizes.
+fn snappy_java(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+    let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+    let mut encoder = snap::raw::Encoder::new();
+    for block in bytes.chunks(JAVA_BLOCK) {
+        let packed = encoder.compress_vec(block)?;
+        out.extend_from_slice(
+            &u32::try_from(packed.len())
+                .unwrap_or(u32::MAX)
+                .to_be_bytes(),
+        );
+        out.extend_from_slice(&packed);
+    }
+    Ok(out)
 }
 
 /// Blocks, each with its size before and after, as Hadoop's codec reads them.
@@ -81,10 +104,18 @@ mod tests {
             .read_to_end(&mut found)
             .unwrap();
         assert_eq!(found, text);
-        let mut found = Vec::new();
-        snap::read::FrameDecoder::new(&packed("Snappy")[..])
-            .read_to_end(&mut found)
+        let (mut found, java) = (Vec::new(), packed("Snappy"));
+        let mut rest = java
+            .strip_prefix(b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01")
             .unwrap();
+        while !rest.is_empty() {
+            let size = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+            let block = snap::raw::Decoder::new()
+                .decompress_vec(&rest[4..4 + size])
+                .unwrap();
+            found.extend(block);
+            rest = &rest[4 + size..];
+        }
         assert_eq!(found, text);
         let mut zip = zip::ZipArchive::new(Cursor::new(packed("ZIP"))).unwrap();
         let mut found = Vec::new();

@@ -177,6 +177,7 @@ impl Firehose {
             (other, _) => return Err(absent(&format!("'s source {other}"))),
         }
         let destination = Destination::of(&mut input)?;
+        self.check_schema(&place, &destination)?;
         self.check_role(&destination.bucket.role)?;
         let encryption = match input.delivery_stream_encryption_configuration_input {
             Some(_) if source.is_some() => {
@@ -344,6 +345,7 @@ impl Firehose {
                     )));
                 }
                 stream.destination.update(input)?;
+                self.check_schema(&place, &stream.destination)?;
                 self.check_role(&stream.destination.bucket.role)?;
                 stream.version += 1;
                 stream.updated = Some(ctx.time.0);

@@ -1,6 +1,7 @@
 //! Destinations as they are described.
 
 use crate::api::*;
+use crate::conversion;
 use crate::destination::{Bucket, Destination, Endpoint, Logging, Processing, RETRY, Step};
 
 fn shown_logging(logging: Option<&Logging>) -> Option<CloudWatchLoggingOptions> {
@@ -100,12 +101,16 @@ impl Destination {
             processing_configuration: self.processing.as_ref().map(shown_processing),
             s3_backup_mode: Some(mode.into()),
             s3_backup_description: extended.backup.as_ref().map(Bucket::describe),
-            data_format_conversion_configuration: extended.names_conversion.then(|| {
-                DataFormatConversionConfiguration {
-                    enabled: Some(false),
-                    ..DataFormatConversionConfiguration::default()
-                }
-            }),
+            data_format_conversion_configuration: extended
+                .conversion
+                .as_ref()
+                .and_then(|text| wire::json::restored(text).ok())
+                .map(|given: DataFormatConversionConfiguration| {
+                    DataFormatConversionConfiguration {
+                        enabled: Some(conversion::is_on(&given)),
+                        ..given
+                    }
+                }),
             dynamic_partitioning_configuration: extended.partitioning.map(|p| {
                 DynamicPartitioningConfiguration {
                     enabled: Some(p.is_enabled),

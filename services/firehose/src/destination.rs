@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use wire::Fault;
 
 use crate::api::*;
+use crate::conversion;
 use crate::errors::*;
 use crate::partition;
 use crate::prefix;
@@ -42,8 +43,9 @@ pub(crate) struct Extended {
     /// The bucket for records as they came.
     pub(crate) backup: Option<Bucket>,
     pub(crate) backs_up: bool,
-    /// Whether a conversion was named, and is off: none can be on.
-    pub(crate) names_conversion: bool,
+    /// What records are converted to, and by which schema.
+    #[serde(default)]
+    pub(crate) conversion: Option<conversion::Kept>,
     pub(crate) partitioning: Option<Partitioning>,
     pub(crate) extension: Option<String>,
     pub(crate) zone: Option<String>,
@@ -200,16 +202,6 @@ pub(crate) fn absent(kind: &str) -> Fault {
     )
 }
 
-fn conversion(given: Option<DataFormatConversionConfiguration>) -> Result<bool, Fault> {
-    match given {
-        Some(conversion) if conversion.enabled != Some(false) => Err(absent(
-            "format DataFormatConversionConfiguration (it needs a schema of AWS Glue)",
-        )),
-        Some(_) => Ok(true),
-        None => Ok(false),
-    }
-}
-
 impl Destination {
     /// The destination of a new stream.
     pub(crate) fn of(input: &mut CreateDeliveryStreamInput) -> Result<Destination, Fault> {
@@ -261,6 +253,13 @@ impl Destination {
     }
 
     fn extended(given: ExtendedS3DestinationConfiguration) -> Result<Destination, Fault> {
+        let hints = given.buffering_hints.as_ref();
+        let converts = given.data_format_conversion_configuration.as_ref();
+        let is_sized = hints.is_some_and(|hints| hints.size_in_m_bs.is_some());
+        let size = match converts.is_some_and(conversion::is_on) && !is_sized {
+            true => Some(conversion::SIZE),
+            false => None,
+        };
         let mut destination = Destination {
             bucket: Bucket::of(S3DestinationConfiguration {
                 role_arn: given.role_arn,
@@ -276,6 +275,9 @@ impl Destination {
             endpoint: None,
             processing: given.processing_configuration.map(processing),
         };
+        if let Some(size) = size {
+            destination.bucket.size = size;
+        }
         let backup = given.s3_backup_configuration.map(Bucket::of);
         destination.extend(
             given.s3_backup_mode,
@@ -300,7 +302,10 @@ impl Destination {
             extended.backs_up = mode == "Enabled";
         }
         extended.backup = backup.or(extended.backup.take());
-        extended.names_conversion |= conversion(converted)?;
+        if let Some(given) = converted {
+            let merged = conversion::merged(extended.conversion.as_ref(), given)?;
+            extended.conversion = Some(merged);
+        }
         if let Some(given) = partitioning {
             extended.partitioning = Some(Partitioning {
                 is_enabled: given.enabled.unwrap_or(false),
@@ -471,6 +476,7 @@ impl Destination {
                 self.bucket.arn
             )));
         }
+        self.check_conversion()?;
         let extended = self.extended.clone().unwrap_or_default();
         let is_partitioned = self.is_partitioned();
         prefix::check(&self.bucket, is_partitioned)?;

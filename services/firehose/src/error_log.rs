@@ -49,7 +49,7 @@ impl Firehose {
                 .more
                 .as_ref()
                 .filter(|(name, _)| *name == "lambdaArn");
-            let processor = processor.map(|(_, arn)| arn.as_str());
+            let processor = processor.and_then(|(_, arn)| arn.as_str());
             self.note(place, stream, &failure.code, &failure.message, processor)
                 .await;
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::ports::Content;
 use serde_json::Value;
 use store::{Range, Read, Scope};
 use wire::{Fault, Timestamp};
@@ -34,6 +35,8 @@ const SWEEP: usize = 1_000;
 struct Object {
     bytes: Vec<u8>,
     oldest: Option<i64>,
+    /// The extension of its name, if its content asks for one.
+    extension: Option<&'static str>,
 }
 
 impl Object {
@@ -319,28 +322,47 @@ impl Firehose {
                 }
                 failures.extend(failed);
             }
-            None => self.write_pieces(place, stream, &pieces).await?,
+            None => failures.extend(self.write_pieces(place, stream, &pieces).await?),
         }
         self.write_failures(place, stream, &failures).await
     }
 
+    /// Writes records, converted if they are to be, and answers what could not be converted.
     async fn write_pieces(
         &self,
         place: &Place,
         stream: &DeliveryStream,
         pieces: &[Piece],
-    ) -> Result<(), Fault> {
-        let mut objects: BTreeMap<&BTreeMap<String, String>, Object> = BTreeMap::new();
+    ) -> Result<Vec<Failure>, Fault> {
+        let mut objects: BTreeMap<&BTreeMap<String, String>, Vec<&Piece>> = BTreeMap::new();
         for piece in pieces {
-            let object = objects.entry(&piece.keys).or_default();
-            object.add(piece.time, &piece.data);
+            objects.entry(&piece.keys).or_default().push(piece);
         }
         let bucket = &stream.destination.bucket;
-        for (keys, object) in objects {
+        let conversion = stream.destination.conversion()?;
+        let mut failures = Vec::new();
+        for (keys, pieces) in objects {
+            let mut object = Object::default();
+            match &conversion {
+                Some(given) => {
+                    let (bytes, failed) = self.convert(place, stream, given, &pieces)?;
+                    failures.extend(failed);
+                    object.extension = Some(".parquet");
+                    if let Some(bytes) = bytes {
+                        let times = pieces.iter().map(|piece| piece.time);
+                        object.add(times.min().unwrap_or_default(), &bytes);
+                    }
+                }
+                None => {
+                    for piece in pieces {
+                        object.add(piece.time, &piece.data);
+                    }
+                }
+            }
             self.write(place, stream, bucket, object, keys, None)
                 .await?;
         }
-        Ok(())
+        Ok(failures)
     }
 
     async fn write_failures(
@@ -386,14 +408,24 @@ impl Firehose {
         let extension = own
             .and_then(|e| e.extension.as_deref())
             .filter(|e| !e.is_empty())
+            .or(object.extension)
             .unwrap_or_else(|| compression::extension(&bucket.compression));
         let key = format!("{}{suffix}{extension}", prefix::evaluate(bucket, &values));
         let bytes = compression::compress(&bucket.compression, &suffix, object.bytes)?;
         let Some(objects) = self.cloud.ports.objects() else {
             return Err(Fault::internal("there are no buckets here"));
         };
+        let content = Content {
+            bytes,
+            media_type: Some("application/octet-stream"),
+            // Even though a converted object is no stream of Hadoop's.
+            encoding: match object.extension {
+                Some(_) => Some("hadoop-snappy"),
+                None => compression::encoding(&bucket.compression),
+            },
+        };
         objects
-            .put(&place.account, bucket.name(), &key, bytes)
+            .put(&place.account, bucket.name(), &key, content)
             .await
     }
 }

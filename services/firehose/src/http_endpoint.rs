@@ -64,12 +64,9 @@ impl Firehose {
         };
         let failure = |piece: &Piece| Failure {
             kind: "http-endpoint-failed",
-            code: code.to_owned(),
-            message: message.clone(),
             attempts,
-            arrived: piece.time,
-            data: piece.data.clone(),
-            more: Some(("deliveryStreamARN", place.arn())),
+            more: Some(("deliveryStreamARN", serde_json::json!(place.arn()))),
+            ..piece.clone().failed(code, &message)
         };
         pieces.iter().map(failure).collect()
     }

@@ -2,7 +2,9 @@
 
 pub mod api;
 mod buffer;
+mod cell;
 mod compression;
+mod conversion;
 mod delivery_stream;
 mod description;
 mod destination;
@@ -11,7 +13,10 @@ mod error_log;
 pub mod errors;
 mod failure;
 mod flush;
+mod hive;
 mod http_endpoint;
+mod json_tree;
+mod parquet_file;
 mod partition;
 mod prefix;
 mod processing;

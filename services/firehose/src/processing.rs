@@ -60,7 +60,7 @@ impl Piece {
         }
     }
 
-    fn failed(self, code: &str, message: &str) -> Failure {
+    pub(crate) fn failed(self, code: &str, message: &str) -> Failure {
         Failure {
             kind: "processing-failed",
             code: code.to_owned(),
@@ -68,6 +68,7 @@ impl Piece {
             attempts: 1,
             arrived: self.time,
             data: self.data,
+            sequence: self.origin.map(|origin| origin.sequence),
             more: None,
         }
     }
@@ -206,7 +207,7 @@ impl Firehose {
         let mut fail = |piece: Piece, code: &str, message: &str| {
             failures.push(Failure {
                 attempts,
-                more: Some(("lambdaArn", function.to_owned())),
+                more: Some(("lambdaArn", json!(function))),
                 ..piece.failed(code, message)
             });
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cloud::ports::{FunctionAnswer, Functions, Objects};
+use cloud::ports::{Content, FunctionAnswer, Functions, Objects};
 use cloud::{Cloud, Config, Source};
 use futures_util::future::BoxFuture;
 use gateway::{Gateway, Metrics};
@@ -52,14 +52,14 @@ impl Objects for Buckets {
         _: &'a str,
         bucket: &'a str,
         key: &'a str,
-        bytes: Bytes,
+        content: Content<'a>,
     ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             if self.is_broken.load(Ordering::Relaxed) {
                 return Err(Fault::sender(404, "NoSuchBucket", "no bucket"));
             }
             let name = format!("{bucket}/{key}");
-            self.objects.lock().insert(name, bytes.to_vec());
+            self.objects.lock().insert(name, content.bytes.to_vec());
             Ok(())
         })
     }
@@ -368,11 +368,17 @@ async fn what_is_not_there_here_says_so() {
         }
         json!({ "DeliveryStreamName": "s", "ExtendedS3DestinationConfiguration": settings })
     };
+    let orc = json!({ "Enabled": true,
+        "InputFormatConfiguration": { "Deserializer": { "HiveJsonSerDe": {} } },
+        "OutputFormatConfiguration": { "Serializer": { "OrcSerDe": {} } },
+        "SchemaConfiguration": { "RoleARN": "arn:aws:iam::000000000000:role/r", "DatabaseName": "d", "TableName": "t" },
+    });
     for (more, status) in [
         (
             json!({ "DataFormatConversionConfiguration": { "Enabled": true } }),
-            501,
+            400,
         ),
+        (json!({ "DataFormatConversionConfiguration": orc }), 501),
         (json!({ "CustomTimeZone": "Mars/Olympus" }), 400),
         (json!({ "Prefix": "!{timestamp:yyyy}/" }), 400),
         (json!({ "S3BackupMode": "Enabled" }), 400),

@@ -9,7 +9,7 @@ mod region;
 
 use std::sync::Arc;
 
-use cloud::ports::{Credentials, Objects, RoleProblem, Roles};
+use cloud::ports::{Content, Credentials, Objects, RoleProblem, Roles};
 use futures_util::future::BoxFuture;
 use region::{Region, zip};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ impl Objects for Bucket {
         _: &'a str,
         _: &'a str,
         _: &'a str,
-        _: Bytes,
+        _: Content<'a>,
     ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async { Err(Fault::internal("nothing is put here")) })
     }

@@ -133,7 +133,7 @@ impl Logs {
             if let Some(content) = content {
                 let key = format!("{}/{id}/{}/000000.gz", task.prefix, name.replace('/', "-"));
                 objects
-                    .put(account, &task.bucket, &key, Bytes::from(content))
+                    .put(account, &task.bucket, &key, content.into())
                     .await?;
             }
         }
@@ -159,7 +159,7 @@ impl Logs {
         // AWS tries the bucket at its root, whatever the prefix.
         let key = "aws-logs-write-test";
         objects
-            .put(&ctx.account, &input.destination, key, test)
+            .put(&ctx.account, &input.destination, key, test.into())
             .await
             .map_err(|fault| match fault.is("NoSuchBucket") {
                 true => invalid_parameter_exception(

@@ -1,24 +1,10 @@
 //! What a pipe is told of its source, enrichment, target and logs, kept as the API writes it: an upgrade of the model is then no
 //! migration of data.
 
-use wire::json::{self, JsonWriter};
-use wire::{Audit, Decode, Encode, Fault};
+use wire::Fault;
 
 use crate::api::*;
 use crate::errors::validation_exception;
-
-/// Writes parameters.
-pub(crate) fn write(parameters: &impl Encode) -> String {
-    let mut writer = JsonWriter::new();
-    parameters.encode(&mut writer);
-    String::from_utf8(writer.finish()).unwrap_or_default()
-}
-
-/// Reads what [`write`] wrote.
-pub(crate) fn read<T: Decode>(text: &str) -> Result<T, Fault> {
-    let read = json::read(text.as_bytes(), |r| T::decode(r, &mut Audit::default()));
-    read.map_err(|e| Fault::internal(format!("stored parameters cannot be read: {e}")))
-}
 
 /// The parameters of a source of that service, with what AWS fills in.
 pub(crate) fn of_source(

@@ -8,12 +8,12 @@ use cloud::{Cloud, Delivery, EventPattern, Refusal, Source};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use wire::Fault;
+use wire::json::restored;
 
 use crate::api::{
     PipeEnrichmentParameters, PipeSourceParameters, PipeTargetParameters,
     pipe_target_invocation_type,
 };
-use crate::configuration;
 use crate::pipe::{Pipe, Place, service_of};
 use crate::template::{self, About};
 
@@ -58,14 +58,14 @@ fn as_json(text: &str) -> String {
 
 impl Flow {
     pub(crate) fn new(cloud: &Cloud, place: &Place, pipe: &Pipe) -> Result<Flow, Fault> {
-        let of_source: PipeSourceParameters = configuration::read(&pipe.of_source)?;
+        let of_source: PipeSourceParameters = restored(&pipe.of_source)?;
         let filters = of_source.filter_criteria.iter().flat_map(|c| &c.filters);
         let filters = filters.flatten().filter_map(|f| f.pattern.as_ref());
         let filters = filters
             .filter_map(|p| EventPattern::parse(p).ok())
             .collect();
-        let of_enrichment = pipe.of_enrichment.as_deref().map(configuration::read);
-        let of_target = pipe.of_target.as_deref().map(configuration::read);
+        let of_enrichment = pipe.of_enrichment.as_deref().map(restored);
+        let of_target = pipe.of_target.as_deref().map(restored);
         Ok(Flow {
             cloud: cloud.clone(),
             place: place.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloud::{Arn, Context, EventPattern};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope};
-use wire::{Fault, Timestamp};
+use wire::{Fault, Timestamp, json};
 
 use crate::api::*;
 use crate::configuration;
@@ -151,19 +151,16 @@ impl Pipes {
                 .desired_state
                 .unwrap_or_else(|| requested_pipe_state::RUNNING.into()),
             source: input.source,
-            of_source: configuration::write(&of_source),
+            of_source: json::kept(&of_source),
             enrichment: input.enrichment.filter(|e| !e.is_empty()),
-            of_enrichment: input
-                .enrichment_parameters
-                .as_ref()
-                .map(configuration::write),
+            of_enrichment: input.enrichment_parameters.as_ref().map(json::kept),
             target: input.target,
-            of_target: input.target_parameters.as_ref().map(configuration::write),
+            of_target: input.target_parameters.as_ref().map(json::kept),
             role: input.role_arn,
             tags: input.tags.unwrap_or_default(),
             log: input
                 .log_configuration
-                .map(|log| configuration::write(&configuration::log(log))),
+                .map(|log| json::kept(&configuration::log(log))),
             key: input.kms_key_identifier.filter(|k| !k.is_empty()),
             created: ctx.time.0,
             modified: ctx.time.0,
@@ -213,17 +210,17 @@ impl Pipes {
             desired_state: Some(pipe.desired),
             state_reason: None,
             source: Some(pipe.source),
-            source_parameters: Some(configuration::read(&pipe.of_source)?),
+            source_parameters: Some(json::restored(&pipe.of_source)?),
             enrichment: pipe.enrichment,
-            enrichment_parameters: of_enrichment.map(configuration::read).transpose()?,
+            enrichment_parameters: of_enrichment.map(json::restored).transpose()?,
             target: Some(pipe.target),
-            target_parameters: of_target.map(configuration::read).transpose()?,
+            target_parameters: of_target.map(json::restored).transpose()?,
             role_arn: Some(pipe.role),
             tags: Some(pipe.tags),
             creation_time: Some(Timestamp(pipe.created)),
             last_modified_time: Some(Timestamp(pipe.modified)),
             log_configuration: match pipe.log.as_deref() {
-                Some(log) => Some(configuration::log(configuration::read(log)?)),
+                Some(log) => Some(configuration::log(json::restored(log)?)),
                 None => None,
             },
             kms_key_identifier: pipe.key,
@@ -297,10 +294,10 @@ impl Pipes {
         let pipe = self
             .change(&place, |pipe| {
                 if let Some(change) = input.source_parameters {
-                    let mut all = configuration::read(&pipe.of_source)?;
+                    let mut all = json::restored(&pipe.of_source)?;
                     configuration::change_source(&mut all, change);
                     check_source(&pipe.source, &all)?;
-                    pipe.of_source = configuration::write(&all);
+                    pipe.of_source = json::kept(&all);
                 }
                 if let Some(description) = input.description {
                     pipe.description = Some(description);
@@ -309,13 +306,13 @@ impl Pipes {
                     pipe.enrichment = Some(enrichment).filter(|e| !e.is_empty());
                 }
                 if let Some(of) = &input.enrichment_parameters {
-                    pipe.of_enrichment = Some(configuration::write(of));
+                    pipe.of_enrichment = Some(json::kept(of));
                 }
                 if let Some(of) = &input.target_parameters {
-                    pipe.of_target = Some(configuration::write(of));
+                    pipe.of_target = Some(json::kept(of));
                 }
                 if let Some(log) = input.log_configuration {
-                    pipe.log = Some(configuration::write(&configuration::log(log)));
+                    pipe.log = Some(json::kept(&configuration::log(log)));
                 }
                 if let Some(key) = input.kms_key_identifier {
                     pipe.key = Some(key).filter(|k| !k.is_empty());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloud::ports::Objects as ObjectsPort;
+use cloud::ports::{Content, Objects as ObjectsPort};
 use cloud::{Cloud, Context};
 use futures_util::future::BoxFuture;
 use wire::{Body, Bytes, Fault};
@@ -123,7 +123,7 @@ impl ObjectsPort for Port {
         account: &'a str,
         bucket: &'a str,
         key: &'a str,
-        bytes: Bytes,
+        content: Content<'a>,
     ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             let s3 = &self.0;
@@ -134,7 +134,9 @@ impl ObjectsPort for Port {
             let input = PutObjectInput {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
-                body: Body::from(bytes),
+                body: Body::from(content.bytes),
+                content_type: content.media_type.map(str::to_owned),
+                content_encoding: content.encoding.map(str::to_owned),
                 ..PutObjectInput::default()
             };
             s3.put(&ctx, input).await.map(|_| ())

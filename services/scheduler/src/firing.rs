@@ -11,7 +11,7 @@ use wire::{Fault, Timestamp};
 use crate::api::action_after_completion;
 use crate::schedule::{Place, Schedule};
 use crate::service::Schedules;
-use crate::target::{self, Occasion};
+use crate::target::Occasion;
 
 /// The job that is due when a schedule is.
 const FIRE: &str = "scheduler.fire";
@@ -119,7 +119,7 @@ impl Schedules {
                 return Ok::<_, Fault>(());
             };
             let now = self.cloud.clock.now();
-            let target = target::read(&schedule.target)?;
+            let target: crate::api::Target = wire::json::restored(&schedule.target)?;
             let occasion = Occasion {
                 place: &place,
                 due: Timestamp(due.at),

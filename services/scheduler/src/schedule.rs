@@ -255,7 +255,7 @@ impl Schedules {
             arn: Some(place.arn()),
             group_name: Some(place.group),
             name: Some(place.name),
-            target: Some(target::read(&schedule.target)?),
+            target: Some(wire::json::restored(&schedule.target)?),
             flexible_time_window: Some(FlexibleTimeWindow {
                 mode: schedule.window_mode,
                 maximum_window_in_minutes: schedule.window,

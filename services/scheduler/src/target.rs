@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use cloud::{Arn, Delivery, RetryPolicy, Source};
 use serde_json::json;
 use serde_json::value::RawValue;
-use wire::json::{self, JsonWriter};
-use wire::{Audit, Decode, Encode, Fault, Timestamp};
+use wire::{Fault, Timestamp};
 
 use crate::api::{RetryPolicy as Retry, Target};
 use crate::errors::*;
@@ -93,17 +92,7 @@ pub(crate) fn write(mut target: Target) -> String {
         maximum_event_age_in_seconds: Some(retry.maximum_event_age_in_seconds.unwrap_or(AGE)),
         maximum_retry_attempts: Some(retry.maximum_retry_attempts.unwrap_or(ATTEMPTS)),
     });
-    let mut writer = JsonWriter::new();
-    target.encode(&mut writer);
-    String::from_utf8(writer.finish()).unwrap_or_default()
-}
-
-/// Reads what [`write`] wrote.
-pub(crate) fn read(text: &str) -> Result<Target, Fault> {
-    let read = json::read(text.as_bytes(), |r| {
-        Target::decode(r, &mut Audit::default())
-    });
-    read.map_err(|e| Fault::internal(format!("a stored target cannot be read: {e}")))
+    wire::json::kept(&target)
 }
 
 /// One call of a schedule.
