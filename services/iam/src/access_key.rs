@@ -199,6 +199,7 @@ impl Iam {
                 .ok_or_else(|| no_key(&id))?;
             user.access_keys.remove(at);
             tx.delete(&self.access_keys, &(&ctx.account, &id));
+            tx.delete(&self.key_uses, &(&ctx.account, &id));
             Ok(())
         })
         .await?;
@@ -223,11 +224,18 @@ impl Iam {
                 format!("The Access Key with id {id} cannot be found."),
             )
         })?;
-        // Uses are not recorded, and AWS says so in these words for a key never used.
-        let last = AccessKeyLastUsed {
-            last_used_date: None,
-            service_name: "N/A".into(),
-            region: "N/A".into(),
+        let last = match self.last_use(&ctx.account, id)? {
+            Some(used) => AccessKeyLastUsed {
+                last_used_date: Some(Timestamp(used.time)),
+                service_name: used.service,
+                region: used.region,
+            },
+            // AWS's words for a key that was never used.
+            None => AccessKeyLastUsed {
+                last_used_date: None,
+                service_name: "N/A".into(),
+                region: "N/A".into(),
+            },
         };
         Ok(GetAccessKeyLastUsedOutput {
             user_name: Some(found.user),
@@ -237,6 +245,10 @@ impl Iam {
 }
 
 impl Identities for Iam {
+    fn used(&self, account: &str, access_key: &str, service: &str, region: &str) {
+        self.note_use(account, access_key, service, region);
+    }
+
     fn identity(&self, access_key: &str) -> Option<Identity> {
         if !access_key.starts_with("AKIA") {
             return None;

@@ -10,6 +10,7 @@ pub mod errors;
 mod group;
 mod inline;
 mod instance_profile;
+mod key_use;
 mod linked;
 mod linked_name;
 mod login_profile;

@@ -226,11 +226,18 @@ impl Iam {
             fields.push((!self.devices_of(account, &user.name)?.is_empty()).to_string());
             let keys = self.keys_of(account, &user)?;
             for slot in 0..2 {
+                let mut last = None;
                 match keys.get(slot) {
-                    Some(k) => fields.extend([k.is_active.to_string(), date(k.created)]),
+                    Some(k) => {
+                        fields.extend([k.is_active.to_string(), date(k.created)]);
+                        last = self.last_use(account, &k.id)?;
+                    }
                     None => fields.extend(["false", "N/A"].map(str::to_owned)),
                 }
-                fields.extend(["N/A", "N/A", "N/A"].map(str::to_owned));
+                match last {
+                    Some(used) => fields.extend([date(used.time), used.region, used.service]),
+                    None => fields.extend(["N/A", "N/A", "N/A"].map(str::to_owned)),
+                }
             }
             let mut certificates = self.uploads_of(account, &user, UploadKind::Signing)?;
             certificates.sort_by_key(|c| c.uploaded);

@@ -1,6 +1,6 @@
 //! The operations, each calling down to its noun.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cloud::{Cloud, Context, Service};
 use store::{Scope, Table, Tx};
@@ -12,6 +12,7 @@ use crate::api;
 use crate::certificate::{ServerCertificateRow, Upload};
 use crate::group::Group;
 use crate::instance_profile::InstanceProfile;
+use crate::key_use::{KeyUse, Recent};
 use crate::mfa::MfaDevice;
 use crate::policy::{Policy, Uses};
 use crate::provider::Provider;
@@ -20,7 +21,8 @@ use crate::user::User;
 
 /// The service.
 pub fn service(cloud: &Cloud) -> Service {
-    let iam = Arc::new(Iam {
+    let iam = Arc::new_cyclic(|me: &Weak<Iam>| Iam {
+        me: me.clone(),
         cloud: cloud.clone(),
         roles: cloud.store.table("iam.roles"),
         users: cloud.store.table("iam.users"),
@@ -29,6 +31,8 @@ pub fn service(cloud: &Cloud) -> Service {
         uses: cloud.store.table("iam.policy_uses"),
         profiles: cloud.store.table("iam.instance_profiles"),
         access_keys: cloud.store.table("iam.access_keys"),
+        key_uses: cloud.store.table("iam.key_uses"),
+        recent_uses: Recent::default(),
         accounts: cloud.store.table("iam.accounts"),
         providers: cloud.store.table("iam.providers"),
         mfa_devices: cloud.store.table("iam.mfa_devices"),
@@ -37,6 +41,12 @@ pub fn service(cloud: &Cloud) -> Service {
     });
     cloud.ports.set_users(iam.clone());
     cloud.ports.set_roles(iam.clone());
+    let weak = Arc::downgrade(&iam);
+    cloud.after_reset(move || {
+        if let Some(iam) = weak.upgrade() {
+            iam.recent_uses.clear();
+        }
+    });
     Service::new(api::Api(iam))
 }
 
@@ -45,6 +55,7 @@ pub(crate) type ByName<V> = Table<(String, String), V>;
 
 /// The service's state; IAM knows no region.
 pub(crate) struct Iam {
+    pub(crate) me: Weak<Iam>,
     pub(crate) cloud: Cloud,
     pub(crate) roles: ByName<Role>,
     pub(crate) users: ByName<User>,
@@ -56,6 +67,9 @@ pub(crate) struct Iam {
     pub(crate) profiles: ByName<InstanceProfile>,
     /// By account and id.
     pub(crate) access_keys: ByName<AccessKey>,
+    /// By account and id.
+    pub(crate) key_uses: ByName<KeyUse>,
+    pub(crate) recent_uses: Recent,
     pub(crate) accounts: ByName<Account>,
     /// By account and ARN.
     pub(crate) providers: ByName<Provider>,

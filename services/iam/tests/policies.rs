@@ -192,6 +192,21 @@ async fn a_key_made_here_is_known_to_the_gateway_by_its_user() {
     let identity = region.cloud.ports.identity(&id).expect("an identity");
     assert_eq!(identity.principal.arn, "arn:aws:iam::000000000000:user/u");
     assert_eq!(identity.secret_key, key.text("SecretAccessKey"));
+    let last = [("AccessKeyId", id.as_str())];
+    let unused = region.ok("GetAccessKeyLastUsed", &last).await;
+    assert_eq!(unused.text("ServiceName"), "N/A");
+    let users = region.cloud.ports.users().expect("the users");
+    users.used("000000000000", &id, "s3", "eu-west-1");
+    let used = region.ok("GetAccessKeyLastUsed", &last).await;
+    assert_eq!(
+        (
+            used.text("ServiceName"),
+            used.text("Region"),
+            used.text("UserName")
+        ),
+        ("s3".into(), "eu-west-1".into(), "u".into())
+    );
+    assert!(used.text("LastUsedDate").ends_with(":00Z"));
     region.ok("CreateAccessKey", &[("UserName", "u")]).await;
     let third = region.fails("CreateAccessKey", &[("UserName", "u")]).await;
     assert_eq!(third.2, "Cannot exceed quota for AccessKeysPerUser: 2");
