@@ -25,6 +25,35 @@ pub fn place(of: &str, token: &str) -> Option<Vec<String>> {
     (!all.is_empty() && all.remove(0) == of).then_some(all)
 }
 
+/// What a page begins behind: nothing without a token, or with an empty one; `None` for a token that is not of that listing.
+pub fn start(of: &str, token: Option<&str>) -> Option<Option<Vec<String>>> {
+    match token.filter(|token| !token.is_empty()) {
+        None => Some(None),
+        Some(token) => place(of, token).map(Some),
+    }
+}
+
+/// How many a page lists: what is asked for, if it is at most `most`, else `most`.
+pub fn size(limit: Option<i32>, most: usize) -> usize {
+    let limit = limit.and_then(|n| usize::try_from(n).ok());
+    limit.filter(|n| (1..=most).contains(n)).unwrap_or(most)
+}
+
+/// Cuts what was read to a page, and makes the token of the next; `rows` are one more than a page where there is one.
+pub fn cut<T>(
+    of: &str,
+    mut rows: Vec<T>,
+    size: usize,
+    name: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    if rows.len() <= size {
+        return (rows, None);
+    }
+    rows.truncate(size);
+    let last = rows.last().map(name).unwrap_or_default();
+    (rows, Some(token(of, &[&last])))
+}
+
 /// FNV-1a: tells a mistyped token, not a forged one.
 fn check(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |h, b| {
@@ -46,5 +75,19 @@ mod tests {
         assert_eq!(place("ListUsers", &t), None);
         assert_eq!(place("ListRoles", &t[1..]), None);
         assert_eq!(place("ListRoles", ""), None);
+    }
+
+    #[test]
+    fn a_page_is_cut_where_more_follows() {
+        let names = |n: u8| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
+        let (page, next) = cut("List", names(3), 2, String::clone);
+        assert_eq!(page, ["0", "1"]);
+        let after = start("List", next.as_deref());
+        assert_eq!(after, Some(Some(vec!["1".to_owned()])));
+        assert_eq!(cut("List", names(2), 2, String::clone).1, None);
+        assert_eq!(start("Other", next.as_deref()), None);
+        assert_eq!(start("List", None), Some(None));
+        let sizes = [Some(5), Some(0), Some(101), None].map(|n| size(n, 100));
+        assert_eq!(sizes, [5, 100, 100, 100]);
     }
 }

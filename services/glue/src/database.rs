@@ -122,14 +122,11 @@ impl Glue {
         }
         let size = page::size(input.max_results);
         let view = self.cloud.store.read();
-        let mut rows = view
+        let rows = view
             .range(&self.databases, range.limit(size + 1))
             .collect::<Result<Vec<_>, _>>()?;
-        let has_more = rows.len() > size;
-        rows.truncate(size);
-        let last = rows.last().filter(|_| has_more);
-        let next_token =
-            last.map(|((_, _, name), _)| cloud::paging::token("GetDatabases", &[name]));
+        let (rows, next_token) =
+            page::cut("GetDatabases", rows, size, |((.., name), _)| name.clone());
         let shown = rows.iter().map(|(_, row)| row.describe(&account));
         Ok(GetDatabasesOutput {
             database_list: shown.collect::<Result<_, _>>()?,

@@ -78,11 +78,9 @@ impl Glue {
         for row in view.range(&self.versions, range.limit(size + 1)) {
             rows.push(row?.1);
         }
-        let has_more = rows.len() > size;
-        rows.truncate(size);
-        let last = rows.last().filter(|_| has_more);
-        let next_token =
-            last.map(|row| cloud::paging::token("GetTableVersions", &[&row.version.to_string()]));
+        let (rows, next_token) = page::cut("GetTableVersions", rows, size, |row| {
+            row.version.to_string()
+        });
         let versions = rows.iter().map(|row| shown(row, &place));
         Ok(GetTableVersionsOutput {
             table_versions: Some(versions.collect::<Result<_, _>>()?),

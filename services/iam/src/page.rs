@@ -20,32 +20,23 @@ pub(crate) fn page<T>(
     max_items: Option<i32>,
     key: impl Fn(&T) -> String,
 ) -> Result<Page<T>, Fault> {
-    let after = match marker {
-        Some(marker) => paging::place(of, marker)
-            .and_then(|mut place| place.pop())
-            .map(Some)
-            .ok_or_else(|| {
-                Fault::sender(400, "ValidationError", format!("Invalid Marker: {marker}"))
-            })?,
-        None => None,
-    };
+    let after = paging::start(of, marker).ok_or_else(|| {
+        let marker = marker.unwrap_or_default();
+        Fault::sender(400, "ValidationError", format!("Invalid Marker: {marker}"))
+    })?;
+    let after = after.and_then(|mut place| place.pop());
     let max = max_items
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(MOST);
-    let mut items: Vec<T> = all
+    let items: Vec<T> = all
         .into_iter()
         .filter(|item| after.as_ref().is_none_or(|after| key(item) > *after))
         .take(max + 1)
         .collect();
-    let is_truncated = items.len() > max;
-    items.truncate(max);
-    let marker = match items.last() {
-        Some(last) if is_truncated => Some(paging::token(of, &[&key(last)])),
-        _ => None,
-    };
+    let (items, marker) = paging::cut(of, items, max, key);
     Ok(Page {
         items,
-        is_truncated: Some(is_truncated),
+        is_truncated: Some(marker.is_some()),
         marker,
     })
 }

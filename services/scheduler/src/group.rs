@@ -156,14 +156,13 @@ impl Schedules {
         }
         let size = page::size(input.max_results);
         let view = self.cloud.store.read();
-        let mut rows = view
+        let rows = view
             .range(&self.groups, range.limit(size + 1))
             .collect::<Result<Vec<_>, _>>()?;
-        let has_more = rows.len() > size;
-        rows.truncate(size);
-        let last = rows.last().filter(|_| has_more);
-        let next_token =
-            last.map(|((_, _, name), _)| cloud::paging::token("ListScheduleGroups", &[name]));
+        let (rows, next_token) =
+            cloud::paging::cut("ListScheduleGroups", rows, size, |((.., name), _)| {
+                name.clone()
+            });
         let shown = rows
             .into_iter()
             .map(|((_, _, name), group)| ScheduleGroupSummary {
