@@ -12,6 +12,8 @@ use cloud::Service;
 pub struct Catalog {
     /// All services, by their place.
     pub services: Vec<Entry>,
+    /// Their models, in the same order: looked through for each request.
+    models: Vec<&'static wire::ServiceModel>,
     fallback: Option<usize>,
 }
 
@@ -61,13 +63,16 @@ impl Catalog {
         let fallback = services
             .iter()
             .position(|e| e.service.handler.model().validation == wire::Validation::S3);
-        Catalog { services, fallback }
+        let models = services.iter().map(|e| e.service.handler.model()).collect();
+        Catalog {
+            services,
+            models,
+            fallback,
+        }
     }
 
     fn by(&self, f: impl Fn(&wire::ServiceModel) -> bool) -> Option<usize> {
-        self.services
-            .iter()
-            .position(|e| f(e.service.handler.model()))
+        self.models.iter().position(|model| f(model))
     }
 
     /// Tells the service. `scope` is the service in the credential scope; `form` the body of a form request.
@@ -154,7 +159,7 @@ impl Catalog {
 
     /// The protocol a request of this service speaks.
     pub fn protocol(&self, service: usize, parts: &Parts, is_form: bool) -> Protocol {
-        let protocols = self.services[service].service.handler.model().protocols;
+        let protocols = self.models[service].protocols;
         let has = |p: Protocol| protocols.contains(&p).then_some(p);
         let content = header(parts, "content-type").unwrap_or("");
         let spoken =
@@ -188,7 +193,7 @@ impl Catalog {
         form: Option<&Parameters>,
     ) -> Detected {
         let entry = &self.services[service];
-        let model = entry.service.handler.model();
+        let model = self.models[service];
         let by_name = |name: &str| match model.operation(name) {
             Some(index) => Detected::Operation {
                 index,

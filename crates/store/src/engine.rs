@@ -70,9 +70,14 @@ pub(crate) trait Engine: Send + Sync {
         false
     }
 
-    /// Applies `batch` or, on an error, nothing of it. Gives `done` back if the batch is as durable
-    /// as was asked; otherwise calls it later, exactly once, on a thread of its own.
-    fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error>;
+    /// Whether what is committed becomes as durable as was asked only later.
+    fn defers(&self) -> bool {
+        false
+    }
+
+    /// Applies `batch` or, on an error, nothing of it. An engine that defers calls `done` later, exactly once, on a
+    /// thread of its own; nobody else looks at it.
+    fn commit(&self, batch: Batch, done: Option<Done>) -> Result<(), Error>;
 
     /// Moves everything committed to where it rests.
     fn flush(&self) -> Result<(), Error> {

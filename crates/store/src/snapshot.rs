@@ -281,7 +281,7 @@ impl Store {
         let (now, pending) = self.commit(changes.into_iter().collect(), links, vec![remove])?;
         drop(paused);
         if let Some(now) = now {
-            now();
+            now.run(self.blobs());
         }
         match pending {
             Some(pending) => pending

@@ -82,16 +82,15 @@ pub(crate) const NAMES: [u8; 4] = 1u32.to_be_bytes();
 pub(crate) const COUNTS: [u8; 4] = 2u32.to_be_bytes();
 
 /// What happens once a commit is durable.
-struct After {
-    blobs: Blobs,
+pub(crate) struct After {
     hooks: Vec<Box<dyn FnOnce() + Send>>,
     dead: Vec<BlobId>,
 }
 
 impl After {
-    fn run(self) {
+    pub(crate) fn run(self, blobs: &Blobs) {
         for id in self.dead {
-            self.blobs.remove(id);
+            blobs.remove(id);
         }
         for hook in self.hooks {
             hook();
@@ -243,19 +242,18 @@ impl Store {
         drop(gate);
         // Behind the locks: a hook may wake someone who wants it.
         if let Some(now) = now {
-            now();
+            now.run(&self.0.blobs);
         }
         Ok((result, pending))
     }
 
     /// Commits; what must follow at once comes back as the first part of the answer.
-    #[allow(clippy::type_complexity, reason = "named only here")]
     pub(crate) fn commit(
         &self,
         mut batch: Batch,
         links: BTreeMap<BlobId, i64>,
         hooks: Vec<Box<dyn FnOnce() + Send>>,
-    ) -> Result<(Option<impl FnOnce() + use<>>, Option<Pending>), Error> {
+    ) -> Result<(Option<After>, Option<Pending>), Error> {
         if batch.is_empty() && links.is_empty() && hooks.is_empty() {
             return Ok((None, None));
         }
@@ -282,29 +280,29 @@ impl Store {
             batch.push((key.into(), value));
         }
         let named = self.name_tables(&mut batch);
-        let (sender, receiver) = oneshot::channel();
-        let after = After {
-            blobs: self.0.blobs.clone(),
-            hooks,
-            dead,
+        let after = After { hooks, dead };
+        let (now, pending) = if batch.is_empty() || !self.0.engine.defers() {
+            self.0.engine.commit(batch, None)?;
+            (Some(after), None)
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            let blobs = self.0.blobs.clone();
+            let done = Box::new(move |result: Result<(), Error>| {
+                if result.is_ok() {
+                    after.run(&blobs);
+                }
+                // The caller may have stopped waiting.
+                let _ = sender.send(result);
+            });
+            self.0.engine.commit(batch, Some(done))?;
+            (None, Some(receiver))
         };
-        let done = Box::new(move |result: Result<(), Error>| {
-            if result.is_ok() {
-                after.run();
-            }
-            // The caller may have stopped waiting.
-            let _ = sender.send(result);
-        });
-        let now = self.0.engine.commit(batch, done)?;
         drop(counting);
         self.0.named.lock().extend(named);
         for id in linked {
             self.0.blobs.set_linked(id);
         }
-        Ok(match now {
-            Some(done) => (Some(move || done(Ok(()))), None),
-            None => (None, Some(receiver)),
-        })
+        Ok((now, pending))
     }
 
     /// Keeps transactions out while the answer lives.

@@ -141,8 +141,8 @@ impl Kinesis {
         route: &Route,
         mut entries: Vec<&mut Entry>,
     ) -> Result<Option<Vec<Sequence>>, Fault> {
-        let (stream_id, shard) = (format!("{:x}", stream.id), route.shard.to_string());
-        let own = ["kinesis.shard", &stream_id, &shard];
+        let [stream_id, shard] = &route.names;
+        let own = ["kinesis.shard", stream_id, shard];
         let whole = place.scope();
         let key = (&place.account, stream.id, route.shard);
         self.cloud

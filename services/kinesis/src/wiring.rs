@@ -16,6 +16,8 @@ pub(crate) struct Route {
     end: u128,
     pub(crate) shard: u64,
     pub(crate) epoch: u64,
+    /// The stream and the shard, as the lock of the shard is named.
+    pub(crate) names: [String; 2],
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -64,6 +66,7 @@ impl Wiring {
                 end: shard.end,
                 shard: *number,
                 epoch: shard.epoch,
+                names: [format!("{stream:x}"), number.to_string()],
                 wake: self.wake(stream, *number),
             })
             .collect();

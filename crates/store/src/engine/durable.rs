@@ -235,15 +235,19 @@ impl Engine for Durable {
         true
     }
 
-    fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error> {
+    fn defers(&self) -> bool {
+        self.shared.durability == Durability::Disk
+    }
+
+    fn commit(&self, batch: Batch, done: Option<Done>) -> Result<(), Error> {
         let shared = &self.shared;
         if batch.is_empty() {
-            return Ok(Some(done));
+            return Ok(());
         }
         let entry = journal::encode(&batch)?;
         let mut journal = shared.journal.lock();
         journal.append(&entry)?;
-        let file = (shared.durability == Durability::Disk).then(|| journal.file());
+        let waiting = done.map(|done| (journal.file(), done));
         let mut recent = shared.recent.write();
         recent.apply(batch);
         let is_large = recent.size >= FLUSH_AT && recent.frozen.is_none();
@@ -253,12 +257,11 @@ impl Engine for Durable {
             shared.orders.lock().flush = true;
             shared.ordered.notify_one();
         }
-        let Some(file) = file else {
-            return Ok(Some(done));
-        };
-        shared.unsynced.lock().waiting.push((file, done));
-        shared.appended.notify_one();
-        Ok(None)
+        if let Some(waiting) = waiting {
+            shared.unsynced.lock().waiting.push(waiting);
+            shared.appended.notify_one();
+        }
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), Error> {
@@ -394,7 +397,7 @@ mod tests {
 
     fn put(engine: &Durable, key: &'static str) -> Result<(), Error> {
         let batch = vec![(Bytes::from(key), Some(Bytes::from(key)))];
-        engine.commit(batch, Box::new(|_| {})).map(|_| ())
+        engine.commit(batch, None)
     }
 
     #[test]

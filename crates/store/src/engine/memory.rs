@@ -46,7 +46,7 @@ impl Engine for Memory {
         })
     }
 
-    fn commit(&self, batch: Batch, done: Done) -> Result<Option<Done>, Error> {
+    fn commit(&self, batch: Batch, _: Option<Done>) -> Result<(), Error> {
         let mut rows = self.rows.write();
         for (key, value) in batch {
             match value {
@@ -54,6 +54,6 @@ impl Engine for Memory {
                 None => rows.remove(&key),
             };
         }
-        Ok(Some(done))
+        Ok(())
     }
 }
