@@ -78,6 +78,42 @@ def test_a_table_is_the_same_in_all_its_regions_also_across_a_crash(make_region)
         east.update_table(TableName="global", ReplicaUpdates=[{"Delete": {"RegionName": "us-west-2"}}])
 
 
+def test_replicas_follow_their_settings(make_region):
+    region = make_region()
+    east, west = (in_region(region, r) for r in ("us-east-1", "us-west-2"))
+    east.create_table(TableName="global", BillingMode="PAY_PER_REQUEST", **KEYS)
+    east.update_table(TableName="global", ReplicaUpdates=[{"Create": {"RegionName": "us-west-2"}}])
+    wait_for(lambda: replicas(east) == {"us-west-2": "ACTIVE"}, 30, "the replica")
+    put(west, "a", "x")
+    put(east, "b", "x")
+    east.update_table(TableName="global", AttributeDefinitions=[{"AttributeName": "v", "AttributeType": "S"}], GlobalSecondaryIndexUpdates=[
+        {"Create": {"IndexName": "by-v", "KeySchema": [{"AttributeName": "v", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}}])
+
+    def described(client):
+        return client.describe_table(TableName="global")["Table"]
+
+    def by_v(client):
+        indexes = described(client).get("GlobalSecondaryIndexes", [])
+        if [i["IndexStatus"] for i in indexes] != ["ACTIVE"]:
+            return None
+        found = client.query(TableName="global", IndexName="by-v", KeyConditionExpression="v = :v", ExpressionAttributeValues={":v": {"S": "x"}})
+        return sorted(i["k"]["S"] for i in found["Items"])
+    for client in (east, west):
+        wait_for(lambda: by_v(client) == ["a", "b"], 30, "the index in both regions")
+    west.update_time_to_live(TableName="global", TimeToLiveSpecification={"Enabled": True, "AttributeName": "end"})
+    wait_for(lambda: east.describe_time_to_live(TableName="global")["TimeToLiveDescription"]["TimeToLiveStatus"] == "ENABLED", 30)
+    region.kill()
+    region.start()
+    capacity = {"ReadCapacityUnits": 7, "WriteCapacityUnits": 8}
+    west.update_table(TableName="global", BillingMode="PROVISIONED", ProvisionedThroughput=capacity, GlobalSecondaryIndexUpdates=[
+        {"Update": {"IndexName": "by-v", "ProvisionedThroughput": capacity}}])
+    wait_for(lambda: described(east)["ProvisionedThroughput"]["WriteCapacityUnits"] == 8, 30, "the capacity")
+    assert described(east)["GlobalSecondaryIndexes"][0]["ProvisionedThroughput"]["ReadCapacityUnits"] == 7
+    west.update_table(TableName="global", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "by-v"}}])
+    wait_for(lambda: "GlobalSecondaryIndexes" not in described(east), 30, "the end of the index")
+    assert described(east)["AttributeDefinitions"] == KEYS["AttributeDefinitions"]
+
+
 def test_a_table_is_imported_from_s3(region):
     s3, tables = region.client("s3"), region.client("dynamodb")
     s3.create_bucket(Bucket="imports")

@@ -29,6 +29,7 @@ mod recovery;
 mod replica;
 mod select;
 mod service;
+mod settings;
 mod single;
 mod step;
 mod stream;

@@ -53,6 +53,7 @@ pub fn service(cloud: &Cloud) -> Service {
     });
     dynamo.register_jobs();
     dynamo.register_replication();
+    dynamo.register_settings();
     cloud.ports.set_table_streams(dynamo.clone());
     let forgetful = dynamo.clone();
     cloud.after_reset(move || {

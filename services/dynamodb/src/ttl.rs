@@ -305,7 +305,7 @@ impl Dynamo {
                         self.plan_fill(tx, table, Task::Ends(table.ttl_uid), now)?;
                     }
                 }
-                Ok(())
+                self.settings_changed(tx, table)
             })
             .await?;
         if table.ttl.is_some() {

@@ -129,6 +129,7 @@ impl Dynamo {
         if let Some(task) = task {
             self.plan_fill(tx, table, task, ctx.time)?;
         }
+        self.settings_changed(tx, table)?;
         Ok(task)
     }
 
@@ -166,7 +167,8 @@ impl Dynamo {
         }
     }
 
-    fn delete_index(
+    /// Takes an index from a table; its rows are left to be removed.
+    pub fn delete_index(
         &self,
         tx: &mut Tx<'_>,
         ctx: &Context,
