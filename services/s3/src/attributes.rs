@@ -72,7 +72,15 @@ impl crate::S3 {
                 checksum_type: Some(sum.kind().to_owned()),
                 ..Default::default()
             };
-            set_checksum!(shown, Some(sum));
+            // Without the count of parts that other answers put behind it.
+            let plain = Checksum {
+                value: match sum.value.split_once('-') {
+                    Some((value, _)) => value.to_owned(),
+                    None => sum.value.clone(),
+                },
+                ..sum.clone()
+            };
+            set_checksum!(shown, Some(&plain));
             output.checksum = Some(shown);
         }
         if wants("ObjectParts") && !version.parts.is_empty() {

@@ -380,11 +380,21 @@ impl crate::S3 {
             .field("BucketName", name));
         }
         let configuration = input.create_bucket_configuration.unwrap_or_default();
-        let region = match configuration
-            .location_constraint
-            .as_deref()
-            .filter(|c| !c.is_empty())
-        {
+        let given = configuration.location_constraint.as_deref();
+        let given = given.filter(|c| !c.is_empty());
+        // The endpoint of us-east-1 makes buckets anywhere, that of another region its own only.
+        let own = |c: &str| c == ctx.region || (c == "EU" && ctx.region == "eu-west-1");
+        if ctx.region != "us-east-1" && !given.is_some_and(own) {
+            return Err(Fault::sender(
+                400,
+                "IllegalLocationConstraintException",
+                format!(
+                    "The {} location constraint is incompatible for the region specific endpoint this request was sent to.",
+                    given.unwrap_or("unspecified")
+                ),
+            ));
+        }
+        let region = match given {
             Some("EU") => "eu-west-1".to_owned(),
             Some("us-east-1") if ctx.region == "us-east-1" => {
                 return Err(Fault::sender(

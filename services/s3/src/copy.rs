@@ -8,7 +8,7 @@ use wire::{Body, Fault, Timestamp};
 
 use crate::access::{Grant, Question, of_version};
 use crate::acl::Permission;
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Versioning};
 use crate::checksum::{Algorithm, Announced, Checksum};
 use crate::condition::{Conditions, WriteConditions};
 use crate::content::{self, Plan};
@@ -108,11 +108,14 @@ impl crate::S3 {
                 "The source object of the COPY action is not in the active tier and is only stored in Amazon S3 Glacier.",
             ));
         }
+        let names_version =
+            source.version.is_some() && bucket.record.versioning != Versioning::Unversioned;
         Ok(Original {
             bucket,
             key: source.key,
             version: Arc::unwrap_or_clone(version),
-            is_current,
+            // Who names a version wants that one, be it the newest.
+            is_current: is_current && !names_version,
             customer,
         })
     }

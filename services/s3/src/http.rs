@@ -192,6 +192,15 @@ impl cloud::Front for Front {
                 .headers
                 .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
+        // HeadBucket's answer, and no other of this method, names the region; it says what its body would be.
+        let is_region = |(name, _): &wire::header::Header| name == "x-amz-bucket-region";
+        if request.method == http::Method::HEAD
+            && response.status == 200
+            && response.headers.iter().any(is_region)
+        {
+            let xml = ("content-type".into(), "application/xml".into());
+            response.headers.push(xml);
+        }
         cors::dress(&self.0, request, response);
         close_unread(waits(&request.headers), response);
     }

@@ -189,9 +189,9 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit(ctx, &bucket, "s3:PutBucketObjectLockConfiguration")?;
-        let document = input
-            .object_lock_configuration
-            .ok_or_else(fault::malformed_xml)?;
+        let document = input.object_lock_configuration.ok_or_else(|| {
+            Fault::sender(400, "MissingRequestBodyError", "Request Body is empty")
+        })?;
         if document.object_lock_enabled.as_deref() != Some("Enabled") {
             return Err(fault::malformed_xml());
         }

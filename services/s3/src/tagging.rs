@@ -107,7 +107,10 @@ pub fn read_header(header: &str) -> Result<Tags, Fault> {
             "Object tags cannot be greater than 10",
         ));
     }
-    check(&tags, Tagged::Object).map_err(|_| {
+    check(&tags, Tagged::Object).map_err(|fault| {
+        if fault.message.contains("prefixed with aws:") {
+            return fault;
+        }
         fault::invalid_argument(
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
             "x-amz-tagging",
