@@ -1,13 +1,12 @@
 //! Records converted from JSON to Parquet, by the schema of a table in a data catalog.
 
-use cloud::ports::RoleProblem;
 use serde_json::json;
 use wire::Fault;
 use wire::json::{kept, restored};
 
 use crate::api::*;
 use crate::cell::{Cell, Rules};
-use crate::delivery_stream::{DeliveryStream, Place};
+use crate::delivery_stream::Place;
 use crate::destination::{Destination, absent};
 use crate::errors::*;
 use crate::failure::Failure;
@@ -246,18 +245,7 @@ impl Firehose {
                 cloud::ids::uuid()
             )));
         }
-        let role = schema.role_arn.unwrap_or_default();
-        match self
-            .cloud
-            .ports
-            .roles()
-            .map(|r| r.check(&role, "firehose.amazonaws.com"))
-        {
-            Some(Err(RoleProblem::Untrusted)) => Err(invalid_argument_exception(format!(
-                "Firehose is unable to assume role {role}. Please check the role provided."
-            ))),
-            _ => Ok(()),
-        }
+        self.check_role(&schema.role_arn.unwrap_or_default())
     }
 
     fn plan(
@@ -316,16 +304,15 @@ impl Firehose {
     }
 
     /// Converts the records of an object: its bytes, if any record is of the schema, and what failed.
-    pub(crate) fn convert(
+    pub(crate) async fn convert(
         &self,
         place: &Place,
-        stream: &DeliveryStream,
         given: &DataFormatConversionConfiguration,
-        pieces: &[&Piece],
+        pieces: Vec<Piece>,
     ) -> Result<(Option<Vec<u8>>, Vec<Failure>), Fault> {
         let schema = given.schema_configuration.clone().unwrap_or_default();
-        let region = schema.region.clone().unwrap_or(place.region.clone());
-        let catalog = schema.catalog_id.clone().unwrap_or(place.account.clone());
+        let region = schema.region.unwrap_or(place.region.clone());
+        let catalog = schema.catalog_id.unwrap_or(place.account.clone());
         let table = json!({
             "catalogId": catalog,
             "databaseName": schema.database_name,
@@ -334,38 +321,38 @@ impl Firehose {
             "versionId": schema.version_id.as_deref().unwrap_or("LATEST"),
             "catalogArn": format!("arn:aws:glue:{region}:{catalog}:catalog"),
         });
-        let failed = |piece: &Piece, code: &str, message: String| Failure {
+        let failed = move |piece: Piece, code: &str, message: &str| Failure {
             kind: FAILED,
             more: Some(("dataCatalogTable", table.clone())),
-            ..piece.clone().failed(code, &message)
+            ..piece.failed(code, message)
         };
         let plan = match self.plan(place, given) {
             Ok(plan) => plan,
             Err((code, message)) => {
-                tracing::warn!(
-                    stream = place.name,
-                    version = stream.version,
-                    message,
-                    "records are not converted"
-                );
+                tracing::warn!(stream = place.name, message, "records are not converted");
                 let all = pieces
-                    .iter()
-                    .map(|piece| failed(piece, code, message.clone()));
+                    .into_iter()
+                    .map(|piece| failed(piece, code, &message));
                 return Ok((None, all.collect()));
             }
         };
-        let (mut rows, mut failures) = (Vec::new(), Vec::new());
-        for piece in pieces {
-            match plan.row(&piece.data) {
-                Ok(row) => rows.push(row),
-                Err((code, message)) => failures.push(failed(piece, code, message)),
+        // A full buffer takes seconds.
+        let converting = tokio::task::spawn_blocking(move || {
+            let (mut rows, mut failures) = (Vec::new(), Vec::new());
+            for piece in pieces {
+                match plan.row(&piece.data) {
+                    Ok(row) => rows.push(row),
+                    Err((code, message)) => failures.push(failed(piece, code, &message)),
+                }
             }
-        }
-        if rows.is_empty() {
-            return Ok((None, failures));
-        }
-        let bytes = parquet_file::write(&plan.columns, rows, &plan.options)
-            .map_err(|e| Fault::internal(e.to_string()))?;
-        Ok((Some(bytes), failures))
+            if rows.is_empty() {
+                return Ok((None, failures));
+            }
+            let bytes = parquet_file::write(&plan.columns, rows, &plan.options)
+                .map_err(|e| Fault::internal(e.to_string()))?;
+            Ok((Some(bytes), failures))
+        });
+        let ended = converting.await;
+        ended.map_err(|e| Fault::internal(e.to_string()))?
     }
 }

@@ -142,7 +142,7 @@ impl Firehose {
     }
 
     /// A role that exists must trust Firehose; one that was never made is taken as it is.
-    fn check_role(&self, role: &str) -> Result<(), Fault> {
+    pub(crate) fn check_role(&self, role: &str) -> Result<(), Fault> {
         let Some(roles) = self.cloud.ports.roles() else {
             return Ok(());
         };

@@ -318,11 +318,11 @@ impl Firehose {
             Some(endpoint) => {
                 let failed = self.call(place, endpoint, &pieces).await;
                 if endpoint.backs_up_all {
-                    self.write_pieces(place, stream, &pieces).await?;
+                    self.write_pieces(place, stream, pieces).await?;
                 }
                 failures.extend(failed);
             }
-            None => failures.extend(self.write_pieces(place, stream, &pieces).await?),
+            None => failures.extend(self.write_pieces(place, stream, pieces).await?),
         }
         self.write_failures(place, stream, &failures).await
     }
@@ -332,11 +332,12 @@ impl Firehose {
         &self,
         place: &Place,
         stream: &DeliveryStream,
-        pieces: &[Piece],
+        pieces: Vec<Piece>,
     ) -> Result<Vec<Failure>, Fault> {
-        let mut objects: BTreeMap<&BTreeMap<String, String>, Vec<&Piece>> = BTreeMap::new();
-        for piece in pieces {
-            objects.entry(&piece.keys).or_default().push(piece);
+        let mut objects: BTreeMap<BTreeMap<String, String>, Vec<Piece>> = BTreeMap::new();
+        for mut piece in pieces {
+            let keys = std::mem::take(&mut piece.keys);
+            objects.entry(keys).or_default().push(piece);
         }
         let bucket = &stream.destination.bucket;
         let conversion = stream.destination.conversion()?;
@@ -345,12 +346,13 @@ impl Firehose {
             let mut object = Object::default();
             match &conversion {
                 Some(given) => {
-                    let (bytes, failed) = self.convert(place, stream, given, &pieces)?;
+                    let oldest = pieces.iter().map(|piece| piece.time).min();
+                    let (bytes, failed) = self.convert(place, given, pieces).await?;
                     failures.extend(failed);
                     object.extension = Some(".parquet");
                     if let Some(bytes) = bytes {
-                        let times = pieces.iter().map(|piece| piece.time);
-                        object.add(times.min().unwrap_or_default(), &bytes);
+                        object.bytes = bytes;
+                        object.oldest = oldest;
                     }
                 }
                 None => {
@@ -359,7 +361,7 @@ impl Firehose {
                     }
                 }
             }
-            self.write(place, stream, bucket, object, keys, None)
+            self.write(place, stream, bucket, object, &keys, None)
                 .await?;
         }
         Ok(failures)
