@@ -92,3 +92,12 @@ def test_snapshots_and_reset(make_region, tmp_path):
     assert s3.get_object(Bucket="kept", Key="large")["Body"].read() == b"x" * 3_000_000
     urllib.request.urlopen(urllib.request.Request(region.endpoint + "/_localstack/state/reset", b"", method="POST"), timeout=5)
     assert s3.list_buckets()["Buckets"] == []
+
+
+def test_the_account_of_keys_that_name_none_can_be_chosen(make_region):
+    region = make_region("--account", "123456789012")
+    assert region.client("sts").get_caller_identity()["Account"] == "123456789012"
+    queue = region.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    assert "/123456789012/" in queue
+    assert region.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"] == {
+        "QueueArn": "arn:aws:sqs:us-east-1:123456789012:q"}

@@ -102,9 +102,18 @@ pub struct Start {
     /// Refuse requests to DynamoDB's provisioned tables beyond their throughput, as AWS does.
     #[arg(long, env = "CUMULO_DYNAMODB_THROTTLING")]
     pub dynamodb_throttling: bool,
+    /// The account of access keys that name none: twelve digits.
+    #[arg(long, env = "CUMULO_ACCOUNT", default_value = "000000000000", value_parser = account)]
+    pub account: String,
     /// The region of requests that name none.
     #[arg(long, env = "CUMULO_REGION", default_value = "us-east-1")]
     pub region: String,
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let is_account = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+    let refusal = || "an account is twelve digits".to_owned();
+    is_account.then(|| text.to_owned()).ok_or_else(refusal)
 }
 
 /// Where state is kept.

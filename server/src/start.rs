@@ -58,6 +58,7 @@ async fn serve(options: Start) -> Outcome {
     })?;
     let address = listener.address()?;
     let config = Config {
+        account: options.account.clone(),
         region: options.region.clone(),
         port: address.port(),
         scratch,
