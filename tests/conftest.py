@@ -172,6 +172,18 @@ def terraform():
     return tf
 
 
+@pytest.fixture
+def stack(make_region, tmp_path, monkeypatch):
+    """A fresh region, and an empty folder whose Terraform deploys there."""
+    region = make_region()
+    for name, value in region.env().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    folder = tmp_path / "terraform"
+    folder.mkdir()
+    return region, folder
+
+
 def zipped(code, name="handler.py"):
     """A function's zip, in memory."""
     import io

@@ -198,13 +198,8 @@ def test_a_shard_is_throttled_where_that_is_asked_for(make_region, monkeypatch):
     assert error.value.response["Error"] == {"Code": "ProvisionedThroughputExceededException", "Message": text}
 
 
-def test_terraform_applies_plans_no_change_and_destroys(make_region, terraform, tmp_path, monkeypatch):
-    region = make_region()
-    for name, value in region.env().items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    folder = tmp_path / "terraform"
-    folder.mkdir()
+def test_terraform_applies_plans_no_change_and_destroys(stack, terraform):
+    region, folder = stack
     (folder / "main.tf").write_text(STREAMS)
     terraform.deploy(folder, quiet=True)
     assert terraform.changes(folder) == ""

@@ -602,13 +602,8 @@ resource "aws_dynamodb_kinesis_streaming_destination" "d" {
 '''
 
 
-def test_terraform_applies_plans_no_change_and_destroys(make_region, terraform, tmp_path, monkeypatch):
-    region = make_region()
-    for name, value in region.env().items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    folder = tmp_path / "terraform"
-    folder.mkdir()
+def test_terraform_applies_plans_no_change_and_destroys(stack, terraform):
+    region, folder = stack
     (folder / "f.zip").write_bytes(zipped("def handler(e, c): pass"))
     (folder / "main.tf").write_text(MAPPINGS)
     terraform.deploy(folder, quiet=True)

@@ -237,13 +237,8 @@ resource "aws_scheduler_schedule" "direct" {
 '''
 
 
-def test_terraform_applies_plans_no_change_and_destroys(make_region, terraform, tmp_path, monkeypatch):
-    region = make_region()
-    for name, value in region.env().items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    folder = tmp_path / "terraform"
-    folder.mkdir()
+def test_terraform_applies_plans_no_change_and_destroys(stack, terraform):
+    region, folder = stack
     (folder / "main.tf").write_text(RESOURCES)
     terraform.deploy(folder, quiet=True)
     assert terraform.changes(folder) == ""

@@ -412,13 +412,8 @@ resource "aws_dynamodb_table" "global" {
 '''
 
 
-def test_terraform_subscribes_endpoints_and_makes_replicas(make_region, endpoint, terraform, tmp_path, monkeypatch):
-    region = make_region()
-    for name, value in region.env().items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    folder = tmp_path / "terraform"
-    folder.mkdir()
+def test_terraform_subscribes_endpoints_and_makes_replicas(stack, endpoint, terraform):
+    region, folder = stack
     (folder / "main.tf").write_text(SUBSCRIPTIONS.replace("ENDPOINT", endpoint.url))
 
     def confirm():
