@@ -69,7 +69,6 @@ async fn serve(options: Start) -> Outcome {
             .to_owned(),
         sqs_endpoint: options.sqs_endpoint_strategy.clone(),
         throttles_tables: options.dynamodb_throttling,
-        ..Config::default()
     };
     let store = store::Options {
         dir: data.clone(),
