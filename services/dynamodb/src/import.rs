@@ -234,14 +234,18 @@ impl Dynamo {
             .await
     }
 
-    /// Deletes the table that an import made, if it is still that one.
-    async fn drop_table_of(&self, place: &ImportPlace, import: &Import) -> Result<(), Fault> {
-        let ctx = Context::internal(
+    fn context(&self, place: &ImportPlace) -> Context {
+        Context::internal(
             &place.account,
             &place.region,
             "dynamodb.amazonaws.com",
             self.cloud.clock.now(),
-        );
+        )
+    }
+
+    /// Deletes the table that an import made, if it is still that one.
+    async fn drop_table_of(&self, place: &ImportPlace, import: &Import) -> Result<(), Fault> {
+        let ctx = self.context(place);
         match self.catalog.table(&ctx, &place.table) {
             Ok(table) if table.uid == import.uid => {
                 let input = DeleteTableInput {
@@ -342,12 +346,7 @@ impl Dynamo {
         import: &mut Import,
         items: Vec<Option<Attributes>>,
     ) -> Result<(), Fault> {
-        let ctx = Context::internal(
-            &place.account,
-            &place.region,
-            "dynamodb.amazonaws.com",
-            self.cloud.clock.now(),
-        );
+        let ctx = self.context(place);
         loop {
             let table = self.catalog.table(&ctx, &place.table)?;
             if table.uid != import.uid {

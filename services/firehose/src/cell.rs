@@ -32,8 +32,6 @@ pub(crate) enum Cell {
 pub(crate) struct Rules {
     /// Whether names count without their case.
     pub(crate) ignores_case: bool,
-    /// Whether names within maps and texts are written in lower case.
-    pub(crate) is_lower: bool,
     /// Whether what is of another type is taken for what it may have been meant as.
     pub(crate) is_lenient: bool,
 }
@@ -50,9 +48,11 @@ fn unfit(text: &str) -> String {
 impl Rules {
     /// The member of that name.
     pub(crate) fn member<'a>(&self, members: &'a [(String, Json)], name: &str) -> Option<&'a Json> {
-        let is_it = |n: &str| match self.ignores_case {
-            true => n.to_lowercase() == name.to_lowercase(),
-            false => n == name,
+        let is_it = |n: &str| {
+            n == name
+                || self.ignores_case
+                    && (n.eq_ignore_ascii_case(name)
+                        || !n.is_ascii() && n.to_lowercase() == name.to_lowercase())
         };
         // Of several, the last counts.
         let found = members.iter().rev().find(|(n, _)| is_it(n));
@@ -113,7 +113,7 @@ impl Rules {
                     .to_owned(),
             ),
             Json::Text(text) => Ok(text.clone()),
-            other => Ok(other.text(self.is_lower)),
+            other => Ok(other.text()),
         }
     }
 
@@ -176,16 +176,12 @@ impl Rules {
         };
         let mut cells: Vec<(Cell, Cell)> = Vec::new();
         for (name, value) in members {
-            let name = match self.is_lower {
-                true => name.to_lowercase(),
-                false => name.clone(),
-            };
             // A key is written as a text, whatever its type.
             let lenient = Rules {
                 is_lenient: true,
                 ..*self
             };
-            let name = lenient.cell(&Json::Text(name), key)?;
+            let name = lenient.cell(&Json::Text(name.clone()), key)?;
             let value = self.cell(value, element)?;
             match cells.iter_mut().find(|(n, _)| *n == name) {
                 Some((_, old)) => *old = value,
@@ -234,7 +230,7 @@ impl Rules {
 fn plain(value: &Json) -> String {
     match value {
         Json::Text(text) => text.clone(),
-        other => other.text(false),
+        other => other.text(),
     }
 }
 
@@ -349,17 +345,18 @@ mod tests {
 
     const OPENX: Rules = Rules {
         ignores_case: true,
-        is_lower: true,
         is_lenient: true,
     };
     const HIVE: Rules = Rules {
         ignores_case: true,
-        is_lower: false,
         is_lenient: false,
     };
 
     fn cell(rules: Rules, text: &str, of: &str) -> Result<Cell, String> {
-        let value = Json::read(text.as_bytes()).unwrap();
+        let mut value = Json::read(text.as_bytes()).unwrap();
+        if rules.is_lenient {
+            value.lower();
+        }
         rules.cell(&value, &Type::parse(of).unwrap())
     }
     fn text(text: &str) -> Cell {

@@ -22,7 +22,7 @@ pub(crate) const FAILED: &str = "format-conversion-failed";
 pub(crate) const SIZE: i32 = 128;
 const FEWEST: i32 = 64;
 /// Bytes of a page.
-const PAGE: i32 = 1024 * 1024;
+const PAGE: usize = 1024 * 1024;
 
 /// What is converted, and how, as the API writes it.
 pub(crate) type Kept = String;
@@ -67,12 +67,17 @@ fn missing(what: &str) -> Fault {
 }
 
 impl Destination {
+    /// The conversion, on or off.
+    pub(crate) fn any_conversion(
+        &self,
+    ) -> Result<Option<DataFormatConversionConfiguration>, Fault> {
+        let text = self.extended.as_ref().and_then(|e| e.conversion.as_ref());
+        text.map(|text| restored(text)).transpose()
+    }
+
     /// The conversion, where it is on.
     pub(crate) fn conversion(&self) -> Result<Option<DataFormatConversionConfiguration>, Fault> {
-        let text = self.extended.as_ref().and_then(|e| e.conversion.as_ref());
-        let conversion: Option<DataFormatConversionConfiguration> =
-            text.map(|text| restored(text)).transpose()?;
-        Ok(conversion.filter(is_on))
+        Ok(self.any_conversion()?.filter(is_on))
     }
 
     /// Refuses a conversion that lacks something, in AWS's order.
@@ -146,10 +151,10 @@ impl Destination {
 
 impl Options {
     fn of(given: &ParquetSerDe) -> Options {
-        let page = given.page_size_bytes.unwrap_or(PAGE);
+        let page = given.page_size_bytes.and_then(|n| usize::try_from(n).ok());
         Options {
             compression: given.compression.clone().unwrap_or("SNAPPY".into()),
-            page_size: usize::try_from(page).unwrap_or(1024 * 1024),
+            page_size: page.unwrap_or(PAGE),
             has_dictionary: given.enable_dictionary_compression.unwrap_or(false),
             is_v2: given.writer_version.as_deref() == Some("V2"),
         }
@@ -162,6 +167,8 @@ struct Conversion {
     /// The JSON key of each column.
     keys: Vec<String>,
     rules: Rules,
+    /// Whether the names of members are taken in lower case.
+    is_lower: bool,
     /// Whether dots in JSON keys stand for underscores.
     has_dots: bool,
     options: Options,
@@ -176,24 +183,24 @@ impl Conversion {
                 "The record was empty or contained only whitespace.".into(),
             ));
         }
-        let record = Json::read(data).map_err(|_| {
+        let mut record = Json::read(data).map_err(|_| {
             (
                 "DataFormatConversion.ParseError",
                 "Encountered malformed JSON.".to_owned(),
             )
         })?;
+        if self.is_lower {
+            record.lower();
+        }
+        if self.has_dots
+            && let Json::Object(members) = &mut record
+        {
+            for (name, _) in members {
+                *name = name.replace('.', "_");
+            }
+        }
         let null = Json::Null;
         let value = |n: usize, key: &str| match &record {
-            Json::Object(members) if self.has_dots => {
-                let found = members.iter().rev().find(|(name, _)| {
-                    let name = name.replace('.', "_");
-                    match self.rules.ignores_case {
-                        true => name.eq_ignore_ascii_case(key),
-                        false => name == key,
-                    }
-                });
-                found.map_or(&null, |(_, value)| value)
-            }
             Json::Object(members) => self.rules.member(members, key).unwrap_or(&null),
             Json::List(items) => items.get(n).unwrap_or(&null),
             _ => &null,
@@ -219,12 +226,11 @@ impl Firehose {
         let Some(catalogs) = self.cloud.ports.catalogs() else {
             return Err(absent("schema of AWS Glue"));
         };
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
         catalogs.columns(
             schema.catalog_id.as_deref().unwrap_or(&place.account),
             schema.region.as_deref().unwrap_or(&place.region),
-            &text(&schema.database_name),
-            &text(&schema.table_name),
+            schema.database_name.as_deref().unwrap_or_default(),
+            schema.table_name.as_deref().unwrap_or_default(),
             schema.version_id.as_deref(),
         )
     }
@@ -293,9 +299,9 @@ impl Firehose {
             columns,
             rules: Rules {
                 ignores_case,
-                is_lower: is_lenient && ignores_case,
                 is_lenient,
             },
+            is_lower: is_lenient && ignores_case,
             has_dots: openx
                 .convert_dots_in_json_keys_to_underscores
                 .unwrap_or(false),

@@ -285,7 +285,7 @@ impl Firehose {
                 source: stream.source(),
                 destinations: match is_behind {
                     true => Vec::new(),
-                    false => vec![stream.destination.describe(DESTINATION)],
+                    false => vec![stream.destination.describe(DESTINATION)?],
                 },
                 has_more_destinations: false,
             },

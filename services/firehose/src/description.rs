@@ -1,5 +1,7 @@
 //! Destinations as they are described.
 
+use wire::Fault;
+
 use crate::api::*;
 use crate::conversion;
 use crate::destination::{Bucket, Destination, Endpoint, Logging, Processing, RETRY, Step};
@@ -71,15 +73,19 @@ impl Bucket {
 
 impl Destination {
     /// The destination as it is answered.
-    pub(crate) fn describe(&self, id: &str) -> DestinationDescription {
+    pub(crate) fn describe(&self, id: &str) -> Result<DestinationDescription, Fault> {
         let mut shown = DestinationDescription {
             destination_id: id.to_owned(),
             ..DestinationDescription::default()
         };
         if let Some(endpoint) = &self.endpoint {
             shown.http_endpoint_destination_description = Some(self.shown_endpoint(endpoint));
-            return shown;
+            return Ok(shown);
         }
+        let conversion = self.any_conversion()?.map(|given| {
+            let enabled = Some(conversion::is_on(&given));
+            DataFormatConversionConfiguration { enabled, ..given }
+        });
         shown.s3_destination_description = Some(self.bucket.describe());
         // The newer form is shown of the older one too.
         let extended = self.extended.clone().unwrap_or_default();
@@ -101,16 +107,7 @@ impl Destination {
             processing_configuration: self.processing.as_ref().map(shown_processing),
             s3_backup_mode: Some(mode.into()),
             s3_backup_description: extended.backup.as_ref().map(Bucket::describe),
-            data_format_conversion_configuration: extended
-                .conversion
-                .as_ref()
-                .and_then(|text| wire::json::restored(text).ok())
-                .map(|given: DataFormatConversionConfiguration| {
-                    DataFormatConversionConfiguration {
-                        enabled: Some(conversion::is_on(&given)),
-                        ..given
-                    }
-                }),
+            data_format_conversion_configuration: conversion,
             dynamic_partitioning_configuration: extended.partitioning.map(|p| {
                 DynamicPartitioningConfiguration {
                     enabled: Some(p.is_enabled),
@@ -122,7 +119,7 @@ impl Destination {
             file_extension: extended.extension.clone(),
             custom_time_zone: extended.zone.clone(),
         });
-        shown
+        Ok(shown)
     }
 
     fn shown_endpoint(&self, endpoint: &Endpoint) -> HttpEndpointDestinationDescription {

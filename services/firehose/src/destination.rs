@@ -252,14 +252,12 @@ impl Destination {
         Ok(destination)
     }
 
-    fn extended(given: ExtendedS3DestinationConfiguration) -> Result<Destination, Fault> {
-        let hints = given.buffering_hints.as_ref();
+    fn extended(mut given: ExtendedS3DestinationConfiguration) -> Result<Destination, Fault> {
         let converts = given.data_format_conversion_configuration.as_ref();
-        let is_sized = hints.is_some_and(|hints| hints.size_in_m_bs.is_some());
-        let size = match converts.is_some_and(conversion::is_on) && !is_sized {
-            true => Some(conversion::SIZE),
-            false => None,
-        };
+        if converts.is_some_and(conversion::is_on) {
+            let hints = given.buffering_hints.get_or_insert_default();
+            hints.size_in_m_bs.get_or_insert(conversion::SIZE);
+        }
         let mut destination = Destination {
             bucket: Bucket::of(S3DestinationConfiguration {
                 role_arn: given.role_arn,
@@ -275,9 +273,6 @@ impl Destination {
             endpoint: None,
             processing: given.processing_configuration.map(processing),
         };
-        if let Some(size) = size {
-            destination.bucket.size = size;
-        }
         let backup = given.s3_backup_configuration.map(Bucket::of);
         destination.extend(
             given.s3_backup_mode,

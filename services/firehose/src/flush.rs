@@ -35,8 +35,8 @@ const SWEEP: usize = 1_000;
 struct Object {
     bytes: Vec<u8>,
     oldest: Option<i64>,
-    /// The extension of its name, if its content asks for one.
-    extension: Option<&'static str>,
+    /// Whether it is a Parquet file.
+    is_converted: bool,
 }
 
 impl Object {
@@ -349,7 +349,7 @@ impl Firehose {
                     let oldest = pieces.iter().map(|piece| piece.time).min();
                     let (bytes, failed) = self.convert(place, given, pieces).await?;
                     failures.extend(failed);
-                    object.extension = Some(".parquet");
+                    object.is_converted = true;
                     if let Some(bytes) = bytes {
                         object.bytes = bytes;
                         object.oldest = oldest;
@@ -410,8 +410,10 @@ impl Firehose {
         let extension = own
             .and_then(|e| e.extension.as_deref())
             .filter(|e| !e.is_empty())
-            .or(object.extension)
-            .unwrap_or_else(|| compression::extension(&bucket.compression));
+            .unwrap_or(match object.is_converted {
+                true => ".parquet",
+                false => compression::extension(&bucket.compression),
+            });
         let key = format!("{}{suffix}{extension}", prefix::evaluate(bucket, &values));
         let bytes = compression::compress(&bucket.compression, &suffix, object.bytes)?;
         let Some(objects) = self.cloud.ports.objects() else {
@@ -421,9 +423,9 @@ impl Firehose {
             bytes,
             media_type: Some("application/octet-stream"),
             // Even though a converted object is no stream of Hadoop's.
-            encoding: match object.extension {
-                Some(_) => Some("hadoop-snappy"),
-                None => compression::encoding(&bucket.compression),
+            encoding: match object.is_converted {
+                true => Some("hadoop-snappy"),
+                false => compression::encoding(&bucket.compression),
             },
         };
         objects

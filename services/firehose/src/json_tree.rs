@@ -1,7 +1,7 @@
 //! JSON as it was written: numbers keep their digits, objects their order.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// How deep a document may be nested.
@@ -19,28 +19,8 @@ pub(crate) enum Json {
     Object(Vec<(String, Json)>),
 }
 
-struct Items<'a>(Vec<&'a RawValue>);
+/// The members of an object, in their order, however often a name stands there.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Seen;
-        impl<'de> Visitor<'de> for Seen {
-            type Value = Vec<&'de RawValue>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = list.next_element()? {
-                    items.push(item);
-                }
-                Ok(items)
-            }
-        }
-        d.deserialize_seq(Seen).map(Items)
-    }
-}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -69,14 +49,28 @@ impl Json {
         of(raw, 0)
     }
 
-    /// The value as JSON, without spaces; with the names of members in lower case, if so wanted.
-    pub(crate) fn text(&self, is_lower: bool) -> String {
+    /// Writes the names of members in lower case, at every depth.
+    pub(crate) fn lower(&mut self) {
+        match self {
+            Json::List(items) => items.iter_mut().for_each(Json::lower),
+            Json::Object(members) => {
+                for (name, value) in members {
+                    *name = name.to_lowercase();
+                    value.lower();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The value as JSON, without spaces.
+    pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out, is_lower);
+        self.write(&mut out);
         out
     }
 
-    fn write(&self, out: &mut String, is_lower: bool) {
+    fn write(&self, out: &mut String) {
         let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
         match self {
             Json::Null => out.push_str("null"),
@@ -89,7 +83,7 @@ impl Json {
                     if n > 0 {
                         out.push(',');
                     }
-                    item.write(out, is_lower);
+                    item.write(out);
                 }
                 out.push(']');
             }
@@ -99,12 +93,9 @@ impl Json {
                     if n > 0 {
                         out.push(',');
                     }
-                    match is_lower {
-                        true => out.push_str(&quoted(&name.to_lowercase())),
-                        false => out.push_str(&quoted(name)),
-                    }
+                    out.push_str(&quoted(name));
                     out.push(':');
-                    value.write(out, is_lower);
+                    value.write(out);
                 }
                 out.push('}');
             }
@@ -123,7 +114,7 @@ fn of(raw: &RawValue, depth: usize) -> Result<Json, serde_json::Error> {
         Some(b'f') => Json::Boolean(false),
         Some(b'"') => Json::Text(serde_json::from_str(text)?),
         Some(b'[') => {
-            let Items(items) = serde_json::from_str(text)?;
+            let items: Vec<&RawValue> = serde_json::from_str(text)?;
             let items = items.into_iter().map(|item| of(item, depth + 1));
             Json::List(items.collect::<Result<_, _>>()?)
         }
@@ -146,13 +137,12 @@ mod tests {
         let text = r#"{"B": [1.50, 12345678901234567890123, null], "a": {"C": "ü\n"}, "t": true}"#;
         let tree = Json::read(text.as_bytes()).unwrap();
         assert_eq!(
-            tree.text(false),
+            tree.text(),
             r#"{"B":[1.50,12345678901234567890123,null],"a":{"C":"ü\n"},"t":true}"#
         );
-        assert_eq!(
-            Json::read(br#"{"A":{"B":1}}"#).unwrap().text(true),
-            r#"{"a":{"b":1}}"#
-        );
+        let mut tree = Json::read(br#"{"A":[{"B":1}]}"#).unwrap();
+        tree.lower();
+        assert_eq!(tree.text(), r#"{"a":[{"b":1}]}"#);
         for bad in ["", "{", "{} x", "nul", "[1,]", &"[".repeat(200_000)] {
             assert!(Json::read(bad.as_bytes()).is_err());
         }

@@ -94,15 +94,25 @@ fn given(input: Option<TableInput>) -> Result<TableInput, Fault> {
 }
 
 impl Glue {
+    /// The newest version of a table, if there is one, in a database that must exist.
+    fn find(&self, reader: &impl Read, place: &Place, table: &str) -> Result<Option<Row>, Fault> {
+        let found = Read::get(reader, &self.tables, &place.table(table))?;
+        if found.is_none() {
+            self.database(reader, place)?;
+        }
+        Ok(found)
+    }
+
     /// The newest version of a table, which must exist.
     pub(crate) fn row(&self, reader: &impl Read, place: &Place, table: &str) -> Result<Row, Fault> {
-        if let Some(row) = Read::get(reader, &self.tables, &place.table(table))? {
-            return Ok(row);
-        }
-        if !Read::contains(reader, &self.databases, &place.key())? {
-            return Err(place.missing());
-        }
-        Err(entity_not_found_exception("Entity Not Found"))
+        let found = self.find(reader, place, table)?;
+        found.ok_or_else(|| entity_not_found_exception("Entity Not Found"))
+    }
+
+    /// As [`Glue::row`], of a table that is to be changed: its absence is told in other words.
+    fn row_to_change(&self, tx: &Tx<'_>, place: &Place, table: &str) -> Result<Row, Fault> {
+        let found = self.find(tx, place, table)?;
+        found.ok_or_else(|| entity_not_found_exception(format!("Table {table} not found.")))
     }
 
     /// Forgets a table and its versions.
@@ -239,12 +249,7 @@ impl Glue {
         let text = kept(table);
         let scope = place.scope();
         let update = self.cloud.store.transact(Scope::new(&scope), |tx| {
-            let old = self.row(tx, &place, &name).map_err(|fault| {
-                if fault.message == "Entity Not Found" {
-                    return entity_not_found_exception(format!("Table {name} not found."));
-                }
-                fault
-            })?;
+            let old = self.row_to_change(tx, &place, &name)?;
             let current = old.version.to_string();
             if input.version_id.as_ref().is_some_and(|v| *v != current) {
                 return Err(concurrent_modification_exception(
@@ -278,12 +283,7 @@ impl Glue {
         let name = table.to_lowercase();
         let scope = place.scope();
         let delete = self.cloud.store.transact(Scope::new(&scope), |tx| {
-            self.database(tx, place)?;
-            if !tx.contains(&self.tables, &place.table(&name))? {
-                return Err(entity_not_found_exception(format!(
-                    "Table {name} not found."
-                )));
-            }
+            self.row_to_change(tx, place, &name)?;
             self.remove_table(tx, place, &name)
         });
         delete.await

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Weak;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
 use wire::{Fault, Timestamp};
@@ -24,36 +24,44 @@ impl Record for KeyUse {}
 /// Milliseconds between two writings.
 const PAUSE: i64 = 60_000;
 
-/// The newest uses, by account and id, with when each was last written down.
+/// The newest uses, by the key's id, with when each was last written down.
 #[derive(Default)]
-pub(crate) struct Recent(Mutex<HashMap<(String, String), (KeyUse, i64)>>);
+pub(crate) struct Recent(RwLock<HashMap<String, (KeyUse, i64)>>);
 
 impl Recent {
-    /// Notes a use; whether it should be written down.
-    fn note(&self, account: &str, id: &str, used: &KeyUse) -> bool {
-        let mut recent = self.0.lock();
-        let key = (account.to_owned(), id.to_owned());
-        let (newest, kept) = recent
-            .entry(key)
-            .or_insert_with(|| (used.clone(), i64::MIN));
-        newest.clone_from(used);
-        let is_due = used.time.saturating_sub(*kept) >= PAUSE;
-        if is_due {
-            *kept = used.time;
+    /// Notes a use; the use if it should be written down. One like the newest costs a look and no copy.
+    fn note(&self, id: &str, time: i64, service: &str, region: &str) -> Option<KeyUse> {
+        if let Some((newest, _)) = self.0.read().get(id)
+            && (newest.time, &*newest.service, &*newest.region) == (time, service, region)
+        {
+            return None;
         }
-        is_due
+        let used = KeyUse {
+            time,
+            service: service.to_owned(),
+            region: region.to_owned(),
+        };
+        let mut recent = self.0.write();
+        let (newest, kept) = recent
+            .entry(id.to_owned())
+            .or_insert_with(|| (used.clone(), i64::MIN));
+        newest.clone_from(&used);
+        let is_due = time.saturating_sub(*kept) >= PAUSE;
+        if is_due {
+            *kept = time;
+        }
+        is_due.then_some(used)
     }
 
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        self.0.write().clear();
     }
 }
 
 impl Iam {
     /// A key's last use.
     pub(crate) fn last_use(&self, account: &str, id: &str) -> Result<Option<KeyUse>, Fault> {
-        let key = (account.to_owned(), id.to_owned());
-        if let Some((newest, _)) = self.recent_uses.0.lock().get(&key) {
+        if let Some((newest, _)) = self.recent_uses.0.read().get(id) {
             return Ok(Some(newest.clone()));
         }
         Ok(Read::get(
@@ -65,14 +73,10 @@ impl Iam {
 
     /// Notes that a request was signed with a key.
     pub(crate) fn note_use(&self, account: &str, id: &str, service: &str, region: &str) {
-        let used = KeyUse {
-            time: whole_minute(self.cloud.clock.now()),
-            service: service.to_owned(),
-            region: region.to_owned(),
-        };
-        if !self.recent_uses.note(account, id, &used) {
+        let time = whole_minute(self.cloud.clock.now());
+        let Some(used) = self.recent_uses.note(id, time, service, region) else {
             return;
-        }
+        };
         let (me, account, id) = (Weak::clone(&self.me), account.to_owned(), id.to_owned());
         tokio::spawn(async move {
             let Some(iam) = me.upgrade() else { return };
@@ -102,15 +106,13 @@ mod tests {
     #[test]
     fn a_use_is_written_once_a_minute() {
         let recent = Recent::default();
-        let at = |time| KeyUse {
-            time,
-            service: "s3".into(),
-            region: "us-east-1".into(),
-        };
-        assert!(recent.note("1", "AKIA", &at(0)));
-        assert!(!recent.note("1", "AKIA", &at(59_999)));
-        assert!(recent.note("1", "other", &at(59_999)));
-        assert!(recent.note("1", "AKIA", &at(60_000)));
-        assert!(!recent.note("1", "AKIA", &at(60_001)));
+        let is_due = |id, time| recent.note(id, time, "s3", "us-east-1").is_some();
+        assert!(is_due("AKIA", 0));
+        assert!(!is_due("AKIA", 59_999));
+        assert!(is_due("other", 59_999));
+        assert!(is_due("AKIA", 60_000));
+        assert!(!is_due("AKIA", 60_001));
+        assert!(recent.note("AKIA", 60_001, "sqs", "us-east-1").is_none());
+        assert_eq!(recent.0.read()["AKIA"].0.service, "sqs");
     }
 }

@@ -13,6 +13,7 @@ use crate::errors::*;
 use crate::service::Kinesis;
 use crate::shard::horizon;
 use crate::stream::{Place, Stream};
+use crate::wiring::names;
 
 const EXPIRE: &str = "kinesis.expire";
 const REMOVE: &str = "kinesis.remove";
@@ -105,7 +106,7 @@ impl Kinesis {
 
     /// Deletes a shard's records before that number, in steps.
     async fn truncate(&self, of: &Of, shard: u64, before: u64) -> Result<(), Fault> {
-        let (stream_id, number) = (format!("{:x}", of.id), shard.to_string());
+        let [stream_id, number] = names(of.id, shard);
         let scope = ["kinesis.shard", &stream_id, &number];
         let key = (&of.account, of.id, shard);
         loop {
@@ -122,7 +123,7 @@ impl Kinesis {
 
     /// Deletes a shard that has no more records.
     async fn drop_shard(&self, of: &Of, shard: u64) -> Result<(), Fault> {
-        let (stream_id, number) = (format!("{:x}", of.id), shard.to_string());
+        let [stream_id, number] = names(of.id, shard);
         let scope = ["kinesis.shard", &stream_id, &number];
         let key = (&of.account, of.id, shard);
         self.cloud

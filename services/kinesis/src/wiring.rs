@@ -66,7 +66,7 @@ impl Wiring {
                 end: shard.end,
                 shard: *number,
                 epoch: shard.epoch,
-                names: [format!("{stream:x}"), number.to_string()],
+                names: names(stream, *number),
                 wake: self.wake(stream, *number),
             })
             .collect();
@@ -109,6 +109,11 @@ impl Wiring {
             wake.notify_waiters();
         }
     }
+}
+
+/// A stream and a shard, as the lock of the shard is named.
+pub(crate) fn names(stream: u64, shard: u64) -> [String; 2] {
+    [format!("{stream:x}"), shard.to_string()]
 }
 
 /// The hash key of a partition key.

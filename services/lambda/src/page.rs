@@ -21,16 +21,9 @@ impl Page {
         marker: Option<&str>,
         max_items: Option<i32>,
     ) -> Result<Page, Fault> {
-        let after = match marker.filter(|m| !m.is_empty()) {
-            None => None,
-            Some(marker) => {
-                let place = cloud::paging::place(of, marker);
-                let after = place.and_then(|p| p.into_iter().next());
-                Some(after.ok_or_else(|| {
-                    errors::invalid_parameter_value_exception("Invalid pagination token")
-                })?)
-            }
-        };
+        let start = cloud::paging::start(of, marker)
+            .ok_or_else(|| errors::invalid_parameter_value_exception("Invalid pagination token"))?;
+        let after = start.and_then(|mut parts| parts.pop());
         let most = usize::try_from(max_items.unwrap_or(50)).unwrap_or(50);
         Ok(Page {
             of,

@@ -74,10 +74,7 @@ impl crate::S3 {
             };
             // Without the count of parts that other answers put behind it.
             let plain = Checksum {
-                value: match sum.value.split_once('-') {
-                    Some((value, _)) => value.to_owned(),
-                    None => sum.value.clone(),
-                },
+                value: sum.value.split('-').next().unwrap_or_default().to_owned(),
                 ..sum.clone()
             };
             set_checksum!(shown, Some(&plain));

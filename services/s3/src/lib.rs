@@ -30,6 +30,7 @@ mod multipart;
 mod notification;
 mod object;
 mod policy;
+mod port;
 mod properties;
 mod put;
 mod range;

@@ -35,25 +35,45 @@ fn is_spelled_well(text: &str) -> bool {
         .all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
 }
 
+/// What is wrong with tags.
+enum Broken<'a> {
+    /// A rule of form.
+    Form(Fault),
+    /// A key with S3's own prefix.
+    Reserved(&'a str),
+}
+
 fn check(tags: &Tags, tagged: Tagged) -> Result<(), Fault> {
+    look_through(tags).map_err(|broken| match broken {
+        Broken::Form(fault) => fault,
+        Broken::Reserved(key) => reserved(key, tagged),
+    })
+}
+
+fn reserved(key: &str, tagged: Tagged) -> Fault {
+    match tagged {
+        Tagged::Object => invalid("Your TagKey cannot be prefixed with aws:", key),
+        Tagged::Bucket => invalid("System tags cannot be added/updated by requester", key),
+        Tagged::NewBucket => Fault::sender(
+            400,
+            "InvalidTag",
+            "User-defined tag keys can't start with \"aws:\". This prefix is reserved for system tags. Remove \"aws:\" from your tag keys and try again.",
+        ),
+    }
+}
+
+fn look_through(tags: &Tags) -> Result<(), Broken<'_>> {
+    let invalid = |message, key: &str| Broken::Form(invalid(message, key));
     for (index, (key, value)) in tags.iter().enumerate() {
         if key.is_empty() || key.chars().count() > 128 || !is_spelled_well(key) {
             return Err(invalid("The TagKey you have provided is invalid", key));
         }
         if value.chars().count() > 256 || !is_spelled_well(value) {
-            return Err(invalid("The TagValue you have provided is invalid", key)
-                .field("TagValue", value.as_str()));
+            let fault = self::invalid("The TagValue you have provided is invalid", key);
+            return Err(Broken::Form(fault.field("TagValue", value.as_str())));
         }
         if key.starts_with("aws:") {
-            return Err(match tagged {
-                Tagged::Object => invalid("Your TagKey cannot be prefixed with aws:", key),
-                Tagged::Bucket => invalid("System tags cannot be added/updated by requester", key),
-                Tagged::NewBucket => Fault::sender(
-                    400,
-                    "InvalidTag",
-                    "User-defined tag keys can't start with \"aws:\". This prefix is reserved for system tags. Remove \"aws:\" from your tag keys and try again.",
-                ),
-            });
+            return Err(Broken::Reserved(key));
         }
         if tags.iter().take(index).any(|(other, _)| other == key) {
             return Err(invalid(
@@ -107,15 +127,13 @@ pub fn read_header(header: &str) -> Result<Tags, Fault> {
             "Object tags cannot be greater than 10",
         ));
     }
-    check(&tags, Tagged::Object).map_err(|fault| {
-        if fault.message.contains("prefixed with aws:") {
-            return fault;
-        }
-        fault::invalid_argument(
+    look_through(&tags).map_err(|broken| match broken {
+        Broken::Reserved(key) => reserved(key, Tagged::Object),
+        Broken::Form(_) => fault::invalid_argument(
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
             "x-amz-tagging",
             header,
-        )
+        ),
     })?;
     Ok(tags)
 }
