@@ -14,6 +14,7 @@ use crate::acl::Acl;
 use crate::api;
 use crate::configuration::{self, Document};
 use crate::fault;
+use crate::location;
 use crate::policy;
 use crate::tagging;
 
@@ -380,41 +381,8 @@ impl crate::S3 {
             .field("BucketName", name));
         }
         let configuration = input.create_bucket_configuration.unwrap_or_default();
-        let given = configuration.location_constraint.as_deref();
-        let given = given.filter(|c| !c.is_empty());
-        // The endpoint of us-east-1 makes buckets anywhere, that of another region its own only.
-        let own = |c: &str| c == ctx.region || (c == "EU" && ctx.region == "eu-west-1");
-        if ctx.region != "us-east-1" && !given.is_some_and(own) {
-            return Err(Fault::sender(
-                400,
-                "IllegalLocationConstraintException",
-                format!(
-                    "The {} location constraint is incompatible for the region specific endpoint this request was sent to.",
-                    given.unwrap_or("unspecified")
-                ),
-            ));
-        }
-        let region = match given {
-            Some("EU") => "eu-west-1".to_owned(),
-            Some("us-east-1") if ctx.region == "us-east-1" => {
-                return Err(Fault::sender(
-                    400,
-                    "InvalidLocationConstraint",
-                    "The specified location-constraint is not valid",
-                )
-                .field("LocationConstraint", "us-east-1"));
-            }
-            Some(given) if is_region(given) => given.to_owned(),
-            Some(given) => {
-                return Err(Fault::sender(
-                    400,
-                    "InvalidLocationConstraint",
-                    "The specified location-constraint is not valid",
-                )
-                .field("LocationConstraint", given));
-            }
-            None => ctx.region.clone(),
-        };
+        let asked = configuration.location_constraint.as_deref();
+        let region = location::chosen(asked, &ctx.region)?;
         let ownership = match input.object_ownership.as_deref() {
             Some(name) => Some(Ownership::parse(name)?),
             None => self.default_ownership(),
@@ -573,27 +541,6 @@ impl crate::S3 {
         })
     }
 
-    /// `GetBucketLocation`
-    pub(crate) async fn location(
-        &self,
-        ctx: &Context,
-        input: api::GetBucketLocationInput,
-    ) -> Result<api::GetBucketLocationOutput, Fault> {
-        let bucket = self
-            .buckets
-            .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_acl(
-            ctx,
-            &bucket,
-            "s3:GetBucketLocation",
-            crate::acl::Permission::Read,
-        )?;
-        let region = Some(bucket.record.region.clone()).filter(|r| r != "us-east-1");
-        Ok(api::GetBucketLocationOutput {
-            location_constraint: region,
-        })
-    }
-
     /// `ListBuckets`
     pub(crate) async fn list(
         &self,
@@ -664,16 +611,6 @@ impl crate::S3 {
             prefix: input.prefix,
         })
     }
-}
-
-fn is_region(name: &str) -> bool {
-    let mut parts = name.rsplitn(2, '-');
-    let number = parts.next().unwrap_or_default();
-    let rest = parts.next().unwrap_or_default();
-    rest.contains('-')
-        && !number.is_empty()
-        && number.len() <= 2
-        && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod grants;
 mod http;
 mod lifecycle;
 mod listing;
+mod location;
 mod lock;
 mod metadata;
 mod multipart;

@@ -1,0 +1,91 @@
+//! The region of a bucket: chosen when it is made, and told.
+
+use cloud::Context;
+use wire::Fault;
+
+use crate::acl::Permission;
+use crate::api;
+use crate::service::S3;
+
+/// The region of a bucket that is made at the endpoint of the region `own` with that location constraint. The endpoint of
+/// us-east-1 makes buckets anywhere, that of another region its own only.
+pub(crate) fn chosen(asked: Option<&str>, own: &str) -> Result<String, Fault> {
+    let asked = asked.filter(|c| !c.is_empty());
+    let region = match asked {
+        Some("EU") => Some("eu-west-1"),
+        asked => asked,
+    };
+    if own != "us-east-1" && region != Some(own) {
+        return Err(Fault::sender(
+            400,
+            "IllegalLocationConstraintException",
+            format!(
+                "The {} location constraint is incompatible for the region specific endpoint this request was sent to.",
+                asked.unwrap_or("unspecified")
+            ),
+        ));
+    }
+    match region {
+        None => Ok(own.to_owned()),
+        Some(region) if is_region(region) && (own, region) != ("us-east-1", "us-east-1") => {
+            Ok(region.to_owned())
+        }
+        Some(region) => Err(Fault::sender(
+            400,
+            "InvalidLocationConstraint",
+            "The specified location-constraint is not valid",
+        )
+        .field("LocationConstraint", region)),
+    }
+}
+
+fn is_region(name: &str) -> bool {
+    let mut parts = name.rsplitn(2, '-');
+    let number = parts.next().unwrap_or_default();
+    let rest = parts.next().unwrap_or_default();
+    rest.contains('-')
+        && !number.is_empty()
+        && number.len() <= 2
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl S3 {
+    /// `GetBucketLocation`
+    pub(crate) async fn location(
+        &self,
+        ctx: &Context,
+        input: api::GetBucketLocationInput,
+    ) -> Result<api::GetBucketLocationOutput, Fault> {
+        let bucket = self
+            .buckets
+            .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
+        self.permit_acl(ctx, &bucket, "s3:GetBucketLocation", Permission::Read)?;
+        let region = Some(bucket.record.region.clone()).filter(|r| r != "us-east-1");
+        Ok(api::GetBucketLocationOutput {
+            location_constraint: region,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn an_endpoint_makes_buckets_of_its_region() {
+        let code = |asked, own| chosen(asked, own).map_err(|fault| fault.code.to_string());
+        assert_eq!(code(None, "us-east-1"), Ok("us-east-1".into()));
+        assert_eq!(code(Some(""), "us-east-1"), Ok("us-east-1".into()));
+        assert_eq!(code(Some("EU"), "us-east-1"), Ok("eu-west-1".into()));
+        assert_eq!(code(Some("EU"), "eu-west-1"), Ok("eu-west-1".into()));
+        assert_eq!(code(Some("eu-west-1"), "eu-west-1"), Ok("eu-west-1".into()));
+        for asked in ["us-east-1", "nowhere"] {
+            let refused = code(Some(asked), "us-east-1");
+            assert_eq!(refused, Err("InvalidLocationConstraint".into()), "{asked}");
+        }
+        for asked in [None, Some("us-east-1"), Some("us-west-2"), Some("EU")] {
+            let refused = code(asked, "eu-central-1");
+            assert_eq!(refused, Err("IllegalLocationConstraintException".into()));
+        }
+    }
+}
