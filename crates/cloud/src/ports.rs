@@ -39,9 +39,9 @@ pub struct Identity {
 pub trait Identities: Send + Sync {
     /// Who that key is; `None` for a key nobody made here.
     fn identity(&self, access_key: &str) -> Option<Identity>;
-    /// Told of each request that is signed with a user's key: of which service, and for which region.
-    fn used(&self, account: &str, access_key: &str, service: &str, region: &str) {
-        let _ = (account, access_key, service, region);
+    /// Told of each request that is signed with a key of these: by whom, for which service, and in which region.
+    fn used(&self, identity: &Identity, service: &str, region: &str) {
+        let _ = (identity, service, region);
     }
 }
 

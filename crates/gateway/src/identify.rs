@@ -100,11 +100,8 @@ pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
         let is_expired = identity
             .expiration
             .is_some_and(|end| end <= cloud.clock.now());
-        // A session's key has a token; uses are told of users' keys.
-        if let (None, Some(service), Some(users)) =
-            (&identity.session_token, &claim.service, cloud.ports.users())
-        {
-            users.used(&identity.account, &key, service, &region);
+        if let (Some(service), Some(users)) = (&claim.service, cloud.ports.users()) {
+            users.used(&identity, service, &region);
         }
         return Caller {
             account: identity.account,

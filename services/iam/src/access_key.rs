@@ -10,6 +10,7 @@ use wire::{Fault, Timestamp};
 use crate::api::{self, *};
 use crate::entity::{key, new_id};
 use crate::errors::*;
+use crate::key_use::Used;
 use crate::page::page;
 use crate::role::whole_second;
 use crate::service::Iam;
@@ -245,8 +246,10 @@ impl Iam {
 }
 
 impl Identities for Iam {
-    fn used(&self, account: &str, access_key: &str, service: &str, region: &str) {
-        self.note_use(account, access_key, service, region);
+    fn used(&self, identity: &Identity, service: &str, region: &str) {
+        if let Some(used) = Used::of(&identity.principal) {
+            self.note_use(&identity.account, used, service, region);
+        }
     }
 
     fn identity(&self, access_key: &str) -> Option<Identity> {

@@ -1,17 +1,54 @@
-//! When access keys were last used, and for what. Every signed request tells of it, so the newest use is in memory and is
+//! When access keys and roles were last used, and for what. Every signed request tells of it, so the newest use is in memory and is
 //! written down at most once a minute for a key: what a crash takes is that minute.
 
 use std::collections::HashMap;
 use std::sync::Weak;
 
+use cloud::{Principal, PrincipalKind};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
+use crate::api::RoleLastUsed;
+use crate::entity::key;
+use crate::role::Role;
 use crate::service::Iam;
 
-/// A use of a key as it is stored.
+/// What is used: a user's key, or a role by one of its sessions.
+#[derive(Clone, Copy)]
+pub(crate) enum Used<'a> {
+    /// `AKIA…`
+    Key(&'a str),
+    /// `AROA…` and the role's name.
+    Role(&'a str, &'a str),
+}
+
+impl<'a> Used<'a> {
+    /// What a request of that principal uses; `None` for root's and for users' sessions.
+    pub(crate) fn of(principal: &'a Principal) -> Option<Used<'a>> {
+        match principal.kind {
+            PrincipalKind::User => principal
+                .access_key
+                .as_deref()
+                .filter(|id| id.starts_with("AKIA"))
+                .map(Used::Key),
+            PrincipalKind::AssumedRole => {
+                let (id, _) = principal.id.split_once(':')?;
+                Some(Used::Role(id, principal.arn.rsplit('/').nth(1)?))
+            }
+            _ => None,
+        }
+    }
+
+    fn id(self) -> &'a str {
+        match self {
+            Used::Key(id) | Used::Role(id, _) => id,
+        }
+    }
+}
+
+/// A use of a key or a role as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyUse {
     /// Milliseconds.
@@ -21,10 +58,10 @@ pub(crate) struct KeyUse {
 }
 impl Record for KeyUse {}
 
-/// Milliseconds between two writings.
+/// Milliseconds between two writings of one.
 const PAUSE: i64 = 60_000;
 
-/// The newest uses, by the key's id, with when each was last written down.
+/// The newest uses, by the key's or role's id, with when each was last written down.
 #[derive(Default)]
 pub(crate) struct Recent(RwLock<HashMap<String, (KeyUse, i64)>>);
 
@@ -59,7 +96,7 @@ impl Recent {
 }
 
 impl Iam {
-    /// A key's last use.
+    /// The last use of a key or a role, by its id.
     pub(crate) fn last_use(&self, account: &str, id: &str) -> Result<Option<KeyUse>, Fault> {
         if let Some((newest, _)) = self.recent_uses.0.read().get(id) {
             return Ok(Some(newest.clone()));
@@ -71,24 +108,47 @@ impl Iam {
         )?)
     }
 
-    /// Notes that a request was signed with a key.
-    pub(crate) fn note_use(&self, account: &str, id: &str, service: &str, region: &str) {
+    /// A role's last use, as it is shown.
+    pub(crate) fn role_last_used(&self, account: &str, id: &str) -> Result<RoleLastUsed, Fault> {
+        Ok(match self.last_use(account, id)? {
+            Some(used) => RoleLastUsed {
+                last_used_date: Some(Timestamp(used.time)),
+                region: Some(used.region),
+            },
+            None => RoleLastUsed::default(),
+        })
+    }
+
+    /// Notes that a request was signed with a key, or with one of a role's session.
+    pub(crate) fn note_use(&self, account: &str, what: Used<'_>, service: &str, region: &str) {
         let time = whole_minute(self.cloud.clock.now());
+        let id = what.id();
         let Some(used) = self.recent_uses.note(id, time, service, region) else {
             return;
+        };
+        let role = match what {
+            Used::Key(_) => None,
+            Used::Role(_, name) => Some(key(name)),
         };
         let (me, account, id) = (Weak::clone(&self.me), account.to_owned(), id.to_owned());
         tokio::spawn(async move {
             let Some(iam) = me.upgrade() else { return };
             let written = iam.transact(&account, |tx| {
-                let key = (&account, &id);
-                if tx.contains(&iam.access_keys, &key)? {
-                    tx.put(&iam.key_uses, &key, &used)?;
+                let at = (&account, &id);
+                // Sessions outlive their role.
+                let is_there = match &role {
+                    None => tx.contains(&iam.access_keys, &at)?,
+                    Some(name) => tx
+                        .get(&iam.roles, &(&account, name))?
+                        .is_some_and(|role: Role| role.id == id),
+                };
+                if is_there {
+                    tx.put(&iam.key_uses, &at, &used)?;
                 }
                 Ok(())
             });
             if let Err(fault) = written.await {
-                tracing::warn!(%fault, cause = fault.cause, "a key's use was not written down");
+                tracing::warn!(%fault, cause = fault.cause, "the use of a key or role was not written down");
             }
         });
     }

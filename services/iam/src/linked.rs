@@ -107,6 +107,7 @@ impl Iam {
                 self.count(tx, account, arn, |uses| uses.attachments -= 1)?;
             }
             tx.delete(&self.roles, &(account, &key(&role.name)));
+            tx.delete(&self.key_uses, &(account, &role.id));
             Ok(format!(
                 "task/aws-service-role/{service}/{}/{}",
                 role.name,

@@ -35,6 +35,33 @@ fn no_device(serial: &str) -> Fault {
     ))
 }
 
+/// A code for an authenticator's camera, as a black and white PNG with the quiet zone that readers need.
+fn qr_code(text: &str) -> Result<Vec<u8>, Fault> {
+    /// Pixels of a module's side.
+    const SCALE: usize = 4;
+    /// Modules of white around the code.
+    const QUIET: usize = 4;
+    let code = qrcode::QrCode::new(text)?;
+    let modules = code.width();
+    let side = (modules + 2 * QUIET) * SCALE;
+    let is_dark = |x: usize, y: usize| {
+        let at = |pixel: usize| (pixel / SCALE).checked_sub(QUIET).filter(|m| *m < modules);
+        matches!((at(x), at(y)), (Some(x), Some(y)) if code[(x, y)] == qrcode::Color::Dark)
+    };
+    let pixels: Vec<u8> = (0..side)
+        .flat_map(|y| (0..side).map(move |x| (x, y)))
+        .map(|(x, y)| if is_dark(x, y) { 0 } else { u8::MAX })
+        .collect();
+    let side = u32::try_from(side)?;
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&pixels)?;
+    writer.finish()?;
+    Ok(file)
+}
+
 impl Iam {
     async fn change_device<R>(
         &self,
@@ -90,8 +117,13 @@ impl Iam {
             .filter(|c| c.is_ascii_uppercase())
             .take(32)
             .collect();
+        let uri = format!(
+            "otpauth://totp/{}@{}?secret={seed}",
+            input.virtual_mfa_device_name, ctx.account
+        );
         let virtual_mfa_device = VirtualMFADevice {
             serial_number: device.serial,
+            qr_code_png: Some(Bytes::from(qr_code(&uri)?)),
             base32_string_seed: Some(Bytes::from(seed)),
             tags: shown(&device.tags),
             ..VirtualMFADevice::default()
@@ -323,5 +355,26 @@ impl Iam {
             is_truncated: page.is_truncated,
             marker: page.marker,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_qr_code_is_a_picture_with_a_finder_in_its_corner() {
+        let file = qr_code("otpauth://totp/phone@000000000000?secret=ABC").expect("a code");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(file))
+            .read_info()
+            .expect("a PNG");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
+        let side = reader.next_frame(&mut pixels).expect("pixels").width as usize;
+        // A row through the middle of a finder: quiet, 1 dark, 1 light, 3 dark, 1 light, 1 dark.
+        let row = &pixels[side * (4 + 3) * 4..][..side];
+        let modules: Vec<bool> = row.iter().step_by(4).map(|pixel| *pixel == 0).collect();
+        let finder = [true, false, true, true, true, false, true];
+        assert_eq!(modules[..4], [false; 4]);
+        assert_eq!(modules[4..11], finder);
     }
 }

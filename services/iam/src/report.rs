@@ -142,6 +142,7 @@ impl Iam {
         let profiles = self
             .profiles_of(account, &role.name)?
             .map(|p| self.profile_shown(account, &p));
+        let role_last_used = self.role_last_used(account, &role.id)?;
         Ok(RoleDetail {
             instance_profile_list: Some(profiles.collect::<Result<_, _>>()?),
             path: Some(role.path),
@@ -154,7 +155,7 @@ impl Iam {
             attached_managed_policies: Some(attachment::shown(&role.policies.managed)),
             permissions_boundary: boundary(&role.policies),
             tags: shown(&role.tags),
-            role_last_used: Some(RoleLastUsed::default()),
+            role_last_used: Some(role_last_used),
         })
     }
 

@@ -150,8 +150,12 @@ impl Iam {
         ctx: &Context,
         input: GetRoleInput,
     ) -> Result<GetRoleOutput, Fault> {
+        let role: Role = self.find(&ctx.account, &input.role_name)?;
         Ok(GetRoleOutput {
-            role: self.find::<Role>(&ctx.account, &input.role_name)?.whole(),
+            role: api::Role {
+                role_last_used: Some(self.role_last_used(&ctx.account, &role.id)?),
+                ..role.whole()
+            },
         })
     }
 
@@ -173,6 +177,7 @@ impl Iam {
                 self.count(tx, &ctx.account, arn, |uses| uses.boundaries -= 1)?;
             }
             tx.delete(&self.roles, &(&ctx.account, &key(&role.name)));
+            tx.delete(&self.key_uses, &(&ctx.account, &role.id));
             Ok(())
         })
         .await?;

@@ -196,7 +196,7 @@ async fn a_key_made_here_is_known_to_the_gateway_by_its_user() {
     let unused = region.ok("GetAccessKeyLastUsed", &last).await;
     assert_eq!(unused.text("ServiceName"), "N/A");
     let users = region.cloud.ports.users().expect("the users");
-    users.used("000000000000", &id, "s3", "eu-west-1");
+    users.used(&identity, "s3", "eu-west-1");
     let used = region.ok("GetAccessKeyLastUsed", &last).await;
     assert_eq!(
         (

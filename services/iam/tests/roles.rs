@@ -266,3 +266,35 @@ async fn other_services_learn_whether_a_role_trusts_them() {
         Err(RoleProblem::Missing)
     );
 }
+
+#[tokio::test]
+async fn a_role_tells_of_its_sessions_last_use() {
+    let region = with_role().await;
+    let role = region.ok("GetRole", &[("RoleName", "r")]).await;
+    assert_eq!(role.texts("LastUsedDate").len(), 0);
+    let identity = |name: &str| cloud::ports::Identity {
+        account: "000000000000".into(),
+        principal: cloud::Principal {
+            kind: cloud::PrincipalKind::AssumedRole,
+            arn: format!("arn:aws:sts::000000000000:assumed-role/{name}/night"),
+            id: format!("{}:night", role.text("RoleId")),
+            access_key: Some("ASIAQAAAAAAAAAAAAAAA".into()),
+        },
+        secret_key: String::new(),
+        session_token: Some(String::new()),
+        expiration: None,
+    };
+    let users = region.cloud.ports.users().expect("the users");
+    users.used(&identity("r"), "s3", "eu-west-1");
+    let used = region.ok("GetRole", &[("RoleName", "r")]).await;
+    assert!(used.text("LastUsedDate").ends_with(":00Z"));
+    assert_eq!(used.text("Region"), "eu-west-1");
+    let details = region.ok("GetAccountAuthorizationDetails", &[]).await;
+    assert_eq!(details.text("LastUsedDate"), used.text("LastUsedDate"));
+    // Another role of that name has another id.
+    region.ok("DeleteRole", &[("RoleName", "r")]).await;
+    let again = [("RoleName", "r"), ("AssumeRolePolicyDocument", TRUST)];
+    region.ok("CreateRole", &again).await;
+    let new = region.ok("GetRole", &[("RoleName", "r")]).await;
+    assert_eq!(new.texts("LastUsedDate").len(), 0);
+}

@@ -89,7 +89,8 @@ pub struct GrantHeaders<'a> {
 }
 
 impl GrantHeaders<'_> {
-    fn is_empty(&self) -> bool {
+    /// Whether none is given.
+    pub fn is_empty(&self) -> bool {
         [
             self.full_control,
             self.read,

@@ -6,7 +6,7 @@ use cloud::Context;
 use percent_encoding::percent_decode_str;
 use wire::{Body, Fault, Timestamp};
 
-use crate::access::{Grant, Question, of_version};
+use crate::access::of_version;
 use crate::acl::Permission;
 use crate::bucket::{Bucket, Versioning};
 use crate::checksum::{Algorithm, Announced, Checksum};
@@ -167,18 +167,10 @@ impl crate::S3 {
         };
         let replaces_metadata = directive(input.metadata_directive.as_deref(), "metadata")?;
         let replaces_tags = directive(input.tagging_directive.as_deref(), "tagging")?;
-        let grant = Some(Grant {
-            acl: &bucket.record.acl,
-            permission: Permission::Write,
-        });
-        let question = Question {
-            action: "s3:PutObject",
-            key: Some(&input.key),
-            owner: &bucket.account,
-            grant,
-        };
-        self.permit_when(ctx, &bucket, &question, |conditions| {
-            asked.conditions(conditions);
+        if !replaces_tags {
+            asked.tagging = None;
+        }
+        self.permit_new(ctx, &bucket, &input.key, &asked, |conditions| {
             conditions.set(
                 "s3:x-amz-copy-source",
                 input.copy_source.trim_start_matches('/'),
@@ -223,9 +215,6 @@ impl crate::S3 {
             return Err(fault::invalid_request(
                 "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
             ));
-        }
-        if !replaces_tags {
-            asked.tagging = None;
         }
         let mut properties = asked.read(ctx, &bucket, &input.key)?;
         if !replaces_metadata {

@@ -239,9 +239,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let asked = requested!(input);
-        self.permit_write(ctx, &bucket, "s3:PutObject", &input.key, |c| {
-            asked.conditions(c)
-        })?;
+        self.permit_new(ctx, &bucket, &input.key, &asked, |_| {})?;
         let mut properties = asked.read(ctx, &bucket, &input.key)?;
         let algorithm = input
             .checksum_algorithm

@@ -185,6 +185,15 @@ impl Requested<'_> {
         }
     }
 
+    /// Whether a list is asked for that `s3:PutObject` does not give: AWS's own example of a policy lets the canned list
+    /// `bucket-owner-full-control` pass without `s3:PutObjectAcl`.
+    fn sets_acl(&self) -> bool {
+        !self.grants.is_empty()
+            || self
+                .acl
+                .is_some_and(|acl| !matches!(acl, "private" | "bucket-owner-full-control"))
+    }
+
     /// Reads and checks them for an object in that bucket.
     pub fn read(&self, ctx: &Context, bucket: &Bucket, key: &str) -> Result<Properties, Fault> {
         if key.len() > MAX_KEY {
@@ -303,6 +312,35 @@ impl Requested<'_> {
 }
 
 impl crate::S3 {
+    /// Whether the caller may make an object so. Tags, lists and locks need permissions of their own
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>); `conditions` adds to the request's condition keys.
+    pub(crate) fn permit_new(
+        &self,
+        ctx: &Context,
+        bucket: &Bucket,
+        key: &str,
+        asked: &Requested<'_>,
+        conditions: impl Fn(&mut Conditions),
+    ) -> Result<(), Fault> {
+        let conditions = |c: &mut Conditions| {
+            asked.conditions(c);
+            conditions(c);
+        };
+        let is_locked = asked.lock_mode.is_some() || asked.retain_until.is_some();
+        let is_tagged = asked.tagging.is_some_and(|tagging| !tagging.is_empty());
+        let needed = [
+            ("s3:PutObject", true),
+            ("s3:PutObjectAcl", asked.sets_acl()),
+            ("s3:PutObjectTagging", is_tagged),
+            ("s3:PutObjectRetention", is_locked),
+            ("s3:PutObjectLegalHold", asked.legal_hold.is_some()),
+        ];
+        for (action, _) in needed.into_iter().filter(|(_, is_asked)| *is_asked) {
+            self.permit_write(ctx, bucket, action, key, conditions)?;
+        }
+        Ok(())
+    }
+
     /// Gives contents that are to be encrypted a key of their own.
     pub(crate) async fn seal(
         &self,

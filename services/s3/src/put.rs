@@ -98,9 +98,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let requested = requested!(input);
-        self.permit_write(ctx, &bucket, "s3:PutObject", &input.key, |c| {
-            requested.conditions(c)
-        })?;
+        self.permit_new(ctx, &bucket, &input.key, &requested, |_| {})?;
         if input.write_offset_bytes.is_some() {
             return Err(Fault::sender(
                 501,

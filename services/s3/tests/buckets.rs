@@ -65,6 +65,45 @@ async fn another_account_needs_a_policy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tags_and_lists_of_a_new_object_need_their_permissions() {
+    let region = Region::start();
+    region.bucket("bucket").await;
+    let ownership = "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>";
+    region
+        .configure("/bucket?ownershipControls", ownership)
+        .await;
+    let allow = async |actions: &str| {
+        let policy = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"000000000002"}},
+            "Action":[{actions}],"Resource":"arn:aws:s3:::bucket/*"}}]}}"#
+        );
+        region.configure("/bucket?policy", &policy).await;
+    };
+    let put = async |name: &'static str, value: &'static str| {
+        let headers = [(name, value)];
+        let body = Bytes::from("x");
+        let put = region
+            .ask_as(Some("000000000002"), "PUT", "/bucket/k", &headers, body)
+            .await;
+        (put.status, put.element("Code"))
+    };
+    let denied = (403, Some("AccessDenied".to_owned()));
+    allow(r#""s3:PutObject""#).await;
+    assert_eq!(put("x-amz-acl", "bucket-owner-full-control").await.0, 200);
+    assert_eq!(put("x-amz-tagging", "").await.0, 200);
+    assert_eq!(put("x-amz-tagging", "a=b").await, denied);
+    assert_eq!(put("x-amz-acl", "authenticated-read").await, denied);
+    let owner = "id=000000000002";
+    assert_eq!(put("x-amz-grant-read", owner).await, denied);
+    allow(r#""s3:PutObject","s3:PutObjectTagging""#).await;
+    assert_eq!(put("x-amz-tagging", "a=b").await.0, 200);
+    assert_eq!(put("x-amz-acl", "authenticated-read").await, denied);
+    allow(r#""s3:PutObject","s3:PutObjectAcl""#).await;
+    assert_eq!(put("x-amz-tagging", "a=b").await, denied);
+    assert_eq!(put("x-amz-acl", "aws-exec-read").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_buckets_know_no_lists() {
     let region = Region::start();
     region.bucket("bucket").await;
