@@ -7,6 +7,7 @@ pub mod detect;
 mod encoding;
 pub mod host;
 pub mod identify;
+mod linger;
 pub mod listen;
 pub mod manners;
 mod metrics;

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use wire::{Body, BodyError};
 
+use crate::linger;
 use crate::pipeline::Gateway;
 use crate::workers::{Serve, Workers, within};
 
@@ -195,6 +196,7 @@ impl Connection {
                 let request = request.map(|body| incoming(body, limits.body_timeout));
                 let answer = gateway.answer(request, peer.ip(), secure);
                 let response = within(&runtime, answer).await;
+                linger::served();
                 let answer = outgoing(response, head);
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Answer { body, _busy: busy }))
             }

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::linger::{Awake, linger};
+
 /// What serves one connection.
 pub(crate) trait Serve: Send + 'static {
     /// Serves it until it ends.
@@ -34,7 +36,8 @@ impl<S: Serve> Workers<S> {
     /// One per processor.
     pub(crate) fn start() -> io::Result<Workers<S>> {
         let n = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers: io::Result<_> = (0..n).map(Worker::start).collect();
+        let awake = Arc::new(Awake::default());
+        let workers: io::Result<_> = (0..n).map(|n| Worker::start(n, awake.clone())).collect();
         Ok(Workers(workers?))
     }
 
@@ -65,7 +68,7 @@ impl<S: Serve> Workers<S> {
 }
 
 impl<S: Serve> Worker<S> {
-    fn start(n: usize) -> io::Result<Worker<S>> {
+    fn start(n: usize, awake: Arc<Awake>) -> io::Result<Worker<S>> {
         let (sender, receiver) = unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,6 +78,7 @@ impl<S: Serve> Worker<S> {
         let thread = std::thread::Builder::new()
             .name(format!("http-{n}"))
             .spawn(move || {
+                runtime.spawn(linger(awake));
                 runtime.block_on(accept(receiver, counted));
                 runtime.shutdown_background();
             })?;
