@@ -89,8 +89,7 @@ pub struct GrantHeaders<'a> {
 }
 
 impl GrantHeaders<'_> {
-    /// Whether none is given.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         [
             self.full_control,
             self.read,
@@ -152,6 +151,13 @@ impl Acl {
                 }))
             }
         }
+    }
+
+    /// Whether it lets in nobody but these accounts.
+    pub fn is_among(&self, accounts: &[&str]) -> bool {
+        self.grants.iter().all(|grant| {
+            matches!(&grant.grantee, Grantee::Account(account) if accounts.contains(&account.as_str()))
+        })
     }
 
     fn canned(name: &str, owner: &str, bucket_owner: &str) -> Result<Acl, Fault> {

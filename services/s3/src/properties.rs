@@ -185,13 +185,13 @@ impl Requested<'_> {
         }
     }
 
-    /// Whether a list is asked for that `s3:PutObject` does not give: AWS's own example of a policy lets the canned list
-    /// `bucket-owner-full-control` pass without `s3:PutObjectAcl`.
-    fn sets_acl(&self) -> bool {
-        !self.grants.is_empty()
-            || self
-                .acl
-                .is_some_and(|acl| !matches!(acl, "private" | "bucket-owner-full-control"))
+    /// Whether a list is asked for that lets in others than the writer and the bucket's owner. AWS's own example of a policy
+    /// asks for no more than `s3:PutObject` of an account that gives the owner full control.
+    fn lets_others_in(&self, ctx: &Context, bucket: &Bucket) -> bool {
+        let owner = bucket.account.as_str();
+        let writer = access::account(ctx).unwrap_or(owner);
+        Acl::requested(self.acl, &self.grants, writer, owner)
+            .is_ok_and(|acl| acl.is_some_and(|acl| !acl.is_among(&[writer, owner])))
     }
 
     /// Reads and checks them for an object in that bucket.
@@ -330,7 +330,7 @@ impl crate::S3 {
         let is_tagged = asked.tagging.is_some_and(|tagging| !tagging.is_empty());
         let needed = [
             ("s3:PutObject", true),
-            ("s3:PutObjectAcl", asked.sets_acl()),
+            ("s3:PutObjectAcl", asked.lets_others_in(ctx, bucket)),
             ("s3:PutObjectTagging", is_tagged),
             ("s3:PutObjectRetention", is_locked),
             ("s3:PutObjectLegalHold", asked.legal_hold.is_some()),

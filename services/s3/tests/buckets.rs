@@ -79,7 +79,9 @@ async fn tags_and_lists_of_a_new_object_need_their_permissions() {
         );
         region.configure("/bucket?policy", &policy).await;
     };
-    let put = async |name: &'static str, value: &'static str| {
+    let list = region.ask("GET", "/bucket?acl", Body::Empty).await;
+    let owner = format!("id={}", list.element("ID").expect("the owner's id"));
+    let put = async |name: &str, value: &str| {
         let headers = [(name, value)];
         let body = Bytes::from("x");
         let put = region
@@ -93,8 +95,9 @@ async fn tags_and_lists_of_a_new_object_need_their_permissions() {
     assert_eq!(put("x-amz-tagging", "").await.0, 200);
     assert_eq!(put("x-amz-tagging", "a=b").await, denied);
     assert_eq!(put("x-amz-acl", "authenticated-read").await, denied);
-    let owner = "id=000000000002";
-    assert_eq!(put("x-amz-grant-read", owner).await, denied);
+    let everyone = "uri=http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
+    assert_eq!(put("x-amz-grant-read", everyone).await, denied);
+    assert_eq!(put("x-amz-grant-full-control", &owner).await.0, 200);
     allow(r#""s3:PutObject","s3:PutObjectTagging""#).await;
     assert_eq!(put("x-amz-tagging", "a=b").await.0, 200);
     assert_eq!(put("x-amz-acl", "authenticated-read").await, denied);
