@@ -1,7 +1,11 @@
 """The binary's own commands and the routes that LocalStack's tools expect."""
 import json
 import subprocess
+import urllib.error
 import urllib.request
+
+import pytest
+from botocore.exceptions import ClientError
 
 from conftest import BINARY
 
@@ -51,6 +55,22 @@ def test_an_absent_operation_names_itself(region):
     except urllib.error.HTTPError as e:
         assert e.code == 501
         assert f"iam:{absent}" in e.read().decode()
+
+
+@pytest.mark.parametrize("service, call", [
+    ("acm", lambda acm: acm.list_certificates()),                                                           # JSON
+    ("iot", lambda iot: iot.list_things()),                                                                 # REST with JSON
+    ("route53", lambda route53: route53.list_hosted_zones()),                                               # REST with XML
+    ("ses", lambda ses: ses.list_identities()),                                                             # forms
+    ("cloudwatch", lambda cloudwatch: cloudwatch.list_metrics()),                                           # RPC v2 with CBOR
+])
+def test_an_absent_service_names_itself(region, service, call):
+    with pytest.raises(ClientError) as refused:
+        call(region.client(service))
+    name = {"cloudwatch": "monitoring"}.get(service, service)
+    assert refused.value.response["Error"]["Code"] == "NotImplemented"
+    assert refused.value.response["Error"]["Message"] == f"The service {name} is not implemented."
+    assert refused.value.response["ResponseMetadata"]["RequestId"]
 
 
 def test_the_certificate_authority_is_printed(region):

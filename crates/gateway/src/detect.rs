@@ -160,24 +160,10 @@ impl Catalog {
     /// The protocol a request of this service speaks.
     pub fn protocol(&self, service: usize, parts: &Parts, is_form: bool) -> Protocol {
         let protocols = self.models[service].protocols;
-        let has = |p: Protocol| protocols.contains(&p).then_some(p);
-        let content = header(parts, "content-type").unwrap_or("");
-        let spoken =
-            if rpc_path(parts).is_some() && wire::header::has(&parts.headers, "smithy-protocol") {
-                has(Protocol::RpcV2Cbor)
-            } else if wire::header::has(&parts.headers, "x-amz-target") {
-                if content.starts_with("application/x-amz-cbor") {
-                    has(Protocol::AwsCbor11)
-                } else if content.starts_with("application/x-amz-json-1.0") {
-                    has(Protocol::AwsJson10).or(has(Protocol::AwsJson11))
-                } else {
-                    has(Protocol::AwsJson11).or(has(Protocol::AwsJson10))
-                }
-            } else if is_form || content.starts_with("application/x-www-form-urlencoded") {
-                has(Protocol::AwsQuery).or(has(Protocol::Ec2Query))
-            } else {
-                None
-            };
+        let spoken = shown(parts, is_form).and_then(|shown| {
+            let mut shown = shown.iter().copied();
+            shown.find(|protocol| protocols.contains(protocol))
+        });
         spoken
             .or_else(|| protocols.first().copied())
             .unwrap_or(Protocol::RestXml)
@@ -239,6 +225,35 @@ impl Catalog {
                 }
             }
         }
+    }
+}
+
+/// The protocols that a request's headers tell of, the likelier first; `None` for one that looks like REST.
+fn shown(parts: &Parts, is_form: bool) -> Option<&'static [Protocol]> {
+    let content = header(parts, "content-type").unwrap_or("");
+    if rpc_path(parts).is_some() && wire::header::has(&parts.headers, "smithy-protocol") {
+        Some(&[Protocol::RpcV2Cbor])
+    } else if wire::header::has(&parts.headers, "x-amz-target") {
+        if content.starts_with("application/x-amz-cbor") {
+            Some(&[Protocol::AwsCbor11])
+        } else if content.starts_with("application/x-amz-json-1.0") {
+            Some(&[Protocol::AwsJson10, Protocol::AwsJson11])
+        } else {
+            Some(&[Protocol::AwsJson11, Protocol::AwsJson10])
+        }
+    } else if is_form || content.starts_with("application/x-www-form-urlencoded") {
+        Some(&[Protocol::AwsQuery, Protocol::Ec2Query])
+    } else {
+        None
+    }
+}
+
+/// The protocol in which to tell a request that its service, by its name in the signature, is not here.
+pub fn protocol_of_absent(parts: &Parts, is_form: bool, name: &str) -> Protocol {
+    match shown(parts, is_form) {
+        Some([first, ..]) => *first,
+        _ if matches!(name, "cloudfront" | "route53" | "s3") => Protocol::RestXml,
+        _ => Protocol::RestJson,
     }
 }
 

@@ -14,7 +14,7 @@ use wire::{
     Audit, Body, Bytes, DecodeError, Fault, Location, Operation, Protocol, ServiceModel, Validation,
 };
 
-use crate::detect::{Catalog, Detected, header, host_of};
+use crate::detect::{Catalog, Detected, header, host_of, protocol_of_absent};
 use crate::encoding;
 use crate::identify;
 use crate::manners::{allow_origin, named, outsized, preflight};
@@ -195,7 +195,10 @@ impl Gateway {
                 "NotImplemented",
                 format!("The service {name} is not implemented."),
             );
-            return (plain_fault(&fault, ctx), "", "");
+            let protocol = protocol_of_absent(&parts, form.is_some(), &name);
+            let mut response = protocol.write_fault(&ABSENT, &fault, &ctx.request_id);
+            self.dress(&mut response, ctx, &ABSENT, protocol);
+            return (response, "", "");
         };
         let is_anybodys = scope.is_none() && form.is_none() && parts.uri == "/";
         let entry = &self.catalog.services[service].service;
@@ -351,7 +354,7 @@ impl Gateway {
         let call = passage
             .protocol
             .read(request, |r| handler.call(index, ctx, r, &mut audit))
-            .map_err(|e| decode_fault(e, &audit, model, op, passage.protocol))?;
+            .map_err(|e| decode_fault(e, &audit, model, op, passage.protocol, query))?;
         // A bug in one operation is that caller's error, not the server's end.
         let mut output = match AssertUnwindSafe(call).catch_unwind().await {
             Ok(outcome) => outcome?,
@@ -412,6 +415,22 @@ fn expired(protocol: Protocol, model: &ServiceModel) -> Fault {
         _ => Fault::sender(400, "ExpiredTokenException", message),
     }
 }
+
+/// What stands for the model of a service that is not here.
+static ABSENT: ServiceModel = ServiceModel {
+    name: "",
+    id: "",
+    signing_name: "",
+    endpoint_prefix: "",
+    api_version: "",
+    protocols: &[],
+    target_prefix: None,
+    namespace: None,
+    query_compatible: false,
+    validation: Validation::Listed("ValidationException"),
+    operations: &[],
+    absent: &[],
+};
 
 fn plain_fault(fault: &Fault, ctx: &Context) -> Response {
     let mut text =
@@ -479,9 +498,10 @@ fn decode_fault(
     model: &ServiceModel,
     op: &Operation,
     protocol: Protocol,
+    query: &[(String, String)],
 ) -> Fault {
     if model.validation == Validation::S3 {
-        return s3_decode_fault(e, audit, op);
+        return s3_decode_fault(e, audit, op, query);
     }
     match (e, model.validation) {
         (DecodeError::Rejected, Validation::Listed(code)) => {
@@ -508,10 +528,29 @@ fn decode_fault(
 }
 
 /// S3 knows no list of violations: a document that breaks its schema is malformed, a bad header an invalid argument.
-fn s3_decode_fault(e: DecodeError, audit: &Audit, op: &Operation) -> Fault {
+fn s3_decode_fault(
+    e: DecodeError,
+    audit: &Audit,
+    op: &Operation,
+    query: &[(String, String)],
+) -> Fault {
     const MALFORMED: &str =
         "The XML you provided was not well-formed or did not validate against our published schema";
     let in_document = |l: Location| matches!(l, Location::Body | Location::Payload);
+    if let Some((name, value)) = query.iter().find(|(name, value)| {
+        let is_it = |m: &&wire::Member| m.location == Location::Query && m.wire == name;
+        let member = op.input.members.iter().find(is_it);
+        member.is_some_and(|m| m.target.kind == wire::Kind::Integer)
+            && value.parse::<i32>().is_err()
+    }) {
+        let message = match name.as_str() {
+            "partNumber" => "Part number must be an integer between 1 and 10000, inclusive".into(),
+            name => format!("Provided {name} not an integer or within integer range"),
+        };
+        return Fault::sender(400, "InvalidArgument", message)
+            .field("ArgumentName", name.clone())
+            .field("ArgumentValue", value.clone());
+    }
     match audit.violations.first() {
         Some(v) if matches!(e, DecodeError::Rejected) && !in_document(v.location) => {
             Fault::sender(400, "InvalidArgument", v.message.clone()).field("ArgumentName", v.member)

@@ -15,6 +15,7 @@ use crate::api;
 use crate::configuration::{self, Document};
 use crate::fault;
 use crate::location;
+use crate::namespace;
 use crate::policy;
 use crate::tagging;
 
@@ -344,6 +345,11 @@ impl Buckets {
     }
 }
 
+/// How names of general purpose buckets must not begin and end
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>).
+const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+const RESERVED_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
 /// Whether a name may be a bucket's.
 pub fn is_valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
@@ -358,8 +364,8 @@ pub fn is_valid_name(name: &str) -> bool {
         && !name.contains("..")
         && !name.contains(".-")
         && !name.contains("-.")
-        && !name.starts_with("xn--")
-        && !name.ends_with("-s3alias")
+        && !RESERVED_PREFIXES.iter().any(|p| name.starts_with(p))
+        && !RESERVED_SUFFIXES.iter().any(|s| name.ends_with(s))
         && !is_address()
 }
 
@@ -383,6 +389,8 @@ impl crate::S3 {
         let configuration = input.create_bucket_configuration.unwrap_or_default();
         let asked = configuration.location_constraint.as_deref();
         let region = location::chosen(asked, &ctx.region)?;
+        let namespace = input.bucket_namespace.as_deref();
+        namespace::check(name, namespace, &ctx.account, &region)?;
         let ownership = match input.object_ownership.as_deref() {
             Some(name) => Some(Ownership::parse(name)?),
             None => self.default_ownership(),

@@ -28,6 +28,7 @@ mod location;
 mod lock;
 mod metadata;
 mod multipart;
+mod namespace;
 mod notification;
 mod object;
 mod policy;

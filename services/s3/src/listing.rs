@@ -247,15 +247,19 @@ impl Encoding {
 
 /// `max-keys` and its like: at most 1000.
 pub(crate) fn limit(asked: Option<i32>, name: &str) -> Result<i32, Fault> {
-    match asked {
-        None => Ok(MAX_KEYS),
-        Some(n) if n < 0 => Err(fault::invalid_argument(
+    natural(asked.unwrap_or(MAX_KEYS), name).map(|n| n.min(MAX_KEYS))
+}
+
+/// A number that must not be negative.
+pub(crate) fn natural(n: i32, name: &str) -> Result<i32, Fault> {
+    if n < 0 {
+        return Err(fault::invalid_argument(
             format!("Argument {name} must be an integer between 0 and 2147483647"),
             name,
             n.to_string(),
-        )),
-        Some(n) => Ok(n.min(MAX_KEYS)),
+        ));
     }
+    Ok(n)
 }
 
 impl Version {
@@ -377,11 +381,7 @@ impl crate::S3 {
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let max = limit(input.max_keys, "max-keys")?;
         let encoding = Encoding::read(input.encoding_type.as_deref())?;
-        let token = match input
-            .continuation_token
-            .as_deref()
-            .filter(|t| !t.is_empty())
-        {
+        let token = match input.continuation_token.as_deref() {
             None => None,
             Some(token) => {
                 match paging::place("ListObjectsV2", token).and_then(|mut place| place.pop()) {

@@ -26,7 +26,7 @@ impl crate::S3 {
             "s3:ListMultipartUploadParts",
         )?;
         let max = listing::limit(input.max_parts, "max-parts")?;
-        let marker = input.part_number_marker.unwrap_or(0);
+        let marker = listing::natural(input.part_number_marker.unwrap_or(0), "part-number-marker")?;
         let view = self.objects.store.read();
         let upload = self
             .uploads

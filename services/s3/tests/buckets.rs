@@ -198,3 +198,41 @@ async fn a_chunked_body_is_unwrapped_and_its_trailer_compared() {
     assert_eq!(got.text(), "123456789");
     assert_eq!(got.header("content-encoding"), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_in_a_query_are_refused_by_their_names() {
+    let region = Region::start();
+    region.bucket("bucket").await;
+    for (path, name, message) in [
+        (
+            "/bucket?max-keys=abc",
+            "max-keys",
+            "Provided max-keys not an integer or within integer range",
+        ),
+        (
+            "/bucket?list-type=2&max-keys=99999999999",
+            "max-keys",
+            "Provided max-keys not an integer or within integer range",
+        ),
+        (
+            "/bucket/k?uploadId=u&part-number-marker=-1",
+            "part-number-marker",
+            "Argument part-number-marker must be an integer between 0 and 2147483647",
+        ),
+        (
+            "/bucket/k?partNumber=one",
+            "partNumber",
+            "Part number must be an integer between 1 and 10000, inclusive",
+        ),
+        (
+            "/bucket?list-type=2&continuation-token=",
+            "continuation-token",
+            "The continuation token provided is incorrect",
+        ),
+    ] {
+        let refused = region.ask("GET", path, Body::Empty).await;
+        assert_eq!(refused.element("Code").as_deref(), Some("InvalidArgument"));
+        assert_eq!(refused.element("Message").as_deref(), Some(message));
+        assert_eq!(refused.element("ArgumentName").as_deref(), Some(name));
+    }
+}
