@@ -226,8 +226,12 @@ impl Audit {
     }
     fn where_now(&self) -> String {
         let mut path = String::new();
+        let mut in_map = false;
         for step in &self.path {
+            let is_entry = std::mem::replace(&mut in_map, matches!(step, Step::Key(_)));
             match step {
+                // A map's value is called as an element of a list is.
+                Step::Member(_) if is_entry => path.push_str(".member"),
                 Step::Member(m) => {
                     if !path.is_empty() {
                         path.push('.');
@@ -413,6 +417,20 @@ pub(crate) fn shown_map<T: Any>(entries: &BTreeMap<String, T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_s_value_is_a_member_of_its_key() {
+        static TEXT: Schema = Schema::new("Text", Kind::String);
+        static VALUE: Member = Member::new("value", &TEXT);
+        static MAP: Member = Member::new("Attributes", &TEXT);
+        let mut audit = Audit::default();
+        let path = audit.within(&MAP, |a| {
+            a.entry("Value", |a| {
+                a.within(&VALUE, |a| a.within(&VALUE, |a| a.where_now()))
+            })
+        });
+        assert_eq!(path, "attributes.Value.member.value");
+    }
 
     #[test]
     fn long_repetitions_of_words_are_checked_and_words_are_ascii() {

@@ -196,8 +196,23 @@ impl Dynamo {
             None => Ok(()),
         })
         .await?;
+        let mut description = table.describe("CREATING", &Tallies::default());
+        // Only DescribeTable tells of warm throughput that was not asked for.
+        if table.warm.is_none() {
+            description.warm_throughput = None;
+        }
+        for shown in description.global_secondary_indexes.iter_mut().flatten() {
+            let name = shown.index_name.as_deref();
+            let index = table
+                .indexes
+                .iter()
+                .find(|index| name == Some(&*index.name));
+            if index.is_some_and(|index| index.warm.is_none()) {
+                shown.warm_throughput = None;
+            }
+        }
         Ok(CreateTableOutput {
-            table_description: Some(table.describe("CREATING", &Tallies::default())),
+            table_description: Some(description),
         })
     }
 

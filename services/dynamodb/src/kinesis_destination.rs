@@ -10,7 +10,7 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::catalog::Place;
 use crate::change::Change;
-use crate::errors::{resource_in_use_exception, resource_not_found_exception};
+use crate::errors::resource_in_use_exception;
 use crate::fault::validation;
 use crate::item::{self, Item, Stored};
 use crate::service::Dynamo;
@@ -128,7 +128,11 @@ impl Dynamo {
             table_name: Some(table.name),
             stream_arn: Some(arn),
             destination_status: Some("ENABLING".into()),
-            enable_kinesis_streaming_configuration: input.enable_kinesis_streaming_configuration,
+            enable_kinesis_streaming_configuration: Some(
+                input
+                    .enable_kinesis_streaming_configuration
+                    .unwrap_or_default(),
+            ),
         })
     }
 
@@ -187,10 +191,15 @@ impl Dynamo {
                     .iter_mut()
                     .find(|(known, status, _)| *known == arn && status == "ACTIVE");
                 let Some((_, _, kept)) = found else {
-                    return Err(resource_not_found_exception(format!(
-                        "Requested resource not found: Kinesis Streaming Destination: {arn} not found"
+                    return Err(validation(format!(
+                        "Table is not in a valid state to enable Kinesis Streaming Destination: No streaming destination with streamArn: {arn} found for table with tableName: {}", table.name
                     )));
                 };
+                if *kept == Some(precision.clone()) {
+                    return Err(validation(format!(
+                        "Invalid Request: Precision is already set to the desired value of {precision} for tableId: {}, kdsArn: {arn}", table.id
+                    )));
+                }
                 *kept = Some(precision);
                 Ok(())
             })

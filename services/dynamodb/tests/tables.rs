@@ -318,3 +318,80 @@ async fn a_table_is_restored_as_it_was_at_any_time() {
         .await;
     assert_eq!(code, "InvalidRestoreTimeException");
 }
+
+#[tokio::test]
+async fn a_creation_tells_of_warm_throughput_that_was_asked_for() {
+    let region = Region::new();
+    let create = |name: &str, warm: Value, of_index: Value| {
+        let mut by_b = index("by_b", "b");
+        by_b["WarmThroughput"] = of_index;
+        json!({
+            "TableName": name,
+            "KeySchema": [{"AttributeName": "p", "KeyType": "HASH"}],
+            "AttributeDefinitions": [{"AttributeName": "p", "AttributeType": "S"}, {"AttributeName": "a", "AttributeType": "S"},
+                {"AttributeName": "b", "AttributeType": "S"}],
+            "GlobalSecondaryIndexes": [index("by_a", "a"), by_b],
+            "BillingMode": "PAY_PER_REQUEST",
+            "WarmThroughput": warm,
+        })
+    };
+    let asked = json!({"ReadUnitsPerSecond": 13000, "WriteUnitsPerSecond": 5000});
+    let plain = region
+        .ok("CreateTable", create("plain", Value::Null, Value::Null))
+        .await;
+    let warm = region
+        .ok("CreateTable", create("warm", asked.clone(), asked))
+        .await;
+    let told = |answer: &Value| {
+        let table = &answer["TableDescription"];
+        let indexes = table["GlobalSecondaryIndexes"].as_array().expect("indexes");
+        let of = |name: &str| {
+            let index = indexes.iter().find(|i| i["IndexName"] == name);
+            index.expect("an index")["WarmThroughput"].is_object()
+        };
+        (table["WarmThroughput"].is_object(), of("by_a"), of("by_b"))
+    };
+    assert_eq!(told(&plain), (false, false, false));
+    assert_eq!(told(&warm), (true, false, true));
+    let described = region
+        .ok("DescribeTable", json!({"TableName": "plain"}))
+        .await;
+    assert_eq!(
+        described["Table"]["WarmThroughput"]["ReadUnitsPerSecond"],
+        12000
+    );
+}
+
+#[tokio::test]
+async fn a_stream_s_precision_changes_only_to_another() {
+    let region = Region::new();
+    region.table("streamed", json!({})).await;
+    let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
+    let enabled = region
+        .ok(
+            "EnableKinesisStreamingDestination",
+            json!({"TableName": "streamed", "StreamArn": arn}),
+        )
+        .await;
+    assert_eq!(enabled["EnableKinesisStreamingConfiguration"], json!({}));
+    let update = |arn: &str| {
+        json!({"TableName": "streamed", "StreamArn": arn,
+            "UpdateKinesisStreamingConfiguration": {"ApproximateCreationDateTimePrecision": "MICROSECOND"}})
+    };
+    let other = "arn:aws:kinesis:us-east-1:000000000000:stream/other";
+    let (code, message) = region
+        .fails("UpdateKinesisStreamingDestination", update(other))
+        .await;
+    assert_eq!(code, "ValidationException");
+    assert!(message.ends_with(&format!(
+        "No streaming destination with streamArn: {other} found for table with tableName: streamed"
+    )));
+    region
+        .ok("UpdateKinesisStreamingDestination", update(arn))
+        .await;
+    let (code, message) = region
+        .fails("UpdateKinesisStreamingDestination", update(arn))
+        .await;
+    assert_eq!(code, "ValidationException");
+    assert!(message.starts_with("Invalid Request: Precision is already set to the desired value of MICROSECOND for tableId: "));
+}

@@ -49,16 +49,12 @@ impl Filter {
         let Value::Object(object) = value else {
             return Err("failed to parse JSON.".into());
         };
-        let mut limits = Limits {
-            on_body,
-            keys: 0,
-            combinations: 1,
-        };
-        let filter = limits.filter(&object, 1)?;
+        let mut limits = Limits { on_body, keys: 0 };
+        let (filter, combinations) = limits.filter(&object, 1)?;
         if limits.keys > MOST_KEYS {
             return Err("Filter policy can not have more than 5 keys".into());
         }
-        if limits.combinations > MOST_COMBINATIONS {
+        if combinations > MOST_COMBINATIONS {
             return Err("Filter policy is too complex".into());
         }
         Ok(filter)
@@ -77,7 +73,7 @@ impl Filter {
     }
 
     fn holds_in(&self, object: &Map<String, Value>) -> bool {
-        self.holds(&|key: &str| object.get(key).into_iter().collect())
+        self.holds(&|key: &str| at(object, key))
     }
 
     fn holds<'v>(&self, values: &dyn Fn(&str) -> Vec<&'v Value>) -> bool {
@@ -109,6 +105,20 @@ impl Node {
             }
         }
     }
+}
+
+/// What an object has under a key, in which points may also lead into the objects within it: `a.b` is `a.b`, or `b` of `a`.
+fn at<'v>(object: &'v Map<String, Value>, key: &str) -> Vec<&'v Value> {
+    let mut found: Vec<_> = object.get(key).into_iter().collect();
+    for (point, _) in key.match_indices('.') {
+        let (outer, inner) = (&key[..point], &key[point + 1..]);
+        for value in elements(&object.get(outer).into_iter().collect::<Vec<_>>()) {
+            if let Value::Object(within) = value {
+                found.extend(at(within, inner));
+            }
+        }
+    }
+    found
 }
 
 /// Arrays stand for their elements.
@@ -156,11 +166,16 @@ impl Rule {
 struct Limits {
     on_body: bool,
     keys: usize,
-    combinations: usize,
 }
 
 impl Limits {
-    fn filter(&mut self, object: &Map<String, Value>, depth: usize) -> Result<Filter, String> {
+    /// Reads an object at that depth, and counts the combinations of its values: those of its keys multiply, and each
+    /// value of a key counts as often as the key is deep; those of alternatives add up.
+    fn filter(
+        &mut self,
+        object: &Map<String, Value>,
+        depth: usize,
+    ) -> Result<(Filter, usize), String> {
         if depth > DEEPEST {
             return Err("Filter policy is too complex".into());
         }
@@ -168,41 +183,46 @@ impl Limits {
             all: Vec::new(),
             any: Vec::new(),
         };
+        let mut combinations = 1usize;
         for (key, value) in object {
-            match value {
+            let more = match value {
                 Value::Array(alternatives) if is_or(key, alternatives) => {
-                    let mut group = Vec::new();
+                    let (mut group, mut sum) = (Vec::new(), 0usize);
                     for alternative in alternatives.iter().filter_map(Value::as_object) {
-                        group.push(self.filter(alternative, depth + 1)?);
+                        let (alternative, more) = self.filter(alternative, depth)?;
+                        group.push(alternative);
+                        sum = sum.saturating_add(more);
                     }
                     filter.any.push(group);
+                    sum
                 }
                 Value::Array(rules) => {
                     self.keys += 1;
                     if rules.is_empty() {
                         return Err("Empty arrays are not allowed".into());
                     }
-                    self.combinations = self
-                        .combinations
-                        .saturating_mul(rules.len())
-                        .saturating_mul(depth);
+                    let more = rules.len().saturating_mul(depth);
                     let rules = rules.iter().map(rule).collect::<Result<_, _>>()?;
                     filter.all.push((key.clone(), Node::Rules(rules)));
+                    more
                 }
-                Value::Object(inner) if self.on_body => {
+                Value::Object(inner) => {
                     if inner.is_empty() {
                         return Err("Empty objects are not allowed".into());
                     }
-                    let inner = self.filter(inner, depth + 1)?;
+                    // What is wrong inside is told before that it should not be there.
+                    let (inner, more) = self.filter(inner, depth + 1)?;
+                    if !self.on_body {
+                        return Err("Filter policy scope MessageAttributes does not support nested filter policy".into());
+                    }
                     filter.all.push((key.clone(), Node::Object(inner)));
-                }
-                Value::Object(_) => {
-                    return Err("Filter policy scope MessageAttributes does not support nested filter policy".into());
+                    more
                 }
                 _ => return Err(format!("\"{key}\" must be an object or an array")),
-            }
+            };
+            combinations = combinations.saturating_mul(more);
         }
-        Ok(filter)
+        Ok((filter, combinations))
     }
 }
 
@@ -444,6 +464,59 @@ mod tests {
             json!({ "other": [{ "anything-but": "a" }] }),
             json!("x")
         ));
+    }
+
+    #[test]
+    fn points_in_keys_lead_into_bodies() {
+        let policy = json!({ "a": { "b.c-d.e": { "f": ["x"] } } });
+        assert!(on_body(
+            policy.clone(),
+            json!({ "a": { "b": { "c-d": [{ "e": { "f": "x" } }] } } })
+        ));
+        assert!(on_body(
+            policy.clone(),
+            json!({ "a": { "b.c-d": { "e": { "f": "x" } } } })
+        ));
+        assert!(on_body(
+            policy.clone(),
+            json!({ "a": { "b.c-d.e": { "f": "x" } } })
+        ));
+        assert!(!on_body(
+            policy,
+            json!({ "a": { "b": { "e": { "f": "x" } } } })
+        ));
+    }
+
+    #[test]
+    fn combinations_of_alternatives_add_up() {
+        let names = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+        let flat = |sources| {
+            let policy = json!({
+                "source": names(sources),
+                "$or": [
+                    { "metricName": names(6) },
+                    { "metricType": names(4), "$or": [{ "metricId": names(4) }, { "spaceId": names(4) }] },
+                ],
+            });
+            Filter::parse(&policy.to_string(), false).map(drop)
+        };
+        let too_complex = Err("Filter policy is too complex".to_owned());
+        // sources * (6 + 4 * (4 + 4))
+        assert_eq!(flat(3), Ok(()));
+        assert_eq!(flat(4), too_complex);
+        let nested = |types| {
+            let policy = json!({
+                "$or": [{ "metricName": names(3) }, { "namespace": names(2) }],
+                "detail": { "scope": names(2), "$or": [{ "source": names(1) }, { "type": names(types) }] },
+            });
+            Filter::parse(&policy.to_string(), true).map(drop)
+        };
+        // (3 + 2) * 2 * 2 * (1 * 2 + types * 2)
+        assert_eq!(nested(2), Ok(()));
+        assert_eq!(nested(3), too_complex);
+        let scalar = Filter::parse(r#"{"k":{"suffix":"x"}}"#, false).map(drop);
+        let message = "\"suffix\" must be an object or an array";
+        assert_eq!(scalar, Err(message.to_owned()));
     }
 
     #[test]
