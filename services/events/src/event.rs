@@ -87,9 +87,19 @@ impl Event {
         Event::read_for(text, None)
     }
 
+    /// Reads an event that comes from another region or account: it is told apart from the one there.
+    pub(crate) fn read_anew(text: &str) -> Result<Event, serde_json::Error> {
+        let mut sent: Sent<'_> = serde_json::from_str(text)?;
+        sent.id.clear();
+        Event::of(sent, None)
+    }
+
     /// Reads an event and gives it the name of a replay.
     pub(crate) fn read_for(text: &str, replay: Option<&str>) -> Result<Event, serde_json::Error> {
-        let sent: Sent<'_> = serde_json::from_str(text)?;
+        Event::of(serde_json::from_str(text)?, replay)
+    }
+
+    fn of(sent: Sent<'_>, replay: Option<&str>) -> Result<Event, serde_json::Error> {
         let id = match sent.id.is_empty() {
             true => cloud::ids::uuid(),
             false => sent.id,

@@ -30,7 +30,11 @@ impl Buses {
 
     async fn take(&self, place: &Place, delivery: &Delivery) -> Result<(), Fault> {
         self.admit(place, &delivery.source)?;
-        let mut event = Event::read(&delivery.payload)
+        let read = match comes_from_afar(&delivery.source, place) {
+            true => Event::read_anew,
+            false => Event::read,
+        };
+        let mut event = read(&delivery.payload)
             .map_err(|e| invalid(format!("The payload is not an event: {e}")))?;
         event.trace.clone_from(&delivery.trace);
         let scope = place.scope();
@@ -40,6 +44,15 @@ impl Buses {
         });
         take.await
     }
+}
+
+/// Whether a rule of another region or account sends it.
+fn comes_from_afar(source: &Source, place: &Place) -> bool {
+    source.service == "events.amazonaws.com"
+        && source
+            .arn
+            .parse::<Arn>()
+            .is_ok_and(|rule| (&*rule.region, &*rule.account) != (&*place.region, &*place.account))
 }
 
 fn refused(fault: Fault) -> Refusal {
@@ -68,5 +81,32 @@ impl Target for Buses {
             Some(place) => self.admit(&place, source),
             None => self.0.destination(target).map(drop),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_from_afar_gets_an_id_of_its_own() {
+        let text = r#"{"version":"0","id":"first","detail-type":"t","source":"s","account":"000000000000",
+            "time":"2026-01-01T00:00:00Z","region":"us-east-1","resources":[],"detail":{}}"#;
+        assert_eq!(Event::read(text).expect("an event").id, "first");
+        assert_ne!(Event::read_anew(text).expect("an event").id, "first");
+        let place = |account: &str, region: &str| Place {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            bus: "default".to_owned(),
+        };
+        let rule = Source {
+            service: "events.amazonaws.com".to_owned(),
+            arn: "arn:aws:events:us-east-1:000000000000:rule/r".to_owned(),
+            account: "000000000000".to_owned(),
+            role: None,
+        };
+        assert!(!comes_from_afar(&rule, &place("000000000000", "us-east-1")));
+        assert!(comes_from_afar(&rule, &place("000000000000", "eu-west-1")));
+        assert!(comes_from_afar(&rule, &place("000000000001", "us-east-1")));
     }
 }
