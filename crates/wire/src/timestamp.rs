@@ -76,6 +76,10 @@ impl Timestamp {
             TimestampFormat::UnixTimestamp => (self.0 as f64 / 1000.0).to_string(),
         }
     }
+    /// Without its fraction of a second.
+    pub fn whole_second(self) -> Timestamp {
+        Timestamp(self.secs() * 1000)
+    }
     /// `1985-04-12T23:20:50Z`
     pub fn iso8601_secs(self) -> String {
         let description = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");

@@ -83,7 +83,7 @@ impl Glue {
         let catalog = input.catalog_id.as_deref();
         let place = Place::of(ctx, catalog, &input.database_input.name)?;
         let database = Database {
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             input: kept(input.database_input),
             tags: input.tags.unwrap_or_default(),
         };
@@ -179,9 +179,4 @@ impl Glue {
         delete.await?;
         Ok(DeleteDatabaseOutput {})
     }
-}
-
-/// Glue's times are whole seconds.
-pub(crate) fn whole_second(time: Timestamp) -> i64 {
-    time.0 - time.0.rem_euclid(1_000)
 }

@@ -8,7 +8,6 @@ use wire::{Fault, Timestamp, json};
 
 use crate::api::*;
 use crate::catalog::Place;
-use crate::database::whole_second;
 use crate::errors::*;
 use crate::page;
 use crate::service::Glue;
@@ -160,8 +159,8 @@ impl Glue {
         }
         let row = Row {
             version: 0,
-            created: whole_second(ctx.time),
-            updated: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
+            updated: ctx.time.whole_second().0,
             creator: ctx.principal.arn.clone(),
             input: kept(table),
             indexes: indexes
@@ -268,7 +267,7 @@ impl Glue {
             }
             let new = Row {
                 version: old.version + 1,
-                updated: whole_second(ctx.time),
+                updated: ctx.time.whole_second().0,
                 input: text,
                 ..old
             };

@@ -12,7 +12,6 @@ use crate::entity::{key, new_id};
 use crate::errors::*;
 use crate::key_use::Used;
 use crate::page::page;
-use crate::role::whole_second;
 use crate::service::Iam;
 use crate::user::User;
 
@@ -84,7 +83,7 @@ impl Iam {
         let name = self.user_or_caller(ctx, input.user_name)?;
         let account = ctx.account.as_str();
         let id = new_id(IdKind::AccessKey, account);
-        let created = whole_second(ctx.time);
+        let created = ctx.time.whole_second().0;
         let secret = mint_secret(&mut |buffer: &mut [u8]| cloud::ids::random(buffer));
         let made = self.change(account, &name, |tx, user: &mut User| {
             if user.access_keys.len() >= MOST {

@@ -13,7 +13,6 @@ use crate::api::*;
 use crate::entity::{key, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
-use crate::role::whole_second;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
 use crate::user::User;
@@ -178,7 +177,7 @@ impl Iam {
             id: new_id(IdKind::ServerCertificate, &ctx.account),
             name,
             path,
-            uploaded: whole_second(ctx.time),
+            uploaded: ctx.time.whole_second().0,
             expires: expiry(&der).map(|t| t.0),
             body: input.certificate_body.trim().to_owned(),
             chain: input.certificate_chain,
@@ -387,7 +386,7 @@ impl Iam {
             user: user.name.clone(),
             body,
             is_active: true,
-            uploaded: whole_second(ctx.time),
+            uploaded: ctx.time.whole_second().0,
             fingerprint: fingerprint(&bytes),
         };
         self.add_upload(&ctx.account, &user, &upload).await?;
@@ -457,7 +456,7 @@ impl Iam {
             user: user.name.clone(),
             body,
             is_active: true,
-            uploaded: whole_second(ctx.time),
+            uploaded: ctx.time.whole_second().0,
             fingerprint: fingerprint(&bytes),
         };
         self.add_upload(&ctx.account, &user, &upload).await?;

@@ -10,7 +10,6 @@ use crate::api::{self, *};
 use crate::entity::{Entity, Policies, key, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
-use crate::role::whole_second;
 use crate::service::{ByName, Iam};
 use crate::user::User;
 
@@ -78,7 +77,7 @@ impl Iam {
             id: new_id(IdKind::Group, account),
             name: input.group_name,
             path,
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             policies: Policies::default(),
         };
         self.transact(account, |tx| {

@@ -10,7 +10,7 @@ use crate::api::{self, *};
 use crate::entity::{key, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
-use crate::role::{Role, whole_second};
+use crate::role::Role;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
 
@@ -104,7 +104,7 @@ impl Iam {
             id: new_id(IdKind::InstanceProfile, account),
             name,
             path,
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             role: None,
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
         };

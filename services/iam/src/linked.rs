@@ -15,7 +15,7 @@ use crate::entity::{Policies, key, missing, new_id};
 use crate::errors::*;
 use crate::linked_name;
 use crate::managed;
-use crate::role::{Role, whole_second};
+use crate::role::Role;
 use crate::service::Iam;
 use crate::tag::Tags;
 
@@ -61,7 +61,7 @@ impl Iam {
             id: new_id(IdKind::Role, &ctx.account),
             name,
             path,
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             trust: trust_in(&service),
             description: input.description.or(description),
             max_session: 3600,

@@ -6,7 +6,6 @@ use wire::{Fault, Timestamp};
 use crate::account::PasswordRules;
 use crate::api::*;
 use crate::errors::*;
-use crate::role::whole_second;
 use crate::service::Iam;
 use crate::user::{Login, User};
 
@@ -34,7 +33,7 @@ impl Iam {
             .password_policy
             .unwrap_or_default();
         let login = Login {
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             must_reset: input.password_reset_required.unwrap_or(false),
         };
         let login_profile = self.change(&ctx.account, &name, |_, user: &mut User| {

@@ -10,7 +10,6 @@ use crate::api::*;
 use crate::entity::{key, path_of};
 use crate::errors::*;
 use crate::page::page;
-use crate::role::whole_second;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
 use crate::user::User;
@@ -178,7 +177,7 @@ impl Iam {
                 ));
             }
             device.user = Some(user.name);
-            device.enabled = Some(whole_second(ctx.time));
+            device.enabled = Some(ctx.time.whole_second().0);
             Ok(tx.put(&self.mfa_devices, &at, &device)?)
         })
         .await?;

@@ -13,7 +13,7 @@ use crate::errors::*;
 use crate::group::Group;
 use crate::managed::{self, Managed};
 use crate::page::page;
-use crate::role::{Role, whole_second};
+use crate::role::Role;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
 use crate::user::User;
@@ -241,7 +241,7 @@ impl Iam {
         check_size(&input.policy_document)?;
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
-        let now = whole_second(ctx.time);
+        let now = ctx.time.whole_second().0;
         let policy = Policy {
             arn: Arn::new(
                 "iam",

@@ -9,7 +9,6 @@ use crate::entity::check_document;
 use crate::errors::*;
 use crate::managed;
 use crate::policy::{Version, aws_version, check_size, no_version};
-use crate::role::whole_second;
 use crate::service::Iam;
 
 const MOST_VERSIONS: usize = 5;
@@ -22,7 +21,7 @@ impl Iam {
     ) -> Result<CreatePolicyVersionOutput, Fault> {
         check_document(&input.policy_document, PolicyKind::Identity)?;
         check_size(&input.policy_document)?;
-        let now = whole_second(ctx.time);
+        let now = ctx.time.whole_second().0;
         let version = self.change_policy(&ctx.account, &input.policy_arn, |_, policy| {
             if policy.versions.len() >= MOST_VERSIONS {
                 return Err(limit_exceeded_exception(

@@ -8,7 +8,6 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::entity::key;
 use crate::errors::*;
-use crate::role::whole_second;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
 
@@ -133,7 +132,7 @@ impl Iam {
         }
         let provider = Provider {
             arn: Arn::new("iam", "", &ctx.account, format!("oidc-provider/{host}")).to_string(),
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             url: Some(host.to_owned()),
             clients,
@@ -244,7 +243,7 @@ impl Iam {
         .to_string();
         let provider = Provider {
             arn,
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             metadata: Some(input.saml_metadata_document),
             ..Provider::default()

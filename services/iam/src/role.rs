@@ -102,7 +102,7 @@ impl Iam {
             id: new_id(IdKind::Role, account),
             name: input.role_name,
             path,
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             trust: input.assume_role_policy_document,
             description: input.description,
             max_session: input.max_session_duration.unwrap_or(3600),
@@ -251,9 +251,4 @@ impl Iam {
         .await?;
         Ok(UpdateAssumeRolePolicyOutput {})
     }
-}
-
-/// IAM's dates have no fraction of a second.
-pub(crate) fn whole_second(time: Timestamp) -> i64 {
-    time.secs() * 1000
 }

@@ -10,7 +10,6 @@ use crate::api::*;
 use crate::entity::new_id;
 use crate::errors::*;
 use crate::page::page;
-use crate::role::whole_second;
 use crate::service::Iam;
 use crate::user::User;
 
@@ -125,7 +124,7 @@ impl Iam {
                 0 => base,
                 n => format!("{base}+{n}"),
             };
-            let created = whole_second(ctx.time);
+            let created = ctx.time.whole_second().0;
             let days = input.credential_age_days.map(i64::from);
             let made = ServiceCredential {
                 id: new_id(IdKind::ServiceCredential, account),

@@ -13,7 +13,6 @@ use crate::certificate::UploadKind;
 use crate::entity::{Entity, Policies, boundary, key, missing, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
-use crate::role::whole_second;
 use crate::service::{ByName, Iam};
 use crate::service_credential::ServiceCredential;
 use crate::tag::{Tags, merged, shown};
@@ -122,7 +121,7 @@ impl Iam {
             id: new_id(IdKind::User, account),
             name: input.user_name,
             path,
-            created: whole_second(ctx.time),
+            created: ctx.time.whole_second().0,
             policies: Policies {
                 boundary: input.permissions_boundary,
                 ..Policies::default()

@@ -28,16 +28,33 @@ pub fn account_of(id: &str) -> Option<String> {
     (canonical_id(&account) == id).then_some(account)
 }
 
-/// The name that stands beside the id.
+/// The name that stands beside the id of who began an upload, and until November 2025 stood beside every one.
 pub fn display_name(account: &str) -> String {
     format!("account-{account}")
 }
 
-/// An account as an owner.
-pub fn owner(account: &str) -> api::Owner {
-    api::Owner {
+/// An account as who began an upload.
+pub fn initiator(account: &str) -> api::Initiator {
+    api::Initiator {
         display_name: Some(display_name(account)),
         id: Some(canonical_id(account)),
+    }
+}
+
+impl crate::S3 {
+    /// The name that stands beside an owner's or a grantee's id, where S3 is to be as it was.
+    pub(crate) fn display_name(&self, account: &str) -> Option<String> {
+        self.default_ownership()
+            .is_none()
+            .then(|| display_name(account))
+    }
+
+    /// An account as an owner.
+    pub(crate) fn owner(&self, account: &str) -> api::Owner {
+        api::Owner {
+            display_name: self.display_name(account),
+            id: Some(canonical_id(account)),
+        }
     }
 }
 

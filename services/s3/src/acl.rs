@@ -256,8 +256,8 @@ impl Acl {
             .iter()
             .any(|g| matches!(g.grantee, Grantee::AllUsers | Grantee::AuthenticatedUsers))
     }
-    /// The grants as the API shows them.
-    pub fn shown(&self) -> Vec<api::Grant> {
+    /// The grants as the API shows them; `display_name` gives an account's name, where it is shown.
+    pub fn shown(&self, display_name: impl Fn(&str) -> Option<String>) -> Vec<api::Grant> {
         let grants = self.grants.iter().map(|grant| {
             let group = |uri: &str| api::Grantee {
                 r#type: "Group".into(),
@@ -268,7 +268,7 @@ impl Acl {
                 Grantee::Account(account) => api::Grantee {
                     r#type: "CanonicalUser".into(),
                     id: Some(account::canonical_id(account)),
-                    display_name: Some(account::display_name(account)),
+                    display_name: display_name(account),
                     ..Default::default()
                 },
                 Grantee::AllUsers => group(ALL_USERS),

@@ -105,7 +105,7 @@ impl crate::S3 {
             output.object_parts = Some(api::GetObjectAttributesParts {
                 total_parts_count: i32::try_from(version.parts.len()).ok(),
                 part_number_marker: Some(marker),
-                next_part_number_marker: page.last().map(|p| p.number),
+                next_part_number_marker: Some(page.last().map_or(0, |p| p.number)),
                 max_parts: Some(max),
                 is_truncated: Some(is_truncated),
                 parts: Some(shown.collect()),

@@ -586,6 +586,13 @@ impl crate::S3 {
                 }
             }
         };
+        if let Some(region) = &input.bucket_region
+            && !location::is_region(region)
+        {
+            let message = format!("Argument value {region} is not a valid AWS Region");
+            return Err(Fault::sender(400, "InvalidArgument", message)
+                .field("ArgumentName", "bucket-region"));
+        }
         let is_wanted = |bucket: &&Arc<Bucket>| {
             after.as_ref().is_none_or(|after| bucket.name > *after)
                 && input
@@ -608,13 +615,13 @@ impl crate::S3 {
             || input.continuation_token.is_some();
         let shown = wanted.iter().take(limit).map(|b| api::Bucket {
             name: Some(b.name.clone()),
-            creation_date: Some(Timestamp(b.record.created)),
+            creation_date: Some(Timestamp(b.record.created).whole_second()),
             bucket_region: with_region.then(|| b.record.region.clone()),
-            bucket_arn: None,
+            bucket_arn: Some(b.arn()),
         });
         Ok(api::ListBucketsOutput {
             buckets: Some(shown.collect()),
-            owner: Some(crate::account::owner(&ctx.account)),
+            owner: Some(self.owner(&ctx.account)),
             continuation_token: next.map(|b| cloud::paging::token("ListBuckets", &[&b.name])),
             prefix: input.prefix,
         })

@@ -253,7 +253,7 @@ impl crate::S3 {
             .await?;
         let mut result = api::CopyObjectResult {
             e_tag: Some(version.quoted_etag()),
-            last_modified: Some(Timestamp(version.modified)),
+            last_modified: Some(version.last_modified()),
             checksum_type: version.checksum.as_ref().map(|c| c.kind().to_owned()),
             ..Default::default()
         };
@@ -417,7 +417,7 @@ impl crate::S3 {
             .await?;
         let mut result = api::CopyPartResult {
             e_tag: Some(format!("\"{}\"", part.etag)),
-            last_modified: Some(Timestamp(part.modified)),
+            last_modified: Some(Timestamp(part.modified).whole_second()),
             ..Default::default()
         };
         let sum = upload.algorithm.map(|_| sum);

@@ -6,7 +6,7 @@ use wire::Fault;
 use crate::access::{Grant, Question, of_version};
 use crate::acl::{Acl, GrantHeaders, Permission};
 use crate::get::Found;
-use crate::{account, api, fault, properties};
+use crate::{api, fault, properties};
 
 macro_rules! grant_headers {
     ($input:expr) => {
@@ -96,8 +96,8 @@ impl crate::S3 {
             Acl::private(&bucket.account)
         };
         Ok(api::GetBucketAclOutput {
-            owner: Some(account::owner(&acl.owner)),
-            grants: Some(acl.shown()),
+            owner: Some(self.owner(&acl.owner)),
+            grants: Some(acl.shown(|account| self.display_name(account))),
         })
     }
 
@@ -176,8 +176,8 @@ impl crate::S3 {
             Acl::private(&bucket.account)
         };
         Ok(api::GetObjectAclOutput {
-            owner: Some(account::owner(&acl.owner)),
-            grants: Some(acl.shown()),
+            owner: Some(self.owner(&acl.owner)),
+            grants: Some(acl.shown(|account| self.display_name(account))),
             request_charged: None,
         })
     }

@@ -11,7 +11,7 @@ use crate::access::{Grant, Question};
 use crate::acl::Permission;
 use crate::bucket::Bucket;
 use crate::object::{Objects, Version, place_of};
-use crate::{account, api, fault};
+use crate::{api, fault};
 
 /// Most rows of a page.
 const MAX_KEYS: i32 = 1000;
@@ -74,7 +74,7 @@ impl Objects {
         };
         let mut range = Range::text(&within, page.prefix);
         if let Some(after) = page.after {
-            // A marker that lies within a common prefix stands for the whole of it.
+            // A marker that is a common prefix stands for the whole of it.
             range = match page
                 .fold(after)
                 .filter(|folded| after.starts_with(page.prefix) && *folded == after)
@@ -205,7 +205,7 @@ impl Encoding {
     /// By `encoding-type`.
     pub(crate) fn read(encoding: Option<&str>) -> Result<Encoding, Fault> {
         match encoding {
-            None | Some("") => Ok(Encoding(false)),
+            None => Ok(Encoding(false)),
             Some("url") => Ok(Encoding(true)),
             Some(other) => Err(fault::invalid_argument(
                 "Invalid Encoding Method specified in Request",
@@ -276,7 +276,12 @@ impl Version {
             restore_expiry_date: Some(Timestamp(restored.until)),
         })
     }
-    fn shown(&self, key: String, with_owner: bool, asked: &Option<Vec<String>>) -> api::Object {
+    fn shown(
+        &self,
+        key: String,
+        owner: Option<api::Owner>,
+        asked: &Option<Vec<String>>,
+    ) -> api::Object {
         api::Object {
             key: Some(key),
             last_modified: Some(self.last_modified()),
@@ -285,7 +290,7 @@ impl Version {
             checksum_type: self.checksum.as_ref().map(|c| c.kind().to_owned()),
             size: i64::try_from(self.size).ok(),
             storage_class: Some(self.class().to_owned()),
-            owner: with_owner.then(|| account::owner(&self.owner)),
+            owner,
             restore_status: self.restore_status(asked),
         }
     }
@@ -332,13 +337,19 @@ impl crate::S3 {
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let max = limit(input.max_keys, "max-keys")?;
         let encoding = Encoding::read(input.encoding_type.as_deref())?;
-        let page = Page {
+        let mut page = Page {
             prefix: input.prefix.as_deref().unwrap_or_default(),
             delimiter: input.delimiter.as_deref().filter(|d| !d.is_empty()),
-            after: input.marker.as_deref().filter(|m| !m.is_empty()),
+            after: None,
             after_place: None,
             limit: max as usize,
         };
+        // A marker within a common prefix stands for the whole of it.
+        page.after = input.marker.as_deref().filter(|m| !m.is_empty()).map(|m| {
+            page.fold(m)
+                .filter(|_| m.starts_with(page.prefix))
+                .unwrap_or(m)
+        });
         self.permit_list(ctx, &bucket, "s3:ListBucket", &page, max)?;
         let shown = self
             .objects
@@ -347,7 +358,7 @@ impl crate::S3 {
         let contents = shown
             .rows
             .iter()
-            .map(|(key, v)| v.shown(encoding.text(key), true, asked))
+            .map(|(key, v)| v.shown(encoding.text(key), Some(self.owner(&v.owner)), asked))
             .collect();
         Ok(api::ListObjectsOutput {
             is_truncated: Some(shown.next.is_some()),
@@ -387,11 +398,9 @@ impl crate::S3 {
                 match paging::place("ListObjectsV2", token).and_then(|mut place| place.pop()) {
                     Some(place) => Some(place),
                     None => {
-                        return Err(fault::invalid_argument(
-                            "The continuation token provided is incorrect",
-                            "continuation-token",
-                            token,
-                        ));
+                        let message = "The continuation token provided is incorrect";
+                        return Err(Fault::sender(400, "InvalidArgument", message)
+                            .field("ArgumentName", "continuation-token"));
                     }
                 }
             }
@@ -415,7 +424,10 @@ impl crate::S3 {
         let contents = shown
             .rows
             .iter()
-            .map(|(key, v)| v.shown(encoding.text(key), with_owner, asked))
+            .map(|(key, v)| {
+                let owner = with_owner.then(|| self.owner(&v.owner));
+                v.shown(encoding.text(key), owner, asked)
+            })
             .collect();
         Ok(api::ListObjectsV2Output {
             is_truncated: Some(shown.next.is_some()),
@@ -431,7 +443,9 @@ impl crate::S3 {
             next_continuation_token: shown
                 .next
                 .map(|(key, _)| paging::token("ListObjectsV2", &[&key])),
-            start_after: encoding.optional(input.start_after.as_deref()),
+            // Where a token says how to go on, it is not told.
+            start_after: encoding
+                .optional(input.start_after.as_deref().filter(|_| token.is_none())),
             request_charged: None,
         })
     }
@@ -481,7 +495,7 @@ impl crate::S3 {
         for (key, v, is_current) in &shown.rows {
             let key = Some(encoding.text(key));
             let version_id = Some(v.shown_id().to_owned());
-            let owner = Some(account::owner(&v.owner));
+            let owner = Some(self.owner(&v.owner));
             let (is_latest, last_modified) = (Some(*is_current), Some(v.last_modified()));
             if v.is_delete_marker {
                 markers.push(api::DeleteMarkerEntry {

@@ -39,15 +39,56 @@ pub(crate) fn chosen(asked: Option<&str>, own: &str) -> Result<String, Fault> {
     }
 }
 
-fn is_region(name: &str) -> bool {
-    let mut parts = name.rsplitn(2, '-');
-    let number = parts.next().unwrap_or_default();
-    let rest = parts.next().unwrap_or_default();
-    rest.contains('-')
-        && !number.is_empty()
-        && number.len() <= 2
-        && number.bytes().all(|b| b.is_ascii_digit())
+/// Whether AWS has a region of that name
+/// (<https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html>).
+pub(crate) fn is_region(name: &str) -> bool {
+    REGIONS.contains(&name)
 }
+
+/// The regions of AWS's partitions.
+const REGIONS: [&str; 41] = [
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "eusc-de-east-1",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "me-west-1",
+    "mx-central-1",
+    "sa-east-1",
+    "sa-west-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
 
 impl S3 {
     /// `GetBucketLocation`

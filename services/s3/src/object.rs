@@ -221,7 +221,7 @@ impl Version {
     }
     /// When it was written; HTTP's headers know no milliseconds.
     pub fn last_modified(&self) -> Timestamp {
-        Timestamp(self.modified)
+        Timestamp(self.modified).whole_second()
     }
     /// Its ETag with quotes.
     pub fn quoted_etag(&self) -> String {

@@ -6,7 +6,7 @@ use wire::{Fault, Timestamp};
 
 use crate::acl::Permission;
 use crate::listing::{self, Encoding};
-use crate::{account, api, set_checksum};
+use crate::{account, api, fault, set_checksum};
 
 impl crate::S3 {
     /// `ListParts`
@@ -43,7 +43,7 @@ impl crate::S3 {
         let parts = rows.into_iter().map(|((_, _, _, number), part)| {
             let mut shown = api::Part {
                 part_number: i32::try_from(number).ok(),
-                last_modified: Some(Timestamp(part.modified)),
+                last_modified: Some(Timestamp(part.modified).whole_second()),
                 e_tag: Some(format!("\"{}\"", part.etag)),
                 size: i64::try_from(part.size).ok(),
                 ..Default::default()
@@ -57,7 +57,6 @@ impl crate::S3 {
             shown
         });
         let abort = crate::lifecycle::abort_date(&bucket, &input.key, upload.initiated);
-        let initiator = account::owner(&upload.initiator);
         Ok(api::ListPartsOutput {
             abort_date: abort.as_ref().map(|a| a.0),
             abort_rule_id: abort.map(|a| a.1),
@@ -69,11 +68,8 @@ impl crate::S3 {
             max_parts: Some(max),
             is_truncated: Some(is_truncated),
             parts: Some(parts.collect()),
-            initiator: Some(api::Initiator {
-                id: initiator.id,
-                display_name: initiator.display_name,
-            }),
-            owner: Some(account::owner(&upload.owner)),
+            initiator: Some(account::initiator(&upload.initiator)),
+            owner: Some(self.owner(&upload.owner)),
             storage_class: Some(upload.class().to_owned()),
             checksum_algorithm: upload.algorithm.map(|a| a.name().to_owned()),
             checksum_type: upload.algorithm.map(|_| {
@@ -121,6 +117,15 @@ impl crate::S3 {
             };
         }
         let view = self.objects.store.read();
+        if let (Some(key), Some(id)) = (key_marker, id_marker)
+            && !view.contains(&self.uploads.table, &(within.0, within.1, key, id))?
+        {
+            return Err(fault::invalid_argument(
+                "Invalid uploadId marker",
+                "upload-id-marker",
+                id,
+            ));
+        }
         let mut rows = view.range(&self.uploads.table, range);
         let (mut uploads, mut prefixes, mut next, mut last) = (Vec::new(), Vec::new(), None, None);
         let limit = max as usize;
@@ -131,12 +136,14 @@ impl crate::S3 {
                 key.get(..prefix.len() + rest.find(d)? + d.len())
                     .map(str::to_owned)
             });
-            if folded.as_deref().is_some_and(|f| key_marker == Some(f)) {
+            // A marker within a common prefix stands for the whole of it.
+            let is_passed = |folded| key_marker.is_some_and(|marker| marker.starts_with(folded));
+            if folded.as_deref().is_some_and(is_passed) {
                 rows.skip_text(&within, folded.as_deref().unwrap_or_default());
                 continue;
             }
             if uploads.len() + prefixes.len() >= limit {
-                next = last;
+                next = last.take();
                 break;
             }
             if let Some(folded) = folded {
@@ -145,18 +152,14 @@ impl crate::S3 {
                 prefixes.push(folded);
                 continue;
             }
-            let initiator = account::owner(&upload.initiator);
             last = Some((key.clone(), id.clone()));
             uploads.push(api::MultipartUpload {
                 upload_id: Some(id),
                 key: Some(encoding.text(&key)),
-                initiated: Some(Timestamp(upload.initiated)),
+                initiated: Some(Timestamp(upload.initiated).whole_second()),
                 storage_class: Some(upload.class().to_owned()),
-                owner: Some(account::owner(&upload.owner)),
-                initiator: Some(api::Initiator {
-                    id: initiator.id,
-                    display_name: initiator.display_name,
-                }),
+                owner: Some(self.owner(&upload.owner)),
+                initiator: Some(account::initiator(&upload.initiator)),
                 checksum_algorithm: upload.algorithm.map(|a| a.name().to_owned()),
                 checksum_type: upload.algorithm.map(|_| {
                     if upload.full_object {
@@ -169,16 +172,21 @@ impl crate::S3 {
                 version_id: None,
             });
         }
+        let is_truncated = next.is_some();
+        // Where there is no more, the last upload is told none the less.
+        let (next_key, next_id) = next
+            .or_else(|| last.filter(|(_, id)| !id.is_empty()))
+            .unwrap_or_default();
         Ok(api::ListMultipartUploadsOutput {
             bucket: Some(bucket.name.clone()),
             key_marker: Some(encoding.text(key_marker.unwrap_or_default())),
             upload_id_marker: Some(id_marker.unwrap_or_default().to_owned()),
-            next_key_marker: next.as_ref().map(|(key, _)| encoding.text(key)),
-            next_upload_id_marker: next.as_ref().map(|(_, id)| id.clone()),
-            prefix: Some(encoding.text(prefix)),
+            next_key_marker: Some(encoding.text(&next_key)),
+            next_upload_id_marker: Some(next_id),
+            prefix: encoding.optional(Some(prefix).filter(|p| !p.is_empty())),
             delimiter: encoding.optional(delimiter),
             max_uploads: Some(max),
-            is_truncated: Some(next.is_some()),
+            is_truncated: Some(is_truncated),
             uploads: Some(uploads),
             common_prefixes: encoding.prefixes(&prefixes),
             encoding_type: input.encoding_type.clone(),

@@ -101,6 +101,12 @@ impl<'a> RestReader<'a> {
                 }
             }
             _ => match query.iter().find(|(k, _)| k == m.wire) {
+                // A parameter that is a number and has no value is not given.
+                Some((_, v))
+                    if v.is_empty() && matches!(m.target.kind, Kind::Integer | Kind::Long) =>
+                {
+                    Ok(())
+                }
                 Some((_, v)) => visit(&mut TextReader::new(v, Location::Query), i),
                 None => Ok(()),
             },
