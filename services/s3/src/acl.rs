@@ -280,10 +280,7 @@ impl Acl {
                 permission: Some(grant.permission.name().to_owned()),
             }
         });
-        let mut shown: Vec<api::Grant> = grants.collect();
-        // Groups come first.
-        shown.sort_by_key(|g| g.grantee.as_ref().is_none_or(|g| g.uri.is_none()));
-        shown
+        grants.collect()
     }
 }
 

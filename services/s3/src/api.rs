@@ -14442,7 +14442,7 @@ static S_COPY_OBJECT_REQUEST: Schema =
         Member::new("RequestPayer", &wire::schema::STRING)
             .at(Location::Header, "x-amz-request-payer"),
         Member::new("Tagging", &wire::schema::STRING).at(Location::Header, "x-amz-tagging"),
-        Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+        Member::new("ObjectLockMode", &wire::schema::STRING)
             .at(Location::Header, "x-amz-object-lock-mode"),
         Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
             .at(Location::Header, "x-amz-object-lock-retain-until-date")
@@ -14500,7 +14500,7 @@ static S_COPY_PART_RESULT: Schema = Schema::new("CopyPartResult", Kind::Structur
         Member::new("ChecksumXXHASH128", &wire::schema::STRING),
     ])
     .element("CopyPartResult");
-static S_COPY_SOURCE: Schema = Schema::new("CopySource", Kind::String).pattern(r#"\/?.+\/.+"#);
+static S_COPY_SOURCE: Schema = Schema::new("CopySource", Kind::String).pattern("(?s).*");
 static S_COPY_SOURCE_SSE_CUSTOMER_KEY: Schema =
     Schema::new("CopySourceSSECustomerKey", Kind::String).sensitive();
 static S_CREATE_BUCKET_CONFIGURATION: Schema =
@@ -14637,7 +14637,7 @@ static S_CREATE_MULTIPART_UPLOAD_REQUEST: Schema =
         Member::new("RequestPayer", &wire::schema::STRING)
             .at(Location::Header, "x-amz-request-payer"),
         Member::new("Tagging", &wire::schema::STRING).at(Location::Header, "x-amz-tagging"),
-        Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+        Member::new("ObjectLockMode", &wire::schema::STRING)
             .at(Location::Header, "x-amz-object-lock-mode"),
         Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
             .at(Location::Header, "x-amz-object-lock-retain-until-date")
@@ -15084,11 +15084,7 @@ static S_GET_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT: Schema =
             Member::new("Rules", &S_LIFECYCLE_RULES)
                 .wire("Rule")
                 .flattened(),
-            Member::new(
-                "TransitionDefaultMinimumObjectSize",
-                &S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
-            )
-            .at(
+            Member::new("TransitionDefaultMinimumObjectSize", &wire::schema::STRING).at(
                 Location::Header,
                 "x-amz-transition-default-minimum-object-size",
             ),
@@ -15434,7 +15430,7 @@ static S_GET_OBJECT_OUTPUT: Schema = Schema::new("GetObjectOutput", Kind::Struct
         .at(Location::Header, "x-amz-replication-status"),
     Member::new("PartsCount", &wire::schema::INTEGER).at(Location::Header, "x-amz-mp-parts-count"),
     Member::new("TagCount", &wire::schema::INTEGER).at(Location::Header, "x-amz-tagging-count"),
-    Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+    Member::new("ObjectLockMode", &wire::schema::STRING)
         .at(Location::Header, "x-amz-object-lock-mode"),
     Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
         .at(Location::Header, "x-amz-object-lock-retain-until-date")
@@ -15658,7 +15654,7 @@ static S_HEAD_OBJECT_OUTPUT: Schema = Schema::new("HeadObjectOutput", Kind::Stru
         .at(Location::Header, "x-amz-replication-status"),
     Member::new("PartsCount", &wire::schema::INTEGER).at(Location::Header, "x-amz-mp-parts-count"),
     Member::new("TagCount", &wire::schema::INTEGER).at(Location::Header, "x-amz-tagging-count"),
-    Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+    Member::new("ObjectLockMode", &wire::schema::STRING)
         .at(Location::Header, "x-amz-object-lock-mode"),
     Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
         .at(Location::Header, "x-amz-object-lock-retain-until-date")
@@ -16381,8 +16377,6 @@ static S_OBJECT_LOCK_LEGAL_HOLD: Schema = Schema::new("ObjectLockLegalHold", Kin
     .element("LegalHold");
 static S_OBJECT_LOCK_LEGAL_HOLD_STATUS: Schema =
     Schema::new("ObjectLockLegalHoldStatus", Kind::String).values(&["ON", "OFF"]);
-static S_OBJECT_LOCK_MODE: Schema =
-    Schema::new("ObjectLockMode", Kind::String).values(&["GOVERNANCE", "COMPLIANCE"]);
 static S_OBJECT_LOCK_RETENTION: Schema = Schema::new("ObjectLockRetention", Kind::Structure)
     .members(&[
         Member::new("Mode", &S_OBJECT_LOCK_RETENTION_MODE),
@@ -16640,7 +16634,7 @@ static S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST: Schema =
 static S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_OUTPUT: Schema =
     Schema::new("PutBucketLifecycleConfigurationOutput", Kind::Structure).members(&[Member::new(
         "TransitionDefaultMinimumObjectSize",
-        &S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
+        &wire::schema::STRING,
     )
     .at(
         Location::Header,
@@ -16658,11 +16652,7 @@ static S_PUT_BUCKET_LIFECYCLE_CONFIGURATION_REQUEST: Schema =
             .namespace("", "http://s3.amazonaws.com/doc/2006-03-01/"),
         Member::new("ExpectedBucketOwner", &wire::schema::STRING)
             .at(Location::Header, "x-amz-expected-bucket-owner"),
-        Member::new(
-            "TransitionDefaultMinimumObjectSize",
-            &S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
-        )
-        .at(
+        Member::new("TransitionDefaultMinimumObjectSize", &wire::schema::STRING).at(
             Location::Header,
             "x-amz-transition-default-minimum-object-size",
         ),
@@ -17027,7 +17017,7 @@ static S_PUT_OBJECT_REQUEST: Schema = Schema::new("PutObjectRequest", Kind::Stru
     ),
     Member::new("RequestPayer", &wire::schema::STRING).at(Location::Header, "x-amz-request-payer"),
     Member::new("Tagging", &wire::schema::STRING).at(Location::Header, "x-amz-tagging"),
-    Member::new("ObjectLockMode", &S_OBJECT_LOCK_MODE)
+    Member::new("ObjectLockMode", &wire::schema::STRING)
         .at(Location::Header, "x-amz-object-lock-mode"),
     Member::new("ObjectLockRetainUntilDate", &wire::schema::TIMESTAMP)
         .at(Location::Header, "x-amz-object-lock-retain-until-date")
@@ -17391,9 +17381,6 @@ static S_TRANSITION: Schema = Schema::new("Transition", Kind::Structure).members
     Member::new("Days", &wire::schema::INTEGER),
     Member::new("StorageClass", &wire::schema::STRING),
 ]);
-static S_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE: Schema =
-    Schema::new("TransitionDefaultMinimumObjectSize", Kind::String)
-        .values(&["varies_by_storage_class", "all_storage_classes_128K"]);
 static S_TRANSITION_LIST: Schema =
     Schema::new("TransitionList", Kind::List).members(&[Member::new("member", &S_TRANSITION)]);
 static S_TYPE: Schema =
@@ -17775,11 +17762,6 @@ pub mod object_lock_legal_hold_status {
     pub const ON: &str = "ON";
     pub const OFF: &str = "OFF";
 }
-/// Values of `ObjectLockMode`
-pub mod object_lock_mode {
-    pub const GOVERNANCE: &str = "GOVERNANCE";
-    pub const COMPLIANCE: &str = "COMPLIANCE";
-}
 /// Values of `ObjectLockRetentionMode`
 pub mod object_lock_retention_mode {
     pub const GOVERNANCE: &str = "GOVERNANCE";
@@ -17883,11 +17865,6 @@ pub mod tier {
     pub const STANDARD: &str = "Standard";
     pub const BULK: &str = "Bulk";
     pub const EXPEDITED: &str = "Expedited";
-}
-/// Values of `TransitionDefaultMinimumObjectSize`
-pub mod transition_default_minimum_object_size {
-    pub const VARIES_BY_STORAGE_CLASS: &str = "varies_by_storage_class";
-    pub const ALL_STORAGE_CLASSES_128K: &str = "all_storage_classes_128K";
 }
 /// Values of `Type`
 pub mod r#type {
@@ -18616,7 +18593,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             name: "PutBucketAnalyticsConfiguration",
             method: "PUT",
             uri: "/{Bucket}?analytics",
-            status: 200,
+            status: 204,
             input: &S_PUT_BUCKET_ANALYTICS_CONFIGURATION_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,
@@ -18649,7 +18626,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             name: "PutBucketIntelligentTieringConfiguration",
             method: "PUT",
             uri: "/{Bucket}?intelligent-tiering",
-            status: 200,
+            status: 204,
             input: &S_PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,
@@ -18660,7 +18637,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             name: "PutBucketInventoryConfiguration",
             method: "PUT",
             uri: "/{Bucket}?inventory",
-            status: 200,
+            status: 204,
             input: &S_PUT_BUCKET_INVENTORY_CONFIGURATION_REQUEST,
             output: &wire::schema::EMPTY,
             wrapper: None,

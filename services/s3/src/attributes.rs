@@ -80,7 +80,14 @@ impl crate::S3 {
             set_checksum!(shown, Some(&plain));
             output.checksum = Some(shown);
         }
-        if wants("ObjectParts") && !version.parts.is_empty() {
+        let has_sums = version.parts.iter().any(|part| part.checksum.is_some());
+        if wants("ObjectParts") && !version.parts.is_empty() && !has_sums {
+            // Parts without checksums of their own are only counted.
+            output.object_parts = Some(api::GetObjectAttributesParts {
+                total_parts_count: i32::try_from(version.parts.len()).ok(),
+                ..Default::default()
+            });
+        } else if wants("ObjectParts") && has_sums {
             let max = listing::limit(input.max_parts, "max-parts")?;
             let marker = input.part_number_marker.unwrap_or(0);
             let mut rest = version.parts.iter().filter(|p| p.number > marker);

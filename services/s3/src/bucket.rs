@@ -232,6 +232,16 @@ impl Buckets {
     }
     /// The bucket of that name, whose owner must be `expected` where that is given.
     pub fn get(&self, name: &str, expected: Option<&str>) -> Result<Arc<Bucket>, Fault> {
+        if let Some(owner) = expected.filter(|owner| !auth::account::is_account_id(owner)) {
+            let message = format!(
+                "The value of the expected bucket owner parameter must be an AWS Account ID... [{owner}]"
+            );
+            return Err(Fault::sender(
+                400,
+                "InvalidBucketOwnerAWSAccountID",
+                message,
+            ));
+        }
         let bucket = self.find(name).ok_or_else(|| fault::no_such_bucket(name))?;
         if expected.is_some_and(|owner| owner != bucket.account) {
             return Err(fault::access_denied());

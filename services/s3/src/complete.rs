@@ -33,12 +33,12 @@ fn chosen(
     upload: &Upload,
     mut uploaded: std::collections::BTreeMap<u32, UploadedPart>,
 ) -> Result<Vec<(i32, UploadedPart)>, Fault> {
-    let wanted = input
-        .multipart_upload
-        .as_ref()
-        .and_then(|m| m.parts.as_ref())
-        .filter(|p| !p.is_empty());
-    let wanted = wanted.ok_or_else(fault::malformed_xml)?;
+    let document = input.multipart_upload.as_ref();
+    let document = document.ok_or_else(fault::malformed_xml)?;
+    let wanted = document.parts.as_deref().unwrap_or_default();
+    if wanted.is_empty() {
+        return Err(fault::invalid_request("You must specify at least one part"));
+    }
     let mut parts: Vec<(i32, UploadedPart)> = Vec::with_capacity(wanted.len());
     for part in wanted {
         let number = part.part_number.ok_or_else(fault::malformed_xml)?;
@@ -169,10 +169,7 @@ impl crate::S3 {
                 "{}/{}/{}",
                 ctx.endpoint(),
                 bucket.name,
-                percent_encoding::utf8_percent_encode(
-                    &input.key,
-                    percent_encoding::NON_ALPHANUMERIC
-                )
+                crate::listing::encoded(&input.key).replace('/', "%2F")
             )),
             bucket: Some(bucket.name.clone()),
             key: Some(input.key.clone()),

@@ -59,9 +59,19 @@ impl Conditions<'_> {
             _ => Outcome::Holds,
         }
     }
+    /// A date to come says nothing.
+    fn known_by(&self, now: Timestamp) -> Conditions<'_> {
+        Conditions {
+            modified_since: self.modified_since.filter(|since| since.0 <= now.0),
+            ..*self
+        }
+    }
     /// For GetObject and HeadObject.
-    pub fn check_read(&self, version: &Version) -> Result<(), Fault> {
-        match self.test(&version.etag, version.last_modified()) {
+    pub fn check_read(&self, version: &Version, now: Timestamp) -> Result<(), Fault> {
+        match self
+            .known_by(now)
+            .test(&version.etag, version.last_modified())
+        {
             Outcome::Holds => Ok(()),
             Outcome::Failed(condition) => Err(fault::precondition_failed(condition)),
             Outcome::NotModified(_) => {
@@ -81,13 +91,10 @@ impl Conditions<'_> {
     }
     /// For the source of a copy, where there is no `304`.
     pub fn check_source(&self, version: &Version, now: Timestamp) -> Result<(), Fault> {
-        // A date to come says nothing.
-        let modified_since = self.modified_since.filter(|since| since.0 <= now.0);
-        let conditions = Conditions {
-            modified_since,
-            ..*self
-        };
-        match conditions.test(&version.etag, version.last_modified()) {
+        match self
+            .known_by(now)
+            .test(&version.etag, version.last_modified())
+        {
             Outcome::Holds => Ok(()),
             Outcome::Failed("If-Match") => {
                 Err(fault::precondition_failed("x-amz-copy-source-If-Match"))

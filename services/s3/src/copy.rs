@@ -33,16 +33,18 @@ impl Source {
     pub(crate) fn read(header: &str) -> Result<Source, Fault> {
         let invalid = || {
             fault::invalid_argument(
-                "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+                "Invalid copy source object key",
                 "x-amz-copy-source",
-                header,
+                "x-amz-copy-source",
             )
         };
         let (path, version) = match header.rsplit_once("?versionId=") {
             Some((path, version)) => (path, Some(version.to_owned())),
             None => (header, None),
         };
-        let decoded = percent_decode_str(path)
+        // A plus sign is a space, as in a form.
+        let path = path.replace('+', " ");
+        let decoded = percent_decode_str(&path)
             .decode_utf8()
             .map_err(|_| invalid())?;
         let (bucket, key) = decoded
@@ -262,7 +264,7 @@ impl crate::S3 {
             copy_object_result: Some(result),
             expiration: crate::lifecycle::expiration_header(&bucket, &input.key, &version),
             copy_source_version_id: version_header(&original.bucket, source),
-            version_id: version.id.clone(),
+            version_id: version_header(&bucket, &version),
             ..Default::default()
         };
         set_encryption!(output, version.encryption);

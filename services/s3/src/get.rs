@@ -182,7 +182,7 @@ impl crate::S3 {
                 modified_since: input.if_modified_since,
                 unmodified_since: input.if_unmodified_since,
             };
-            conditions.check_read(&version)?;
+            conditions.check_read(&version, ctx.time)?;
             if version.is_archived(ctx.time) {
                 return Err(Fault::sender(
                     403,
@@ -237,8 +237,9 @@ impl crate::S3 {
             .is_some_and(|m| m.eq_ignore_ascii_case("ENABLED"))
             && (!is_partial || parts_count.is_some() || is_whole)
         {
-            output.checksum_type = version.checksum.as_ref().map(|c| c.kind().to_owned());
-            set_checksum!(output, checksum_of(&version, input.part_number));
+            let sum = checksum_of(&version, input.part_number);
+            output.checksum_type = sum.as_ref().map(|c| c.kind().to_owned());
+            set_checksum!(output, sum);
         }
         common(&mut output, &bucket, &input.key, &version);
         Ok(output)
@@ -269,7 +270,7 @@ impl crate::S3 {
             modified_since: input.if_modified_since,
             unmodified_since: input.if_unmodified_since,
         };
-        conditions.check_read(&version)?;
+        conditions.check_read(&version, ctx.time)?;
         let Selection {
             range,
             is_partial,
@@ -298,8 +299,9 @@ impl crate::S3 {
             .is_some_and(|m| m.eq_ignore_ascii_case("ENABLED"))
             && (!is_partial || parts_count.is_some() || is_whole)
         {
-            output.checksum_type = version.checksum.as_ref().map(|c| c.kind().to_owned());
-            set_checksum!(output, checksum_of(&version, input.part_number));
+            let sum = checksum_of(&version, input.part_number);
+            output.checksum_type = sum.as_ref().map(|c| c.kind().to_owned());
+            set_checksum!(output, sum);
         }
         common_head(&mut output, &bucket, &input.key, &version);
         Ok(output)
@@ -362,13 +364,15 @@ impl crate::S3 {
     }
 }
 
-/// The checksum of a version, or of the part that is asked for where it has one of its own.
+/// The checksum of a version, or of the part that is asked for, if it has one.
 fn checksum_of(version: &Version, part: Option<i32>) -> Option<Checksum> {
     let whole = version.checksum.as_ref()?;
-    let part = part.and_then(|number| version.parts.iter().find(|p| p.number == number));
-    let value = part.and_then(|p| p.checksum.clone());
+    let value = match part.and_then(|number| version.parts.iter().find(|p| p.number == number)) {
+        Some(part) => part.checksum.clone()?,
+        None => whole.value.clone(),
+    };
     Some(Checksum {
-        value: value.unwrap_or_else(|| whole.value.clone()),
+        value,
         ..whole.clone()
     })
 }

@@ -100,7 +100,7 @@ pub fn expiration_header(bucket: &Bucket, key: &str, version: &Version) -> Optio
     }
     let (at, id) = first?;
     let date = Timestamp(at).format(wire::TimestampFormat::Rfc822);
-    let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+    let id = crate::listing::encoded(id);
     Some(format!("expiry-date=\"{date}\", rule-id=\"{id}\""))
 }
 
@@ -246,11 +246,9 @@ impl crate::S3 {
             None => "all_storage_classes_128K",
             Some(given @ ("all_storage_classes_128K" | "varies_by_storage_class")) => given,
             Some(other) => {
-                return Err(fault::invalid_argument(
-                    "Invalid TransitionDefaultMinimumObjectSize",
-                    "x-amz-transition-default-minimum-object-size",
-                    other,
-                ));
+                return Err(fault::invalid_request(format!(
+                    "Invalid TransitionDefaultMinimumObjectSize found: {other}"
+                )));
             }
         }
         .to_owned();
@@ -638,6 +636,12 @@ fn check_filter(rule: &api::LifecycleRule) -> Result<(), Fault> {
         return Err(fault::malformed_xml());
     }
     let Some(and) = &f.and else { return Ok(()) };
+    let tags = and.tags.as_deref().unwrap_or_default();
+    if (1..tags.len()).any(|i| tags[..i].iter().any(|before| before.key == tags[i].key)) {
+        return Err(fault::invalid_request(
+            "Duplicate Tag Keys are not allowed.",
+        ));
+    }
     let predicates = usize::from(and.prefix.is_some())
         + and.tags.as_ref().map_or(0, Vec::len)
         + usize::from(and.object_size_greater_than.is_some())

@@ -201,6 +201,17 @@ impl Objects {
 /// Keys as a listing shows them.
 pub(crate) struct Encoding(bool);
 
+/// A text as S3 encodes it in listings, headers and URLs.
+pub(crate) fn encoded(text: &str) -> String {
+    const SET: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'*')
+        .remove(b'/');
+    utf8_percent_encode(text, SET).to_string()
+}
+
 impl Encoding {
     /// By `encoding-type`.
     pub(crate) fn read(encoding: Option<&str>) -> Result<Encoding, Fault> {
@@ -216,14 +227,8 @@ impl Encoding {
     }
     /// Encodes a key.
     pub(crate) fn text(&self, text: &str) -> String {
-        const SET: &AsciiSet = &NON_ALPHANUMERIC
-            .remove(b'-')
-            .remove(b'_')
-            .remove(b'.')
-            .remove(b'*')
-            .remove(b'/');
         if self.0 {
-            utf8_percent_encode(text, SET).to_string()
+            encoded(text)
         } else {
             text.to_owned()
         }

@@ -65,11 +65,14 @@ pub fn requested(
         }
         (None, None) => default_retention(bucket, now),
         _ => {
-            return Err(fault::invalid_argument(
-                "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
-                "x-amz-object-lock-mode",
-                lock_mode.unwrap_or("null"),
-            ));
+            let missing = match lock_mode {
+                Some(_) => "x-amz-object-lock-retain-until-date",
+                None => "x-amz-object-lock-mode",
+            };
+            let message = "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied";
+            return Err(
+                Fault::sender(400, "InvalidArgument", message).field("ArgumentName", missing)
+            );
         }
     };
     Ok((retention, legal_hold))

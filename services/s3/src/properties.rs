@@ -19,7 +19,7 @@ const MAX_METADATA: usize = 2048;
 const MAX_KEY: usize = 1024;
 
 /// Storage classes that an object can be written with.
-const STORAGE_CLASSES: [&str; 11] = [
+const STORAGE_CLASSES: [&str; 8] = [
     "STANDARD",
     "REDUCED_REDUNDANCY",
     "STANDARD_IA",
@@ -27,10 +27,7 @@ const STORAGE_CLASSES: [&str; 11] = [
     "INTELLIGENT_TIERING",
     "GLACIER",
     "DEEP_ARCHIVE",
-    "OUTPOSTS",
     "GLACIER_IR",
-    "SNOW",
-    "EXPRESS_ONEZONE",
 ];
 
 /// A request's members, as they came.

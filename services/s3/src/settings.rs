@@ -452,7 +452,16 @@ impl crate::S3 {
                 .buckets
                 .find(&logging.target_bucket)
                 .filter(|t| t.account == bucket.account);
-            if target.is_none() {
+            if let Some(target) = target {
+                if target.record.region != bucket.record.region {
+                    return Err(Fault::sender(
+                        403,
+                        "CrossLocationLoggingProhibitted",
+                        "Cross S3 location logging not allowed. ",
+                    )
+                    .field("TargetBucketLocation", target.record.region.as_str()));
+                }
+            } else {
                 return Err(Fault::sender(400, "InvalidTargetBucketForLogging", "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group.")
                     .field("TargetBucket", logging.target_bucket.as_str()));
             }
@@ -611,11 +620,14 @@ impl crate::S3 {
     ) -> Result<(), Fault> {
         let bucket = self.configured(ctx, bucket, expected, action)?;
         if ids.0 != ids.1 {
-            return Err(fault::invalid_argument(
-                "The Id in the request does not match that of the configuration",
-                "id",
-                ids.0,
-            ));
+            return Err(match T::NAME {
+                "analytics" | "intelligent-tiering" => fault::malformed_xml(),
+                _ => Fault::sender(
+                    400,
+                    "IdMismatch",
+                    "Document ID does not match the specified configuration ID.",
+                ),
+            });
         }
         let name = format!("{}/{}", T::NAME, ids.0);
         self.keep_text(&bucket, name, Some(configuration::encode(document)))

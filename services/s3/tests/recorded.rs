@@ -195,3 +195,116 @@ async fn a_new_bucket_blocks_what_is_public() {
         Some("Missing required field Statement")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_without_a_checksum_of_its_own_shows_none() {
+    let region = region_with_bucket().await;
+    let parts = [vec![b'a'; 5 << 20], b"test content".to_vec()];
+    region.upload("/bucket/plain", &[], &parts).await;
+    let mode = [("x-amz-checksum-mode", "ENABLED")];
+    let whole = region
+        .with("HEAD", "/bucket/plain", &mode, Body::Empty)
+        .await;
+    assert!(whole.header("x-amz-checksum-crc64nvme").is_some());
+    let part = region
+        .with("GET", "/bucket/plain?partNumber=2", &mode, Body::Empty)
+        .await;
+    assert_eq!(part.text(), "test content");
+    assert_eq!(part.header("x-amz-checksum-crc64nvme"), None);
+    assert_eq!(part.header("x-amz-checksum-type"), None);
+    let wanted = [("x-amz-object-attributes", "ObjectParts")];
+    let attributes = region
+        .with("GET", "/bucket/plain?attributes", &wanted, Body::Empty)
+        .await;
+    assert_eq!(attributes.element("PartsCount").as_deref(), Some("2"));
+    assert_eq!(attributes.element("MaxParts"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_as_it_was_recorded() {
+    let region = region_with_bucket().await;
+    region.ask("PUT", "/bucket/a%20k", Bytes::from("x")).await;
+    let owner = [("x-amz-expected-bucket-owner", "0000")];
+    let refused = region.with("GET", "/bucket", &owner, Body::Empty).await;
+    assert_eq!(code(&refused), "InvalidBucketOwnerAWSAccountID");
+    let outposts = [("x-amz-storage-class", "OUTPOSTS")];
+    let refused = region
+        .with("PUT", "/bucket/k", &outposts, Body::Empty)
+        .await;
+    assert_eq!(code(&refused), "InvalidStorageClass");
+    let encoded = [("x-amz-copy-source", "bucket%2Fa+k")];
+    let copied = region.with("PUT", "/bucket/c", &encoded, Body::Empty).await;
+    assert_eq!(copied.status, 200, "{}", copied.text());
+    let wrong = [("x-amz-copy-source", "wrongformat")];
+    let refused = region.with("PUT", "/bucket/c", &wrong, Body::Empty).await;
+    let message = Some("Invalid copy source object key");
+    assert_eq!(refused.element("Message").as_deref(), message);
+    let later = [("if-modified-since", "Fri, 01 Jan 2100 00:00:00 GMT")];
+    let read = region.with("GET", "/bucket/c", &later, Body::Empty).await;
+    assert_eq!(read.text(), "x", "a date to come says nothing");
+    let (path, _) = begin(&region, &[]).await;
+    let refused = region
+        .ask("POST", &path, Bytes::from("<CompleteMultipartUpload/>"))
+        .await;
+    assert_eq!(code(&refused), "InvalidRequest");
+    let message = Some("You must specify at least one part");
+    assert_eq!(refused.element("Message").as_deref(), message);
+    let tag = "<Tag><Key>a</Key><Value>1</Value></Tag>";
+    let rule = format!(
+        "<LifecycleConfiguration><Rule><ID>r_1</ID><Status>Enabled</Status><Filter><And>{tag}{tag}</And></Filter>\
+         <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>"
+    );
+    let refused = region.ask("PUT", "/bucket?lifecycle", rule).await;
+    let message = Some("Duplicate Tag Keys are not allowed.");
+    assert_eq!(refused.element("Message").as_deref(), message);
+    let rule = "<LifecycleConfiguration><Rule><ID>r_1</ID><Status>Enabled</Status><Filter/>\
+         <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+    region.configure("/bucket?lifecycle", rule).await;
+    let put = region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
+    let expiration = put.header("x-amz-expiration").unwrap();
+    assert!(expiration.ends_with("rule-id=\"r_1\""), "{expiration}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_as_they_have_been_since_2025() {
+    let region = region_with_bucket().await;
+    region.ask("PUT", "/bucket/f/a/1", Bytes::from("x")).await;
+    region.ask("PUT", "/bucket/f/a/2", Bytes::from("x")).await;
+    region.ask("PUT", "/bucket/f/b", Bytes::from("x")).await;
+    let buckets = region.ask("GET", "/", Body::Empty).await;
+    let arn = Some("arn:aws:s3:::bucket");
+    assert_eq!(buckets.element("BucketArn").as_deref(), arn);
+    let listed = region
+        .ask(
+            "GET",
+            "/bucket?prefix=f/&delimiter=/&marker=f/a/1",
+            Body::Empty,
+        )
+        .await;
+    assert_eq!(listed.elements("Key"), ["f/b"]);
+    assert_eq!(listed.element("DisplayName"), None);
+    assert!(listed.element("LastModified").unwrap().ends_with(".000Z"));
+    let refused = region
+        .ask("GET", "/?bucket-region=eu-east-1", Body::Empty)
+        .await;
+    let message = Some("Argument value eu-east-1 is not a valid AWS Region");
+    assert_eq!(refused.element("Message").as_deref(), message);
+    let refused = region
+        .ask("GET", "/bucket?encoding-type=", Body::Empty)
+        .await;
+    let message = Some("Invalid Encoding Method specified in Request");
+    assert_eq!(refused.element("Message").as_deref(), message);
+    begin(&region, &[]).await;
+    let uploads = region.ask("GET", "/bucket?uploads", Body::Empty).await;
+    assert_eq!(uploads.element("NextKeyMarker").as_deref(), Some("k"));
+    assert_eq!(uploads.element("Prefix"), None);
+    let refused = region
+        .ask(
+            "GET",
+            "/bucket?uploads&key-marker=k&upload-id-marker=x",
+            Body::Empty,
+        )
+        .await;
+    let message = Some("Invalid uploadId marker");
+    assert_eq!(refused.element("Message").as_deref(), message);
+}

@@ -267,7 +267,7 @@ async fn page(
             modified_since: date("if-modified-since"),
             unmodified_since: date("if-unmodified-since"),
         };
-        conditions.check_read(version)?;
+        conditions.check_read(version, ctx.time)?;
     }
     let body = if request.method == http::Method::HEAD {
         Body::Empty
