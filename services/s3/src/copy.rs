@@ -263,7 +263,7 @@ impl crate::S3 {
         let mut output = api::CopyObjectOutput {
             copy_object_result: Some(result),
             expiration: crate::lifecycle::expiration_header(&bucket, &input.key, &version),
-            copy_source_version_id: version_header(&original.bucket, source),
+            copy_source_version_id: source.id.clone(),
             version_id: version_header(&bucket, &version),
             ..Default::default()
         };

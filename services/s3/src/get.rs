@@ -214,7 +214,7 @@ impl crate::S3 {
             is_partial,
             parts_count,
         } = selection;
-        let is_whole = input.part_number.is_none() && range == (0..version.size);
+        let is_whole = range == (0..version.size);
         if is_partial {
             output.content_range = Some(content_range(&range, version.size));
         }
@@ -276,7 +276,7 @@ impl crate::S3 {
             is_partial,
             parts_count,
         } = select(&version, input.range.as_deref(), input.part_number)?;
-        let is_whole = input.part_number.is_none() && range == (0..version.size);
+        let is_whole = range == (0..version.size);
         let h = &version.headers;
         let or =
             |given: &Option<String>, kept: &Option<String>| given.clone().or_else(|| kept.clone());

@@ -665,10 +665,10 @@ fn check_date(date: Option<Timestamp>) -> Result<(), Fault> {
     let first =
         Date::from_calendar_date(1970, Month::January, 1).map(|d| d.midnight().assume_utc());
     if date.0.rem_euclid(DAY) != 0 || first.is_ok_and(|first| date.date_time() < first) {
-        return Err(Fault::sender(
-            400,
-            "InvalidArgument",
+        return Err(fault::invalid_argument(
             "'Date' must be at midnight GMT",
+            "Date",
+            date.iso8601_millis(),
         ));
     }
     Ok(())

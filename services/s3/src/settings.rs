@@ -453,13 +453,19 @@ impl crate::S3 {
                 .find(&logging.target_bucket)
                 .filter(|t| t.account == bucket.account);
             if let Some(target) = target {
-                if target.record.region != bucket.record.region {
-                    return Err(Fault::sender(
+                let (own, other) = (&bucket.record.region, &target.record.region);
+                if own != other {
+                    let fault = Fault::sender(
                         403,
                         "CrossLocationLoggingProhibitted",
                         "Cross S3 location logging not allowed. ",
-                    )
-                    .field("TargetBucketLocation", target.record.region.as_str()));
+                    );
+                    // Where the first region is at home is not told.
+                    let fault = match own.as_str() {
+                        "us-east-1" => fault,
+                        own => fault.field("SourceBucketLocation", own),
+                    };
+                    return Err(fault.field("TargetBucketLocation", other.as_str()));
                 }
             } else {
                 return Err(Fault::sender(400, "InvalidTargetBucketForLogging", "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group.")

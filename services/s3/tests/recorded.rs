@@ -308,3 +308,24 @@ async fn lists_are_as_they_have_been_since_2025() {
     let message = Some("Invalid uploadId marker");
     assert_eq!(refused.element("Message").as_deref(), message);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_stays_in_its_bucket_s_region() {
+    let region = region_with_bucket().await;
+    let west = "<CreateBucketConfiguration><LocationConstraint>us-west-2</LocationConstraint></CreateBucketConfiguration>";
+    region.configure("/western", west).await;
+    let log = |target: &str| {
+        Bytes::from(format!(
+            "<BucketLoggingStatus><LoggingEnabled><TargetBucket>{target}</TargetBucket><TargetPrefix/></LoggingEnabled>\
+             </BucketLoggingStatus>"
+        ))
+    };
+    let refused = region.ask("PUT", "/bucket?logging", log("western")).await;
+    assert_eq!(code(&refused), "CrossLocationLoggingProhibitted");
+    assert_eq!(refused.element("SourceBucketLocation"), None);
+    let target = refused.element("TargetBucketLocation");
+    assert_eq!(target.as_deref(), Some("us-west-2"));
+    let refused = region.ask("PUT", "/western?logging", log("bucket")).await;
+    let source = refused.element("SourceBucketLocation");
+    assert_eq!(source.as_deref(), Some("us-west-2"));
+}

@@ -135,6 +135,35 @@ async fn a_website_shows_its_pages_and_its_error_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_website_tells_why_it_has_no_page_and_no_error_page() {
+    let region = region_with("site").await;
+    let without = visit(&region, "/").await.text();
+    assert!(without.contains("<li>Code: NoSuchWebsiteConfiguration</li>"));
+    assert!(without.contains("<li>BucketName: site</li>\n<li>RequestId: "));
+    region
+        .configure(
+            "/site?website",
+            "<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument>\
+            <ErrorDocument><Key>error.html</Key></ErrorDocument></WebsiteConfiguration>",
+        )
+        .await;
+    // Who may not list is not told what is not there.
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+        "Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::site","arn:aws:s3:::site/*"]}]}"#;
+    open_to_all(&region, "site").await;
+    region.configure("/site?policy", policy).await;
+    let page = visit(&region, "/nothing").await;
+    assert_eq!(page.header("x-amz-error-code"), Some("NoSuchKey"));
+    let page = page.text();
+    let begin = "<html>\n<head><title>404 Not Found</title></head>\n<body>\n<h1>404 Not Found</h1>\n<ul>\n<li>Code: NoSuchKey</li>\n\
+        <li>Message: The specified key does not exist.</li>\n<li>Key: nothing</li>\n<li>RequestId: ";
+    assert!(page.starts_with(begin), "{page}");
+    let end = "<h3>An Error Occurred While Attempting to Retrieve a Custom Error Document</h3>\n<ul>\n<li>Code: NoSuchKey</li>\n\
+        <li>Message: The specified key does not exist.</li>\n<li>Key: error.html</li>\n</ul>\n<hr/>\n</body>\n</html>\n";
+    assert!(page.ends_with(end), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_website_sends_on_by_its_rules() {
     let region = region_with("site").await;
     open_to_all(&region, "site").await;

@@ -83,19 +83,48 @@ fn check_protocol(protocol: Option<&str>) -> Result<(), Fault> {
     ))
 }
 
-fn html(status: u16, code: &str, message: &str, key: &str) -> Response {
-    let mut text = format!(
-        "<html>\n<head><title>{status} {code}</title></head>\n<body>\n<h1>{status} {code}</h1>\n<ul>\n<li>Code: {code}</li>\n<li>Message: "
+/// An error as a page; `custom` is why the website's own page for it cannot be shown.
+fn html(ctx: &Context, fault: &Fault, custom: Option<&Fault>) -> Response {
+    let reason = http::StatusCode::from_u16(fault.status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default();
+    let title = format!("{} {reason}", fault.status);
+    let mut text =
+        format!("<html>\n<head><title>{title}</title></head>\n<body>\n<h1>{title}</h1>\n<ul>\n");
+    lines(&mut text, fault);
+    line(&mut text, "RequestId", &ctx.request_id);
+    line(
+        &mut text,
+        "HostId",
+        &wire::protocol::host_id(&ctx.request_id),
     );
-    wire::xml::escape(&mut text, message);
-    if !key.is_empty() {
-        text.push_str("</li>\n<li>Key: ");
-        wire::xml::escape(&mut text, key);
+    text.push_str("</ul>\n");
+    if let Some(custom) = custom {
+        text.push_str("<h3>An Error Occurred While Attempting to Retrieve a Custom Error Document</h3>\n<ul>\n");
+        lines(&mut text, custom);
+        text.push_str("</ul>\n");
     }
-    text.push_str("</li>\n</ul>\n<hr/>\n</body>\n</html>\n");
-    Response::new(status, "text/html; charset=utf-8", text)
-        .header("x-amz-error-code", code)
-        .header("x-amz-error-message", message)
+    text.push_str("<hr/>\n</body>\n</html>\n");
+    Response::new(fault.status, "text/html; charset=utf-8", text)
+        .header("x-amz-error-code", fault.code.clone())
+        .header("x-amz-error-message", fault.message.clone())
+}
+
+fn lines(text: &mut String, fault: &Fault) {
+    line(text, "Code", &fault.code);
+    line(text, "Message", &fault.message);
+    for (name, value) in &fault.fields {
+        line(text, name, value);
+    }
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    text.push_str("<li>");
+    text.push_str(name);
+    text.push_str(": ");
+    wire::xml::escape(text, value);
+    text.push_str("</li>\n");
 }
 
 fn redirect_to(status: u16, location: String) -> Response {
@@ -166,29 +195,26 @@ fn rule_for<'a>(
 /// Answers a request to a website's host.
 pub async fn serve(s3: &S3, ctx: &Context, bucket: &str, request: &Parts) -> Response {
     if request.method != http::Method::GET && request.method != http::Method::HEAD {
-        return html(
+        let fault = Fault::sender(
             405,
             "MethodNotAllowed",
             "The specified method is not allowed against this resource.",
-            "",
-        );
+        )
+        .field("Method", request.method.as_str())
+        .field("ResourceType", "OBJECT");
+        return html(ctx, &fault, None);
     }
     let (_, path) = bucket_and_key(&format!("/{bucket}{}", request.uri.path()));
     let Some(found) = s3.buckets.find(bucket) else {
-        return html(
-            404,
-            "NoSuchBucket",
-            "The specified bucket does not exist",
-            "",
-        );
+        return html(ctx, &crate::fault::no_such_bucket(bucket), None);
     };
     let Some(site) = &found.website else {
-        return html(
+        let fault = Fault::sender(
             404,
             "NoSuchWebsiteConfiguration",
             "The specified bucket does not have a website configuration",
-            "",
         );
+        return html(ctx, &fault.field("BucketName", bucket), None);
     };
     let scheme = if ctx.secure { "https" } else { "http" };
     if let Some(all) = &site.redirect_all_requests_to {
@@ -238,12 +264,13 @@ pub async fn serve(s3: &S3, ctx: &Context, bucket: &str, request: &Parts) -> Res
     if let Some(rule) = rule_for(site, &path, Some(fault.status)) {
         return routed(rule, &path, scheme, &ctx.host);
     }
-    if let Some(document) = &site.error_document
-        && let Ok(response) = page(s3, &visitor, &found, &document.key, fault.status, request).await
-    {
-        return response;
+    let Some(document) = &site.error_document else {
+        return html(ctx, &fault, None);
+    };
+    match page(s3, &visitor, &found, &document.key, fault.status, request).await {
+        Ok(response) => response,
+        Err(custom) => html(ctx, &fault, Some(&custom)),
     }
-    html(fault.status, &fault.code, &fault.message, &key)
 }
 
 async fn page(
