@@ -111,7 +111,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         let id = input.version_id.as_deref();
-        let found = self.existing(&bucket, &input.key, id)?;
+        let found = self.existing(&bucket, &input.key, id, "PUT")?;
         let current = found.version.acl();
         let owner = if bucket.has_acls() {
             found.version.owner.as_str()

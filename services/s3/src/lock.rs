@@ -339,7 +339,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit_lock(ctx, &bucket, &input.key, "s3:GetObjectRetention")?;
-        let found = self.existing(&bucket, &input.key, input.version_id.as_deref())?;
+        let found = self.existing(&bucket, &input.key, input.version_id.as_deref(), "GET")?;
         let retention = found.version.retention.clone().ok_or_else(no_lock)?;
         let shown = api::ObjectLockRetention {
             mode: Some(retention.mode),
@@ -389,7 +389,7 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit_lock(ctx, &bucket, &input.key, "s3:GetObjectLegalHold")?;
-        let found = self.existing(&bucket, &input.key, input.version_id.as_deref())?;
+        let found = self.existing(&bucket, &input.key, input.version_id.as_deref(), "GET")?;
         let is_on = found.version.legal_hold.ok_or_else(no_lock)?;
         Ok(api::GetObjectLegalHoldOutput {
             legal_hold: Some(api::ObjectLockLegalHold {

@@ -11,9 +11,29 @@ const LONGEST: usize = 63;
 /// A value as it came, read as S3 reads it.
 pub fn read(value: String) -> String {
     if value.is_ascii() {
-        return value;
+        return decoded(&value).unwrap_or(value);
     }
     value.bytes().map(char::from).collect()
+}
+
+/// What an encoded word says, if that needs no encoding.
+fn decoded(word: &str) -> Option<String> {
+    let (kind, text) = word
+        .strip_prefix(PREFIX)?
+        .strip_suffix("?=")?
+        .split_once('?')?;
+    let bytes = match kind {
+        "B" => STANDARD.decode(text).ok()?,
+        "Q" => {
+            let text = text.replace('_', " ").replace('%', "%25").replace('=', "%");
+            percent_encoding::percent_decode_str(&text).collect()
+        }
+        _ => return None,
+    };
+    let text = String::from_utf8(bytes).ok()?;
+    text.bytes()
+        .all(|b| (b' '..=b'~').contains(&b))
+        .then_some(text)
 }
 
 /// A value as it is given back.
@@ -67,6 +87,16 @@ mod tests {
     fn what_is_not_ascii_goes_out_as_s3_shows_it() {
         let through = |text: &str| shown(&read(text.to_owned()));
         assert_eq!(through("AMAZONS3 =?"), "AMAZONS3 =?");
+        // Encoded words are kept, but for those that need not be any.
+        assert_eq!(through("=?UTF-8?Q?a-word_100%=21?="), "a-word 100%!");
+        assert_eq!(through("=?UTF-8?B?YWJj?="), "abc");
+        for kept in [
+            "=?UTF-8?B?AAECAw==?=",
+            "=?UTF-8?B?w5Y=?=",
+            "=?UTF-8?B?=GGG?=",
+        ] {
+            assert_eq!(through(kept), kept);
+        }
         assert_eq!(
             through("ÄMÄZÕÑ S3"),
             "=?UTF-8?B?w4PChE3Dg8KEWsODwpXDg8KRIFMz?="

@@ -329,3 +329,30 @@ async fn a_log_stays_in_its_bucket_s_region() {
     let source = refused.element("SourceBucketLocation");
     assert_eq!(source.as_deref(), Some("us-west-2"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_marker_has_no_list() {
+    let region = region_with_bucket().await;
+    region.keep_versions("bucket").await;
+    region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
+    let gone = region.ask("DELETE", "/bucket/k", Body::Empty).await;
+    let id = gone.header("x-amz-version-id").unwrap().to_owned();
+    let acl = [("x-amz-acl", "bucket-owner-full-control")];
+    for path in [
+        "/bucket/k?acl".to_owned(),
+        format!("/bucket/k?acl&versionId={id}"),
+    ] {
+        let refused = region.with("PUT", &path, &acl, Body::Empty).await;
+        assert_eq!(
+            (refused.status, code(&refused).as_str()),
+            (405, "MethodNotAllowed")
+        );
+        assert_eq!(refused.element("Method").as_deref(), Some("PUT"));
+        assert_eq!(
+            refused.element("ResourceType").as_deref(),
+            Some("DeleteMarker")
+        );
+    }
+    let read = region.ask("GET", "/bucket/k?acl", Body::Empty).await;
+    assert_eq!(code(&read), "NoSuchKey");
+}
