@@ -5,6 +5,7 @@ pub mod chunked;
 pub mod cors;
 pub mod form;
 pub mod integrity;
+pub mod presigned;
 pub mod signature;
 pub mod website;
 
@@ -113,6 +114,7 @@ impl Front {
             &original,
             bucket_of_host.as_deref(),
         )?;
+        presigned::take_headers(&mut request);
         integrity::require_length(&request)?;
         let request = chunked::unwrap(request, verified)?;
         Ok(Before::Pass(integrity::guard(request)?))
@@ -201,8 +203,43 @@ impl cloud::Front for Front {
             let xml = ("content-type".into(), "application/xml".into());
             response.headers.push(xml);
         }
+        if response.status == 200 && request.method == http::Method::GET {
+            self.tell_region(request, response);
+        }
         cors::dress(&self.0, request, response);
         close_unread(waits(&request.headers), response);
+    }
+}
+
+impl Front {
+    /// A list of a bucket's objects names the bucket's region.
+    fn tell_region(&self, request: &Parts, response: &mut Response) {
+        const OF_LISTS: [&str; 9] = [
+            "continuation-token",
+            "delimiter",
+            "encoding-type",
+            "fetch-owner",
+            "list-type",
+            "marker",
+            "max-keys",
+            "prefix",
+            "start-after",
+        ];
+        let name = request.uri.path().trim_start_matches('/');
+        let name = name.strip_suffix('/').unwrap_or(name);
+        if name.is_empty() || name.contains('/') {
+            return;
+        }
+        let is_list = request.uri.query().unwrap_or_default().split('&').all(|p| {
+            let name = p.split('=').next().unwrap_or_default();
+            name.is_empty() || name.starts_with("X-Amz-") || OF_LISTS.contains(&name)
+        });
+        if let Some(bucket) = self.0.buckets.find(name).filter(|_| is_list) {
+            let region = bucket.record.region.clone();
+            response
+                .headers
+                .push(("x-amz-bucket-region".into(), region));
+        }
     }
 }
 

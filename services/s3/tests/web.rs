@@ -561,6 +561,34 @@ async fn a_presigned_url_works_in_its_time_and_for_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_presigned_url_carries_headers() {
+    let region = region_with("bucket").await;
+    let put = async |query: &str, body: &'static str| {
+        let url = presigned("PUT", "/bucket/k", query, now(&region), 60);
+        region
+            .ask_as(None, "PUT", &url, &[], Bytes::from(body))
+            .await
+    };
+    let query = "if-none-match=%2A&x-amz-meta-a=b";
+    let made = put(query, "x").await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let again = put(query, "x").await;
+    assert_eq!(code(&again), (412, "PreconditionFailed".into()));
+    let sum = "x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32";
+    assert_eq!(put(sum, "").await.status, 200);
+    assert_eq!(code(&put(sum, "x").await), (400, "BadDigest".into()));
+    put("x-amz-meta-a=b", "x").await;
+    let read = region.ask("GET", "/bucket/k", Body::Empty).await;
+    assert_eq!(read.header("x-amz-meta-a"), Some("b"));
+    let list = region
+        .ask("GET", "/bucket?list-type=2&prefix=k", Body::Empty)
+        .await;
+    assert_eq!(list.header("x-amz-bucket-region"), Some("us-east-1"));
+    let acl = region.ask("GET", "/bucket?acl", Body::Empty).await;
+    assert_eq!(acl.header("x-amz-bucket-region"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_signed_by_version_2_still_works() {
     let region = region_with("bucket").await;
     region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
