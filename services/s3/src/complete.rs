@@ -165,12 +165,7 @@ impl crate::S3 {
             .await;
         let version = outcome?;
         let mut output = api::CompleteMultipartUploadOutput {
-            location: Some(format!(
-                "{}/{}/{}",
-                ctx.endpoint(),
-                bucket.name,
-                crate::listing::encoded(&input.key).replace('/', "%2F")
-            )),
+            location: Some(crate::listing::location(ctx, &bucket.name, &input.key)),
             bucket: Some(bucket.name.clone()),
             key: Some(input.key.clone()),
             expiration: crate::lifecycle::expiration_header(&bucket, &input.key, &version),

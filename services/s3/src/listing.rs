@@ -212,6 +212,12 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, SET).to_string()
 }
 
+/// Where an object that was made is, as S3 tells it.
+pub(crate) fn location(ctx: &Context, bucket: &str, key: &str) -> String {
+    let key = encoded(key).replace('/', "%2F");
+    format!("{}/{bucket}/{key}", ctx.endpoint())
+}
+
 impl Encoding {
     /// By `encoding-type`.
     pub(crate) fn read(encoding: Option<&str>) -> Result<Encoding, Fault> {

@@ -732,6 +732,14 @@ impl crate::api::S3 for S3 {
             (input.id.as_str(), input.inventory_configuration.id.as_str()),
             &input.inventory_configuration,
         );
+        let destination = &document.destination.s3_bucket_destination;
+        if ids.0 == ids.1 && !destination.bucket.starts_with("arn:") {
+            return Err(Fault::sender(
+                400,
+                "InvalidS3DestinationBucket",
+                "Invalid bucket ARN.",
+            ));
+        }
         self.put_named(
             ctx,
             &input.bucket,

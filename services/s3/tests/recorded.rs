@@ -356,3 +356,29 @@ async fn a_delete_marker_has_no_list() {
     let read = region.ask("GET", "/bucket/k?acl", Body::Empty).await;
     assert_eq!(code(&read), "NoSuchKey");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_of_the_id_that_is_asked_for() {
+    let region = region_with_bucket().await;
+    let inventory = |id: &str, target: &str| {
+        Bytes::from(format!(
+            "<InventoryConfiguration><Destination><S3BucketDestination><Bucket>{target}</Bucket><Format>CSV</Format>\
+             </S3BucketDestination></Destination><IsEnabled>true</IsEnabled><Id>{id}</Id>\
+             <IncludedObjectVersions>All</IncludedObjectVersions><Schedule><Frequency>Daily</Frequency></Schedule>\
+             </InventoryConfiguration>"
+        ))
+    };
+    let path = "/bucket?inventory&id=a";
+    let arn = "arn:aws:s3:::bucket";
+    let put = region.ask("PUT", path, inventory("a", arn)).await;
+    assert_eq!(put.status, 204, "{}", put.text());
+    let refused = region.ask("PUT", path, inventory("b", arn)).await;
+    assert_eq!(code(&refused), "IdMismatch");
+    let refused = region.ask("PUT", path, inventory("a", "bucket")).await;
+    assert_eq!(code(&refused), "InvalidS3DestinationBucket");
+    let analytics =
+        "<AnalyticsConfiguration><Id>b</Id><StorageClassAnalysis/></AnalyticsConfiguration>";
+    let path = "/bucket?analytics&id=a";
+    let refused = region.ask("PUT", path, Bytes::from(analytics)).await;
+    assert_eq!(code(&refused), "MalformedXML");
+}

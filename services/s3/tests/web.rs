@@ -322,6 +322,8 @@ async fn a_form_stores_what_its_policy_allows() {
     let right = &*signature[4].1;
     let made = form("up/${filename}", "me", right, "hello").await;
     assert_eq!(made.status, 201, "{}", made.text());
+    assert!(made.header("x-amz-checksum-crc64nvme").is_some());
+    assert_eq!(made.header("x-amz-checksum-type"), Some("FULL_OBJECT"));
     assert_eq!(made.element("Key").as_deref(), Some("up/a.txt"));
     assert_eq!(made.element("Bucket").as_deref(), Some("bucket"));
     let got = region.ask("GET", "/bucket/up/a.txt", Body::Empty).await;

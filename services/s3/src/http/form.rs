@@ -406,8 +406,7 @@ fn success(
     version: &crate::object::Version,
     form: Form<'_>,
 ) -> Response {
-    let encoded = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC);
-    let location = format!("{}/{bucket}/{encoded}", ctx.endpoint());
+    let location = crate::listing::location(ctx, bucket, key);
     let etag = version.quoted_etag();
     let redirect = form.get("success_action_redirect").or(form.get("redirect"));
     let response = match redirect.and_then(|url| {
@@ -458,7 +457,12 @@ fn success(
             },
         },
     };
-    let response = response.header("ETag", etag);
+    let mut response = response.header("ETag", etag);
+    if let Some(sum) = &version.checksum {
+        response = response
+            .header(sum.algorithm.header(), sum.value.clone())
+            .header("x-amz-checksum-type", sum.kind());
+    }
     match &version.id {
         Some(id) => response.header("x-amz-version-id", id.clone()),
         None => response,
