@@ -280,7 +280,14 @@ impl Acl {
                 permission: Some(grant.permission.name().to_owned()),
             }
         });
-        grants.collect()
+        let mut shown: Vec<api::Grant> = grants.collect();
+        let is_named =
+            |g: &api::Grant| g.grantee.as_ref().is_some_and(|g| g.display_name.is_some());
+        if shown.iter().any(is_named) {
+            // Clients of that time expect groups first.
+            shown.sort_by_key(is_named);
+        }
+        shown
     }
 }
 
