@@ -537,12 +537,17 @@ fn s3_decode_fault(
     const MALFORMED: &str =
         "The XML you provided was not well-formed or did not validate against our published schema";
     let in_document = |l: Location| matches!(l, Location::Body | Location::Payload);
-    if let Some((name, value)) = query.iter().find(|(name, value)| {
+    let is_wrong_number = |(name, value): &&(String, String)| {
         let is_it = |m: &&wire::Member| m.location == Location::Query && m.wire == name;
         let member = op.input.members.iter().find(is_it);
-        member.is_some_and(|m| m.target.kind == wire::Kind::Integer)
+        // An empty one is not given.
+        !value.is_empty()
+            && member.is_some_and(|m| m.target.kind == wire::Kind::Integer)
             && value.parse::<i32>().is_err()
-    }) {
+    };
+    if matches!(e, DecodeError::Type(_))
+        && let Some((name, value)) = query.iter().find(is_wrong_number)
+    {
         let message = match name.as_str() {
             "partNumber" => "Part number must be an integer between 1 and 10000, inclusive".into(),
             name => format!("Provided {name} not an integer or within integer range"),
