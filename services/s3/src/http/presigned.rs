@@ -27,8 +27,8 @@ pub fn take_headers(request: &mut http::Request<Body>) {
     let Some(query) = request.uri().query() else {
         return;
     };
-    // Version 4's, and version 2's.
-    if !query.contains("X-Amz-Signature=") && !query.contains("Signature=") {
+    // Version 2's, and the end of version 4's `X-Amz-Signature`.
+    if !query.contains("Signature=") {
         return;
     }
     let carried: Vec<(HeaderName, HeaderValue)> = form_urlencoded::parse(query.as_bytes())
