@@ -21,6 +21,14 @@ const EXEMPT_FIELDS: &[&str] = &[
     "file",
 ];
 
+/// What signs a form by version 4.
+const OF_V4: [&str; 4] = [
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-signature",
+];
+
 /// Why a form was refused. The variants carry the AWS error code in their documentation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostError {
@@ -96,6 +104,8 @@ pub enum Condition {
         /// The largest length.
         maximum: u64,
     },
+    /// Of a shape that no form can meet; carries the condition as JSON.
+    Never(String),
 }
 
 /// A decoded policy document.
@@ -124,7 +134,7 @@ impl<'a> Form<'a> {
 /// The signature of a form, by the version of its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormSignature<'a> {
-    /// The form has no policy: an anonymous upload.
+    /// The form has no policy, or none of what signs one: an anonymous upload.
     Anonymous,
     /// Version 4.
     V4 {
@@ -156,7 +166,9 @@ impl<'a> FormSignature<'a> {
             };
         };
         let required = |name| form.get(name).ok_or(PostError::MissingField(name));
-        if let Some(algorithm) = form.get("x-amz-algorithm") {
+        let has = |names: &[&str]| names.iter().any(|name| form.get(name).is_some());
+        if has(&OF_V4) {
+            let algorithm = required("X-Amz-Algorithm")?;
             if algorithm != V4_ALGORITHM {
                 return Err(PostError::Algorithm);
             }
@@ -167,6 +179,9 @@ impl<'a> FormSignature<'a> {
                 signature: required("X-Amz-Signature")?,
                 policy,
             });
+        }
+        if !has(&["AWSAccessKeyId", "Signature"]) {
+            return Ok(Self::Anonymous);
         }
         Ok(Self::V2 {
             access_key_id: required("AWSAccessKeyId")?,
@@ -260,6 +275,7 @@ impl PostPolicy {
                     .get(field)
                     .is_some_and(|value| starts_with(field, value, prefix)),
                 Condition::ContentLengthRange { .. } => true,
+                Condition::Never(_) => false,
             };
             if !holds {
                 return Err(PostError::ConditionFailed(condition.to_json()));
@@ -317,7 +333,7 @@ impl PostPolicy {
             || name.starts_with("x-ignore-")
             || self.conditions.iter().any(|condition| match condition {
                 Condition::Eq { field, .. } | Condition::StartsWith { field, .. } => field == name,
-                Condition::ContentLengthRange { .. } => false,
+                Condition::ContentLengthRange { .. } | Condition::Never(_) => false,
             })
     }
 }
@@ -342,6 +358,7 @@ impl Condition {
             Self::ContentLengthRange { minimum, maximum } => {
                 format!("[\"content-length-range\", {minimum}, {maximum}]")
             }
+            Self::Never(json) => json.clone(),
         }
     }
 }
@@ -400,11 +417,18 @@ fn parse_operation(parts: &[Value]) -> Result<Condition, PostError> {
     };
     if operator == "content-length-range" {
         let (Some(minimum), Some(maximum)) = (length(left), length(right)) else {
+            if left.is_string() || right.is_string() {
+                return Ok(never(&operator, left, right));
+            }
             return Err(invalid(
                 "Invalid 'content-length-range' Condition: arguments must be integers.",
             ));
         };
         return Ok(Condition::ContentLengthRange { minimum, maximum });
+    }
+    let is_known = matches!(operator.as_str(), "eq" | "starts-with");
+    if is_known && left.as_str().is_some_and(|f| !f.starts_with('$')) && right.is_string() {
+        return Ok(never(&operator, left, right));
     }
     let field = left.as_str().and_then(|field| field.strip_prefix('$'));
     let (Some(field), Some(value)) = (field, right.as_str()) else {
@@ -426,6 +450,10 @@ fn parse_operation(parts: &[Value]) -> Result<Condition, PostError> {
             "Invalid Condition: unknown operation '{operator}'."
         ))),
     }
+}
+
+fn never(operator: &str, left: &Value, right: &Value) -> Condition {
+    Condition::Never(format!("[\"{operator}\", {left}, {right}]"))
 }
 
 // Forms are written by hand: S3 takes the lengths as strings too.

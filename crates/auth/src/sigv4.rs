@@ -75,7 +75,8 @@ impl Mismatch {
     }
 }
 
-fn spaced_hex(text: &str) -> String {
+/// A text's bytes in hexadecimal, a space between each two, as AWS's answers to wrong signatures show them.
+pub fn spaced_hex(text: &str) -> String {
     let pairs: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(" ")
 }

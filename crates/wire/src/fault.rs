@@ -38,7 +38,7 @@ pub struct Parts {
     /// The key of the message in JSON and CBOR answers.
     pub message_key: &'static str,
     /// Further text fields, written beside code and message.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(Cow<'static, str>, String)>,
     /// A modelled error structure with more than a message; it is written instead of `fields`.
     pub detail: Option<Box<dyn Encode + Sync>>,
     /// Further headers.
@@ -124,8 +124,8 @@ impl Fault {
         self
     }
     /// With one more text field.
-    pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Fault {
-        self.fields.push((name, value.into()));
+    pub fn field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Fault {
+        self.fields.push((name.into(), value.into()));
         self
     }
     /// With one more header.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
@@ -422,12 +424,21 @@ impl Protocol {
     }
 }
 
-/// S3's second id: opaque, from the first.
+/// S3's second id: opaque, of 76 characters as S3's own, made of the first.
 pub fn host_id(request_id: &str) -> String {
-    // Of the same alphabet and about the length of S3's own.
-    let mut id = request_id.repeat(4);
-    id.push_str("DK1lVn9Tbc8=");
-    id
+    const WORDS: usize = 7;
+    let seed = request_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mut bytes = [0u8; WORDS * 8];
+    for (index, word) in (1..).zip(bytes.chunks_exact_mut(8)) {
+        // SplitMix64, for which any seed is as good as another.
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(index));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word.copy_from_slice(&(z ^ (z >> 31)).to_be_bytes());
+    }
+    STANDARD.encode(bytes)
 }
 
 fn finish_rest<W: Writer>(

@@ -130,17 +130,25 @@ impl Acl {
             None if headers.is_empty() => Ok(None),
             None => {
                 let lines = [
-                    (headers.full_control, Permission::FullControl),
-                    (headers.read, Permission::Read),
-                    (headers.write, Permission::Write),
-                    (headers.read_acp, Permission::ReadAcp),
-                    (headers.write_acp, Permission::WriteAcp),
+                    (
+                        "x-amz-grant-full-control",
+                        headers.full_control,
+                        Permission::FullControl,
+                    ),
+                    ("x-amz-grant-read", headers.read, Permission::Read),
+                    ("x-amz-grant-write", headers.write, Permission::Write),
+                    ("x-amz-grant-read-acp", headers.read_acp, Permission::ReadAcp),
+                    (
+                        "x-amz-grant-write-acp",
+                        headers.write_acp,
+                        Permission::WriteAcp,
+                    ),
                 ];
                 let mut grants = Vec::new();
-                for (line, permission) in lines {
+                for (name, line, permission) in lines {
                     for grantee in line.into_iter().flat_map(|l| l.split(',')) {
                         grants.push(Grant {
-                            grantee: header_grantee(grantee)?,
+                            grantee: header_grantee(name, grantee.trim())?,
                             permission,
                         });
                     }
@@ -195,39 +203,47 @@ impl Acl {
 
     /// Reads the document of PutBucketAcl and PutObjectAcl; the owner cannot be changed by it.
     pub fn read(document: &api::AccessControlPolicy, owner: &str) -> Result<Acl, Fault> {
-        let named = document
-            .owner
-            .as_ref()
-            .and_then(|o| o.id.as_deref())
-            .ok_or_else(fault::malformed_xml)?;
-        if named != account::canonical_id(owner) {
-            return Err(fault::access_denied());
-        }
+        let named = document.owner.as_ref().and_then(|o| o.id.as_deref());
+        let named = user("CanonicalUser/ID", named.ok_or_else(malformed)?);
         let mut grants = Vec::new();
         for grant in document.grants.iter().flatten() {
-            let grantee = grant.grantee.as_ref().ok_or_else(fault::malformed_xml)?;
+            let grantee = grant.grantee.as_ref().ok_or_else(malformed)?;
             let permission = grant
                 .permission
                 .as_deref()
                 .and_then(Permission::parse)
-                .ok_or_else(fault::malformed_xml)?;
-            let grantee = match (&grantee.uri, &grantee.id, &grantee.email_address) {
-                (Some(uri), _, _) => group(uri)?,
-                (None, Some(id), _) => user(id)?,
-                (None, None, Some(email)) => return Err(unresolvable(email)),
-                (None, None, None) => return Err(fault::malformed_xml()),
+                .ok_or_else(malformed)?;
+            let grantee = match (grantee.r#type.as_deref().unwrap_or_default(), grantee) {
+                ("Group", api::Grantee { uri: Some(uri), .. }) => group("Group/URI", uri),
+                ("CanonicalUser", api::Grantee { id: Some(id), .. }) => {
+                    user("CanonicalUser/ID", id)
+                }
+                (
+                    "AmazonCustomerByEmail",
+                    api::Grantee {
+                        email_address: Some(email),
+                        ..
+                    },
+                ) => Err(unresolvable(email)),
+                _ => Err(malformed()),
             };
-            grants.push(Grant {
-                grantee,
-                permission,
-            });
+            grants.push((grantee, permission));
         }
         if grants.len() > 100 {
-            return Err(fault::malformed_xml());
+            return Err(malformed());
         }
+        if named? != Grantee::Account(owner.to_owned()) {
+            return Err(fault::access_denied());
+        }
+        let grants = grants.into_iter().map(|(grantee, permission)| {
+            Ok(Grant {
+                grantee: grantee?,
+                permission,
+            })
+        });
         Ok(Acl {
             owner: owner.to_owned(),
-            grants,
+            grants: grants.collect::<Result<_, Fault>>()?,
         })
     }
 
@@ -260,13 +276,13 @@ impl Acl {
     pub fn shown(&self, display_name: impl Fn(&str) -> Option<String>) -> Vec<api::Grant> {
         let grants = self.grants.iter().map(|grant| {
             let group = |uri: &str| api::Grantee {
-                r#type: "Group".into(),
+                r#type: Some("Group".into()),
                 uri: Some(uri.into()),
                 ..Default::default()
             };
             let grantee = match &grant.grantee {
                 Grantee::Account(account) => api::Grantee {
-                    r#type: "CanonicalUser".into(),
+                    r#type: Some("CanonicalUser".into()),
                     id: Some(account::canonical_id(account)),
                     display_name: display_name(account),
                     ..Default::default()
@@ -291,27 +307,30 @@ impl Acl {
     }
 }
 
-fn group(uri: &str) -> Result<Grantee, Fault> {
+/// What is wrong with a document that is no list.
+pub(crate) fn malformed() -> Fault {
+    Fault::sender(
+        400,
+        "MalformedACLError",
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    )
+}
+
+/// A group; `argument` is what an error calls the place that names it.
+fn group(argument: &str, uri: &str) -> Result<Grantee, Fault> {
     match uri {
         ALL_USERS => Ok(Grantee::AllUsers),
         AUTHENTICATED_USERS => Ok(Grantee::AuthenticatedUsers),
         LOG_DELIVERY => Ok(Grantee::LogDelivery),
-        other => Err(fault::invalid_argument(
-            "Invalid group uri",
-            "Group/URI",
-            other,
-        )),
+        other => Err(fault::invalid_argument("Invalid group uri", argument, other)),
     }
 }
 
-fn user(id: &str) -> Result<Grantee, Fault> {
+/// An account, by its canonical id.
+fn user(argument: &str, id: &str) -> Result<Grantee, Fault> {
     match account::account_of(id) {
         Some(account) => Ok(Grantee::Account(account)),
-        None => Err(fault::invalid_argument(
-            "Invalid id",
-            "CanonicalUser/ID",
-            id,
-        )),
+        None => Err(fault::invalid_argument("Invalid id", argument, id)),
     }
 }
 
@@ -324,21 +343,16 @@ fn unresolvable(email: &str) -> Fault {
     .field("EmailAddress", email)
 }
 
-/// `id="…"`, `uri="…"` or `emailAddress="…"`.
-fn header_grantee(text: &str) -> Result<Grantee, Fault> {
-    let (kind, value) = text.trim().split_once('=').ok_or_else(|| {
-        fault::invalid_argument("Argument format not recognized", "x-amz-grant", text)
-    })?;
+/// `id="…"`, `uri="…"` or `emailAddress="…"`, as a header of that name has it.
+fn header_grantee(header: &str, text: &str) -> Result<Grantee, Fault> {
+    let unknown = || fault::invalid_argument("Argument format not recognized", header, text);
+    let (kind, value) = text.split_once('=').ok_or_else(unknown)?;
     let value = value.trim().trim_matches('"');
     match kind.trim() {
-        "id" => user(value),
-        "uri" => group(value),
+        "id" => user("id", value),
+        "uri" => group("uri", value),
         "emailAddress" => Err(unresolvable(value)),
-        _ => Err(fault::invalid_argument(
-            "Argument format not recognized",
-            "x-amz-grant",
-            text,
-        )),
+        _ => Err(unknown()),
     }
 }
 

@@ -5552,7 +5552,7 @@ pub struct Grantee {
     pub display_name: Option<String>,
     pub email_address: Option<String>,
     pub id: Option<String>,
-    pub r#type: String,
+    pub r#type: Option<String>,
     pub uri: Option<String>,
 }
 impl Decode for Grantee {
@@ -5575,12 +5575,6 @@ impl Decode for Grantee {
             }
             Ok(())
         })?;
-        if r#type.is_none() {
-            a.missing(&m[3]);
-        }
-        let (Some(r#type),) = (r#type,) else {
-            return Err(DecodeError::Rejected);
-        };
         Ok(Grantee {
             display_name,
             email_address,
@@ -5596,8 +5590,7 @@ impl Encode for Grantee {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_GRANTEE);
-        {
-            let v = &self.r#type;
+        if let Some(v) = &self.r#type {
             w.member(&S_GRANTEE.members[3]);
             v.write(w);
         }
@@ -14048,7 +14041,7 @@ static S_ABORT_MULTIPART_UPLOAD_REQUEST: Schema =
             .format(TimestampFormat::Rfc822),
     ]);
 static S_ACCELERATE_CONFIGURATION: Schema = Schema::new("AccelerateConfiguration", Kind::Structure)
-    .members(&[Member::new("Status", &S_BUCKET_ACCELERATE_STATUS)]);
+    .members(&[Member::new("Status", &wire::schema::STRING)]);
 static S_ACCESS_CONTROL_POLICY: Schema = Schema::new("AccessControlPolicy", Kind::Structure)
     .members(&[
         Member::new("Grants", &S_GRANTS).wire("AccessControlList"),
@@ -14112,8 +14105,6 @@ static S_BUCKET: Schema = Schema::new("Bucket", Kind::Structure).members(&[
     Member::new("BucketRegion", &wire::schema::STRING),
     Member::new("BucketArn", &S_S3_REGIONAL_OR_S3_EXPRESS_BUCKET_ARN_STRING),
 ]);
-static S_BUCKET_ACCELERATE_STATUS: Schema =
-    Schema::new("BucketAccelerateStatus", Kind::String).values(&["Enabled", "Suspended"]);
 static S_BUCKET_INFO: Schema = Schema::new("BucketInfo", Kind::Structure).members(&[
     Member::new("DataRedundancy", &S_DATA_REDUNDANCY),
     Member::new("Type", &S_BUCKET_TYPE),
@@ -14128,8 +14119,6 @@ static S_BUCKET_LIFECYCLE_CONFIGURATION: Schema = Schema::new(
     .flattened()]);
 static S_BUCKET_LOGGING_STATUS: Schema = Schema::new("BucketLoggingStatus", Kind::Structure)
     .members(&[Member::new("LoggingEnabled", &S_LOGGING_ENABLED)]);
-static S_BUCKET_LOGS_PERMISSION: Schema =
-    Schema::new("BucketLogsPermission", Kind::String).values(&["FULL_CONTROL", "READ", "WRITE"]);
 static S_BUCKET_NAMESPACE: Schema =
     Schema::new("BucketNamespace", Kind::String).values(&["account-regional", "global"]);
 static S_BUCKET_TYPE: Schema = Schema::new("BucketType", Kind::String).values(&["Directory"]);
@@ -14965,7 +14954,7 @@ static S_FILTER_RULE_LIST: Schema =
 static S_GET_BUCKET_ACCELERATE_CONFIGURATION_OUTPUT: Schema =
     Schema::new("GetBucketAccelerateConfigurationOutput", Kind::Structure)
         .members(&[
-            Member::new("Status", &S_BUCKET_ACCELERATE_STATUS),
+            Member::new("Status", &wire::schema::STRING),
             Member::new("RequestCharged", &S_REQUEST_CHARGED)
                 .at(Location::Header, "x-amz-request-charged"),
         ])
@@ -15554,16 +15543,15 @@ static S_GLACIER_JOB_PARAMETERS: Schema = Schema::new("GlacierJobParameters", Ki
     .members(&[Member::new("Tier", &S_TIER).required()]);
 static S_GRANT: Schema = Schema::new("Grant", Kind::Structure).members(&[
     Member::new("Grantee", &S_GRANTEE),
-    Member::new("Permission", &S_PERMISSION),
+    Member::new("Permission", &wire::schema::STRING),
 ]);
 static S_GRANTEE: Schema = Schema::new("Grantee", Kind::Structure)
     .members(&[
         Member::new("DisplayName", &wire::schema::STRING),
         Member::new("EmailAddress", &wire::schema::STRING),
         Member::new("ID", &wire::schema::STRING),
-        Member::new("Type", &S_TYPE)
+        Member::new("Type", &wire::schema::STRING)
             .wire("xsi:type")
-            .required()
             .attribute(),
         Member::new("URI", &wire::schema::STRING),
     ])
@@ -16494,13 +16482,6 @@ static S_PARTS: Schema =
 static S_PARTS_LIST: Schema =
     Schema::new("PartsList", Kind::List).members(&[Member::new("member", &S_OBJECT_PART)]);
 static S_PAYER: Schema = Schema::new("Payer", Kind::String).values(&["Requester", "BucketOwner"]);
-static S_PERMISSION: Schema = Schema::new("Permission", Kind::String).values(&[
-    "FULL_CONTROL",
-    "WRITE",
-    "WRITE_ACP",
-    "READ",
-    "READ_ACP",
-]);
 static S_POLICY_STATUS: Schema = Schema::new("PolicyStatus", Kind::Structure)
     .members(&[Member::new("IsPublic", &wire::schema::BOOLEAN)]);
 static S_PUBLIC_ACCESS_BLOCK_CONFIGURATION: Schema =
@@ -17344,7 +17325,7 @@ static S_TAGGING: Schema =
     Schema::new("Tagging", Kind::Structure).members(&[Member::new("TagSet", &S_TAG_SET)]);
 static S_TARGET_GRANT: Schema = Schema::new("TargetGrant", Kind::Structure).members(&[
     Member::new("Grantee", &S_GRANTEE),
-    Member::new("Permission", &S_BUCKET_LOGS_PERMISSION),
+    Member::new("Permission", &wire::schema::STRING),
 ]);
 static S_TARGET_GRANTS: Schema =
     Schema::new("TargetGrants", Kind::List)
@@ -17383,8 +17364,6 @@ static S_TRANSITION: Schema = Schema::new("Transition", Kind::Structure).members
 ]);
 static S_TRANSITION_LIST: Schema =
     Schema::new("TransitionList", Kind::List).members(&[Member::new("member", &S_TRANSITION)]);
-static S_TYPE: Schema =
-    Schema::new("Type", Kind::String).values(&["CanonicalUser", "AmazonCustomerByEmail", "Group"]);
 static S_UPLOAD_PART_COPY_OUTPUT: Schema = Schema::new("UploadPartCopyOutput", Kind::Structure)
     .members(&[
         Member::new("CopySourceVersionId", &wire::schema::STRING)
@@ -17596,17 +17575,6 @@ pub mod archive_status {
     pub const ARCHIVE_ACCESS: &str = "ARCHIVE_ACCESS";
     pub const DEEP_ARCHIVE_ACCESS: &str = "DEEP_ARCHIVE_ACCESS";
 }
-/// Values of `BucketAccelerateStatus`
-pub mod bucket_accelerate_status {
-    pub const ENABLED: &str = "Enabled";
-    pub const SUSPENDED: &str = "Suspended";
-}
-/// Values of `BucketLogsPermission`
-pub mod bucket_logs_permission {
-    pub const FULL_CONTROL: &str = "FULL_CONTROL";
-    pub const READ: &str = "READ";
-    pub const WRITE: &str = "WRITE";
-}
 /// Values of `BucketNamespace`
 pub mod bucket_namespace {
     pub const ACCOUNT_REGIONAL: &str = "account-regional";
@@ -17807,14 +17775,6 @@ pub mod payer {
     pub const REQUESTER: &str = "Requester";
     pub const BUCKETOWNER: &str = "BucketOwner";
 }
-/// Values of `Permission`
-pub mod permission {
-    pub const FULL_CONTROL: &str = "FULL_CONTROL";
-    pub const WRITE: &str = "WRITE";
-    pub const WRITE_ACP: &str = "WRITE_ACP";
-    pub const READ: &str = "READ";
-    pub const READ_ACP: &str = "READ_ACP";
-}
 /// Values of `QuoteFields`
 pub mod quote_fields {
     pub const ALWAYS: &str = "ALWAYS";
@@ -17865,12 +17825,6 @@ pub mod tier {
     pub const STANDARD: &str = "Standard";
     pub const BULK: &str = "Bulk";
     pub const EXPEDITED: &str = "Expedited";
-}
-/// Values of `Type`
-pub mod r#type {
-    pub const CANONICALUSER: &str = "CanonicalUser";
-    pub const AMAZONCUSTOMERBYEMAIL: &str = "AmazonCustomerByEmail";
-    pub const GROUP: &str = "Group";
 }
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {

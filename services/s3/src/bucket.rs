@@ -425,6 +425,9 @@ impl crate::S3 {
         }
         let object_lock = input.object_lock_enabled_for_bucket.unwrap_or(false);
         let mut documents = BTreeMap::new();
+        if let Some("EU") = asked {
+            documents.insert(location::ALIAS.to_owned(), "EU".to_owned());
+        }
         if object_lock {
             let enabled = api::ObjectLockConfiguration {
                 object_lock_enabled: Some("Enabled".into()),

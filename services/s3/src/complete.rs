@@ -5,7 +5,7 @@ use md5::{Digest, Md5};
 use store::Scope;
 use wire::Fault;
 
-use crate::checksum::{self, Announced};
+use crate::checksum::{self, Algorithm, Announced, Checksum};
 use crate::condition::WriteConditions;
 use crate::encryption::CustomerKey;
 use crate::multipart::{Upload, UploadedPart};
@@ -34,8 +34,8 @@ fn chosen(
     mut uploaded: std::collections::BTreeMap<u32, UploadedPart>,
 ) -> Result<Vec<(i32, UploadedPart)>, Fault> {
     let document = input.multipart_upload.as_ref();
-    let document = document.ok_or_else(fault::malformed_xml)?;
-    let wanted = document.parts.as_deref().unwrap_or_default();
+    let wanted = document.and_then(|d| d.parts.as_deref());
+    let wanted = wanted.unwrap_or_default();
     if wanted.is_empty() {
         return Err(fault::invalid_request("You must specify at least one part"));
     }
@@ -57,10 +57,15 @@ fn chosen(
         let found = found.ok_or_else(|| invalid_part(&input.upload_id, number, etag))?;
         let given = announced_checksums!(part);
         for (algorithm, value) in given {
-            if let Some(value) = value
-                && upload.algorithm == Some(algorithm)
-                && value != found.checksum
-            {
+            let Some(value) = value else { continue };
+            if upload.algorithm.is_some_and(|own| own != algorithm) {
+                let text = format!(
+                    "The {} you specified for part {number} did not match what we received.",
+                    algorithm.name().to_ascii_lowercase()
+                );
+                return Err(Fault::sender(400, "BadDigest", text));
+            }
+            if upload.algorithm.is_none() || value != found.checksum {
                 return Err(invalid_part(&input.upload_id, number, etag));
             }
         }
@@ -90,6 +95,50 @@ fn chosen(
         .field("ETag", part.etag.as_str()));
     }
     Ok(parts)
+}
+
+/// Fails where the request names another kind of checksum than the upload began with.
+fn check_type(input: &api::CompleteMultipartUploadInput, upload: &Upload) -> Result<(), Fault> {
+    let began = match upload.algorithm {
+        None => "null",
+        Some(_) if upload.full_object => "FULL_OBJECT",
+        Some(_) => "COMPOSITE",
+    };
+    match input.checksum_type.as_deref() {
+        Some(kind) if kind != began => Err(fault::invalid_request(format!(
+            "The upload was created using the {began} checksum mode. The complete request must use the same checksum mode."
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Compares the checksum that the request announces for the object with the one its parts give.
+fn compare(
+    input: &api::CompleteMultipartUploadInput,
+    upload: &Upload,
+    announced: &Announced,
+    sum: &Checksum,
+) -> Result<(), Fault> {
+    let value = announced.value.as_deref();
+    let is_same = announced.algorithm == Some(sum.algorithm) && value == Some(sum.value.as_str());
+    let is_right = match upload.algorithm {
+        // Without a type it counts as one over the parts' checksums, which this upload has not.
+        Some(algorithm) if upload.full_object => {
+            is_same && (input.checksum_type.is_some() || algorithm == Algorithm::Crc64Nvme)
+        }
+        // A composite value may come with or without the number of parts.
+        _ => {
+            is_same
+                || announced.algorithm != Some(sum.algorithm)
+                || value == sum.value.split('-').next()
+        }
+    };
+    if is_right {
+        return Ok(());
+    }
+    let name = sum.algorithm.name().to_ascii_lowercase();
+    let text = format!("The {name} you specified did not match the calculated checksum.");
+    Err(Fault::sender(400, "BadDigest", text))
 }
 
 impl crate::S3 {
@@ -136,6 +185,7 @@ impl crate::S3 {
                 }
                 let current = self.objects.current(tx, &bucket, &input.key)?;
                 conditions.check_upload(current.as_ref(), &input.key, upload.initiated, upload.is_overtaken)?;
+                check_type(&input, &upload)?;
                 let parts = chosen(&input, &upload, self.uploads.parts(tx, &bucket, &input.upload_id)?)?;
                 let mut version = assemble(&upload, &input.upload_id, &parts, self.cloud.clock.now().0);
                 if input.mpu_object_size.is_some_and(|size| u64::try_from(size) != Ok(version.size)) {
@@ -145,16 +195,12 @@ impl crate::S3 {
                         version.size
                     )));
                 }
-                if let (Some(announced), Some(sum)) = (&announced, &version.checksum)
-                    && announced.algorithm == Some(sum.algorithm)
-                {
-                    // A composite value may come with or without the number of parts.
-                    let bare = sum.value.split('-').next();
-                    if announced.value.as_deref() != Some(sum.value.as_str()) && announced.value.as_deref() != bare {
-                        return Err(checksum::mismatch(sum.algorithm));
-                    }
+                if let (Some(announced), Some(sum)) = (&announced, &version.checksum) {
+                    compare(&input, &upload, announced, sum)?;
                 }
-                if upload.algorithm.is_none() && !upload.full_object {
+                // Of what nobody but the customer can read AWS adds no checksum of its own.
+                let is_unread = version.encryption.customer_algorithm().is_some();
+                if upload.algorithm.is_none() && (is_unread || !upload.full_object) {
                     version.checksum = None;
                 }
                 let new = New { version, bytes: None, event: "ObjectCreated:CompleteMultipartUpload" };
@@ -207,7 +253,8 @@ fn assemble(upload: &Upload, id: &str, parts: &[(i32, UploadedPart)], modified: 
         .iter()
         .flat_map(|(_, part)| part.pieces.clone())
         .collect();
-    let keeps_sums = upload.algorithm.is_some();
+    // Of a checksum that covers all bytes AWS keeps no parts.
+    let keeps_sums = upload.algorithm.is_some() && !upload.full_object;
     Version {
         modified,
         upload: Some(id.to_owned()),

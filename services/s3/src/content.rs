@@ -386,16 +386,26 @@ fn open(
     })))
 }
 
-/// Compares a body's MD5 with `Content-MD5`.
-pub fn check_md5(announced: Option<&str>, md5: &[u8; 16]) -> Result<(), Fault> {
+/// Compares a body's MD5 with `Content-MD5`. The error shows what was expected as `shown` writes it.
+pub fn check_md5(
+    announced: Option<&str>,
+    md5: &[u8; 16],
+    shown: impl FnOnce(&[u8]) -> String,
+) -> Result<(), Fault> {
     use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     let Some(announced) = announced else {
         return Ok(());
     };
-    match base64::engine::general_purpose::STANDARD.decode(announced) {
-        Ok(bytes) if bytes.len() == 16 => {
-            (bytes == md5).then_some(()).ok_or_else(fault::bad_digest)
-        }
-        _ => Err(fault::invalid_digest()),
+    match STANDARD.decode(announced) {
+        Ok(bytes) if bytes[..] == md5[..] => Ok(()),
+        Ok(bytes) if bytes.len() == 16 => Err(Fault::sender(
+            400,
+            "BadDigest",
+            "The Content-MD5 you specified did not match what we received.",
+        )
+        .field("ExpectedDigest", shown(&bytes))
+        .field("CalculatedDigest", STANDARD.encode(md5))),
+        _ => Err(fault::invalid_digest(announced)),
     }
 }

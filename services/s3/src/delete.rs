@@ -10,6 +10,7 @@ use crate::access::{Grant, Question, of_version};
 use crate::acl::Permission;
 use crate::bucket::{Bucket, Versioning};
 use crate::condition;
+use crate::event::Event;
 use crate::object::Version;
 use crate::{api, fault, lock};
 
@@ -21,6 +22,8 @@ const MAX_KEYS: usize = 1000;
 struct Wanted<'a> {
     key: &'a str,
     id: Option<&'a str>,
+    /// Whether an event tells of it even where nothing was there: of a batch's keys it does.
+    always_told: bool,
     etag: Option<&'a str>,
     modified: Option<Timestamp>,
     size: Option<i64>,
@@ -151,6 +154,18 @@ impl crate::S3 {
                 is_marker: found.version.is_delete_marker,
             });
         }
+        if found.is_none()
+            && wanted.always_told
+            && bucket.record.versioning == Versioning::Unversioned
+        {
+            let event = Event {
+                name: "ObjectRemoved:Delete",
+                key: wanted.key,
+                version: None,
+                replication: None,
+            };
+            self.announce_event(tx, ctx, bucket, &event)?;
+        }
         self.delete_current(
             tx,
             ctx,
@@ -219,6 +234,7 @@ impl crate::S3 {
         let wanted = Wanted {
             key: &input.key,
             id: input.version_id.as_deref().filter(|id| !id.is_empty()),
+            always_told: false,
             etag: input.if_match.as_deref(),
             modified: input.if_match_last_modified_time,
             size: input.if_match_size,
@@ -253,6 +269,7 @@ impl crate::S3 {
             let wanted = Wanted {
                 key: &object.key,
                 id: object.version_id.as_deref().filter(|id| !id.is_empty()),
+                always_told: true,
                 etag: object.e_tag.as_deref(),
                 modified: object.last_modified_time,
                 size: object.size,

@@ -187,16 +187,19 @@ impl CustomerKey {
             md5: md5.to_owned(),
         }))
     }
-    /// The same for a reading, where a key whose MD5 is not said is just not the right one.
+    /// The same for a reading, where what cannot be a key, or whose MD5 is not said, is just not the right one.
     pub fn presented(
         algorithm: Option<&str>,
         key: Option<&str>,
         md5: Option<&str>,
     ) -> Result<Option<CustomerKey>, Fault> {
-        if algorithm == Some("AES256") && key.is_some() && md5.is_none() {
-            return Err(wrong_key());
+        let is_key = |key: &str| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 32);
+        match key {
+            Some(key) if algorithm == Some("AES256") && (md5.is_none() || !is_key(key)) => {
+                Err(wrong_key())
+            }
+            _ => CustomerKey::read(algorithm, key, md5),
         }
-        CustomerKey::read(algorithm, key, md5)
     }
 }
 
@@ -213,6 +216,31 @@ pub struct Requested<'a> {
     pub bucket_key: Option<bool>,
 }
 
+/// The ARN of `aws/s3`, the key that AWS keeps for an account in a region: the same for the same two.
+fn managed_key(region: &str, account: &str) -> String {
+    let mut id: [u8; 16] = Md5::digest(format!("aws/s3 {region} {account}")).into();
+    // As a random UUID's version and variant are.
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    let id = hex::encode(id);
+    let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+    format!("arn:aws:kms:{region}:{account}:key/{a}-{b}-{c}-{d}-{e}")
+}
+
+impl Requested<'_> {
+    /// Fails for a request that has a customer's key besides, whatever that is.
+    pub fn exclude_customer(&self) -> Result<(), Fault> {
+        match self.algorithm {
+            Some(algorithm) => Err(fault::invalid_argument(
+                "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
+                "x-amz-server-side-encryption",
+                algorithm,
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a new version is encrypted: as the request says, else as the bucket's default has it.
 pub fn choose(
     requested: &Requested<'_>,
@@ -221,24 +249,12 @@ pub fn choose(
     account: &str,
 ) -> Result<Encryption, Fault> {
     if let Some(key) = customer {
-        if requested.algorithm.is_some() {
-            return Err(fault::invalid_argument(
-                "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
-                "x-amz-server-side-encryption",
-                requested.algorithm.unwrap_or_default(),
-            ));
-        }
         return Ok(Encryption::Customer {
             key_md5: key.md5.clone(),
             nonce: data_key::nonce(),
         });
     }
-    let default_key = || {
-        format!(
-            "arn:aws:kms:{}:{account}:alias/aws/s3",
-            bucket.record.region
-        )
-    };
+    let default_key = || managed_key(&bucket.record.region, account);
     let rule = bucket.encryption.as_ref().and_then(|e| e.rules.first());
     let default_bucket_key = rule.and_then(|r| r.bucket_key_enabled).unwrap_or(false);
     match requested.algorithm {
@@ -252,7 +268,7 @@ pub fn choose(
             algorithm: algorithm.to_owned(),
             key: requested
                 .kms_key
-                .filter(|k| !k.is_empty())
+                .filter(|k| !k.is_empty() && *k != "alias/aws/s3")
                 .map_or_else(default_key, str::to_owned),
             bucket_key: requested.bucket_key.unwrap_or(default_bucket_key),
             context: requested.context.map(str::to_owned),

@@ -65,21 +65,14 @@ pub fn precondition_failed(condition: &'static str) -> Fault {
 pub fn not_modified() -> Fault {
     Fault::sender(304, "NotModified", "Not Modified")
 }
-/// `InvalidDigest`.
-pub fn invalid_digest() -> Fault {
+/// `InvalidDigest`, with what stood in `Content-MD5`.
+pub fn invalid_digest(given: &str) -> Fault {
     Fault::sender(
         400,
         "InvalidDigest",
         "The Content-MD5 you specified was invalid.",
     )
-}
-/// `BadDigest` of `Content-MD5`.
-pub fn bad_digest() -> Fault {
-    Fault::sender(
-        400,
-        "BadDigest",
-        "The Content-MD5 you specified did not match what we received.",
-    )
+    .field("Content-MD5", given)
 }
 /// `InvalidBucketState`.
 pub fn invalid_bucket_state(message: &'static str) -> Fault {

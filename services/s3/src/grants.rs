@@ -4,7 +4,7 @@ use cloud::Context;
 use wire::Fault;
 
 use crate::access::{Grant, Question, of_version};
-use crate::acl::{Acl, GrantHeaders, Permission};
+use crate::acl::{self, Acl, GrantHeaders, Permission};
 use crate::get::Found;
 use crate::{api, fault, properties};
 
@@ -38,7 +38,7 @@ fn carried(
         )),
         (Some(acl), None) => Ok(acl),
         (None, Some(document)) => Acl::read(document, owner),
-        (None, None) if document.is_some() => Err(fault::malformed_xml()),
+        (None, None) if document.is_some() => Err(acl::malformed()),
         (None, None) => Err(Fault::sender(
             400,
             "MissingSecurityHeader",
@@ -59,9 +59,6 @@ impl crate::S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit_acl(ctx, &bucket, "s3:PutBucketAcl", Permission::WriteAcp)?;
-        if !bucket.has_acls() {
-            return Err(properties::acls_unsupported());
-        }
         let acl = carried(
             input.acl.as_deref(),
             &grant_headers!(input),
@@ -69,6 +66,9 @@ impl crate::S3 {
             &bucket.account,
             &bucket.account,
         )?;
+        if !bucket.has_acls() {
+            return Err(properties::acls_unsupported());
+        }
         if bucket.public_access_block().block_public_acls && acl.is_public() {
             return Err(fault::access_denied());
         }
@@ -135,9 +135,6 @@ impl crate::S3 {
                 conditions.set("s3:x-amz-acl", acl.as_str());
             }
         })?;
-        if !bucket.has_acls() {
-            return Err(properties::acls_unsupported());
-        }
         let acl = carried(
             input.acl.as_deref(),
             &grant_headers!(input),
@@ -145,6 +142,9 @@ impl crate::S3 {
             owner,
             &bucket.account,
         )?;
+        if !bucket.has_acls() {
+            return Err(properties::acls_unsupported());
+        }
         if bucket.public_access_block().block_public_acls && acl.is_public() {
             return Err(fault::access_denied());
         }

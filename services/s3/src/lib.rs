@@ -18,6 +18,7 @@ mod data_key;
 mod delete;
 mod encryption;
 pub mod errors;
+mod event;
 mod fault;
 mod get;
 mod grants;

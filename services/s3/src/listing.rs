@@ -144,6 +144,13 @@ impl Objects {
             && page.fold(key).is_none()
         {
             let path = (within.0, within.1, key);
+            // The version that the last page ended with may be gone since, and the current one older.
+            if let Some(version) = self.current(read, bucket, key)?
+                && version.seq < place
+            {
+                last = Some((key.to_owned(), Some(version.seq)));
+                shown.rows.push((key.to_owned(), version, true));
+            }
             let older = read.range(
                 &self.older,
                 Range::prefix(&path).after(&(path.0, path.1, path.2, !place)),
@@ -159,7 +166,9 @@ impl Objects {
         }
         let mut range = Range::text(&within, page.prefix);
         if let Some(after) = page.after {
-            range = match page.fold(after).filter(|folded| *folded == after) {
+            // A marker within a common prefix stands for the whole of it.
+            let folded = page.fold(after).filter(|_| after.starts_with(page.prefix));
+            range = match folded {
                 Some(folded) => range.after_text(&within, folded),
                 None => range.after(&(within.0, within.1, after)),
             };

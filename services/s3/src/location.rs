@@ -7,6 +7,9 @@ use crate::acl::Permission;
 use crate::api;
 use crate::service::S3;
 
+/// The bucket's document that keeps the name it was made with, where that is another one of its region.
+pub(crate) const ALIAS: &str = "location";
+
 /// The region of a bucket that is made at the endpoint of the region `own` with that location constraint. The endpoint of
 /// us-east-1 makes buckets anywhere, that of another region its own only.
 pub(crate) fn chosen(asked: Option<&str>, own: &str) -> Result<String, Fault> {
@@ -101,9 +104,10 @@ impl S3 {
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
         self.permit_acl(ctx, &bucket, "s3:GetBucketLocation", Permission::Read)?;
-        let region = Some(bucket.record.region.clone()).filter(|r| r != "us-east-1");
+        let region = Some(&bucket.record.region).filter(|r| *r != "us-east-1");
+        let asked = bucket.record.documents.get(ALIAS);
         Ok(api::GetBucketLocationOutput {
-            location_constraint: region,
+            location_constraint: asked.or(region).cloned(),
         })
     }
 }

@@ -56,7 +56,7 @@ pub fn requested(
     let retention = match (lock_mode, until) {
         (Some(given), Some(until)) => {
             if until <= now {
-                return Err(past());
+                return Err(past("x-amz-object-lock-retain-until-date", until));
             }
             Some(Retention {
                 mode: mode(given)?,
@@ -78,11 +78,16 @@ pub fn requested(
     Ok((retention, legal_hold))
 }
 
-fn past() -> Fault {
+/// A date that is over, which AWS shows as the clocks of Seattle have it.
+fn past(argument: &str, until: Timestamp) -> Fault {
+    let shown = jiff::Timestamp::from_millisecond(until.0)
+        .ok()
+        .and_then(|at| at.in_tz("America/Los_Angeles").ok())
+        .map(|at| at.strftime("%a %b %d %H:%M:%S %Z %Y").to_string());
     fault::invalid_argument(
         "The retain until date must be in the future!",
-        "x-amz-object-lock-retain-until-date",
-        "",
+        argument,
+        shown.unwrap_or_default(),
     )
 }
 
@@ -285,7 +290,7 @@ impl crate::S3 {
             (Some(given), Some(until)) => {
                 let given = mode(given).map_err(|_| fault::malformed_xml())?;
                 if until <= ctx.time {
-                    return Err(past());
+                    return Err(past("RetainUntilDate", until));
                 }
                 Some(Retention {
                     mode: given,
@@ -360,12 +365,12 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
-        self.permit_lock(ctx, &bucket, &input.key, "s3:PutObjectLegalHold")?;
         let is_on = match input.legal_hold.and_then(|h| h.status).as_deref() {
             Some("ON") => true,
             Some("OFF") => false,
             _ => return Err(fault::malformed_xml()),
         };
+        self.permit_lock(ctx, &bucket, &input.key, "s3:PutObjectLegalHold")?;
         self.amend(
             &bucket,
             &input.key,

@@ -38,10 +38,11 @@ fn decoded(word: &str) -> Option<String> {
 
 /// A value as it is given back.
 pub fn shown(value: &str) -> String {
-    if value.is_ascii() {
+    let is_plain = |c: char| matches!(c, ' '..='~' | '\t');
+    if value.chars().all(is_plain) {
         return value.to_owned();
     }
-    let others = value.chars().filter(|c| !c.is_ascii()).count();
+    let others = value.chars().filter(|&c| !is_plain(c)).count();
     let is_mostly_ascii = value.chars().count() - others > others;
     let mut words = Vec::new();
     encode(value, is_mostly_ascii, &mut words);
@@ -103,6 +104,9 @@ mod tests {
         );
         assert_eq!(through("Miniö"), "=?UTF-8?Q?Mini=C3=83=C2=B6?=");
         assert_eq!(through("ö"), "=?UTF-8?B?w4PCtg==?=");
+        // Text that came as such, in a form.
+        assert_eq!(shown("ÄMÄZÕÑ S3"), "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?=");
+        assert_eq!(shown("\0\u{1}\u{2}\u{3}\u{4}"), "=?UTF-8?B?AAECAwQ=?=");
     }
 
     #[test]

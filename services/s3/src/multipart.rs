@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{BlobId, Range, Read, Record, Scope, Store, Table, Tx};
@@ -373,7 +375,7 @@ impl crate::S3 {
             },
         )
         .await?;
-        content::check_md5(md5, &taken.md5)?;
+        content::check_md5(md5, &taken.md5, |md5| STANDARD.encode(md5))?;
         announced.check(&taken.checksum)?;
         let etag = if upload.encryption.has_md5_etag() {
             hex::encode(taken.md5)

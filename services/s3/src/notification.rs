@@ -1,16 +1,16 @@
-//! Notifications: which events go where, and the records that tell of them.
+//! Notifications: which events go where.
 
 use std::borrow::Cow;
 
-use cloud::{Arn, Context, Delivery, PrincipalKind, Source};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use cloud::{Arn, Context, Delivery, Source};
 use serde_json::json;
 use store::Tx;
 use wire::Fault;
 
 use crate::bucket::Bucket;
+use crate::event::{self, Event};
 use crate::object::Version;
-use crate::{account, api, configuration, fault};
+use crate::{api, configuration, fault};
 
 /// The events that a configuration may name, without `s3:`.
 const EVENTS: [&str; 31] = [
@@ -49,6 +49,8 @@ const EVENTS: [&str; 31] = [
 
 /// One destination of a configuration.
 struct Rule<'a> {
+    /// How AWS's errors call the kind of its target.
+    kind: &'static str,
     id: Option<&'a str>,
     target: &'a str,
     events: &'a [String],
@@ -61,6 +63,7 @@ fn rules(configuration: &api::NotificationConfiguration) -> impl Iterator<Item =
         .iter()
         .flatten()
         .map(|c| Rule {
+            kind: "Topic",
             id: c.id.as_deref(),
             target: &c.topic_arn,
             events: &c.events,
@@ -71,6 +74,7 @@ fn rules(configuration: &api::NotificationConfiguration) -> impl Iterator<Item =
         .iter()
         .flatten()
         .map(|c| Rule {
+            kind: "Queue",
             id: c.id.as_deref(),
             target: &c.queue_arn,
             events: &c.events,
@@ -81,6 +85,7 @@ fn rules(configuration: &api::NotificationConfiguration) -> impl Iterator<Item =
         .iter()
         .flatten()
         .map(|c| Rule {
+            kind: "CloudFunction",
             id: c.id.as_deref(),
             target: &c.lambda_function_arn,
             events: &c.events,
@@ -122,200 +127,6 @@ impl Rule<'_> {
     }
 }
 
-/// An event's key: percent-encoded, a space as `+`, slashes as they are.
-fn encoded(key: &str) -> String {
-    const SET: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'*')
-        .remove(b'/')
-        .remove(b' ');
-    utf8_percent_encode(key, SET).to_string().replace(' ', "+")
-}
-
-/// The ETag of no bytes.
-const EMPTY: &str = "d41d8cd98f00b204e9800998ecf8427e";
-
-/// Grows with each change of a key, in sixteen hexadecimal digits or more; what removes a version comes after all that made it.
-fn sequencer(event: &str, version: &Version, time: wire::Timestamp) -> String {
-    let is_removal = event == "ObjectRemoved:Delete" || event == "LifecycleExpiration:Delete";
-    let now = u64::try_from(time.0)
-        .unwrap_or_default()
-        .saturating_mul(1_000);
-    let number = match is_removal {
-        true => now.max(version.seq.saturating_add(1)),
-        false => version.seq,
-    };
-    format!("{number:018X}")
-}
-
-fn principal_id(ctx: &Context) -> String {
-    match ctx.principal.kind {
-        PrincipalKind::Root => ctx.account.clone(),
-        PrincipalKind::Anonymous => "Anonymous".to_owned(),
-        PrincipalKind::Service => ctx.principal.id.clone(),
-        _ => format!("AWS:{}", ctx.principal.id),
-    }
-}
-
-/// The record of one event, as targets receive it.
-fn record(
-    ctx: &Context,
-    bucket: &Bucket,
-    event: &str,
-    rule: &str,
-    key: &str,
-    version: &Version,
-    time: wire::Timestamp,
-) -> serde_json::Value {
-    let mut object = json!({ "key": encoded(key) });
-    let is_removal = event.starts_with("ObjectRemoved") || event.starts_with("LifecycleExpiration");
-    if !is_removal {
-        object["size"] = json!(version.size);
-    }
-    if !is_removal || version.is_delete_marker {
-        object["eTag"] = json!(if version.is_delete_marker {
-            EMPTY
-        } else {
-            &version.etag
-        });
-    }
-    if let Some(id) = &version.id {
-        object["versionId"] = json!(id);
-    }
-    object["sequencer"] = json!(sequencer(event, version, time));
-    json!({
-        "eventVersion": "2.1",
-        "eventSource": "aws:s3",
-        "awsRegion": bucket.record.region,
-        "eventTime": time.iso8601_millis(),
-        "eventName": event,
-        "userIdentity": { "principalId": principal_id(ctx) },
-        "requestParameters": { "sourceIPAddress": ctx.source_ip.to_string() },
-        "responseElements": {
-            "x-amz-request-id": ctx.request_id,
-            "x-amz-id-2": wire::protocol::host_id(&ctx.request_id),
-        },
-        "s3": {
-            "s3SchemaVersion": "1.0",
-            "configurationId": rule,
-            "bucket": {
-                "name": bucket.name,
-                "ownerIdentity": { "principalId": account::canonical_id(&bucket.account)[..14].to_ascii_uppercase() },
-                "arn": bucket.arn(),
-            },
-            "object": object,
-        },
-    })
-}
-
-/// The same for EventBridge, which has its own words.
-fn bridge_event(
-    ctx: &Context,
-    bucket: &Bucket,
-    event: &str,
-    key: &str,
-    version: &Version,
-    time: wire::Timestamp,
-) -> Option<serde_json::Value> {
-    let (family, kind) = event.split_once(':').unwrap_or((event, ""));
-    let (detail_type, reason) = match family {
-        "ObjectCreated" => (
-            "Object Created",
-            Some(match kind {
-                "Put" => "PutObject",
-                "Post" => "POST Object",
-                "Copy" => "CopyObject",
-                _ => "CompleteMultipartUpload",
-            }),
-        ),
-        "ObjectRemoved" => ("Object Deleted", Some("DeleteObject")),
-        "LifecycleExpiration" => ("Object Deleted", Some("Lifecycle Expiration")),
-        "ObjectRestore" if kind == "Post" => ("Object Restore Initiated", None),
-        "ObjectRestore" if kind == "Completed" => ("Object Restore Completed", None),
-        "ObjectRestore" => ("Object Restore Expired", None),
-        "LifecycleTransition" => ("Object Storage Class Changed", None),
-        "ObjectAcl" => ("Object ACL Updated", None),
-        "ObjectTagging" if kind == "Put" => ("Object Tags Added", None),
-        "ObjectTagging" => ("Object Tags Deleted", None),
-        _ => return None,
-    };
-    let is_marker = kind == "DeleteMarkerCreated";
-    let (has_etag, has_size, has_sequencer) = match family {
-        "ObjectCreated" => (true, true, true),
-        "ObjectRemoved" | "LifecycleExpiration" => (is_marker, false, true),
-        "ObjectAcl" | "ObjectTagging" => (true, false, false),
-        _ => (true, true, false),
-    };
-    let mut object = json!({ "key": key });
-    if has_size {
-        object["size"] = json!(version.size);
-    }
-    if has_etag {
-        object["etag"] = match is_marker {
-            true => json!(EMPTY),
-            false => json!(version.etag),
-        };
-    }
-    if let Some(id) = &version.id {
-        object["version-id"] = json!(id);
-    }
-    if has_sequencer {
-        object["sequencer"] = json!(sequencer(event, version, time));
-    }
-    let mut detail = json!({
-        "version": "0",
-        "bucket": { "name": bucket.name },
-        "object": object,
-        "request-id": ctx.request_id,
-    });
-    // What the service does by itself comes from nowhere.
-    let is_own = ctx.principal.kind == PrincipalKind::Service || event == "ObjectRestore:Completed";
-    if is_own {
-        detail["requester"] = json!("s3.amazonaws.com");
-    } else {
-        detail["requester"] = json!(ctx.account);
-        detail["source-ip-address"] = json!(ctx.source_ip.to_string());
-    }
-    match family {
-        "ObjectRestore" => {
-            let class = version.storage_class.as_deref().unwrap_or("GLACIER");
-            detail["source-storage-class"] = json!(class);
-            if let ("Completed", Some(restored)) = (kind, &version.restored) {
-                let until = wire::Timestamp(restored.until);
-                detail["restore-expiry-time"] = json!(until.iso8601_secs());
-            }
-        }
-        "LifecycleTransition" => {
-            let class = version.storage_class.as_deref().unwrap_or("STANDARD");
-            detail["destination-storage-class"] = json!(class);
-        }
-        _ => {}
-    }
-    if let Some(reason) = reason {
-        detail["reason"] = json!(reason);
-    }
-    if detail_type == "Object Deleted" {
-        detail["deletion-type"] = json!(if is_marker {
-            "Delete Marker Created"
-        } else {
-            "Permanently Deleted"
-        });
-    }
-    Some(json!({
-        "version": "0",
-        "id": cloud::ids::uuid(),
-        "detail-type": detail_type,
-        "source": "aws.s3",
-        "account": bucket.account,
-        "time": time.iso8601_secs(),
-        "region": bucket.record.region,
-        "resources": [bucket.arn()],
-        "detail": detail,
-    }))
-}
-
 fn source(bucket: &Bucket) -> Source {
     Source {
         service: "s3.amazonaws.com".into(),
@@ -325,8 +136,67 @@ fn source(bucket: &Bucket) -> Source {
     }
 }
 
+/// A notification on its way to its target.
+fn delivery(ctx: &Context, bucket: &Bucket, target: &str, payload: serde_json::Value) -> Delivery {
+    let mut delivery = Delivery {
+        target: target.to_owned(),
+        payload: payload.to_string(),
+        source: source(bucket),
+        trace: ctx.trace.clone(),
+        ..Delivery::default()
+    };
+    let is_topic = target
+        .parse::<Arn>()
+        .is_ok_and(|arn| arn.service == "sns");
+    if is_topic {
+        let subject = "Amazon S3 Notification".to_owned();
+        delivery.parameters.insert("Subject".to_owned(), subject);
+    }
+    delivery
+}
+
+impl Rule<'_> {
+    /// The target's ARN, if it is one of the rule's kind.
+    fn arn(&self) -> Result<Arn, Fault> {
+        let service = match self.kind {
+            "Topic" => "sns",
+            "Queue" => "sqs",
+            _ => "lambda",
+        };
+        let parsed = self.target.parse().ok();
+        parsed
+            .filter(|arn: &Arn| arn.service == service)
+            .ok_or_else(|| {
+                fault::invalid_argument("The ARN could not be parsed", self.kind, self.target)
+            })
+    }
+
+    /// How AWS names and explains a target that did not let S3 in.
+    fn complaint(&self, cause: &Fault) -> (String, String) {
+        let target = self.target;
+        let kind = match self.kind {
+            "Topic" => "topic",
+            "Queue" => "queue",
+            _ => {
+                return (
+                    format!("{target}, null"),
+                    format!("Not authorized to invoke function [{target}]"),
+                );
+            }
+        };
+        let text = match cause.status {
+            403 => format!(
+                "Permissions on the destination {kind} do not allow S3 to publish notifications from this bucket"
+            ),
+            _ if cause.is("InvalidArgument") => cause.message.to_string(),
+            _ => format!("The destination {kind} does not exist"),
+        };
+        (target.to_owned(), text)
+    }
+}
+
 impl crate::S3 {
-    /// Sends an event's record to those who want it, once the transaction commits.
+    /// Sends an event's record about a version to those who want it, once the transaction commits.
     pub(crate) fn announce(
         &self,
         tx: &mut Tx<'_>,
@@ -336,29 +206,33 @@ impl crate::S3 {
         key: &str,
         version: &Version,
     ) -> Result<(), Fault> {
+        let event = Event {
+            name: event,
+            key,
+            version: Some(version),
+            replication: None,
+        };
+        self.announce_event(tx, ctx, bucket, &event)
+    }
+
+    /// The same of any event.
+    pub(crate) fn announce_event(
+        &self,
+        tx: &mut Tx<'_>,
+        ctx: &Context,
+        bucket: &Bucket,
+        event: &Event<'_>,
+    ) -> Result<(), Fault> {
         let Some(configuration) = &bucket.notification else {
             return Ok(());
         };
         let time = self.cloud.clock.now();
-        for rule in rules(configuration).filter(|rule| rule.wants(event, key)) {
-            let record = record(
-                ctx,
-                bucket,
-                event,
-                rule.id.unwrap_or_default(),
-                key,
-                version,
-                time,
-            );
-            self.cloud.targets.send(
-                tx,
-                &Delivery {
-                    target: rule.target.to_owned(),
-                    payload: json!({ "Records": [record] }).to_string(),
-                    source: source(bucket),
-                    ..Delivery::default()
-                },
-            )?;
+        for rule in rules(configuration).filter(|rule| rule.wants(event.name, event.key)) {
+            let id = rule.id.unwrap_or_default();
+            let record = event::record(ctx, bucket, event, id, time);
+            let payload = json!({ "Records": [record] });
+            let delivery = delivery(ctx, bucket, rule.target, payload);
+            self.cloud.targets.send(tx, &delivery)?;
         }
         if configuration.event_bridge_configuration.is_some() {
             let bus = Arn::new(
@@ -368,17 +242,10 @@ impl crate::S3 {
                 "event-bus/default",
             );
             if self.cloud.targets.exists(&bus)
-                && let Some(event) = bridge_event(ctx, bucket, event, key, version, time)
+                && let Some(payload) = event::bridge_event(ctx, bucket, event, time)
             {
-                self.cloud.targets.send(
-                    tx,
-                    &Delivery {
-                        target: bus.to_string(),
-                        payload: event.to_string(),
-                        source: source(bucket),
-                        ..Delivery::default()
-                    },
-                )?;
+                let delivery = delivery(ctx, bucket, &bus.to_string(), payload);
+                self.cloud.targets.send(tx, &delivery)?;
             }
         }
         Ok(())
@@ -399,23 +266,19 @@ impl crate::S3 {
         check(&document)?;
         let skips = input.skip_destination_validation == Some(true);
         let mut tests = Vec::new();
+        let mut refused = Vec::new();
         for rule in rules(&document) {
-            let arn: Arn = rule.target.parse().map_err(|_| {
-                fault::invalid_argument("The ARN could not be parsed", "ARN", rule.target)
-            })?;
-            if !skips {
-                self.cloud.targets.check(&arn, &source(&bucket)).map_err(|cause| {
-                    tracing::debug!(%cause, target_arn = rule.target, "a destination was refused");
-                    fault::invalid_argument(
-                        "Unable to validate the following destination configurations",
-                        rule.target,
-                        cause.message.to_string(),
-                    )
-                })?;
+            let arn = rule.arn()?;
+            if !skips && let Err(cause) = self.cloud.targets.check(&arn, &source(&bucket)) {
+                tracing::debug!(%cause, target_arn = rule.target, "a destination was refused");
+                refused.push(rule.complaint(&cause));
             }
             if arn.service != "lambda" && !tests.contains(&rule.target.to_owned()) {
                 tests.push(rule.target.to_owned());
             }
+        }
+        if !refused.is_empty() {
+            return Err(unvalidated(refused));
         }
         let is_empty =
             rules(&document).next().is_none() && document.event_bridge_configuration.is_none();
@@ -427,7 +290,7 @@ impl crate::S3 {
                 } else {
                     record.documents.insert("notification".to_owned(), text);
                 }
-                for target in tests {
+                for target in &tests {
                     let payload = json!({
                         "Service": "Amazon S3",
                         "Event": "s3:TestEvent",
@@ -436,12 +299,7 @@ impl crate::S3 {
                         "RequestId": ctx.request_id,
                         "HostId": wire::protocol::host_id(&ctx.request_id),
                     });
-                    let delivery = Delivery {
-                        target,
-                        payload: payload.to_string(),
-                        source: source(&bucket),
-                        ..Delivery::default()
-                    };
+                    let delivery = delivery(ctx, &bucket, target, payload);
                     self.cloud.targets.send(tx, &delivery)?;
                 }
                 Ok(())
@@ -461,6 +319,22 @@ impl crate::S3 {
         self.permit(ctx, &bucket, "s3:GetBucketNotification")?;
         Ok(bucket.notification.clone().unwrap_or_default())
     }
+}
+
+/// The error that lists the targets that did not let S3 in, each with its name and why.
+fn unvalidated(refused: Vec<(String, String)>) -> Fault {
+    let mut fault = Fault::sender(
+        400,
+        "InvalidArgument",
+        "Unable to validate the following destination configurations",
+    );
+    for (index, (name, why)) in refused.into_iter().enumerate() {
+        let number = index + 1;
+        fault = fault
+            .field(format!("ArgumentName{number}"), name)
+            .field(format!("ArgumentValue{number}"), why);
+    }
+    fault
 }
 
 /// Gives rules without an id one.
@@ -611,11 +485,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_encoded_as_in_a_form_but_for_its_slashes() {
-        assert_eq!(encoded("raw/a b+c(é).csv"), "raw/a+b%2Bc%28%C3%A9%29.csv");
-    }
-
-    #[test]
     fn a_rule_wants_its_events_under_its_filter() {
         let events = ["s3:ObjectCreated:*".to_owned()];
         let rule = |name: &str, value: &str| api::FilterRule {
@@ -628,6 +497,7 @@ mod tests {
             }),
         };
         let rule = Rule {
+            kind: "Queue",
             id: None,
             target: "",
             events: &events,

@@ -49,6 +49,8 @@ pub struct Requested<'a> {
     pub website_redirect: Option<&'a str>,
     /// `x-amz-meta-…`
     pub metadata: Option<&'a BTreeMap<String, String>>,
+    /// Whether that is text as it stands, not what headers made of it.
+    pub metadata_is_text: bool,
     /// `x-amz-storage-class`
     pub storage_class: Option<&'a str>,
     /// `x-amz-tagging`
@@ -82,6 +84,7 @@ macro_rules! requested {
             expires: $input.expires,
             website_redirect: $input.website_redirect_location.as_deref(),
             metadata: $input.metadata.as_ref(),
+            metadata_is_text: false,
             storage_class: $input.storage_class.as_deref(),
             tagging: $input.tagging.as_deref(),
             acl: $input.acl.as_deref(),
@@ -203,7 +206,10 @@ impl Requested<'_> {
         let metadata = self.metadata.cloned().unwrap_or_default();
         let metadata: BTreeMap<String, String> = metadata
             .into_iter()
-            .map(|(name, value)| (name, metadata::read(value)))
+            .map(|(name, value)| match self.metadata_is_text {
+                true => (name, value),
+                false => (name, metadata::read(value)),
+            })
             .collect();
         let size: usize = metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
         if size > MAX_METADATA {
@@ -237,6 +243,9 @@ impl Requested<'_> {
         }
         let (owner, acl) = self.ownership(ctx, bucket)?;
         let (algorithm, customer, md5) = self.customer;
+        if algorithm.or(customer).or(md5).is_some() {
+            self.encryption.exclude_customer()?;
+        }
         let customer = CustomerKey::read(algorithm, customer, md5)?;
         let encryption =
             encryption::choose(&self.encryption, customer.as_ref(), bucket, &ctx.account)?;
@@ -282,11 +291,10 @@ impl Requested<'_> {
         let writer = access::account(ctx).unwrap_or(&bucket.account).to_owned();
         let gives_owner_control = self.acl == Some("bucket-owner-full-control");
         if !bucket.has_acls() {
-            let owner_only = || {
-                Acl::requested(self.acl, &self.grants, &bucket.account, &bucket.account)
-                    .is_ok_and(|acl| acl.is_none_or(|acl| acl == Acl::private(&bucket.account)))
-            };
-            if self.acl.is_none_or(|_| gives_owner_control) && owner_only() {
+            let owner = &bucket.account;
+            let acl = Acl::requested(self.acl, &self.grants, owner, owner)?;
+            let owner_only = acl.is_none_or(|acl| acl == Acl::private(owner));
+            if self.acl.is_none_or(|_| gives_owner_control) && owner_only {
                 return Ok((bucket.account.clone(), None));
             }
             return Err(acls_unsupported());

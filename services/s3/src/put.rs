@@ -191,7 +191,7 @@ impl crate::S3 {
             inline: true,
         };
         let mut taken = content::take(self.objects.store.blobs(), body, &plan).await?;
-        content::check_md5(md5, &taken.md5)?;
+        content::check_md5(md5, &taken.md5, |md5| hex::encode(md5))?;
         announced.check(&taken.checksum)?;
         let kms_context = match &properties.encryption {
             Encryption::Kms { context, .. } => context.clone(),

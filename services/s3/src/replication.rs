@@ -3,11 +3,15 @@
 use cloud::{Arn, Context, Fact};
 use serde::{Deserialize, Serialize};
 use store::Tx;
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::bucket::{Bucket, Ownership, Versioning};
+use crate::event::Event;
 use crate::object::{Origin, Version};
 use crate::{api, configuration, fault};
+
+/// Why nothing is copied to a bucket without versions.
+const UNVERSIONED: &str = "Destination bucket must have versioning enabled.";
 
 /// A version that is to be replicated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,6 +84,28 @@ fn rules<'b>(bucket: &'b Bucket, key: &str, version: &Version) -> Vec<&'b api::R
     chosen
 }
 
+/// What the event of a failed replication tells:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-metrics-events.html>
+fn failure(rule: &api::ReplicationRule, version: &Version, fault: &Fault) -> serde_json::Value {
+    let mut failure = serde_json::json!({
+        "replicationRuleId": rule.id,
+        "destinationBucket": rule.destination.bucket,
+        "s3Operation": "OBJECT_PUT",
+        "requestTime": Timestamp(version.modified).iso8601_millis(),
+    });
+    let reason = if fault.is("NoSuchBucket") {
+        Some("DstBucketNotFound")
+    } else if fault.is("AccessDenied") {
+        Some("DstPutObjectNotPermitted")
+    } else {
+        (*fault.message == *UNVERSIONED).then_some("DstBucketUnversioned")
+    };
+    if let Some(reason) = reason {
+        failure["failureReason"] = reason.into();
+    }
+    failure
+}
+
 impl crate::S3 {
     /// Whether a rule asks to replicate that version.
     pub(crate) fn is_replicated(&self, bucket: &Bucket, key: &str, version: &Version) -> bool {
@@ -119,14 +145,14 @@ impl crate::S3 {
         let Some(found) = self.look_up(&view, &bucket, &fact.key, Some(&fact.version))? else {
             return Ok(());
         };
-        let mut has_failed = false;
+        let mut failures = Vec::new();
         for rule in rules(&bucket, &fact.key, &found.version) {
             if let Err(fault) = self.replicate_to(&bucket, &fact, rule).await {
                 if fault.cause.is_some() {
                     return Err(fault);
                 }
                 tracing::warn!(bucket = fact.bucket, key = fact.key, %fault, "a version could not be replicated");
-                has_failed = true;
+                failures.push(failure(rule, &found.version, &fault));
             }
         }
         if found.version.is_delete_marker {
@@ -140,17 +166,20 @@ impl crate::S3 {
         );
         let noted = self
             .amend(&bucket, &fact.key, Some(&fact.version), |tx, version| {
-                version.replication =
-                    Some(if has_failed { "FAILED" } else { "COMPLETED" }.to_owned());
-                if has_failed {
-                    self.announce(
-                        tx,
-                        &ctx,
-                        &bucket,
-                        "Replication:OperationFailedReplication",
-                        &fact.key,
-                        version,
-                    )?;
+                let status = if failures.is_empty() {
+                    "COMPLETED"
+                } else {
+                    "FAILED"
+                };
+                version.replication = Some(status.to_owned());
+                for failure in &failures {
+                    let event = Event {
+                        name: "Replication:OperationFailedReplication",
+                        key: &fact.key,
+                        version: Some(version),
+                        replication: Some(failure.clone()),
+                    };
+                    self.announce_event(tx, &ctx, &bucket, &event)?;
                 }
                 Ok(())
             })
@@ -176,9 +205,7 @@ impl crate::S3 {
             .buckets
             .get(&arn.resource, rule.destination.account.as_deref())?;
         if to.record.versioning != Versioning::Enabled {
-            return Err(fault::invalid_request(
-                "Destination bucket must have versioning enabled.",
-            ));
+            return Err(fault::invalid_request(UNVERSIONED));
         }
         let now = self.cloud.clock.now();
         let ctx = Context::internal(&to.account, &to.record.region, "s3.amazonaws.com", now);

@@ -468,8 +468,16 @@ impl crate::S3 {
                     return Err(fault.field("TargetBucketLocation", other.as_str()));
                 }
             } else {
-                return Err(Fault::sender(400, "InvalidTargetBucketForLogging", "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group.")
-                    .field("TargetBucket", logging.target_bucket.as_str()));
+                let text = match self.buckets.find(&logging.target_bucket) {
+                    None => "The target bucket for logging does not exist",
+                    Some(_) => {
+                        "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group."
+                    }
+                };
+                return Err(
+                    Fault::sender(400, "InvalidTargetBucketForLogging", text)
+                        .field("TargetBucket", logging.target_bucket.as_str()),
+                );
             }
         }
         self.keep(&bucket, &input.bucket_logging_status).await

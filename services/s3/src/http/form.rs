@@ -17,17 +17,22 @@ use crate::properties::Requested;
 use crate::put::New;
 use crate::{S3, encryption, fault};
 
+const CONTENT_TYPE: &str = "multipart/form-data";
+
 /// All fields before the file together.
 const MAX_FIELDS: usize = 64 * 1024;
 
-/// Whether a request is a form's upload.
+/// Whether a request is a form's upload. What is sent to a bucket without saying what for can be nothing else.
 pub fn is_form(request: &http::Request<Body>) -> bool {
     if *request.method() != http::Method::POST {
         return false;
     }
     let content = wire::header::text(request.headers(), "content-type").unwrap_or_default();
     let (bucket, key) = bucket_and_key(request.uri().path());
-    content.starts_with("multipart/form-data") && !bucket.is_empty() && key.is_empty()
+    let asks_nothing = || request.uri().query().unwrap_or_default().is_empty();
+    !bucket.is_empty()
+        && key.is_empty()
+        && (content.starts_with(CONTENT_TYPE) || asks_nothing())
 }
 
 fn refused(error: &PostError) -> Fault {
@@ -70,7 +75,8 @@ struct Reader {
 enum FormPart {
     Field(String, Bytes),
     File {
-        name: String,
+        /// Without folders; absent where the part names no file.
+        name: Option<String>,
         content_type: Option<String>,
     },
     End,
@@ -133,12 +139,8 @@ impl Reader {
         };
         let name = parameter(" name").ok_or_else(malformed)?;
         if name.eq_ignore_ascii_case("file") {
-            let file = parameter("filename").unwrap_or_default();
-            let file = file
-                .rsplit(['/', '\\'])
-                .next()
-                .unwrap_or_default()
-                .to_owned();
+            let file = parameter("filename")
+                .map(|file| file.rsplit(['/', '\\']).next().unwrap_or_default().to_owned());
             return Ok(FormPart::File {
                 name: file,
                 content_type: line("content-type").map(str::to_owned),
@@ -185,9 +187,9 @@ fn uploader(s3: &S3, ctx: &Context, signature: &FormSignature<'_>) -> Result<Con
     };
     match s3.cloud.ports.identity(key) {
         Some(identity) => {
-            signature
-                .verify(&identity.secret_key)
-                .map_err(|error| refused(&error))?;
+            if let Err(error) = signature.verify(&identity.secret_key) {
+                return Err(explained(&error, signature));
+            }
             uploader.account = identity.account;
             uploader.principal = identity.principal;
         }
@@ -206,6 +208,28 @@ fn uploader(s3: &S3, ctx: &Context, signature: &FormSignature<'_>) -> Result<Con
     Ok(uploader)
 }
 
+/// A signature's error, with what was signed and by whom.
+fn explained(error: &PostError, signature: &FormSignature<'_>) -> Fault {
+    let (key, given, policy) = match signature {
+        FormSignature::Anonymous => return refused(error),
+        FormSignature::V4 {
+            credential,
+            signature,
+            policy,
+        } => (credential.access_key_id, signature, policy),
+        FormSignature::V2 {
+            access_key_id,
+            signature,
+            policy,
+        } => (*access_key_id, signature, policy),
+    };
+    refused(error)
+        .field("AWSAccessKeyId", key)
+        .field("StringToSign", *policy)
+        .field("SignatureProvided", *given)
+        .field("StringToSignBytes", auth::sigv4::spaced_hex(policy))
+}
+
 /// Takes an upload in.
 pub async fn receive(
     s3: &S3,
@@ -216,6 +240,11 @@ pub async fn receive(
     let (bucket, _) = bucket_and_key(request.uri.path());
     let bucket = s3.buckets.get(&bucket, None)?;
     let content = header(request, "content-type").unwrap_or_default();
+    if !content.starts_with(CONTENT_TYPE) {
+        return Err(fault::precondition_failed(
+            "Bucket POST must be of the enclosure-type multipart/form-data",
+        ));
+    }
     let boundary = content
         .split(';')
         .find_map(|p| p.trim().strip_prefix("boundary="))
@@ -262,7 +291,10 @@ pub async fn receive(
             "",
         )
     })?;
-    let key = key.replace("${filename}", &file_name);
+    let key = match &file_name {
+        Some(name) => key.replace("${filename}", name),
+        None => key.to_owned(),
+    };
     if key.is_empty() {
         return Err(fault::invalid_argument(
             "User key must have a length greater than 0.",
@@ -308,6 +340,8 @@ pub async fn receive(
         expires: form.get("Expires").and_then(Timestamp::parse),
         website_redirect: form.get("x-amz-website-redirect-location"),
         metadata: Some(&metadata),
+        // A form's text is UTF-8, where a header's is Latin-1.
+        metadata_is_text: true,
         storage_class: form.get("x-amz-storage-class"),
         tagging: tagging.as_deref(),
         acl: form.get("acl").or(form.get("x-amz-acl")),

@@ -120,10 +120,9 @@ pub fn guard(mut request: http::Request<Body>) -> Result<http::Request<Body>, Fa
         }
     }
     if has(headers, "content-md5") {
-        let digest = text(headers, "content-md5")
-            .and_then(|v| STANDARD.decode(v.trim()).ok())
-            .filter(|d| d.len() == 16);
-        let digest = digest.ok_or_else(fault::invalid_digest)?;
+        let given = text(headers, "content-md5").unwrap_or_default();
+        let digest = STANDARD.decode(given.trim()).ok().filter(|d| d.len() == 16);
+        let digest = digest.ok_or_else(|| fault::invalid_digest(given))?;
         if !is_object_write {
             expected.md5 = Some((digest, Md5::new()));
         }

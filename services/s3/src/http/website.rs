@@ -53,6 +53,9 @@ pub fn check(document: &api::WebsiteConfiguration) -> Result<(), Fault> {
             "",
         ));
     }
+    if document.routing_rules.as_ref().is_some_and(Vec::is_empty) {
+        return Err(fault::malformed_xml());
+    }
     for rule in document.routing_rules.iter().flatten() {
         let redirect = &rule.redirect;
         check_protocol(redirect.protocol.as_deref())?;
