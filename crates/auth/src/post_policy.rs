@@ -557,7 +557,7 @@ mod tests {
             "{}",
             r#"{"expiration": "2015-12-30T12:00:00Z"}"#,
             r#"{"expiration": "soon", "conditions": []}"#,
-            r#"{"expiration": "2015-12-30T12:00:00Z", "conditions": [["eq", "key", "a"]]}"#,
+            r#"{"expiration": "2015-12-30T12:00:00Z", "conditions": [["eq", 1, "a"]]}"#,
             r#"{"expiration": "2015-12-30T12:00:00Z", "conditions": [{}]}"#,
         ] {
             assert!(
@@ -568,6 +568,42 @@ mod tests {
                 "{document}"
             );
         }
+    }
+
+    #[test]
+    fn what_no_form_can_meet_is_a_condition_that_fails() {
+        for (condition, shown) in [
+            (r#"["eq", "key", "a"]"#, r#"["eq", "key", "a"]"#),
+            (
+                r#"["content-length-range","test","10"]"#,
+                r#"["content-length-range", "test", "10"]"#,
+            ),
+        ] {
+            let document =
+                format!(r#"{{"expiration": "2015-12-30T12:00:00Z", "conditions": [{condition}]}}"#);
+            let policy = PostPolicy::parse(document.as_bytes()).expect("a policy");
+            assert_eq!(
+                policy.check(Form(&form(&[("key", "a")])), NOW),
+                Err(PostError::ConditionFailed(shown.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_form_that_nothing_signs_is_anonymous() {
+        let policy = ("policy", "e30=");
+        let signature = |fields: &[(&str, &str)]| {
+            FormSignature::of(Form(&form(fields))).map(|s| s.access_key_id().map(str::to_owned))
+        };
+        assert_eq!(signature(&[policy]), Ok(None));
+        assert_eq!(
+            signature(&[policy, ("x-amz-signature", "00")]),
+            Err(PostError::MissingField("X-Amz-Algorithm"))
+        );
+        assert_eq!(
+            signature(&[policy, ("signature", "00")]),
+            Err(PostError::MissingField("AWSAccessKeyId"))
+        );
     }
 
     proptest! {

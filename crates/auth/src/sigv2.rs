@@ -88,7 +88,7 @@ pub fn verify_header(
         secret,
         date,
         bucket,
-        amz_headers(request.headers),
+        Signed::of(request),
     )
 }
 
@@ -109,17 +109,6 @@ pub fn verify_presigned(
             server_time: now,
         });
     }
-    let mut headers = amz_headers(request.headers);
-    if let Some(token) = &presented.security_token
-        && !request.headers.contains_key("x-amz-security-token")
-    {
-        // A token in the query is signed as the header it stands for.
-        headers.push((
-            "x-amz-security-token".to_owned(),
-            token.clone().into_owned(),
-        ));
-        headers.sort();
-    }
     compare(
         request,
         &presented.access_key_id,
@@ -127,8 +116,52 @@ pub fn verify_presigned(
         secret,
         &presented.expires.to_string(),
         bucket,
-        headers,
+        Signed::of(request).with_query(request.query),
     )
+}
+
+/// The headers that a signature covers.
+struct Signed {
+    content_md5: String,
+    content_type: String,
+    /// All `x-amz-…`, by name.
+    amz: Vec<(String, String)>,
+}
+
+impl Signed {
+    fn of(request: &Request<'_>) -> Signed {
+        let text = |name| request.header(name).unwrap_or_default().trim().to_owned();
+        Signed {
+            content_md5: text("content-md5"),
+            content_type: text("content-type"),
+            amz: amz_headers(request.headers),
+        }
+    }
+    /// A presigned URL carries headers in its query, where who uses it sends none of that name.
+    fn with_query(mut self, query: &str) -> Signed {
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decoded(name).to_ascii_lowercase();
+            match name.as_str() {
+                "content-md5" if self.content_md5.is_empty() => self.content_md5 = decoded(value),
+                "content-type" if self.content_type.is_empty() => {
+                    self.content_type = decoded(value)
+                }
+                _ if name.starts_with("x-amz-") && self.amz.iter().all(|(n, _)| *n != name) => {
+                    self.amz.push((name, decoded(value)));
+                }
+                _ => {}
+            }
+        }
+        self.amz.sort();
+        self
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn compare(
@@ -138,9 +171,9 @@ fn compare(
     secret: &str,
     date: &str,
     bucket: Option<&str>,
-    amz_headers: Vec<(String, String)>,
+    signed: Signed,
 ) -> Result<(), SignatureError> {
-    let mut text = preamble(request, date, bucket, &amz_headers);
+    let mut text = preamble(request, date, bucket, &signed);
     let start = text.len();
     push_subresources(&mut text, request.query, false);
     if equal_in_constant_time(&signature(secret, &text), presented) {
@@ -162,19 +195,12 @@ fn compare(
 
 // The string to sign up to its subresources. `date` is the `Date` header, empty when `x-amz-date` is there, or the
 // `Expires` of a query.
-fn preamble(
-    request: &Request<'_>,
-    date: &str,
-    bucket: Option<&str>,
-    amz_headers: &[(String, String)],
-) -> String {
+fn preamble(request: &Request<'_>, date: &str, bucket: Option<&str>, signed: &Signed) -> String {
     let mut text = format!(
         "{}\n{}\n{}\n{date}\n",
-        request.method,
-        request.header("content-md5").unwrap_or_default().trim(),
-        request.header("content-type").unwrap_or_default().trim()
+        request.method, signed.content_md5, signed.content_type
     );
-    for (name, value) in amz_headers {
+    for (name, value) in &signed.amz {
         text.push_str(&format!("{name}:{value}\n"));
     }
     if let Some(bucket) = bucket {
@@ -204,7 +230,7 @@ fn push_subresources(text: &mut String, query: &str, keep_empty: bool) {
         text.push_str(name);
         if let Some(value) = value.filter(|value| keep_empty || !value.is_empty()) {
             text.push('=');
-            text.push_str(&percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy());
+            text.push_str(&decoded(value));
         }
     }
 }

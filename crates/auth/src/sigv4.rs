@@ -124,9 +124,9 @@ pub enum SignatureError {
     /// `host` is not among the signed headers.
     #[error("The request signature must cover the Host header")]
     HostNotSigned,
-    /// A header that must be signed is present and is not.
+    /// Headers that must be signed are present and are not; their names.
     #[error("There were headers present in the request which were not signed")]
-    HeaderNotSigned(String),
+    HeadersNotSigned(String),
     /// The signature is another one.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your key and signing method."
@@ -231,13 +231,17 @@ fn require_signed_headers(
         return Err(SignatureError::HostNotSigned);
     }
     // S3 reads the payload hash of a presigned request although clients do not sign it.
-    let unsigned = request.headers.keys().map(HeaderName::as_str).find(|name| {
-        name.starts_with("x-amz-") && *name != "x-amz-content-sha256" && !is_signed(name)
-    });
-    match unsigned {
-        Some(name) => Err(SignatureError::HeaderNotSigned(name.to_owned())),
-        None => Ok(()),
+    let names = request.headers.keys().map(HeaderName::as_str);
+    let mut unsigned: Vec<&str> = names
+        .filter(|name| {
+            name.starts_with("x-amz-") && *name != "x-amz-content-sha256" && !is_signed(name)
+        })
+        .collect();
+    if unsigned.is_empty() {
+        return Ok(());
     }
+    unsigned.sort_unstable();
+    Err(SignatureError::HeadersNotSigned(unsigned.join(", ")))
 }
 
 fn verify(

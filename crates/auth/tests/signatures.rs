@@ -191,7 +191,7 @@ fn an_amz_header_that_is_not_signed_is_refused() {
     );
     assert_eq!(
         result,
-        Err(SignatureError::HeaderNotSigned("x-amz-acl".into()))
+        Err(SignatureError::HeadersNotSigned("x-amz-acl".into()))
     );
 }
 

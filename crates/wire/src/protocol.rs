@@ -338,7 +338,8 @@ impl Protocol {
             Some(message) if self == Protocol::AwsQuery => message,
             _ => &fault.message,
         };
-        if !message.is_empty() {
+        // S3 shows that it has nothing to say.
+        if bare || !message.is_empty() {
             w.text_element("Message", message);
         }
         match &fault.detail {

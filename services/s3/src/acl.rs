@@ -137,7 +137,11 @@ impl Acl {
                     ),
                     ("x-amz-grant-read", headers.read, Permission::Read),
                     ("x-amz-grant-write", headers.write, Permission::Write),
-                    ("x-amz-grant-read-acp", headers.read_acp, Permission::ReadAcp),
+                    (
+                        "x-amz-grant-read-acp",
+                        headers.read_acp,
+                        Permission::ReadAcp,
+                    ),
                     (
                         "x-amz-grant-write-acp",
                         headers.write_acp,
@@ -322,7 +326,11 @@ fn group(argument: &str, uri: &str) -> Result<Grantee, Fault> {
         ALL_USERS => Ok(Grantee::AllUsers),
         AUTHENTICATED_USERS => Ok(Grantee::AuthenticatedUsers),
         LOG_DELIVERY => Ok(Grantee::LogDelivery),
-        other => Err(fault::invalid_argument("Invalid group uri", argument, other)),
+        other => Err(fault::invalid_argument(
+            "Invalid group uri",
+            argument,
+            other,
+        )),
     }
 }
 

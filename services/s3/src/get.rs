@@ -34,6 +34,41 @@ struct Selection {
 /// A content that is replaced while it is opened is looked for again this often.
 pub(crate) const ATTEMPTS: usize = 8;
 
+/// Fails for a header to answer with that cannot be one.
+fn check_override(name: &str, value: Option<&str>) -> Result<(), Fault> {
+    match value {
+        Some(value) if value.chars().any(|c| c > '\u{ff}') => Err(fault::invalid_argument(
+            "Header value cannot be represented using ISO-8859-1.",
+            name,
+            value,
+        )),
+        _ => Ok(()),
+    }
+}
+
+macro_rules! check_overrides {
+    ($input:expr) => {
+        for (name, value) in [
+            ("response-cache-control", &$input.response_cache_control),
+            (
+                "response-content-disposition",
+                &$input.response_content_disposition,
+            ),
+            (
+                "response-content-encoding",
+                &$input.response_content_encoding,
+            ),
+            (
+                "response-content-language",
+                &$input.response_content_language,
+            ),
+            ("response-content-type", &$input.response_content_type),
+        ] {
+            check_override(name, value.as_deref())?;
+        }
+    };
+}
+
 impl crate::S3 {
     /// The version of a key that a request means; a delete marker is an error as S3 answers it.
     pub(crate) fn find(
@@ -164,6 +199,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
+        check_overrides!(input);
         let customer = CustomerKey::presented(
             input.sse_customer_algorithm.as_deref(),
             input.sse_customer_key.as_deref(),
@@ -244,8 +280,7 @@ impl crate::S3 {
         common(&mut output, &bucket, &version);
         // Told of the current version, and only to who asks for no version.
         if id.is_none() {
-            output.expiration =
-                crate::lifecycle::expiration_header(&bucket, &input.key, &version);
+            output.expiration = crate::lifecycle::expiration_header(&bucket, &input.key, &version);
         }
         Ok(output)
     }
@@ -259,6 +294,7 @@ impl crate::S3 {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
+        check_overrides!(input);
         let customer = CustomerKey::presented(
             input.sse_customer_algorithm.as_deref(),
             input.sse_customer_key.as_deref(),
@@ -311,8 +347,7 @@ impl crate::S3 {
         common_head(&mut output, &bucket, &version);
         // Told of the current version, and only to who asks for no version.
         if id.is_none() {
-            output.expiration =
-                crate::lifecycle::expiration_header(&bucket, &input.key, &version);
+            output.expiration = crate::lifecycle::expiration_header(&bucket, &input.key, &version);
         }
         Ok(output)
     }
@@ -378,6 +413,8 @@ impl crate::S3 {
 fn checksum_of(version: &Version, part: Option<i32>) -> Option<Checksum> {
     let whole = version.checksum.as_ref()?;
     let value = match part.and_then(|number| version.parts.iter().find(|p| p.number == number)) {
+        // The only part is all there is.
+        Some(_) if whole.full_object && version.parts.len() == 1 => whole.value.clone(),
         Some(part) => part.checksum.clone()?,
         None => whole.value.clone(),
     };

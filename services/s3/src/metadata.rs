@@ -105,7 +105,10 @@ mod tests {
         assert_eq!(through("Miniö"), "=?UTF-8?Q?Mini=C3=83=C2=B6?=");
         assert_eq!(through("ö"), "=?UTF-8?B?w4PCtg==?=");
         // Text that came as such, in a form.
-        assert_eq!(shown("ÄMÄZÕÑ S3"), "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?=");
+        assert_eq!(
+            shown("ÄMÄZÕÑ S3"),
+            "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?="
+        );
         assert_eq!(shown("\0\u{1}\u{2}\u{3}\u{4}"), "=?UTF-8?B?AAECAwQ=?=");
     }
 

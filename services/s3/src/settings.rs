@@ -474,10 +474,8 @@ impl crate::S3 {
                         "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group."
                     }
                 };
-                return Err(
-                    Fault::sender(400, "InvalidTargetBucketForLogging", text)
-                        .field("TargetBucket", logging.target_bucket.as_str()),
-                );
+                return Err(Fault::sender(400, "InvalidTargetBucketForLogging", text)
+                    .field("TargetBucket", logging.target_bucket.as_str()));
             }
         }
         self.keep(&bucket, &input.bucket_logging_status).await

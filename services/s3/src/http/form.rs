@@ -30,9 +30,7 @@ pub fn is_form(request: &http::Request<Body>) -> bool {
     let content = wire::header::text(request.headers(), "content-type").unwrap_or_default();
     let (bucket, key) = bucket_and_key(request.uri().path());
     let asks_nothing = || request.uri().query().unwrap_or_default().is_empty();
-    !bucket.is_empty()
-        && key.is_empty()
-        && (content.starts_with(CONTENT_TYPE) || asks_nothing())
+    !bucket.is_empty() && key.is_empty() && (content.starts_with(CONTENT_TYPE) || asks_nothing())
 }
 
 fn refused(error: &PostError) -> Fault {
@@ -139,8 +137,12 @@ impl Reader {
         };
         let name = parameter(" name").ok_or_else(malformed)?;
         if name.eq_ignore_ascii_case("file") {
-            let file = parameter("filename")
-                .map(|file| file.rsplit(['/', '\\']).next().unwrap_or_default().to_owned());
+            let file = parameter("filename").map(|file| {
+                file.rsplit(['/', '\\'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            });
             return Ok(FormPart::File {
                 name: file,
                 content_type: line("content-type").map(str::to_owned),
@@ -304,7 +306,11 @@ pub async fn receive(
     }
     let signature = FormSignature::of(form).map_err(|error| refused(&error))?;
     let ctx = uploader(s3, ctx, &signature)?;
-    let policy = match form.get("policy") {
+    // A policy that nobody signed says nothing.
+    let policy = form
+        .get("policy")
+        .filter(|_| signature != FormSignature::Anonymous);
+    let policy = match policy {
         Some(text) => {
             let policy = PostPolicy::decode(text).map_err(|error| refused(&error))?;
             let mut covered = fields.clone();

@@ -68,7 +68,7 @@ fn refused(error: SignatureError) -> Fault {
                 .field("Expires", iso(expires))
                 .field("ServerTime", iso(server_time))
         }
-        SignatureError::HeaderNotSigned(name) => denied(message).field("HeadersNotSigned", name),
+        SignatureError::HeadersNotSigned(name) => denied(message).field("HeadersNotSigned", name),
         SignatureError::Mismatch(mismatch) => {
             let bytes = mismatch.string_to_sign_bytes();
             let canonical_bytes = mismatch.canonical_request_bytes();
