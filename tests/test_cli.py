@@ -79,6 +79,25 @@ def test_the_certificate_authority_is_printed(region):
     assert get(region, "/_cumulo/certs").decode() == printed
 
 
+def test_a_query_is_answered_in_json_to_who_accepts_that(region):
+    def ask(action):
+        body = f"Action={action}&Version=2011-06-15".encode()
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        return urllib.request.urlopen(urllib.request.Request(region.endpoint, body, headers), timeout=5)
+
+    answer = ask("GetSessionToken")
+    assert answer.headers["Content-Type"] == "application/json"
+    document = json.load(answer)["GetSessionTokenResponse"]
+    assert document["ResponseMetadata"]["RequestId"] == answer.headers["x-amzn-RequestId"]
+    # A time is a number, where XML has a date.
+    assert document["GetSessionTokenResult"]["Credentials"]["Expiration"] > 1_700_000_000
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask("AssumeRole")
+    error = json.load(refused.value)["Error"]
+    assert refused.value.code == 400
+    assert (error["Code"], error["Type"]) == ("ValidationError", "Sender")
+
+
 def test_tls_and_http2_on_the_same_port(region, tmp_path):
     ca = tmp_path / "ca.pem"
     ca.write_text(region.cumulo("certs", "--data-dir", str(region.folder / "data")))

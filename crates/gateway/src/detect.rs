@@ -164,9 +164,15 @@ impl Catalog {
             let mut shown = shown.iter().copied();
             shown.find(|protocol| protocols.contains(protocol))
         });
-        spoken
+        let protocol = spoken
             .or_else(|| protocols.first().copied())
-            .unwrap_or(Protocol::RestXml)
+            .unwrap_or(Protocol::RestXml);
+        let takes_json =
+            || header(parts, "accept").is_some_and(|types| types.contains("application/json"));
+        match protocol {
+            Protocol::AwsQuery if takes_json() => Protocol::AwsQueryJson,
+            protocol => protocol,
+        }
     }
 
     /// Tells the operation.
@@ -197,7 +203,7 @@ impl Catalog {
                     .map_or("", |t| t.1),
             ),
             Protocol::RpcV2Cbor => by_name(rpc_path(parts).map_or("", |(_, op)| op)),
-            Protocol::AwsQuery | Protocol::Ec2Query => {
+            Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query => {
                 let from_url = || {
                     query
                         .iter()

@@ -408,7 +408,7 @@ fn expired(protocol: Protocol, model: &ServiceModel) -> Fault {
     }
     let message = "The security token included in the request is expired";
     match protocol {
-        Protocol::AwsQuery | Protocol::Ec2Query | Protocol::RestXml => {
+        Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query | Protocol::RestXml => {
             Fault::sender(403, "ExpiredToken", message)
         }
         Protocol::RestJson => Fault::sender(403, "ExpiredTokenException", message),
@@ -446,17 +446,19 @@ fn plain_fault(fault: &Fault, ctx: &Context) -> Response {
 
 fn unknown_operation(protocol: Protocol, model: &ServiceModel, name: &str, parts: &Parts) -> Fault {
     match protocol {
-        Protocol::AwsQuery | Protocol::Ec2Query if name.is_empty() => Fault::sender(
-            400,
-            "MissingAction",
-            "The request must contain the parameter Action.",
-        ),
-        Protocol::AwsQuery if model.query_compatible => Fault::sender(
+        Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query if name.is_empty() => {
+            Fault::sender(
+                400,
+                "MissingAction",
+                "The request must contain the parameter Action.",
+            )
+        }
+        Protocol::AwsQuery | Protocol::AwsQueryJson if model.query_compatible => Fault::sender(
             400,
             "InvalidAction",
             format!("The action {name} is not valid for this endpoint."),
         ),
-        Protocol::AwsQuery => Fault::sender(
+        Protocol::AwsQuery | Protocol::AwsQueryJson => Fault::sender(
             400,
             "InvalidAction",
             format!(
@@ -508,7 +510,10 @@ fn decode_fault(
             Fault::sender(400, op.refusal.unwrap_or(code), audit.message())
         }
         (DecodeError::TooComplex | DecodeError::Malformed(_) | DecodeError::Type(_), _)
-            if matches!(protocol, Protocol::AwsQuery | Protocol::Ec2Query) =>
+            if matches!(
+                protocol,
+                Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query
+            ) =>
         {
             Fault::sender(
                 400,

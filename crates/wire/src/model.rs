@@ -15,6 +15,8 @@ pub enum Protocol {
     RestXml,
     /// Form-encoded requests, XML answers.
     AwsQuery,
+    /// The same, answered in JSON: to who says that it accepts that.
+    AwsQueryJson,
     /// EC2's form of the query protocol.
     Ec2Query,
     /// Smithy RPC v2 with CBOR.

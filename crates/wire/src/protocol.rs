@@ -92,7 +92,7 @@ impl Protocol {
         match self {
             Protocol::AwsJson10 => "application/x-amz-json-1.0",
             Protocol::AwsJson11 => "application/x-amz-json-1.1",
-            Protocol::RestJson => "application/json",
+            Protocol::RestJson | Protocol::AwsQueryJson => "application/json",
             Protocol::RestXml => "application/xml",
             Protocol::AwsQuery | Protocol::Ec2Query => "text/xml",
             Protocol::RpcV2Cbor => "application/cbor",
@@ -110,7 +110,7 @@ impl Protocol {
             Protocol::AwsJson10 | Protocol::AwsJson11 => json::read(request.body, f),
             Protocol::RpcV2Cbor => cbor::read(request.body, false, f),
             Protocol::AwsCbor11 => cbor::read(request.body, true, f),
-            Protocol::AwsQuery | Protocol::Ec2Query => {
+            Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query => {
                 let mut parameters = Parameters::parse(request.body)?;
                 for (k, v) in request.query {
                     parameters.insert(k, v.clone())?;
@@ -189,6 +189,7 @@ impl Protocol {
             Protocol::AwsQuery => {
                 response.body = query_output(model, op, output, request_id).into()
             }
+            Protocol::AwsQueryJson => response.body = query_json(op, output, request_id).into(),
             Protocol::Ec2Query => response.body = ec2_output(model, op, output, request_id).into(),
             Protocol::RestJson => {
                 let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
@@ -269,6 +270,7 @@ impl Protocol {
                         .push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
                 }
             }
+            Protocol::AwsQueryJson => response.body = query_json_fault(fault, request_id).into(),
             Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query => {
                 response.body = self.xml_fault(model, fault, request_id).into();
             }
@@ -276,7 +278,10 @@ impl Protocol {
         if model.query_compatible
             && !matches!(
                 self,
-                Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query
+                Protocol::RestXml
+                    | Protocol::AwsQuery
+                    | Protocol::AwsQueryJson
+                    | Protocol::Ec2Query
             )
         {
             let blame = if fault.blame == Blame::Sender {
@@ -518,6 +523,39 @@ fn query_output(
     w.close("ResponseMetadata");
     w.end_structure();
     w.finish()
+}
+
+/// As `query_output`, in JSON: times are numbers of seconds.
+fn query_json(op: &Operation, output: &dyn Encode, request_id: &str) -> Vec<u8> {
+    let mut text = format!("{{\"{}Response\":{{", op.name).into_bytes();
+    if op.wrapper.is_some() || !op.output.members.is_empty() {
+        let wrapper = op.wrapper.unwrap_or_else(|| joined(op.name, "Result"));
+        let mut w = JsonWriter::new();
+        output.encode(&mut w);
+        text.extend_from_slice(format!("\"{wrapper}\":").as_bytes());
+        text.extend_from_slice(&w.finish());
+        text.push(b',');
+    }
+    let metadata = format!("\"ResponseMetadata\":{{\"RequestId\":\"{request_id}\"}}}}}}");
+    text.extend_from_slice(metadata.as_bytes());
+    text
+}
+
+fn query_json_fault(fault: &Fault, request_id: &str) -> Vec<u8> {
+    let blame = match fault.blame {
+        Blame::Sender => "Sender",
+        Blame::Receiver => "Receiver",
+    };
+    let mut w = JsonWriter::new();
+    w.structure(&crate::schema::EMPTY);
+    w.text_member("Code", &fault.code);
+    w.text_member("Message", fault.query_message.unwrap_or(&fault.message));
+    w.text_member("Type", blame);
+    w.end_structure();
+    let mut text = b"{\"Error\":".to_vec();
+    text.extend_from_slice(&w.finish());
+    text.extend_from_slice(format!(",\"RequestId\":\"{request_id}\"}}").as_bytes());
+    text
 }
 
 fn ec2_output(
