@@ -82,7 +82,12 @@ def test_the_certificate_authority_is_printed(region):
 def test_a_query_is_answered_in_json_to_who_accepts_that(region):
     def ask(action):
         body = f"Action={action}&Version=2011-06-15".encode()
-        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        scope = "test/20260101/us-east-1/sts/aws4_request"
+        headers = {
+            "Accept": "application/json",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
         return urllib.request.urlopen(urllib.request.Request(region.endpoint, body, headers), timeout=5)
 
     answer = ask("GetSessionToken")
