@@ -16,7 +16,7 @@ use wire::{Bytes, Fault};
 
 use crate::configuration::{Code, LayerUse};
 use crate::state::State;
-use crate::{blame, errors};
+use crate::{api, blame, errors};
 
 /// Bytes that a zip file may unpack to, a function's layers included.
 pub const UNZIPPED_LIMIT: u64 = 262_144_000;
@@ -49,6 +49,31 @@ fn invalid(text: impl Into<String>) -> Fault {
 /// That there are too many bytes in a request. The model does not know this error.
 pub fn too_large(text: String) -> Fault {
     blame::untyped(Fault::sender(413, "RequestEntityTooLargeException", text))
+}
+
+/// The most bytes of a request that creates a function
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+const CREATE_LIMIT: usize = 70_167_211;
+
+/// Fails for a request that is too large by its code, which it holds in base64, and its environment together.
+pub fn check_request(
+    zip: Option<&Bytes>,
+    environment: Option<&api::Environment>,
+) -> Result<(), Fault> {
+    let zip = zip.map_or(0, Bytes::len);
+    let variables = environment.and_then(|e| e.variables.as_ref());
+    let text: usize = variables
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    // Of code that is too large by itself that is told.
+    if zip <= INLINE_LIMIT && zip.div_ceil(3) * 4 + text > CREATE_LIMIT {
+        return Err(too_large(format!(
+            "Request must be smaller than {CREATE_LIMIT} bytes for the CreateFunction operation"
+        )));
+    }
+    Ok(())
 }
 
 /// Takes code in: checks it and keeps it as a blob.

@@ -297,6 +297,7 @@ pub async fn create(
             name.function
         )));
     }
+    code::check_request(input.code.zip_file.as_ref(), input.environment.as_ref())?;
     let layers = layer::resolve(state, ctx, &input.layers.unwrap_or_default())?;
     let conflict = || {
         errors::resource_conflict_exception(format!("Function already exist: {}", name.function))

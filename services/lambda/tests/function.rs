@@ -22,6 +22,23 @@ fn saying(word: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_large_as_a_whole_is_refused_as_such() {
+    let region = Region::start().await;
+    let body = json!({
+        "FunctionName": "f", "Runtime": "python3.12", "Handler": "app.handler",
+        "Role": "arn:aws:iam::000000000000:role/r",
+        "Code": { "ZipFile": STANDARD.encode(zip(&[("app.py", ECHO)])) },
+        "Environment": { "Variables": { "large": "x".repeat(70_167_211) } },
+    });
+    let refused = region.call("POST", F, body).await;
+    assert_eq!(refused.status, 413);
+    assert_eq!(
+        refused.json()["message"],
+        "Request must be smaller than 70167211 bytes for the CreateFunction operation"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_function_has_awss_defaults() {
     let region = Region::start().await;
     let files = [("app.py", ECHO)];
