@@ -109,9 +109,9 @@ class Region:
                 self.kill()
                 raise
 
-    def client(self, service, account="test", **config):
+    def client(self, service, account="test", region_name="us-east-1", **config):
         return boto3.client(service, endpoint_url=self.endpoint, aws_access_key_id=account, aws_secret_access_key="test",
-                            region_name="us-east-1", config=Config(retries={"max_attempts": 1}, **config))
+                            region_name=region_name, config=Config(retries={"max_attempts": 1}, **config))
 
     def env(self):
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TF_"))}

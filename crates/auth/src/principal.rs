@@ -49,7 +49,7 @@ impl Caller {
             return Self::Anonymous;
         }
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
-        let ["arn", _, _, _, account, name] = parts.as_slice() else {
+        let ["arn", partition, _, _, account, name] = parts.as_slice() else {
             return Self::Service(arn.to_owned());
         };
         let account = (*account).to_owned();
@@ -59,7 +59,7 @@ impl Caller {
             Some(("assumed-role", session)) => {
                 let role = session.split('/').next().unwrap_or_default();
                 Self::RoleSession {
-                    role_arn: format!("arn:aws:iam::{account}:role/{role}"),
+                    role_arn: format!("arn:{partition}:iam::{account}:role/{role}"),
                     session_arn: arn,
                     account,
                 }

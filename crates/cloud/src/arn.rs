@@ -18,15 +18,38 @@ pub struct Arn {
     pub resource: String,
 }
 
+/// The partition that a region is in; regions that nobody knows are in `aws`
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>).
+pub fn partition(region: &str) -> &'static str {
+    const OTHERS: [(&str, &str); 7] = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("eusc-", "aws-eusc"),
+    ];
+    let found = OTHERS.iter().find(|(prefix, _)| region.starts_with(prefix));
+    found.map_or("aws", |(_, partition)| partition)
+}
+
 impl Arn {
-    /// In the partition `aws`.
+    /// Of a resource in a region, whose partition it has.
     pub fn new(service: &str, region: &str, account: &str, resource: impl Into<String>) -> Arn {
         Arn {
-            partition: "aws".into(),
+            partition: partition(region).into(),
             service: service.into(),
             region: region.into(),
             account: account.into(),
             resource: resource.into(),
+        }
+    }
+    /// Of a resource that is the same in all regions of a partition: that of `region`, where it is asked for.
+    pub fn global(service: &str, region: &str, account: &str, resource: impl Into<String>) -> Arn {
+        Arn {
+            region: String::new(),
+            ..Arn::new(service, region, account, resource)
         }
     }
     /// The resource behind its type: `function:f` → `("function", "f")`, `role/a/b` → `("role", "a/b")`.
@@ -100,5 +123,23 @@ mod tests {
         assert_eq!("arn:aws:s3".parse::<Arn>(), Err(BadArn));
         let arn = Arn::new("iam", "", "1", "role/path/name");
         assert_eq!(arn.typed(), Some(("role", "path/name")));
+    }
+
+    #[test]
+    fn an_arn_is_in_its_region_s_partition() {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("eu-west-1", "aws"),
+            ("nowhere", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
+            let arn = Arn::new("sqs", region, "1", "q").to_string();
+            assert_eq!(arn, format!("arn:{partition}:sqs:{region}:1:q"));
+            let arn = Arn::global("iam", region, "1", "user/u").to_string();
+            assert_eq!(arn, format!("arn:{partition}:iam::1:user/u"));
+        }
     }
 }

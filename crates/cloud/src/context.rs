@@ -35,11 +35,12 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The account's root.
-    pub fn root(account: &str, access_key: Option<String>) -> Principal {
+    /// The account's root, as the partition of that region has it.
+    pub fn root(account: &str, region: &str, access_key: Option<String>) -> Principal {
+        let partition = crate::arn::partition(region);
         Principal {
             kind: PrincipalKind::Root,
-            arn: ["arn:aws:iam::", account, ":root"].concat(),
+            arn: ["arn:", partition, ":iam::", account, ":root"].concat(),
             id: account.to_owned(),
             access_key,
         }
@@ -113,11 +114,7 @@ impl Context {
     }
     /// The partition of the region.
     pub fn partition(&self) -> &'static str {
-        match self.region.as_str() {
-            r if r.starts_with("cn-") => "aws-cn",
-            r if r.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        }
+        crate::arn::partition(&self.region)
     }
     /// `http` or `https`, and the host.
     pub fn endpoint(&self) -> String {

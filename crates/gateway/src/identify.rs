@@ -116,7 +116,7 @@ pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
     } else {
         auth::account::encoded_account(&key).unwrap_or_else(|| cloud.config.account.clone())
     };
-    let principal = Principal::root(&account, Some(key));
+    let principal = Principal::root(&account, &region, Some(key));
     Caller {
         account,
         region,

@@ -389,12 +389,7 @@ pub fn default_warm(provisioned: Option<&Capacity>) -> (i64, i64) {
 
 /// The ARN of a table.
 pub fn arn(account: &str, region: &str, name: &str) -> String {
-    let partition = match region {
-        r if r.starts_with("cn-") => "aws-cn",
-        r if r.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    };
-    format!("arn:{partition}:dynamodb:{region}:{account}:table/{name}")
+    cloud::Arn::new("dynamodb", region, account, format!("table/{name}")).to_string()
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -3,7 +3,7 @@
 use auth::evaluate;
 use auth::policy::{Policy, PolicyKind};
 use auth::principal::Caller;
-use cloud::{Context, Source};
+use cloud::{Arn, Context, Source};
 use serde_json::{Value, json};
 use wire::Fault;
 
@@ -42,7 +42,9 @@ fn statement(place: &Place, input: &PutPermissionInput) -> Result<Value, Fault> 
     }
     let principal = match principal.as_str() {
         "*" => json!("*"),
-        account => json!({ "AWS": format!("arn:aws:iam::{account}:root") }),
+        account => {
+            json!({ "AWS": Arn::global("iam", &place.region, account, "root").to_string() })
+        }
     };
     let mut statement = json!({
         "Sid": sid,

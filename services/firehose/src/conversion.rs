@@ -325,7 +325,7 @@ impl Firehose {
             "tableName": schema.table_name,
             "region": region,
             "versionId": schema.version_id.as_deref().unwrap_or("LATEST"),
-            "catalogArn": format!("arn:aws:glue:{region}:{catalog}:catalog"),
+            "catalogArn": cloud::Arn::new("glue", &region, &catalog, "catalog").to_string(),
         });
         let failed = move |piece: Piece, code: &str, message: &str| Failure {
             kind: FAILED,

@@ -167,9 +167,9 @@ impl Iam {
         let path = path_of(input.path)?;
         let name = input.server_certificate_name;
         let row = ServerCertificateRow {
-            arn: Arn::new(
+            arn: Arn::global(
                 "iam",
-                "",
+                &ctx.region,
                 &ctx.account,
                 format!("server-certificate{path}{name}"),
             )
@@ -226,7 +226,7 @@ impl Iam {
                 .unwrap_or(std::mem::take(&mut row.name));
             row.path = path.unwrap_or(std::mem::take(&mut row.path));
             let resource = format!("server-certificate{}{}", row.path, row.name);
-            row.arn = Arn::new("iam", "", &ctx.account, resource).to_string();
+            row.arn = Arn::global("iam", &ctx.region, &ctx.account, resource).to_string();
             Ok(())
         })
         .await?;

@@ -67,9 +67,9 @@ impl Iam {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let group = Group {
-            arn: Arn::new(
+            arn: Arn::global(
                 "iam",
-                "",
+                &ctx.region,
                 account,
                 format!("group{path}{}", input.group_name),
             )
@@ -205,9 +205,9 @@ impl Iam {
                 group.name = name;
             }
             group.path = path.unwrap_or(group.path);
-            group.arn = Arn::new(
+            group.arn = Arn::global(
                 "iam",
-                "",
+                &ctx.region,
                 account,
                 format!("group{}{}", group.path, group.name),
             )

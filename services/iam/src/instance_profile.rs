@@ -100,7 +100,13 @@ impl Iam {
         let account = ctx.account.as_str();
         let name = input.instance_profile_name;
         let profile = InstanceProfile {
-            arn: Arn::new("iam", "", account, format!("instance-profile{path}{name}")).to_string(),
+            arn: Arn::global(
+                "iam",
+                &ctx.region,
+                account,
+                format!("instance-profile{path}{name}"),
+            )
+            .to_string(),
             id: new_id(IdKind::InstanceProfile, account),
             name,
             path,

@@ -53,11 +53,19 @@ impl Iam {
             .unwrap_or_default();
         let name = format!("AWSServiceRoleFor{stem}{suffix}");
         let path = format!("/aws-service-role/{service}/");
-        let policy =
-            known.map(|known| format!("arn:aws:iam::aws:policy/aws-service-role/{}", known.policy));
+        let policy = known.map(|known| {
+            let resource = format!("policy/aws-service-role/{}", known.policy);
+            Arn::global("iam", &ctx.region, "aws", resource).to_string()
+        });
         let description = known.and_then(|known| known.description).map(str::to_owned);
         let role = Role {
-            arn: Arn::new("iam", "", &ctx.account, format!("role{path}{name}")).to_string(),
+            arn: Arn::global(
+                "iam",
+                &ctx.region,
+                &ctx.account,
+                format!("role{path}{name}"),
+            )
+            .to_string(),
             id: new_id(IdKind::Role, &ctx.account),
             name,
             path,
@@ -250,12 +258,18 @@ impl cloud::ports::Roles for Iam {
                     "sts does not run here, so no role can be assumed.",
                 )
             })?;
+            let arn: Arn = role
+                .arn
+                .parse()
+                .map_err(|_| Fault::internal(format!("the role has the ARN {}", role.arn)))?;
+            let arn = Arn {
+                service: "sts".into(),
+                resource: format!("assumed-role/{}/{session}", role.name),
+                ..arn
+            };
             let principal = Principal {
                 kind: PrincipalKind::AssumedRole,
-                arn: format!(
-                    "arn:aws:sts::{account}:assumed-role/{}/{session}",
-                    role.name
-                ),
+                arn: arn.to_string(),
                 id: format!("{}:{session}", role.id),
                 access_key: None,
             };

@@ -29,6 +29,10 @@ impl Managed<'_> {
     pub(crate) fn updated(&self) -> Timestamp {
         Timestamp::parse(self.updated).unwrap_or_default()
     }
+    /// Its ARN in a partition.
+    pub(crate) fn arn_in(&self, partition: &str) -> String {
+        self.arn.replacen("aws", partition, 1)
+    }
     /// AWS's own ids are not public; this one is at least always the same.
     pub(crate) fn id(&self) -> String {
         const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -55,10 +59,11 @@ pub(crate) fn all() -> impl Iterator<Item = Managed<'static>> {
 
 /// The one of that ARN.
 pub(crate) fn find(arn: &str) -> Option<Managed<'static>> {
-    if !arn.starts_with("arn:aws:iam::aws:policy/") {
-        return None;
-    }
-    let needle = format!("\"arn\":\"{arn}\"");
+    let (_, name) = arn
+        .strip_prefix("arn:aws")?
+        .split_once(":iam::aws:policy/")
+        .filter(|(rest, _)| rest.is_empty() || rest.starts_with('-'))?;
+    let needle = format!("\"arn\":\"arn:aws:iam::aws:policy/{name}\"");
     let at = ALL.find(&needle)?;
     let start = ALL[..at].rfind('\n').map_or(0, |n| n + 1);
     read(ALL[start..].lines().next()?)
@@ -94,6 +99,8 @@ mod tests {
             assert!(policy.created().0 > 0 && policy.updated() >= policy.created());
         }
         assert!(!exists("arn:aws:iam::aws:policy/NoSuchPolicy"));
+        assert!(exists("arn:aws-cn:iam::aws:policy/AdministratorAccess"));
+        assert!(!exists("arn:awsome:iam::aws:policy/AdministratorAccess"));
     }
 
     #[test]

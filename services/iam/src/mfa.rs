@@ -94,7 +94,7 @@ impl Iam {
         let path = path_of(input.path)?;
         let resource = format!("mfa{path}{}", input.virtual_mfa_device_name);
         let device = MfaDevice {
-            serial: Arn::new("iam", "", &ctx.account, resource).to_string(),
+            serial: Arn::global("iam", &ctx.region, &ctx.account, resource).to_string(),
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             ..MfaDevice::default()
         };

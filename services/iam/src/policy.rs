@@ -140,11 +140,11 @@ impl Policy {
     }
 }
 
-fn aws_listed(policy: &Managed<'_>, uses: Uses) -> api::Policy {
+fn aws_listed(policy: &Managed<'_>, partition: &str, uses: Uses) -> api::Policy {
     api::Policy {
         policy_name: Some(policy.name.to_owned()),
         policy_id: Some(policy.id()),
-        arn: Some(policy.arn.to_owned()),
+        arn: Some(policy.arn_in(partition)),
         path: Some(policy.path.to_owned()),
         default_version_id: Some(policy.default_version_id.to_owned()),
         attachment_count: Some(uses.attachments),
@@ -157,11 +157,11 @@ fn aws_listed(policy: &Managed<'_>, uses: Uses) -> api::Policy {
 }
 
 /// One of AWS's policies with its version.
-pub(crate) fn aws_detail(policy: &Managed<'_>, uses: Uses) -> ManagedPolicyDetail {
+pub(crate) fn aws_detail(policy: &Managed<'_>, partition: &str, uses: Uses) -> ManagedPolicyDetail {
     ManagedPolicyDetail {
         policy_name: Some(policy.name.to_owned()),
         policy_id: Some(policy.id()),
-        arn: Some(policy.arn.to_owned()),
+        arn: Some(policy.arn_in(partition)),
         path: Some(policy.path.to_owned()),
         default_version_id: Some(policy.default_version_id.to_owned()),
         attachment_count: Some(uses.attachments),
@@ -243,9 +243,9 @@ impl Iam {
         let account = ctx.account.as_str();
         let now = ctx.time.whole_second().0;
         let policy = Policy {
-            arn: Arn::new(
+            arn: Arn::global(
                 "iam",
-                "",
+                &ctx.region,
                 account,
                 format!("policy{path}{}", input.policy_name),
             )
@@ -295,7 +295,7 @@ impl Iam {
             return Ok(GetPolicyOutput {
                 policy: Some(api::Policy {
                     tags: Some(Vec::new()),
-                    ..aws_listed(&policy, uses)
+                    ..aws_listed(&policy, ctx.partition(), uses)
                 }),
             });
         }
@@ -349,7 +349,9 @@ impl Iam {
         }
         if scope != "Local" {
             for policy in managed::all() {
-                all.push(aws_listed(&policy, self.uses(account, policy.arn)?));
+                let partition = ctx.partition();
+                let uses = self.uses(account, &policy.arn_in(partition))?;
+                all.push(aws_listed(&policy, partition, uses));
             }
         }
         let usage = input.policy_usage_filter.as_deref();

@@ -131,7 +131,13 @@ impl Iam {
             ));
         }
         let provider = Provider {
-            arn: Arn::new("iam", "", &ctx.account, format!("oidc-provider/{host}")).to_string(),
+            arn: Arn::global(
+                "iam",
+                &ctx.region,
+                &ctx.account,
+                format!("oidc-provider/{host}"),
+            )
+            .to_string(),
             created: ctx.time.whole_second().0,
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             url: Some(host.to_owned()),
@@ -234,9 +240,9 @@ impl Iam {
         ctx: &Context,
         input: CreateSAMLProviderInput,
     ) -> Result<CreateSAMLProviderOutput, Fault> {
-        let arn = Arn::new(
+        let arn = Arn::global(
             "iam",
-            "",
+            &ctx.region,
             &ctx.account,
             format!("saml-provider/{}", input.name),
         )

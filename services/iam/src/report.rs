@@ -85,12 +85,13 @@ impl Iam {
         }
         if wants("AWSManagedPolicy") {
             for policy in managed::all() {
-                let uses = self.uses(account, policy.arn)?;
+                let partition = ctx.partition();
+                let uses = self.uses(account, &policy.arn_in(partition))?;
                 // Of AWS's own policies only those in use are told.
                 if uses.attachments > 0 || uses.boundaries > 0 {
                     all.push((
                         format!("5/{}", key(policy.arn)),
-                        Detail::Policy(crate::policy::aws_detail(&policy, uses)),
+                        Detail::Policy(crate::policy::aws_detail(&policy, partition, uses)),
                     ));
                 }
             }

@@ -98,7 +98,13 @@ impl Iam {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let role = Role {
-            arn: Arn::new("iam", "", account, format!("role{path}{}", input.role_name)).to_string(),
+            arn: Arn::global(
+                "iam",
+                &ctx.region,
+                account,
+                format!("role{path}{}", input.role_name),
+            )
+            .to_string(),
             id: new_id(IdKind::Role, account),
             name: input.role_name,
             path,

@@ -77,7 +77,10 @@ fn caller_of(arn: &str) -> Caller {
         },
         Some(("role", name)) => {
             let name = name.rsplit('/').next().unwrap_or(name);
-            let session_arn = format!("arn:aws:sts::{account}:assumed-role/{name}/simulation");
+            let session_arn = format!(
+                "arn:{}:sts::{account}:assumed-role/{name}/simulation",
+                parsed.partition
+            );
             Caller::RoleSession {
                 account,
                 role_arn: arn.to_owned(),
@@ -218,7 +221,7 @@ impl Iam {
             // The account's user whom nobody named: its policies are those given.
             None => Caller::User {
                 account: ctx.account.clone(),
-                arn: format!("arn:aws:iam::{}:user/simulated", ctx.account),
+                arn: Arn::global("iam", &ctx.region, &ctx.account, "user/simulated").to_string(),
             },
         };
         let question = Question {

@@ -117,7 +117,13 @@ impl Iam {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let user = User {
-            arn: Arn::new("iam", "", account, format!("user{path}{}", input.user_name)).to_string(),
+            arn: Arn::global(
+                "iam",
+                &ctx.region,
+                account,
+                format!("user{path}{}", input.user_name),
+            )
+            .to_string(),
             id: new_id(IdKind::User, account),
             name: input.user_name,
             path,
@@ -259,9 +265,9 @@ impl Iam {
                 user.name = name;
             }
             user.path = path.unwrap_or(user.path);
-            user.arn = Arn::new(
+            user.arn = Arn::global(
                 "iam",
-                "",
+                &ctx.region,
                 account,
                 format!("user{}{}", user.path, user.name),
             )

@@ -281,7 +281,7 @@ impl Feed {
         let role = resolved.map(|r| r.configuration.role);
         let now = state.cloud.clock.now();
         let mut record = self.record(&lost, &name, now);
-        if let Some(bucket) = target.strip_prefix("arn:aws:s3:::") {
+        if let Some((_, bucket)) = target.split_once(":s3:::") {
             let event = self.event(lost.shard, lost.items, role.as_deref().unwrap_or_default());
             record["payload"] = event;
             let stamp = now.iso8601_secs();

@@ -149,10 +149,8 @@ pub fn check(runtime: &str) -> Result<(), Fault> {
 
 /// A stable ARN for the version of a runtime.
 pub fn version_arn(region: &str, runtime: &str) -> String {
-    format!(
-        "arn:aws:lambda:{region}::runtime:{}",
-        hex::encode(Sha256::digest(runtime))
-    )
+    let resource = format!("runtime:{}", hex::encode(Sha256::digest(runtime)));
+    cloud::Arn::new("lambda", region, "", resource).to_string()
 }
 
 /// The runtime's version as log lines show it: `python:3.11.v1`.

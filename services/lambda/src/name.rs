@@ -1,6 +1,6 @@
 //! The forms in which a request may name a function.
 
-use cloud::Context;
+use cloud::{Arn, Context};
 use wire::Fault;
 
 use crate::errors;
@@ -114,15 +114,8 @@ impl Name {
 
     /// The function's ARN without a qualifier.
     pub fn arn(&self) -> String {
-        let partition = match self.region.as_str() {
-            r if r.starts_with("cn-") => "aws-cn",
-            r if r.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
-        format!(
-            "arn:{partition}:lambda:{}:{}:function:{}",
-            self.region, self.account, self.function
-        )
+        let resource = format!("function:{}", self.function);
+        Arn::new("lambda", &self.region, &self.account, resource).to_string()
     }
 
     /// The ARN with the qualifier, where there is one.

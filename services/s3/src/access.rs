@@ -156,7 +156,7 @@ fn ask(
     }
     conditions(&mut context);
     let resource = match question.key {
-        Some(key) => format!("arn:aws:s3:::{}/{key}", bucket.name),
+        Some(key) => format!("{}/{key}", bucket.arn()),
         None => bucket.arn(),
     };
     let request = evaluate::Request {

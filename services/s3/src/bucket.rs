@@ -141,6 +141,11 @@ pub struct Bucket {
     pub lock: Option<api::ObjectLockConfiguration>,
 }
 
+/// The ARN of a bucket in that region.
+fn arn_of(region: &str, name: &str) -> String {
+    format!("arn:{}:s3:::{name}", cloud::arn::partition(region))
+}
+
 impl Bucket {
     fn new(account: String, name: String, record: BucketRecord) -> Bucket {
         let parsed = record
@@ -175,7 +180,7 @@ impl Bucket {
     }
     /// Its ARN.
     pub fn arn(&self) -> String {
-        format!("arn:aws:s3:::{}", self.name)
+        arn_of(&self.record.region, &self.name)
     }
     /// Whether access control lists count.
     pub fn has_acls(&self) -> bool {
@@ -472,7 +477,7 @@ impl crate::S3 {
         };
         let output = api::CreateBucketOutput {
             location: Some(location),
-            bucket_arn: Some(format!("arn:aws:s3:::{name}")),
+            bucket_arn: Some(arn_of(&region, name)),
         };
         let taken = |other: &Bucket| {
             if other.account == ctx.account {

@@ -224,7 +224,8 @@ fn managed_key(region: &str, account: &str) -> String {
     id[8] = id[8] & 0x3f | 0x80;
     let id = hex::encode(id);
     let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
-    format!("arn:aws:kms:{region}:{account}:key/{a}-{b}-{c}-{d}-{e}")
+    let resource = format!("key/{a}-{b}-{c}-{d}-{e}");
+    cloud::Arn::new("kms", region, account, resource).to_string()
 }
 
 impl Requested<'_> {

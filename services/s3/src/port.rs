@@ -34,7 +34,7 @@ impl Objects for Port {
                 "s3.amazonaws.com",
                 s3.cloud.clock.now(),
             );
-            ctx.principal = Principal::root(account, None);
+            ctx.principal = Principal::root(account, &bucket.record.region, None);
             let action = of_version(version, "s3:GetObject", "s3:GetObjectVersion");
             let found = s3.find(&ctx, &bucket, key, version, action, Permission::Read)?;
             let body =
@@ -57,7 +57,7 @@ impl Objects for Port {
             let region = s3.buckets.get(bucket, None)?.record.region.clone();
             let mut ctx =
                 Context::internal(account, &region, "s3.amazonaws.com", s3.cloud.clock.now());
-            ctx.principal = Principal::root(account, None);
+            ctx.principal = Principal::root(account, &ctx.region, None);
             let input = ListObjectsV2Input {
                 bucket: bucket.to_owned(),
                 prefix: Some(prefix.to_owned()),
@@ -81,7 +81,7 @@ impl Objects for Port {
             let region = s3.buckets.get(bucket, None)?.record.region.clone();
             let mut ctx =
                 Context::internal(account, &region, "s3.amazonaws.com", s3.cloud.clock.now());
-            ctx.principal = Principal::root(account, None);
+            ctx.principal = Principal::root(account, &ctx.region, None);
             let input = PutObjectInput {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),

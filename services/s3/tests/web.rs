@@ -28,7 +28,7 @@ impl Identities for Known {
     fn identity(&self, access_key: &str) -> Option<Identity> {
         (access_key == KEY).then(|| Identity {
             account: ACCOUNT.to_owned(),
-            principal: Principal::root(ACCOUNT, Some(KEY.to_owned())),
+            principal: Principal::root(ACCOUNT, "us-east-1", Some(KEY.to_owned())),
             secret_key: SECRET.to_owned(),
             session_token: None,
             expiration: None,

@@ -251,7 +251,7 @@ impl Sns {
         };
         let principals = input.aws_account_id.iter();
         let principals = principals
-            .map(|a| format!("arn:aws:iam::{a}:root"))
+            .map(|a| cloud::Arn::global("iam", &ctx.region, a, "root").to_string())
             .collect();
         let actions = input
             .action_name

@@ -23,15 +23,7 @@ impl Name {
     }
     /// Its ARN.
     pub fn arn(&self) -> String {
-        let partition = match self.region.as_str() {
-            r if r.starts_with("cn-") => "aws-cn",
-            r if r.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
-        format!(
-            "arn:{partition}:sqs:{}:{}:{}",
-            self.region, self.account, self.queue
-        )
+        Arn::new("sqs", &self.region, &self.account, self.queue.as_str()).to_string()
     }
     /// The queue of that ARN; `None` for anything else.
     pub fn of_arn(arn: &Arn) -> Option<Name> {

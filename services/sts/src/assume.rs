@@ -7,7 +7,7 @@ use auth::policy::{Policy, PolicyKind};
 use auth::principal::Caller;
 use auth::trust::{Trust, evaluate_trust};
 use cloud::ports::{NewSession, Role};
-use cloud::{Context, Principal, PrincipalKind};
+use cloud::{Arn, Context, Principal, PrincipalKind};
 use wire::Fault;
 
 use crate::api::*;
@@ -37,6 +37,13 @@ struct Wish {
     tags: Vec<(String, String)>,
     transitive: Vec<String>,
     source_identity: Option<String>,
+}
+
+/// A role's ARN, in its parts.
+fn role_arn(role: &Role) -> Result<Arn, Fault> {
+    role.arn
+        .parse()
+        .map_err(|_| Fault::internal(format!("the role has the ARN {}", role.arn)))
 }
 
 impl Sts {
@@ -184,7 +191,11 @@ impl Sts {
         let federated = match WELL_KNOWN.contains(&host) {
             true => host.to_owned(),
             false => {
-                let arn = format!("arn:aws:iam::{}:oidc-provider/{host}", role.account);
+                let arn = Arn {
+                    resource: format!("oidc-provider/{host}"),
+                    ..role_arn(&role)?
+                }
+                .to_string();
                 let provider = self
                     .cloud
                     .ports
@@ -330,10 +341,12 @@ impl Sts {
             ));
         }
         let packed = packed_size(wish.policy.as_deref(), &wish.policy_arns, &wish.tags)?;
-        let arn = format!(
-            "arn:aws:sts::{}:assumed-role/{}/{}",
-            role.account, role.name, wish.session_name
-        );
+        let arn = Arn {
+            service: "sts".into(),
+            resource: format!("assumed-role/{}/{}", role.name, wish.session_name),
+            ..role_arn(role)?
+        }
+        .to_string();
         let id = format!("{}:{}", role.id, wish.session_name);
         let session = NewSession {
             account: role.account.clone(),

@@ -227,7 +227,12 @@ impl Sts {
             .filter_map(|p| p.arn)
             .collect();
         let packed_policy_size = packed_size(input.policy.as_deref(), &policy_arns, &tags)?;
-        let arn = format!("arn:aws:sts::{}:federated-user/{}", ctx.account, input.name);
+        let arn = format!(
+            "arn:{}:sts::{}:federated-user/{}",
+            ctx.partition(),
+            ctx.account,
+            input.name
+        );
         let id = format!("{}:{}", ctx.account, input.name);
         let session = NewSession {
             account: ctx.account.clone(),

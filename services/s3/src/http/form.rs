@@ -204,7 +204,8 @@ fn uploader(s3: &S3, ctx: &Context, signature: &FormSignature<'_>) -> Result<Con
             } else {
                 account
             };
-            uploader.principal = Principal::root(&uploader.account, Some(key.to_owned()));
+            uploader.principal =
+                Principal::root(&uploader.account, &uploader.region, Some(key.to_owned()));
         }
     }
     Ok(uploader)
