@@ -480,11 +480,9 @@ impl Entry {
             Ok(serde_json::from_slice(&writer.finish())?)
         };
         let mut change = serde_json::json!({
-            "ApproximateCreationDateTime": self.when.div_euclid(1000),
+            // A number with a fraction, as functions get it.
+            "ApproximateCreationDateTime": self.when.div_euclid(1000) as f64,
             "Keys": image(&self.keys)?,
-            "SequenceNumber": sequence(number),
-            "SizeBytes": self.size,
-            "StreamViewType": view,
         });
         if let Some(new) = &self.new {
             change["NewImage"] = image(new)?;
@@ -492,6 +490,9 @@ impl Entry {
         if let Some(old) = &self.old {
             change["OldImage"] = image(old)?;
         }
+        change["SequenceNumber"] = sequence(number).into();
+        change["SizeBytes"] = self.size.into();
+        change["StreamViewType"] = view.into();
         let mut record = serde_json::json!({
             "eventID": self.id,
             "eventName": self.event,

@@ -232,8 +232,8 @@ impl Feed {
                 "requestId": detail.get("requestId").cloned().unwrap_or_else(|| json!(cloud::ids::uuid())),
                 "functionArn": name.full_arn(),
                 "condition": if lost.is_old { "RecordAgeExceeded" } else { "RetryAttemptsExhausted" },
-                // AWS says so of old records, however often they were tried.
-                "approximateInvokeCount": if lost.is_old { 1 } else { lost.attempts },
+                // AWS counts one for records that were too old to be tried.
+                "approximateInvokeCount": lost.attempts.max(1),
             },
             "version": "1.0",
             "timestamp": now.iso8601_millis(),

@@ -40,7 +40,7 @@ async fn a_record_of_tags_has_no_size_and_another_structure() {
     assert_eq!(record["eventVersion"], "2.3");
     let object = record["s3"]["object"].as_object().unwrap();
     let names: Vec<&str> = object.keys().map(String::as_str).collect();
-    assert_eq!(names, ["eTag", "key"]);
+    assert_eq!(names, ["key", "eTag"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
