@@ -229,7 +229,9 @@ impl Front {
             _ => false,
         };
         if is_of_bucket && is_malformed && self.0.buckets.find(&name).is_none() {
-            *response = answer(&fault::no_such_bucket(&name), ctx);
+            // Its headers are those that every answer has.
+            let told = answer(&fault::no_such_bucket(&name), ctx);
+            (response.status, response.body) = (told.status, told.body);
         }
     }
 

@@ -105,6 +105,10 @@ async fn a_bucket_that_is_not_there_goes_before_what_is_wrong_with_a_document() 
             (refused.status, code(&refused).as_str()),
             (404, "NoSuchBucket")
         );
+        assert_eq!(
+            refused.header("x-amz-request-id"),
+            refused.element("RequestId").as_deref()
+        );
     }
     let refused = region
         .ask("PUT", "/bucket?encryption", Bytes::from("<What/>"))
