@@ -257,6 +257,9 @@ def test_an_archive_is_replayed_in_order_to_the_chosen_rules(make_region):
     described = events.describe_archive(ArchiveName="all")
     assert (described["EventCount"], described["State"]) == (4, "ENABLED") and described["SizeBytes"] > 0
     assert events.describe_rule(Name="Events-Archive-all", EventBusName="shop")["ManagedBy"] == "prod.vhs.events.aws.internal"
+    target, = events.list_targets_by_rule(Rule="Events-Archive-all", EventBusName="shop")["Targets"]
+    # It names no account and no resource.
+    assert target["Arn"] == "arn:aws:events:us-east-1:::"
     events.start_replay(ReplayName="again", EventSourceArn=archive, EventStartTime=start, EventEndTime=start + 3600,
                         Destination={"Arn": bus, "FilterArns": [rules["one"]]})
     wait_for(lambda: events.describe_replay(ReplayName="again")["State"] == "COMPLETED", 20, "the replay")

@@ -163,7 +163,7 @@ impl Events {
         );
         let target = Target {
             id: shown.clone(),
-            arn: Arn::new("events", &place.region, "", "::").to_string(),
+            arn: Arn::new("events", &place.region, "", ":").to_string(),
             input_transformer: Some(InputTransformer {
                 input_paths_map: Some(Default::default()),
                 input_template: template,
