@@ -29,7 +29,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads the header: `[/]bucket/key[?versionId=id]`, percent-encoded, or an access point's ARN.
+    /// Reads the header: `[/]bucket/key[?versionId=id]`, percent-encoded, or an access point's ARN. A URL in path style
+    /// is taken too, whatever its host.
     pub(crate) fn read(header: &str) -> Result<Source, Fault> {
         let invalid = || {
             fault::invalid_argument(
@@ -42,6 +43,10 @@ impl Source {
             Some((path, version)) => (path, Some(version.to_owned())),
             None => (header, None),
         };
+        let of_url = ["http://", "https://"]
+            .into_iter()
+            .find_map(|scheme| path.strip_prefix(scheme)?.split_once('/'));
+        let path = of_url.map_or(path, |(_, path)| path);
         // A plus sign is a space, as in a form.
         let path = path.replace('+', " ");
         let decoded = percent_decode_str(&path)
@@ -529,6 +534,11 @@ mod tests {
         assert_eq!(
             source,
             Some(("b".into(), "a+b c".into(), Some("x%y".into())))
+        );
+        let of_url = Source::read("http://localhost:4566/b/c/d").ok();
+        assert_eq!(
+            of_url.map(|s| (s.bucket, s.key)),
+            Some(("b".into(), "c/d".into()))
         );
         assert!(Source::read("b").is_err());
         assert!(Source::read("b/").is_err());
