@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use wire::Fault;
+
 /// `arn:partition:service:region:account:resource`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Arn {
@@ -34,6 +36,12 @@ pub fn partition(region: &str) -> &'static str {
     found.map_or("aws", |(_, partition)| partition)
 }
 
+/// The text of a regional resource's ARN, without an `Arn` in between: some are told with every request.
+pub fn text(service: &str, region: &str, account: &str, resource: impl fmt::Display) -> String {
+    let partition = partition(region);
+    format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+}
+
 impl Arn {
     /// Of a resource in a region, whose partition it has.
     pub fn new(service: &str, region: &str, account: &str, resource: impl Into<String>) -> Arn {
@@ -50,6 +58,19 @@ impl Arn {
         Arn {
             region: String::new(),
             ..Arn::new(service, region, account, resource)
+        }
+    }
+    /// Reads an ARN that was made here; one that is none is a defect of ours.
+    pub fn stored(text: &str) -> Result<Arn, Fault> {
+        text.parse()
+            .map_err(|_| Fault::internal(format!("the stored ARN {text} is none")))
+    }
+    /// Of a session of this role, by the role's name, which has no path there.
+    pub fn session(&self, role: &str, session: &str) -> Arn {
+        Arn {
+            service: "sts".into(),
+            resource: format!("assumed-role/{role}/{session}"),
+            ..self.clone()
         }
     }
     /// The resource behind its type: `function:f` → `("function", "f")`, `role/a/b` → `("role", "a/b")`.
@@ -138,6 +159,7 @@ mod tests {
         ] {
             let arn = Arn::new("sqs", region, "1", "q").to_string();
             assert_eq!(arn, format!("arn:{partition}:sqs:{region}:1:q"));
+            assert_eq!(text("sqs", region, "1", "q"), arn);
             let arn = Arn::global("iam", region, "1", "user/u").to_string();
             assert_eq!(arn, format!("arn:{partition}:iam::1:user/u"));
         }

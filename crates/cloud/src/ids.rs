@@ -49,8 +49,13 @@ fn pick(alphabet: &[u8], n: usize) -> String {
 
 /// A random version 4 UUID with hyphens, the form of most request ids.
 pub fn uuid() -> String {
-    let mut b = [0u8; 16];
-    random(&mut b);
+    let mut bytes = [0u8; 16];
+    random(&mut bytes);
+    uuid_of(bytes)
+}
+
+/// The version 4 UUID of these bytes, which should be as good as random.
+pub fn uuid_of(mut b: [u8; 16]) -> String {
     b[6] = b[6] & 0x0f | 0x40;
     b[8] = b[8] & 0x3f | 0x80;
     let mut text = String::with_capacity(36);

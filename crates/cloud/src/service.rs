@@ -46,6 +46,11 @@ pub trait Front: Send + Sync + 'static {
         ctx: &'a Context,
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Before>;
+    /// Sees what is wrong with an operation's input that cannot be read, and may know of something that is told before.
+    fn unreadable(&self, operation: &str, request: &http::request::Parts, fault: Fault) -> Fault {
+        let _ = (operation, request);
+        fault
+    }
     /// Sees every answer of the service before it is sent.
     fn after(&self, ctx: &Context, request: &http::request::Parts, response: &mut Response) {
         let _ = (ctx, request, response);

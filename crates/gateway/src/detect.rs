@@ -118,11 +118,7 @@ impl Catalog {
         };
         if let Some(action) = given("Action") {
             let version = given("Version");
-            let speaks_query = |m: &wire::ServiceModel| {
-                m.protocols
-                    .iter()
-                    .any(|p| matches!(p, Protocol::AwsQuery | Protocol::Ec2Query))
-            };
+            let speaks_query = |m: &wire::ServiceModel| m.protocols.iter().any(|p| p.is_query());
             let knows = |m: &wire::ServiceModel| {
                 speaks_query(m) && (m.operation(action).is_some() || m.knows_absent(action))
             };

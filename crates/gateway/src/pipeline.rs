@@ -354,7 +354,13 @@ impl Gateway {
         let call = passage
             .protocol
             .read(request, |r| handler.call(index, ctx, r, &mut audit))
-            .map_err(|e| decode_fault(e, &audit, model, op, passage.protocol, query))?;
+            .map_err(|e| {
+                let fault = decode_fault(e, &audit, model, op, passage.protocol, query);
+                match &self.catalog.services[passage.service].service.front {
+                    Some(front) => front.unreadable(op.name, parts, fault),
+                    None => fault,
+                }
+            })?;
         // A bug in one operation is that caller's error, not the server's end.
         let mut output = match AssertUnwindSafe(call).catch_unwind().await {
             Ok(outcome) => outcome?,
@@ -510,10 +516,7 @@ fn decode_fault(
             Fault::sender(400, op.refusal.unwrap_or(code), audit.message())
         }
         (DecodeError::TooComplex | DecodeError::Malformed(_) | DecodeError::Type(_), _)
-            if matches!(
-                protocol,
-                Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query
-            ) =>
+            if protocol.is_query() =>
         {
             Fault::sender(
                 400,

@@ -16,6 +16,16 @@ pub enum Blame {
     Receiver,
 }
 
+impl Blame {
+    /// `Sender` or `Receiver`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Blame::Sender => "Sender",
+            Blame::Receiver => "Receiver",
+        }
+    }
+}
+
 /// An error answer: AWS's code, status, message and fields. Protocols write it each in their own way.
 ///
 /// One pointer wide, for every operation's `Result` carries it; its parts are read and set through deref.

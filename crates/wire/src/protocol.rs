@@ -1,9 +1,9 @@
 //! From an HTTP request to a [`Reader`], and from an output or fault to an HTTP answer, for each protocol.
 
+mod answer;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{LazyLock, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,16 +15,18 @@ use crate::body::Body;
 use crate::cbor::{self, CborWriter};
 use crate::encode::{Encode, EventStream};
 use crate::event_stream::Message;
-use crate::fault::{Blame, Fault};
+use crate::fault::Fault;
 use crate::header::Header;
 use crate::json::{self, JsonWriter};
 use crate::model::{Operation, Protocol, ServiceModel, Validation};
 use crate::query::{Parameters, QueryReader};
 use crate::reader::{DecodeError, Reader};
 use crate::rest::{Parts, RestReader, RestWriter};
-use crate::schema::{Kind, Location, Schema};
+use crate::schema::{Kind, Schema};
 use crate::writer::Writer;
 use crate::xml::XmlWriter;
+
+use answer::Members;
 
 /// A request as the codecs need it.
 pub struct Request<'a> {
@@ -85,6 +87,14 @@ impl Protocol {
     /// Whether operations are told by method and path.
     pub fn is_rest(self) -> bool {
         matches!(self, Protocol::RestJson | Protocol::RestXml)
+    }
+
+    /// Whether requests are forms that name their operation in `Action`.
+    pub fn is_query(self) -> bool {
+        matches!(
+            self,
+            Protocol::AwsQuery | Protocol::AwsQueryJson | Protocol::Ec2Query
+        )
     }
 
     /// The type of bodies.
@@ -187,10 +197,14 @@ impl Protocol {
                 }
             }
             Protocol::AwsQuery => {
-                response.body = query_output(model, op, output, request_id).into()
+                response.body = answer::query_output(model, op, output, request_id).into()
             }
-            Protocol::AwsQueryJson => response.body = query_json(op, output, request_id).into(),
-            Protocol::Ec2Query => response.body = ec2_output(model, op, output, request_id).into(),
+            Protocol::AwsQueryJson => {
+                response.body = answer::query_json(op, output, request_id).into()
+            }
+            Protocol::Ec2Query => {
+                response.body = answer::ec2_output(model, op, output, request_id).into()
+            }
             Protocol::RestJson => {
                 let mut w = RestWriter::new(JsonWriter::new(), &|_| JsonWriter::new());
                 output.encode(&mut w);
@@ -270,28 +284,17 @@ impl Protocol {
                         .push(("smithy-protocol".into(), "rpc-v2-cbor".into()));
                 }
             }
-            Protocol::AwsQueryJson => response.body = query_json_fault(fault, request_id).into(),
+            Protocol::AwsQueryJson => {
+                response.body = answer::query_json_fault(fault, request_id).into()
+            }
             Protocol::RestXml | Protocol::AwsQuery | Protocol::Ec2Query => {
                 response.body = self.xml_fault(model, fault, request_id).into();
             }
         }
-        if model.query_compatible
-            && !matches!(
-                self,
-                Protocol::RestXml
-                    | Protocol::AwsQuery
-                    | Protocol::AwsQueryJson
-                    | Protocol::Ec2Query
-            )
-        {
-            let blame = if fault.blame == Blame::Sender {
-                "Sender"
-            } else {
-                "Receiver"
-            };
+        if model.query_compatible && !self.is_query() && self != Protocol::RestXml {
             response.headers.push((
                 "x-amzn-query-error".into(),
-                format!("{};{blame}", fault.code),
+                format!("{};{}", fault.code, fault.blame.name()),
             ));
         }
         response
@@ -328,14 +331,7 @@ impl Protocol {
         if !bare {
             w.open("Error");
             if self != Protocol::Ec2Query {
-                w.text_element(
-                    "Type",
-                    if fault.blame == Blame::Sender {
-                        "Sender"
-                    } else {
-                        "Receiver"
-                    },
-                );
+                w.text_element("Type", fault.blame.name());
             }
         }
         w.text_element("Code", &fault.code);
@@ -503,94 +499,6 @@ fn finish_rest<W: Writer>(
     }
 }
 
-fn query_output(
-    model: &ServiceModel,
-    op: &Operation,
-    output: &dyn Encode,
-    request_id: &str,
-) -> Vec<u8> {
-    let root = joined(op.name, "Response");
-    let mut w = XmlWriter::fragment(root, model.namespace);
-    w.structure(&crate::schema::EMPTY);
-    if op.wrapper.is_some() || !op.output.members.is_empty() {
-        let wrapper = op.wrapper.unwrap_or_else(|| joined(op.name, "Result"));
-        w.open(wrapper);
-        output.encode(&mut Members::new(&mut w));
-        w.close(wrapper);
-    }
-    w.open("ResponseMetadata");
-    w.text_element("RequestId", request_id);
-    w.close("ResponseMetadata");
-    w.end_structure();
-    w.finish()
-}
-
-/// As `query_output`, in JSON: times are numbers of seconds.
-fn query_json(op: &Operation, output: &dyn Encode, request_id: &str) -> Vec<u8> {
-    let mut text = format!("{{\"{}Response\":{{", op.name).into_bytes();
-    if op.wrapper.is_some() || !op.output.members.is_empty() {
-        let wrapper = op.wrapper.unwrap_or_else(|| joined(op.name, "Result"));
-        let mut w = JsonWriter::new();
-        output.encode(&mut w);
-        text.extend_from_slice(format!("\"{wrapper}\":").as_bytes());
-        text.extend_from_slice(&w.finish());
-        text.push(b',');
-    }
-    let metadata = format!("\"ResponseMetadata\":{{\"RequestId\":\"{request_id}\"}}}}}}");
-    text.extend_from_slice(metadata.as_bytes());
-    text
-}
-
-fn query_json_fault(fault: &Fault, request_id: &str) -> Vec<u8> {
-    let blame = match fault.blame {
-        Blame::Sender => "Sender",
-        Blame::Receiver => "Receiver",
-    };
-    let mut w = JsonWriter::new();
-    w.structure(&crate::schema::EMPTY);
-    w.text_member("Code", &fault.code);
-    w.text_member("Message", fault.query_message.unwrap_or(&fault.message));
-    w.text_member("Type", blame);
-    w.end_structure();
-    let mut text = b"{\"Error\":".to_vec();
-    text.extend_from_slice(&w.finish());
-    text.extend_from_slice(format!(",\"RequestId\":\"{request_id}\"}}").as_bytes());
-    text
-}
-
-fn ec2_output(
-    model: &ServiceModel,
-    op: &Operation,
-    output: &dyn Encode,
-    request_id: &str,
-) -> Vec<u8> {
-    let root = joined(op.name, "Response");
-    let mut w = XmlWriter::document(root, model.namespace);
-    w.structure(&crate::schema::EMPTY);
-    w.text_element("requestId", request_id);
-    output.encode(&mut Members::new(&mut w));
-    w.end_structure();
-    w.finish()
-}
-
-/// Names built from operation names, each made once.
-fn joined(name: &'static str, suffix: &'static str) -> &'static str {
-    static NAMES: LazyLock<RwLock<HashMap<(&str, &str), &'static str>>> =
-        LazyLock::new(Default::default);
-    let key = (name, suffix);
-    if let Some(found) = NAMES
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&key)
-    {
-        return found;
-    }
-    let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
-    names
-        .entry(key)
-        .or_insert_with(|| Box::leak(format!("{name}{suffix}").into_boxed_str()))
-}
-
 fn write_fields<W: Writer>(fault: &Fault, w: &mut W, text: impl Fn(&mut W, &str, &str)) {
     if !fault.message.is_empty() {
         text(w, fault.message_key, &fault.message);
@@ -598,114 +506,5 @@ fn write_fields<W: Writer>(fault: &Fault, w: &mut W, text: impl Fn(&mut W, &str,
     match &fault.detail {
         Some(detail) => detail.encode(&mut Members::new(w)),
         None => fault.fields.iter().for_each(|(k, v)| text(w, k, v)),
-    }
-}
-
-/// Writes a structure's members into the structure already under way; a message member is left out.
-struct Members<'a, W> {
-    inner: &'a mut W,
-    depth: usize,
-    skip: bool,
-}
-
-impl<'a, W: Writer> Members<'a, W> {
-    fn new(inner: &'a mut W) -> Self {
-        Members {
-            inner,
-            depth: 0,
-            skip: false,
-        }
-    }
-    fn on(&mut self) -> bool {
-        !(self.depth == 1 && std::mem::take(&mut self.skip))
-    }
-}
-
-impl<W: Writer> Writer for Members<'_, W> {
-    fn structure(&mut self, schema: &'static Schema) {
-        if self.depth > 0 {
-            self.inner.structure(schema);
-        }
-        self.depth += 1;
-    }
-    fn member(&mut self, member: &'static crate::schema::Member) {
-        let aside = matches!(member.location, Location::Header | Location::StatusCode);
-        self.skip = self.depth == 1 && (aside || member.name.eq_ignore_ascii_case("message"));
-        if !self.skip {
-            self.inner.member(member);
-        }
-    }
-    fn end_structure(&mut self) {
-        self.depth -= 1;
-        if self.depth > 0 {
-            self.inner.end_structure();
-        }
-    }
-    fn list(&mut self, schema: &'static Schema, len: usize) {
-        self.inner.list(schema, len);
-        self.depth += 1;
-    }
-    fn element(&mut self) {
-        self.inner.element();
-    }
-    fn end_list(&mut self) {
-        self.depth -= 1;
-        self.inner.end_list();
-    }
-    fn map(&mut self, schema: &'static Schema, len: usize) {
-        self.inner.map(schema, len);
-        self.depth += 1;
-    }
-    fn key(&mut self, key: &str) {
-        self.inner.key(key);
-    }
-    fn end_map(&mut self) {
-        self.depth -= 1;
-        self.inner.end_map();
-    }
-    fn string(&mut self, value: &str) {
-        if self.on() {
-            self.inner.string(value);
-        }
-    }
-    fn boolean(&mut self, value: bool) {
-        if self.on() {
-            self.inner.boolean(value);
-        }
-    }
-    fn long(&mut self, value: i64) {
-        if self.on() {
-            self.inner.long(value);
-        }
-    }
-    fn double(&mut self, value: f64) {
-        if self.on() {
-            self.inner.double(value);
-        }
-    }
-    fn float(&mut self, value: f32) {
-        if self.on() {
-            self.inner.float(value);
-        }
-    }
-    fn blob(&mut self, value: &[u8]) {
-        if self.on() {
-            self.inner.blob(value);
-        }
-    }
-    fn timestamp(&mut self, value: crate::timestamp::Timestamp) {
-        if self.on() {
-            self.inner.timestamp(value);
-        }
-    }
-    fn document(&mut self, value: &serde_json::Value) {
-        if self.on() {
-            self.inner.document(value);
-        }
-    }
-    fn null(&mut self) {
-        if self.on() {
-            self.inner.null();
-        }
     }
 }

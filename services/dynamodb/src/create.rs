@@ -93,12 +93,7 @@ pub fn encryption(
         }
         return Ok(None);
     }
-    let prefix = format!(
-        "arn:{}:kms:{}:{}:",
-        ctx.partition(),
-        ctx.region,
-        ctx.account
-    );
+    let prefix = cloud::arn::text("kms", &ctx.region, &ctx.account, "");
     Ok(Some(match given.kms_master_key_id.as_deref() {
         Some(key) if key.starts_with("arn:") => key.to_owned(),
         Some(key) if key.starts_with("alias/") => format!("{prefix}{key}"),

@@ -389,7 +389,7 @@ pub fn default_warm(provisioned: Option<&Capacity>) -> (i64, i64) {
 
 /// The ARN of a table.
 pub fn arn(account: &str, region: &str, name: &str) -> String {
-    cloud::Arn::new("dynamodb", region, account, format!("table/{name}")).to_string()
+    cloud::arn::text("dynamodb", region, account, format_args!("table/{name}"))
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

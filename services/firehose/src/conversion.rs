@@ -325,7 +325,7 @@ impl Firehose {
             "tableName": schema.table_name,
             "region": region,
             "versionId": schema.version_id.as_deref().unwrap_or("LATEST"),
-            "catalogArn": cloud::Arn::new("glue", &region, &catalog, "catalog").to_string(),
+            "catalogArn": cloud::arn::text("glue", &region, &catalog, "catalog"),
         });
         let failed = move |piece: Piece, code: &str, message: &str| Failure {
             kind: FAILED,

@@ -2,7 +2,7 @@
 
 use auth::account::IdKind;
 use base64::Engine;
-use cloud::{Arn, Context};
+use cloud::Context;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record};
@@ -10,7 +10,7 @@ use wire::{Fault, Timestamp};
 
 use crate::access_key::status;
 use crate::api::*;
-use crate::entity::{key, new_id, path_of};
+use crate::entity::{arn_of, key, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
 use crate::service::Iam;
@@ -167,13 +167,7 @@ impl Iam {
         let path = path_of(input.path)?;
         let name = input.server_certificate_name;
         let row = ServerCertificateRow {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                &ctx.account,
-                format!("server-certificate{path}{name}"),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("server-certificate{path}{name}")),
             id: new_id(IdKind::ServerCertificate, &ctx.account),
             name,
             path,
@@ -226,7 +220,7 @@ impl Iam {
                 .unwrap_or(std::mem::take(&mut row.name));
             row.path = path.unwrap_or(std::mem::take(&mut row.path));
             let resource = format!("server-certificate{}{}", row.path, row.name);
-            row.arn = Arn::global("iam", &ctx.region, &ctx.account, resource).to_string();
+            row.arn = arn_of(ctx, resource);
             Ok(())
         })
         .await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use auth::account::{IdKind, mint_id};
 use auth::policy::{Policy as Document, PolicyKind};
+use cloud::{Arn, Context};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Tx};
@@ -48,6 +49,11 @@ pub(crate) trait Entity: Record {
 /// The key of a name.
 pub(crate) fn key(name: &str) -> String {
     name.to_ascii_lowercase()
+}
+
+/// The ARN of an entity of the caller's account.
+pub(crate) fn arn_of(ctx: &Context, resource: impl Into<String>) -> String {
+    Arn::global("iam", &ctx.region, &ctx.account, resource).to_string()
 }
 
 /// A fresh unique id.

@@ -1,13 +1,13 @@
 //! Groups.
 
 use auth::account::IdKind;
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, *};
-use crate::entity::{Entity, Policies, key, new_id, path_of};
+use crate::entity::{Entity, Policies, arn_of, key, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
 use crate::service::{ByName, Iam};
@@ -67,13 +67,7 @@ impl Iam {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let group = Group {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("group{path}{}", input.group_name),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("group{path}{}", input.group_name)),
             id: new_id(IdKind::Group, account),
             name: input.group_name,
             path,
@@ -205,13 +199,7 @@ impl Iam {
                 group.name = name;
             }
             group.path = path.unwrap_or(group.path);
-            group.arn = Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("group{}{}", group.path, group.name),
-            )
-            .to_string();
+            group.arn = arn_of(ctx, format!("group{}{}", group.path, group.name));
             let new = key(&group.name);
             if new != old {
                 for mut user in self.members(account, &old)? {

@@ -1,13 +1,13 @@
 //! Instance profiles: a role for machines.
 
 use auth::account::IdKind;
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, *};
-use crate::entity::{key, new_id, path_of};
+use crate::entity::{arn_of, key, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
 use crate::role::Role;
@@ -100,13 +100,7 @@ impl Iam {
         let account = ctx.account.as_str();
         let name = input.instance_profile_name;
         let profile = InstanceProfile {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("instance-profile{path}{name}"),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("instance-profile{path}{name}")),
             id: new_id(IdKind::InstanceProfile, account),
             name,
             path,

@@ -11,7 +11,7 @@ use store::Read;
 use wire::Fault;
 
 use crate::api::*;
-use crate::entity::{Policies, key, missing, new_id};
+use crate::entity::{Policies, arn_of, key, missing, new_id};
 use crate::errors::*;
 use crate::linked_name;
 use crate::managed;
@@ -59,13 +59,7 @@ impl Iam {
         });
         let description = known.and_then(|known| known.description).map(str::to_owned);
         let role = Role {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                &ctx.account,
-                format!("role{path}{name}"),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("role{path}{name}")),
             id: new_id(IdKind::Role, &ctx.account),
             name,
             path,
@@ -258,18 +252,11 @@ impl cloud::ports::Roles for Iam {
                     "sts does not run here, so no role can be assumed.",
                 )
             })?;
-            let arn: Arn = role
-                .arn
-                .parse()
-                .map_err(|_| Fault::internal(format!("the role has the ARN {}", role.arn)))?;
-            let arn = Arn {
-                service: "sts".into(),
-                resource: format!("assumed-role/{}/{session}", role.name),
-                ..arn
-            };
             let principal = Principal {
                 kind: PrincipalKind::AssumedRole,
-                arn: arn.to_string(),
+                arn: Arn::stored(&role.arn)?
+                    .session(&role.name, session)
+                    .to_string(),
                 id: format!("{}:{session}", role.id),
                 access_key: None,
             };

@@ -1,13 +1,13 @@
 //! Virtual MFA devices. Their codes are not verified.
 
 use auth::account::mint_secret;
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record, Tx};
 use wire::{Bytes, Fault, Timestamp};
 
 use crate::api::*;
-use crate::entity::{key, path_of};
+use crate::entity::{arn_of, key, path_of};
 use crate::errors::*;
 use crate::page::page;
 use crate::service::Iam;
@@ -94,7 +94,7 @@ impl Iam {
         let path = path_of(input.path)?;
         let resource = format!("mfa{path}{}", input.virtual_mfa_device_name);
         let device = MfaDevice {
-            serial: Arn::global("iam", &ctx.region, &ctx.account, resource).to_string(),
+            serial: arn_of(ctx, resource),
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             ..MfaDevice::default()
         };

@@ -2,13 +2,13 @@
 
 use auth::account::IdKind;
 use auth::policy::PolicyKind;
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, *};
-use crate::entity::{Entity, check_document, encoded, key, new_id, path_of};
+use crate::entity::{Entity, arn_of, check_document, encoded, key, new_id, path_of};
 use crate::errors::*;
 use crate::group::Group;
 use crate::managed::{self, Managed};
@@ -243,13 +243,7 @@ impl Iam {
         let account = ctx.account.as_str();
         let now = ctx.time.whole_second().0;
         let policy = Policy {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("policy{path}{}", input.policy_name),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("policy{path}{}", input.policy_name)),
             id: new_id(IdKind::ManagedPolicy, account),
             name: input.policy_name,
             path,

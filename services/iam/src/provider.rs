@@ -1,12 +1,12 @@
 //! Identity providers: OpenID Connect and SAML.
 
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api::*;
-use crate::entity::key;
+use crate::entity::{arn_of, key};
 use crate::errors::*;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
@@ -131,13 +131,7 @@ impl Iam {
             ));
         }
         let provider = Provider {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                &ctx.account,
-                format!("oidc-provider/{host}"),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("oidc-provider/{host}")),
             created: ctx.time.whole_second().0,
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
             url: Some(host.to_owned()),
@@ -240,13 +234,7 @@ impl Iam {
         ctx: &Context,
         input: CreateSAMLProviderInput,
     ) -> Result<CreateSAMLProviderOutput, Fault> {
-        let arn = Arn::global(
-            "iam",
-            &ctx.region,
-            &ctx.account,
-            format!("saml-provider/{}", input.name),
-        )
-        .to_string();
+        let arn = arn_of(ctx, format!("saml-provider/{}", input.name));
         let provider = Provider {
             arn,
             created: ctx.time.whole_second().0,

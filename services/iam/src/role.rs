@@ -2,13 +2,15 @@
 
 use auth::account::IdKind;
 use auth::policy::PolicyKind;
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, *};
-use crate::entity::{Entity, Policies, boundary, check_document, encoded, key, new_id, path_of};
+use crate::entity::{
+    Entity, Policies, arn_of, boundary, check_document, encoded, key, new_id, path_of,
+};
 use crate::errors::*;
 use crate::page::page;
 use crate::service::{ByName, Iam};
@@ -98,13 +100,7 @@ impl Iam {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let role = Role {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("role{path}{}", input.role_name),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("role{path}{}", input.role_name)),
             id: new_id(IdKind::Role, account),
             name: input.role_name,
             path,

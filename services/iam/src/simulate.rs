@@ -8,7 +8,7 @@ use cloud::{Arn, Context};
 use wire::Fault;
 
 use crate::api::*;
-use crate::entity::{Entity, key, missing};
+use crate::entity::{Entity, arn_of, key, missing};
 use crate::errors::*;
 use crate::group::Group;
 use crate::page::{Page, page};
@@ -77,10 +77,7 @@ fn caller_of(arn: &str) -> Caller {
         },
         Some(("role", name)) => {
             let name = name.rsplit('/').next().unwrap_or(name);
-            let session_arn = format!(
-                "arn:{}:sts::{account}:assumed-role/{name}/simulation",
-                parsed.partition
-            );
+            let session_arn = parsed.session(name, "simulation").to_string();
             Caller::RoleSession {
                 account,
                 role_arn: arn.to_owned(),
@@ -221,7 +218,7 @@ impl Iam {
             // The account's user whom nobody named: its policies are those given.
             None => Caller::User {
                 account: ctx.account.clone(),
-                arn: Arn::global("iam", &ctx.region, &ctx.account, "user/simulated").to_string(),
+                arn: arn_of(ctx, "user/simulated"),
             },
         };
         let question = Question {

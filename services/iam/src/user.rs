@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use auth::account::IdKind;
-use cloud::{Arn, Context, PrincipalKind};
+use cloud::{Context, PrincipalKind};
 use serde::{Deserialize, Serialize};
 use store::{Read, Record};
 use wire::{Fault, Timestamp};
 
 use crate::api::{self, *};
 use crate::certificate::UploadKind;
-use crate::entity::{Entity, Policies, boundary, key, missing, new_id, path_of};
+use crate::entity::{Entity, Policies, arn_of, boundary, key, missing, new_id, path_of};
 use crate::errors::*;
 use crate::page::page;
 use crate::service::{ByName, Iam};
@@ -117,13 +117,7 @@ impl Iam {
         let path = path_of(input.path)?;
         let account = ctx.account.as_str();
         let user = User {
-            arn: Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("user{path}{}", input.user_name),
-            )
-            .to_string(),
+            arn: arn_of(ctx, format!("user{path}{}", input.user_name)),
             id: new_id(IdKind::User, account),
             name: input.user_name,
             path,
@@ -265,13 +259,7 @@ impl Iam {
                 user.name = name;
             }
             user.path = path.unwrap_or(user.path);
-            user.arn = Arn::global(
-                "iam",
-                &ctx.region,
-                account,
-                format!("user{}{}", user.path, user.name),
-            )
-            .to_string();
+            user.arn = arn_of(ctx, format!("user{}{}", user.path, user.name));
             tx.delete(&self.users, &(account, &old));
             self.rename_keys(tx, account, &user)?;
             for mut device in self.devices_of(account, &old)? {

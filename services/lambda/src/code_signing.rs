@@ -39,12 +39,8 @@ fn describe(ctx: &Context, id: &str, record: CodeSigning) -> api::CodeSigningCon
 }
 
 fn arn(ctx: &Context, id: &str) -> String {
-    format!(
-        "arn:{}:lambda:{}:{}:code-signing-config:{id}",
-        ctx.partition(),
-        ctx.region,
-        ctx.account
-    )
+    let resource = format_args!("code-signing-config:{id}");
+    cloud::arn::text("lambda", &ctx.region, &ctx.account, resource)
 }
 
 fn id(text: &str) -> &str {

@@ -149,8 +149,8 @@ pub fn check(runtime: &str) -> Result<(), Fault> {
 
 /// A stable ARN for the version of a runtime.
 pub fn version_arn(region: &str, runtime: &str) -> String {
-    let resource = format!("runtime:{}", hex::encode(Sha256::digest(runtime)));
-    cloud::Arn::new("lambda", region, "", resource).to_string()
+    let id = hex::encode(Sha256::digest(runtime));
+    cloud::arn::text("lambda", region, "", format_args!("runtime:{id}"))
 }
 
 /// The runtime's version as log lines show it: `python:3.11.v1`.

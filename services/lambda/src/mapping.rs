@@ -92,8 +92,6 @@ impl Mapping {
     /// The mapping as it is answered; `result` is what became of the last batch.
     pub fn describe(&self, key: &Key, result: Option<String>) -> EventSourceMappingConfiguration {
         let name = self.name(key);
-        let partition = name.arn();
-        let partition = partition.split(':').nth(1).unwrap_or("aws");
         let filter = |pattern: &String| api::Filter {
             pattern: Some(pattern.clone()),
         };
@@ -122,9 +120,11 @@ impl Mapping {
                 true => vec!["ReportBatchItemFailures".into()],
                 false => Vec::new(),
             }),
-            event_source_mapping_arn: Some(format!(
-                "arn:{partition}:lambda:{}:{}:event-source-mapping:{}",
-                key.1, key.0, key.2
+            event_source_mapping_arn: Some(cloud::arn::text(
+                "lambda",
+                &key.1,
+                &key.0,
+                format_args!("event-source-mapping:{}", key.2),
             )),
             ..Default::default()
         };

@@ -1,6 +1,6 @@
 //! The forms in which a request may name a function.
 
-use cloud::{Arn, Context};
+use cloud::Context;
 use wire::Fault;
 
 use crate::errors;
@@ -114,8 +114,8 @@ impl Name {
 
     /// The function's ARN without a qualifier.
     pub fn arn(&self) -> String {
-        let resource = format!("function:{}", self.function);
-        Arn::new("lambda", &self.region, &self.account, resource).to_string()
+        let resource = format_args!("function:{}", self.function);
+        cloud::arn::text("lambda", &self.region, &self.account, resource)
     }
 
     /// The ARN with the qualifier, where there is one.

@@ -147,12 +147,8 @@ fn some<V>(map: BTreeMap<String, V>) -> Option<BTreeMap<String, V>> {
 }
 
 fn arn(ctx: &Context, kind: &str, name: &str) -> String {
-    format!(
-        "arn:{}:logs:{}:{}:{kind}:{name}",
-        ctx.partition(),
-        ctx.region,
-        ctx.account
-    )
+    let resource = format_args!("{kind}:{name}");
+    cloud::arn::text("logs", &ctx.region, &ctx.account, resource)
 }
 
 /// The kind of destination that a resource is.

@@ -218,14 +218,8 @@ pub struct Requested<'a> {
 
 /// The ARN of `aws/s3`, the key that AWS keeps for an account in a region: the same for the same two.
 fn managed_key(region: &str, account: &str) -> String {
-    let mut id: [u8; 16] = Md5::digest(format!("aws/s3 {region} {account}")).into();
-    // As a random UUID's version and variant are.
-    id[6] = id[6] & 0x0f | 0x40;
-    id[8] = id[8] & 0x3f | 0x80;
-    let id = hex::encode(id);
-    let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
-    let resource = format!("key/{a}-{b}-{c}-{d}-{e}");
-    cloud::Arn::new("kms", region, account, resource).to_string()
+    let id = cloud::ids::uuid_of(Md5::digest(format!("aws/s3 {region} {account}")).into());
+    cloud::arn::text("kms", region, account, format_args!("key/{id}"))
 }
 
 impl Requested<'_> {

@@ -277,11 +277,7 @@ impl crate::S3 {
             output.checksum_type = sum.as_ref().map(|c| c.kind().to_owned());
             set_checksum!(output, sum);
         }
-        common(&mut output, &bucket, &version);
-        // Told of the current version, and only to who asks for no version.
-        if id.is_none() {
-            output.expiration = crate::lifecycle::expiration_header(&bucket, &input.key, &version);
-        }
+        common(&mut output, &bucket, &input.key, id, &version);
         Ok(output)
     }
 
@@ -344,11 +340,7 @@ impl crate::S3 {
             output.checksum_type = sum.as_ref().map(|c| c.kind().to_owned());
             set_checksum!(output, sum);
         }
-        common_head(&mut output, &bucket, &version);
-        // Told of the current version, and only to who asks for no version.
-        if id.is_none() {
-            output.expiration = crate::lifecycle::expiration_header(&bucket, &input.key, &version);
-        }
+        common_head(&mut output, &bucket, &input.key, id, &version);
         Ok(output)
     }
 
@@ -497,8 +489,14 @@ fn select(version: &Version, header: Option<&str>, part: Option<i32>) -> Result<
 
 macro_rules! common {
     ($name:ident, $output:ty) => {
-        /// What GetObject and HeadObject both tell of a version.
-        fn $name(output: &mut $output, bucket: &Bucket, version: &Version) {
+        /// What GetObject and HeadObject both tell of a version; `id` is the one that was asked for.
+        fn $name(
+            output: &mut $output,
+            bucket: &Bucket,
+            key: &str,
+            id: Option<&str>,
+            version: &Version,
+        ) {
             output.accept_ranges = Some("bytes".to_owned());
             output.last_modified = Some(version.last_modified());
             output.e_tag = Some(version.quoted_etag());
@@ -512,6 +510,10 @@ macro_rules! common {
             output.website_redirect_location = version.headers.website_redirect.clone();
             output.storage_class = version.storage_class.clone();
             output.replication_status = version.replication.clone();
+            // Told of the current version, and only to who asks for no version.
+            if id.is_none() {
+                output.expiration = crate::lifecycle::expiration_header(bucket, key, version);
+            }
             output.restore = version.restored.as_ref().map(|restored| {
                 let until = Timestamp(restored.until).format(wire::TimestampFormat::Rfc822);
                 format!("ongoing-request=\"false\", expiry-date=\"{until}\"")

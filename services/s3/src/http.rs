@@ -168,10 +168,17 @@ impl cloud::Front for Front {
         })
     }
 
-    fn after(&self, ctx: &Context, request: &Parts, response: &mut Response) {
-        if response.status == 400 {
-            self.tell_missing_bucket(ctx, request, response);
+    /// That there is no such bucket goes before what is wrong with the document for it.
+    fn unreadable(&self, operation: &str, request: &Parts, fault: Fault) -> Fault {
+        let (name, _) = bucket_and_key(request.uri.path());
+        let is_missing = || self.0.buckets.find(&name).is_none();
+        if fault.is("MalformedXML") && operation != "CreateBucket" && is_missing() {
+            return fault::no_such_bucket(&name);
         }
+        fault
+    }
+
+    fn after(&self, _: &Context, request: &Parts, response: &mut Response) {
         let query = request.uri.query().unwrap_or_default();
         let asks_location = || {
             query
@@ -215,26 +222,6 @@ impl cloud::Front for Front {
 }
 
 impl Front {
-    /// That there is no such bucket goes before what is wrong with the document for it.
-    fn tell_missing_bucket(&self, ctx: &Context, request: &Parts, response: &mut Response) {
-        const CODE: &[u8] = b"<Code>MalformedXML</Code>";
-        let (name, _) = bucket_and_key(request.uri.path());
-        let query = request.uri.query().unwrap_or_default();
-        // Without one it is the bucket's creation.
-        let is_of_bucket = query.split('&').any(|pair| {
-            !pair.is_empty() && !pair.starts_with("x-id=") && !pair.starts_with("X-Amz-")
-        });
-        let is_malformed = match &response.body {
-            Body::Bytes(bytes) => bytes.windows(CODE.len()).any(|part| part == CODE),
-            _ => false,
-        };
-        if is_of_bucket && is_malformed && self.0.buckets.find(&name).is_none() {
-            // Its headers are those that every answer has.
-            let told = answer(&fault::no_such_bucket(&name), ctx);
-            (response.status, response.body) = (told.status, told.body);
-        }
-    }
-
     /// A list of a bucket's objects names the bucket's region.
     fn tell_region(&self, request: &Parts, response: &mut Response) {
         const OF_LISTS: [&str; 9] = [

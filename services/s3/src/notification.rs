@@ -145,8 +145,7 @@ fn delivery(ctx: &Context, bucket: &Bucket, target: &str, payload: serde_json::V
         trace: ctx.trace.clone(),
         ..Delivery::default()
     };
-    let is_topic = target.parse::<Arn>().is_ok_and(|arn| arn.service == "sns");
-    if is_topic {
+    if target.split(':').nth(2) == Some("sns") {
         let subject = "Amazon S3 Notification".to_owned();
         delivery.parameters.insert("Subject".to_owned(), subject);
     }

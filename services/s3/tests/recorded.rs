@@ -4,18 +4,8 @@
 mod region;
 
 use bytes::Bytes;
-use region::{Answer, Region};
+use region::Region;
 use wire::Body;
-
-async fn region_with_bucket() -> Region {
-    let region = Region::start();
-    region.bucket("bucket").await;
-    region
-}
-
-fn code(answer: &Answer) -> String {
-    answer.element("Code").unwrap_or_default()
-}
 
 /// Begins an upload of `/bucket/k` and sends its one part; the id, and the document that completes it.
 async fn begin(region: &Region, headers: &[(&str, &str)]) -> (String, String) {
@@ -35,7 +25,7 @@ async fn begin(region: &Region, headers: &[(&str, &str)]) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_with_a_condition_is_refused_once_its_key_was_written_or_deleted() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let first = region.ask("PUT", "/bucket/k", Bytes::from("one")).await;
     let old = first.header("etag").unwrap().to_owned();
     let (path, document) = begin(&region, &[]).await;
@@ -51,9 +41,9 @@ async fn an_upload_with_a_condition_is_refused_once_its_key_was_written_or_delet
             region.with("POST", &path, &headers, document).await
         }
     };
-    assert_eq!(code(&complete("if-match", old).await), "PreconditionFailed");
+    assert_eq!(complete("if-match", old).await.code(), "PreconditionFailed");
     let conflict = complete("if-match", new).await;
-    assert_eq!(code(&conflict), "ConditionalRequestConflict");
+    assert_eq!(conflict.code(), "ConditionalRequestConflict");
     assert_eq!(conflict.status, 409);
     assert_eq!(conflict.element("Condition").as_deref(), Some("If-Match"));
     assert_eq!(
@@ -61,14 +51,14 @@ async fn an_upload_with_a_condition_is_refused_once_its_key_was_written_or_delet
         204
     );
     let gone = complete("if-none-match", "*".into()).await;
-    assert_eq!(code(&gone), "ConditionalRequestConflict");
+    assert_eq!(gone.code(), "ConditionalRequestConflict");
     let unconditional = region.ask("POST", &path, document.clone()).await;
     assert_eq!(unconditional.status, 200, "{}", unconditional.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_s_checksum_is_of_its_own_kind_whatever_its_parts_came_with() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     // CRC-32 of `test`.
     let (path, document) = begin(&region, &[("x-amz-checksum-crc32", "2H9+DA==")]).await;
     let done = region.ask("POST", &path, document).await;
@@ -80,7 +70,7 @@ async fn an_upload_s_checksum_is_of_its_own_kind_whatever_its_parts_came_with() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conditions_that_mean_nothing_are_not_implemented() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     for (headers, named) in [
         (vec![("if-none-match", "\"abc\"")], "If-None-Match"),
         (vec![("if-match", "*")], "If-Match"),
@@ -92,7 +82,7 @@ async fn conditions_that_mean_nothing_are_not_implemented() {
         let put = region
             .with("PUT", "/bucket/k", &headers, Bytes::from("x"))
             .await;
-        assert_eq!((put.status, code(&put).as_str()), (501, "NotImplemented"));
+        assert_eq!((put.status, put.code().as_str()), (501, "NotImplemented"));
         assert_eq!(put.element("Header").as_deref(), Some(named));
         assert!(put.element("additionalMessage").is_some());
     }
@@ -100,7 +90,7 @@ async fn conditions_that_mean_nothing_are_not_implemented() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_id_that_was_never_given_out_is_invalid_and_a_deleted_one_is_not() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     region.keep_versions("bucket").await;
     let put = region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
     let id = put.header("x-amz-version-id").unwrap().to_owned();
@@ -108,19 +98,19 @@ async fn a_version_id_that_was_never_given_out_is_invalid_and_a_deleted_one_is_n
     for method in ["GET", "DELETE"] {
         let strange = path("HPniJFCxqTsMuIH9KX8K8wEjNUgmABCD");
         let refused = region.ask(method, &strange, Body::Empty).await;
-        assert_eq!(code(&refused), "InvalidArgument", "{method}");
+        assert_eq!(refused.code(), "InvalidArgument", "{method}");
     }
     for _ in 0..2 {
         let deleted = region.ask("DELETE", &path(&id), Body::Empty).await;
         assert_eq!(deleted.status, 204, "{}", deleted.text());
     }
     let gone = region.ask("GET", &path(&id), Body::Empty).await;
-    assert_eq!(code(&gone), "NoSuchVersion");
+    assert_eq!(gone.code(), "NoSuchVersion");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_over_everything_shows_the_checksum() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     region.ask("PUT", "/bucket/k", Bytes::from("test")).await;
     for (range, shows) in [
         ("bytes=0-100", true),
@@ -140,7 +130,7 @@ async fn a_range_over_everything_shows_the_checksum() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_are_spelled_in_letters_digits_and_few_signs() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
     let put = |path: &'static str, key: &str, value: &str| {
         let document = format!(
@@ -170,12 +160,12 @@ async fn tags_are_spelled_in_letters_digits_and_few_signs() {
         .await;
     assert_eq!(none.status, 204, "{}", none.text());
     let shown = region.ask("GET", "/bucket?tagging", Body::Empty).await;
-    assert_eq!(code(&shown), "NoSuchTagSet");
+    assert_eq!(shown.code(), "NoSuchTagSet");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_bucket_blocks_what_is_public() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let block = region
         .ask("GET", "/bucket?publicAccessBlock", Body::Empty)
         .await;
@@ -183,7 +173,7 @@ async fn a_new_bucket_blocks_what_is_public() {
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
         "Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}"#;
     let refused = region.ask("PUT", "/bucket?policy", policy.to_owned()).await;
-    assert_eq!(code(&refused), "AccessDenied");
+    assert_eq!(refused.code(), "AccessDenied");
     let removed = region
         .ask("DELETE", "/bucket?publicAccessBlock", Body::Empty)
         .await;
@@ -198,7 +188,7 @@ async fn a_new_bucket_blocks_what_is_public() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_without_a_checksum_of_its_own_shows_none() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let parts = [vec![b'a'; 5 << 20], b"test content".to_vec()];
     region.upload("/bucket/plain", &[], &parts).await;
     let mode = [("x-amz-checksum-mode", "ENABLED")];
@@ -222,16 +212,16 @@ async fn a_part_without_a_checksum_of_its_own_shows_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_told_as_it_was_recorded() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     region.ask("PUT", "/bucket/a%20k", Bytes::from("x")).await;
     let owner = [("x-amz-expected-bucket-owner", "0000")];
     let refused = region.with("GET", "/bucket", &owner, Body::Empty).await;
-    assert_eq!(code(&refused), "InvalidBucketOwnerAWSAccountID");
+    assert_eq!(refused.code(), "InvalidBucketOwnerAWSAccountID");
     let outposts = [("x-amz-storage-class", "OUTPOSTS")];
     let refused = region
         .with("PUT", "/bucket/k", &outposts, Body::Empty)
         .await;
-    assert_eq!(code(&refused), "InvalidStorageClass");
+    assert_eq!(refused.code(), "InvalidStorageClass");
     let encoded = [("x-amz-copy-source", "bucket%2Fa+k")];
     let copied = region.with("PUT", "/bucket/c", &encoded, Body::Empty).await;
     assert_eq!(copied.status, 200, "{}", copied.text());
@@ -246,7 +236,7 @@ async fn what_is_wrong_is_told_as_it_was_recorded() {
     let refused = region
         .ask("POST", &path, Bytes::from("<CompleteMultipartUpload/>"))
         .await;
-    assert_eq!(code(&refused), "InvalidRequest");
+    assert_eq!(refused.code(), "InvalidRequest");
     let message = Some("You must specify at least one part");
     assert_eq!(refused.element("Message").as_deref(), message);
     let tag = "<Tag><Key>a</Key><Value>1</Value></Tag>";
@@ -267,7 +257,7 @@ async fn what_is_wrong_is_told_as_it_was_recorded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_are_as_they_have_been_since_2025() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     region.ask("PUT", "/bucket/f/a/1", Bytes::from("x")).await;
     region.ask("PUT", "/bucket/f/a/2", Bytes::from("x")).await;
     region.ask("PUT", "/bucket/f/b", Bytes::from("x")).await;
@@ -311,7 +301,7 @@ async fn lists_are_as_they_have_been_since_2025() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_stays_in_its_bucket_s_region() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let west = "<CreateBucketConfiguration><LocationConstraint>us-west-2</LocationConstraint></CreateBucketConfiguration>";
     region.configure("/western", west).await;
     let log = |target: &str| {
@@ -321,7 +311,7 @@ async fn a_log_stays_in_its_bucket_s_region() {
         ))
     };
     let refused = region.ask("PUT", "/bucket?logging", log("western")).await;
-    assert_eq!(code(&refused), "CrossLocationLoggingProhibitted");
+    assert_eq!(refused.code(), "CrossLocationLoggingProhibitted");
     assert_eq!(refused.element("SourceBucketLocation"), None);
     let target = refused.element("TargetBucketLocation");
     assert_eq!(target.as_deref(), Some("us-west-2"));
@@ -332,7 +322,7 @@ async fn a_log_stays_in_its_bucket_s_region() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_marker_has_no_list() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     region.keep_versions("bucket").await;
     region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
     let gone = region.ask("DELETE", "/bucket/k", Body::Empty).await;
@@ -344,7 +334,7 @@ async fn a_delete_marker_has_no_list() {
     ] {
         let refused = region.with("PUT", &path, &acl, Body::Empty).await;
         assert_eq!(
-            (refused.status, code(&refused).as_str()),
+            (refused.status, refused.code().as_str()),
             (405, "MethodNotAllowed")
         );
         assert_eq!(refused.element("Method").as_deref(), Some("PUT"));
@@ -354,12 +344,12 @@ async fn a_delete_marker_has_no_list() {
         );
     }
     let read = region.ask("GET", "/bucket/k?acl", Body::Empty).await;
-    assert_eq!(code(&read), "NoSuchKey");
+    assert_eq!(read.code(), "NoSuchKey");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_is_of_the_id_that_is_asked_for() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let inventory = |id: &str, target: &str| {
         Bytes::from(format!(
             "<InventoryConfiguration><Destination><S3BucketDestination><Bucket>{target}</Bucket><Format>CSV</Format>\
@@ -373,12 +363,12 @@ async fn a_configuration_is_of_the_id_that_is_asked_for() {
     let put = region.ask("PUT", path, inventory("a", arn)).await;
     assert_eq!(put.status, 204, "{}", put.text());
     let refused = region.ask("PUT", path, inventory("b", arn)).await;
-    assert_eq!(code(&refused), "IdMismatch");
+    assert_eq!(refused.code(), "IdMismatch");
     let refused = region.ask("PUT", path, inventory("a", "bucket")).await;
-    assert_eq!(code(&refused), "InvalidS3DestinationBucket");
+    assert_eq!(refused.code(), "InvalidS3DestinationBucket");
     let analytics =
         "<AnalyticsConfiguration><Id>b</Id><StorageClassAnalysis/></AnalyticsConfiguration>";
     let path = "/bucket?analytics&id=a";
     let refused = region.ask("PUT", path, Bytes::from(analytics)).await;
-    assert_eq!(code(&refused), "MalformedXML");
+    assert_eq!(refused.code(), "MalformedXML");
 }

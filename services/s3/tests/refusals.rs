@@ -7,16 +7,6 @@ use bytes::Bytes;
 use region::{Answer, Region};
 use wire::Body;
 
-async fn region_with_bucket() -> Region {
-    let region = Region::start();
-    region.bucket("bucket").await;
-    region
-}
-
-fn code(answer: &Answer) -> String {
-    answer.element("Code").unwrap_or_default()
-}
-
 /// Name and value of the argument that is wrong.
 fn argument(answer: &Answer) -> (String, String) {
     let element = |name| answer.element(name).unwrap_or_default();
@@ -32,7 +22,7 @@ fn acl(owner: &str, grantee: &str, permission: &str) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_wrong_is_told_before_that_there_are_none() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let buckets = region.ask("GET", "/", Body::Empty).await;
     let own = buckets.element("ID").unwrap();
     let owner = format!("<Owner><ID>{own}</ID></Owner>");
@@ -54,7 +44,7 @@ async fn a_list_that_is_wrong_is_told_before_that_there_are_none() {
         (acl(&owner, &group, "READ"), "AccessControlListNotSupported"),
     ] {
         let refused = region.ask("PUT", "/bucket?acl", document.clone()).await;
-        assert_eq!(code(&refused), expected, "{document:?}");
+        assert_eq!(refused.code(), expected, "{document:?}");
     }
     let nobody = "<Owner><ID>wrong-id</ID></Owner>";
     let refused = region
@@ -79,7 +69,7 @@ async fn a_list_that_is_wrong_is_told_before_that_there_are_none() {
         let refused = region
             .with("PUT", "/bucket?acl", &headers, Body::Empty)
             .await;
-        assert_eq!(code(&refused), "InvalidArgument");
+        assert_eq!(refused.code(), "InvalidArgument");
         let shown = shown.replace('"', "&quot;");
         assert_eq!(argument(&refused), (name.into(), shown), "{value}");
     }
@@ -87,7 +77,7 @@ async fn a_list_that_is_wrong_is_told_before_that_there_are_none() {
     let refused = region
         .with("PUT", "/bucket/k", &headers, Bytes::from("x"))
         .await;
-    assert_eq!(code(&refused), "InvalidArgument");
+    assert_eq!(refused.code(), "InvalidArgument");
     // There is nothing to say of it.
     assert!(
         refused.text().contains("<Message></Message>"),
@@ -98,11 +88,11 @@ async fn a_list_that_is_wrong_is_told_before_that_there_are_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_goes_before_what_is_wrong_with_a_document() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     for path in ["/nowhere?encryption", "/nowhere?lifecycle", "/nowhere?acl"] {
         let refused = region.ask("PUT", path, Bytes::from("<What/>")).await;
         assert_eq!(
-            (refused.status, code(&refused).as_str()),
+            (refused.status, refused.code().as_str()),
             (404, "NoSuchBucket")
         );
         assert_eq!(
@@ -113,25 +103,25 @@ async fn a_bucket_that_is_not_there_goes_before_what_is_wrong_with_a_document() 
     let refused = region
         .ask("PUT", "/bucket?encryption", Bytes::from("<What/>"))
         .await;
-    assert_eq!(code(&refused), "MalformedXML");
+    assert_eq!(refused.code(), "MalformedXML");
     let refused = region.ask("PUT", "/new-bucket", Bytes::from("<What")).await;
-    assert_eq!(code(&refused), "MalformedXML");
+    assert_eq!(refused.code(), "MalformedXML");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_is_wrong_is_shown_beside_the_right_one() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let put = async |path: &str, digest: &str| {
         let headers = [("content-md5", digest)];
         region.with("PUT", path, &headers, Bytes::from("x")).await
     };
     let refused = put("/bucket/k", "000").await;
-    assert_eq!(code(&refused), "InvalidDigest");
+    assert_eq!(refused.code(), "InvalidDigest");
     assert_eq!(refused.element("Content-MD5").as_deref(), Some("000"));
     // Of `y`.
     let other = "QVKQdpWURg4uSFkikE80XQ==";
     let refused = put("/bucket/k", other).await;
-    assert_eq!(code(&refused), "BadDigest");
+    assert_eq!(refused.code(), "BadDigest");
     let begun = region.ask("POST", "/bucket/k?uploads", Body::Empty).await;
     let id = begun.element("UploadId").unwrap();
     let of_part = put(&format!("/bucket/k?partNumber=1&uploadId={id}"), other).await;
@@ -151,7 +141,7 @@ async fn a_digest_that_is_wrong_is_shown_beside_the_right_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_is_completed_as_it_began() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let begin = async |headers: &[(&str, &str)]| {
         let begun = region
             .with("POST", "/bucket/k?uploads", headers, Body::Empty)
@@ -170,9 +160,9 @@ async fn an_upload_is_completed_as_it_began() {
     let sha256 = "<ChecksumSHA256>n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=</ChecksumSHA256>";
     let (path, etag) = begin(&[]).await;
     let refused = region.ask("POST", &path, Body::Empty).await;
-    assert_eq!(code(&refused), "InvalidRequest");
+    assert_eq!(refused.code(), "InvalidRequest");
     let refused = region.ask("POST", &path, document(&etag, sha256)).await;
-    assert_eq!(code(&refused), "InvalidPart");
+    assert_eq!(refused.code(), "InvalidPart");
     let headers = [("x-amz-checksum-type", "FULL_OBJECT")];
     let refused = region
         .with("POST", &path, &headers, document(&etag, ""))
@@ -187,7 +177,7 @@ async fn an_upload_is_completed_as_it_began() {
     let (path, etag) = begin(&[crc32]).await;
     let refused = region.ask("POST", &path, document(&etag, sha256)).await;
     let message = refused.element("Message").unwrap();
-    assert_eq!(code(&refused), "BadDigest");
+    assert_eq!(refused.code(), "BadDigest");
     assert!(
         message.starts_with("The sha256 you specified for part 1"),
         "{message}"
@@ -200,7 +190,7 @@ async fn an_upload_is_completed_as_it_began() {
     let refused = region
         .with("POST", &path, &[right], document(&etag, ""))
         .await;
-    assert_eq!(code(&refused), "BadDigest");
+    assert_eq!(refused.code(), "BadDigest");
     let done = region
         .with("POST", &path, &[right, full], document(&etag, ""))
         .await;
@@ -215,7 +205,7 @@ async fn an_upload_is_completed_as_it_began() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_s_key_excludes_others_and_must_be_the_right_one_to_read() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let headers = [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-server-side-encryption-customer-algorithm", "KMS"),
@@ -223,7 +213,7 @@ async fn a_customer_s_key_excludes_others_and_must_be_the_right_one_to_read() {
     let refused = region
         .with("PUT", "/bucket/k", &headers, Bytes::from("x"))
         .await;
-    assert_eq!(code(&refused), "InvalidArgument");
+    assert_eq!(refused.code(), "InvalidArgument");
     assert_eq!(argument(&refused).1, "AES256");
     region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
     let short = [
@@ -235,11 +225,11 @@ async fn a_customer_s_key_excludes_others_and_must_be_the_right_one_to_read() {
         ),
     ];
     let read = region.with("GET", "/bucket/k", &short, Body::Empty).await;
-    assert_eq!((read.status, code(&read).as_str()), (403, "AccessDenied"));
+    assert_eq!((read.status, read.code().as_str()), (403, "AccessDenied"));
     let write = region
         .with("PUT", "/bucket/k", &short, Bytes::from("x"))
         .await;
-    assert_eq!(code(&write), "InvalidArgument");
+    assert_eq!(write.code(), "InvalidArgument");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,13 +253,13 @@ async fn a_retention_that_is_over_is_shown_in_seattle_s_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_to_a_bucket_and_is_no_form_fails_a_condition() {
-    let region = region_with_bucket().await;
+    let region = Region::with_bucket().await;
     let headers = [("content-type", "text/html")];
     let refused = region
         .with("POST", "/bucket", &headers, Bytes::from("x"))
         .await;
     assert_eq!(
-        (refused.status, code(&refused).as_str()),
+        (refused.status, refused.code().as_str()),
         (412, "PreconditionFailed")
     );
     assert_eq!(

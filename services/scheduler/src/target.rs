@@ -148,10 +148,7 @@ impl Occasion<'_> {
 
     /// What is sent to the target.
     pub(crate) fn delivery(&self, target: &Target) -> Result<Delivery, Fault> {
-        let arn: Arn = target
-            .arn
-            .parse()
-            .map_err(|_| Fault::internal("a stored ARN is none"))?;
+        let arn = Arn::stored(&target.arn)?;
         let input = target.input.as_deref().map(|input| self.fill(input));
         let mut parameters = BTreeMap::new();
         let group = target.sqs_parameters.as_ref();

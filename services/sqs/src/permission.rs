@@ -112,12 +112,11 @@ impl Sqs {
                 "Unable to verify.",
             ));
         }
-        let partition = ctx.partition();
         let statement = json!({
             "Sid": label,
             "Effect": "Allow",
             "Principal": {
-                "AWS": one_or_more(accounts.iter().map(|a| format!("arn:{partition}:iam::{a}:root")).collect()),
+                "AWS": one_or_more(accounts.iter().map(|a| cloud::Arn::global("iam", &ctx.region, a, "root").to_string()).collect()),
             },
             "Action": one_or_more(actions.iter().map(|a| format!("SQS:{a}")).collect()),
             "Resource": name.arn(),

@@ -23,7 +23,7 @@ impl Name {
     }
     /// Its ARN.
     pub fn arn(&self) -> String {
-        Arn::new("sqs", &self.region, &self.account, self.queue.as_str()).to_string()
+        cloud::arn::text("sqs", &self.region, &self.account, &self.queue)
     }
     /// The queue of that ARN; `None` for anything else.
     pub fn of_arn(arn: &Arn) -> Option<Name> {

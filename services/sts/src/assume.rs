@@ -39,13 +39,6 @@ struct Wish {
     source_identity: Option<String>,
 }
 
-/// A role's ARN, in its parts.
-fn role_arn(role: &Role) -> Result<Arn, Fault> {
-    role.arn
-        .parse()
-        .map_err(|_| Fault::internal(format!("the role has the ARN {}", role.arn)))
-}
-
 impl Sts {
     fn role(&self, arn: &str) -> Option<Role> {
         self.cloud.ports.roles().and_then(|roles| roles.role(arn))
@@ -193,7 +186,7 @@ impl Sts {
             false => {
                 let arn = Arn {
                     resource: format!("oidc-provider/{host}"),
-                    ..role_arn(&role)?
+                    ..Arn::stored(&role.arn)?
                 }
                 .to_string();
                 let provider = self
@@ -341,12 +334,9 @@ impl Sts {
             ));
         }
         let packed = packed_size(wish.policy.as_deref(), &wish.policy_arns, &wish.tags)?;
-        let arn = Arn {
-            service: "sts".into(),
-            resource: format!("assumed-role/{}/{}", role.name, wish.session_name),
-            ..role_arn(role)?
-        }
-        .to_string();
+        let arn = Arn::stored(&role.arn)?
+            .session(&role.name, &wish.session_name)
+            .to_string();
         let id = format!("{}:{}", role.id, wish.session_name);
         let session = NewSession {
             account: role.account.clone(),

@@ -227,12 +227,8 @@ impl Sts {
             .filter_map(|p| p.arn)
             .collect();
         let packed_policy_size = packed_size(input.policy.as_deref(), &policy_arns, &tags)?;
-        let arn = format!(
-            "arn:{}:sts::{}:federated-user/{}",
-            ctx.partition(),
-            ctx.account,
-            input.name
-        );
+        let resource = format!("federated-user/{}", input.name);
+        let arn = cloud::Arn::global("sts", &ctx.region, &ctx.account, resource).to_string();
         let id = format!("{}:{}", ctx.account, input.name);
         let session = NewSession {
             account: ctx.account.clone(),

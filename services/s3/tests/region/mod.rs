@@ -46,6 +46,10 @@ impl Answer {
         rest.split_once(&format!("</{name}>"))
             .map(|(value, _)| value.to_owned())
     }
+    /// An error's code; empty for an answer that is none.
+    pub fn code(&self) -> String {
+        self.element("Code").unwrap_or_default()
+    }
     /// All texts of elements of that name.
     pub fn elements(&self, name: &str) -> Vec<String> {
         let text = self.text();
@@ -66,6 +70,13 @@ pub struct Region {
 impl Region {
     pub fn start() -> Region {
         Region::over(Cloud::ephemeral())
+    }
+
+    /// A region with the bucket `bucket`.
+    pub async fn with_bucket() -> Region {
+        let region = Region::start();
+        region.bucket("bucket").await;
+        region
     }
 
     /// A region whose state is in that directory.
