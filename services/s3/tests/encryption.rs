@@ -5,7 +5,7 @@
 mod region;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -24,23 +24,36 @@ const S3: [(&str, &str); 1] = [("x-amz-server-side-encryption", "AES256")];
 const DSSE: [(&str, &str); 1] = [("x-amz-server-side-encryption", "aws:kms:dsse")];
 const PART: usize = 5 << 20;
 
-/// Whether a file under `dir` holds that text, which ends with the only full stop in it.
+/// Whether a file under `dir` holds that text, which ends with the only full stop in it. The store changes its files
+/// meanwhile: where one is gone before it is read, all are looked through again.
 fn is_in_the_open(dir: &Path, text: &str) -> bool {
-    std::fs::read_dir(dir).unwrap().any(|entry| {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            return is_in_the_open(&path, text);
+    loop {
+        match look_through(dir, text) {
+            Err(gone) if gone.kind() == ErrorKind::NotFound => {}
+            found => return found.unwrap(),
         }
-        let mut file = BufReader::with_capacity(1 << 20, File::open(&path).unwrap());
+    }
+}
+
+fn look_through(dir: &Path, text: &str) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if look_through(&path, text)? {
+                return Ok(true);
+            }
+            continue;
+        }
+        let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
         let mut sentence = Vec::new();
-        while file.read_until(b'.', &mut sentence).unwrap() > 0 {
+        while file.read_until(b'.', &mut sentence)? > 0 {
             if sentence.ends_with(text.as_bytes()) {
-                return true;
+                return Ok(true);
             }
             sentence.clear();
         }
-        false
-    })
+    }
+    Ok(false)
 }
 
 fn copy_all(from: &Path, to: &Path) {
