@@ -12,6 +12,7 @@ mod event_pattern;
 mod facts;
 mod http_client;
 pub mod ids;
+pub mod json_tree;
 mod metric;
 pub mod paging;
 pub mod ports;

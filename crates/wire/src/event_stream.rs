@@ -42,6 +42,18 @@ impl Message {
         ];
         Message { headers, payload }
     }
+    /// An error that the service's model does not name, which ends the stream.
+    pub fn error(code: &str, message: &str) -> Message {
+        let headers = vec![
+            (":error-code".to_owned(), code.to_owned()),
+            (":error-message".to_owned(), message.to_owned()),
+            (":message-type".to_owned(), "error".to_owned()),
+        ];
+        Message {
+            headers,
+            payload: Bytes::new(),
+        }
+    }
     /// The header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers

@@ -391,6 +391,10 @@ impl Protocol {
                     let bytes = self.event_payload(event.value.as_ref(), event.member.wire);
                     Message::event(event.member.wire, Some(content), bytes).to_bytes()
                 }
+                // No event stream of S3 has exceptions of its own.
+                Err(fault) if self == Protocol::RestXml => {
+                    Message::error(&fault.code, &fault.message).to_bytes()
+                }
                 Err(fault) => {
                     let mut w = JsonWriter::new();
                     w.structure(&crate::schema::EMPTY);
@@ -406,9 +410,8 @@ impl Protocol {
 
     fn event_payload(self, value: &dyn Encode, name: &'static str) -> Bytes {
         if self == Protocol::RestXml {
-            let mut w = RestWriter::new(XmlWriter::fragment(name, None), &|m| {
-                XmlWriter::fragment(m.wire, None)
-            });
+            let fragment = |_: &_| XmlWriter::fragment(name, None);
+            let mut w = RestWriter::new(XmlWriter::fragment(name, None), &fragment);
             value.encode(&mut w);
             return match w.raw.take() {
                 Some(raw) => raw.into(),

@@ -4,7 +4,7 @@
 use time::{Date, Month, PrimitiveDateTime, Time};
 
 use crate::hive::Type;
-use crate::json_tree::Json;
+use cloud::json_tree::Json;
 
 /// A value of a column.
 #[derive(Clone, Debug, PartialEq)]

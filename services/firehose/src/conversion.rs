@@ -11,10 +11,10 @@ use crate::destination::{Destination, absent};
 use crate::errors::*;
 use crate::failure::Failure;
 use crate::hive::Type;
-use crate::json_tree::Json;
 use crate::parquet_file::{self, Options};
 use crate::processing::Piece;
 use crate::service::Firehose;
+use cloud::json_tree::Json;
 
 /// The kind of what could not be converted.
 pub(crate) const FAILED: &str = "format-conversion-failed";

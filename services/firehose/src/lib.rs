@@ -15,7 +15,6 @@ mod failure;
 mod flush;
 mod hive;
 mod http_endpoint;
-mod json_tree;
 mod parquet_file;
 mod partition;
 mod prefix;

@@ -1345,6 +1345,18 @@ impl Encode for Condition {
         w.end_structure();
     }
 }
+/// `ContinuationEvent`
+#[derive(Clone, Debug, Default)]
+pub struct ContinuationEvent {}
+impl Encode for ContinuationEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_CONTINUATION_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CONTINUATION_EVENT);
+        w.end_structure();
+    }
+}
 /// `CopyObjectOutput`
 #[derive(Clone, Debug, Default)]
 pub struct CopyObjectOutput {
@@ -3243,6 +3255,18 @@ impl Encode for EncryptionConfiguration {
             w.member(&S_ENCRYPTION_CONFIGURATION.members[0]);
             v.write(w);
         }
+        w.end_structure();
+    }
+}
+/// `EndEvent`
+#[derive(Clone, Debug, Default)]
+pub struct EndEvent {}
+impl Encode for EndEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_END_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_END_EVENT);
         w.end_structure();
     }
 }
@@ -9638,6 +9662,52 @@ impl Encode for PolicyStatus {
         w.end_structure();
     }
 }
+/// `Progress`
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    pub bytes_scanned: Option<i64>,
+    pub bytes_processed: Option<i64>,
+    pub bytes_returned: Option<i64>,
+}
+impl Encode for Progress {
+    fn schema(&self) -> &'static Schema {
+        &S_PROGRESS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PROGRESS);
+        if let Some(v) = &self.bytes_scanned {
+            w.member(&S_PROGRESS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bytes_processed {
+            w.member(&S_PROGRESS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bytes_returned {
+            w.member(&S_PROGRESS.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ProgressEvent`
+#[derive(Clone, Debug, Default)]
+pub struct ProgressEvent {
+    pub details: Option<Progress>,
+}
+impl Encode for ProgressEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_PROGRESS_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PROGRESS_EVENT);
+        if let Some(v) = &self.details {
+            w.member(&S_PROGRESS_EVENT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `PublicAccessBlockConfiguration`
 #[derive(Clone, Debug, Default)]
 pub struct PublicAccessBlockConfiguration {
@@ -11486,6 +11556,24 @@ impl Encode for QueueConfiguration {
         w.end_structure();
     }
 }
+/// `RecordsEvent`
+#[derive(Clone, Debug, Default)]
+pub struct RecordsEvent {
+    pub payload: Option<Bytes>,
+}
+impl Encode for RecordsEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_RECORDS_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RECORDS_EVENT);
+        if let Some(v) = &self.payload {
+            w.member(&S_RECORDS_EVENT.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `Redirect`
 #[derive(Clone, Debug, Default)]
 pub struct Redirect {
@@ -12029,6 +12117,26 @@ impl Encode for RequestPaymentConfiguration {
         w.end_structure();
     }
 }
+/// `RequestProgress`
+#[derive(Clone, Debug, Default)]
+pub struct RequestProgress {
+    pub enabled: Option<bool>,
+}
+impl Decode for RequestProgress {
+    const SCHEMA: &'static Schema = &S_REQUEST_PROGRESS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REQUEST_PROGRESS.members;
+        let mut enabled = None;
+        r.structure(&S_REQUEST_PROGRESS, &mut |r, i| {
+            match i {
+                0 => enabled = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(RequestProgress { enabled })
+    }
+}
 /// `RestoreObjectOutput`
 #[derive(Clone, Debug, Default)]
 pub struct RestoreObjectOutput {
@@ -12394,6 +12502,182 @@ impl Encode for SSES3 {
         w.end_structure();
     }
 }
+/// `ScanRange`
+#[derive(Clone, Debug, Default)]
+pub struct ScanRange {
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+}
+impl Decode for ScanRange {
+    const SCHEMA: &'static Schema = &S_SCAN_RANGE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SCAN_RANGE.members;
+        let mut start = None;
+        let mut end = None;
+        r.structure(&S_SCAN_RANGE, &mut |r, i| {
+            match i {
+                0 => start = Some(Read::read(r, a, &m[0])?),
+                1 => end = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ScanRange { start, end })
+    }
+}
+/// Events of `SelectObjectContentEventStream`
+pub mod select_object_content_event_stream {
+    use super::*;
+    pub fn records(value: RecordsEvent) -> Event {
+        Event {
+            member: &S_SELECT_OBJECT_CONTENT_EVENT_STREAM.members[0],
+            value: Box::new(value),
+        }
+    }
+    pub fn stats(value: StatsEvent) -> Event {
+        Event {
+            member: &S_SELECT_OBJECT_CONTENT_EVENT_STREAM.members[1],
+            value: Box::new(value),
+        }
+    }
+    pub fn progress(value: ProgressEvent) -> Event {
+        Event {
+            member: &S_SELECT_OBJECT_CONTENT_EVENT_STREAM.members[2],
+            value: Box::new(value),
+        }
+    }
+    pub fn cont(value: ContinuationEvent) -> Event {
+        Event {
+            member: &S_SELECT_OBJECT_CONTENT_EVENT_STREAM.members[3],
+            value: Box::new(value),
+        }
+    }
+    pub fn end(value: EndEvent) -> Event {
+        Event {
+            member: &S_SELECT_OBJECT_CONTENT_EVENT_STREAM.members[4],
+            value: Box::new(value),
+        }
+    }
+}
+/// `SelectObjectContentOutput`
+#[derive(Default)]
+pub struct SelectObjectContentOutput {
+    pub payload: Option<EventStream>,
+}
+impl Encode for SelectObjectContentOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_SELECT_OBJECT_CONTENT_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SELECT_OBJECT_CONTENT_OUTPUT);
+        w.end_structure();
+    }
+    fn take_events(&mut self) -> Option<EventStream> {
+        self.payload.take()
+    }
+}
+/// `SelectObjectContentRequest`
+#[derive(Clone, Debug, Default)]
+pub struct SelectObjectContentInput {
+    pub bucket: String,
+    pub key: String,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_customer_key_md5: Option<String>,
+    pub expression: String,
+    pub expression_type: String,
+    pub request_progress: Option<RequestProgress>,
+    pub input_serialization: InputSerialization,
+    pub output_serialization: OutputSerialization,
+    pub scan_range: Option<ScanRange>,
+    pub expected_bucket_owner: Option<String>,
+}
+impl Decode for SelectObjectContentInput {
+    const SCHEMA: &'static Schema = &S_SELECT_OBJECT_CONTENT_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SELECT_OBJECT_CONTENT_REQUEST.members;
+        let mut bucket = None;
+        let mut key = None;
+        let mut sse_customer_algorithm = None;
+        let mut sse_customer_key = None;
+        let mut sse_customer_key_md5 = None;
+        let mut expression = None;
+        let mut expression_type = None;
+        let mut request_progress = None;
+        let mut input_serialization = None;
+        let mut output_serialization = None;
+        let mut scan_range = None;
+        let mut expected_bucket_owner = None;
+        r.structure(&S_SELECT_OBJECT_CONTENT_REQUEST, &mut |r, i| {
+            match i {
+                0 => bucket = Some(Read::read(r, a, &m[0])?),
+                1 => key = Some(Read::read(r, a, &m[1])?),
+                2 => sse_customer_algorithm = Some(Read::read(r, a, &m[2])?),
+                3 => sse_customer_key = Some(Read::read(r, a, &m[3])?),
+                4 => sse_customer_key_md5 = Some(Read::read(r, a, &m[4])?),
+                5 => expression = Some(Read::read(r, a, &m[5])?),
+                6 => expression_type = Some(Read::read(r, a, &m[6])?),
+                7 => request_progress = Some(decode::nested(r, a, &m[7])?),
+                8 => input_serialization = Some(decode::nested(r, a, &m[8])?),
+                9 => output_serialization = Some(decode::nested(r, a, &m[9])?),
+                10 => scan_range = Some(decode::nested(r, a, &m[10])?),
+                11 => expected_bucket_owner = Some(Read::read(r, a, &m[11])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket.is_none() {
+            a.missing(&m[0]);
+        }
+        if key.is_none() {
+            a.missing(&m[1]);
+        }
+        if expression.is_none() {
+            a.missing(&m[5]);
+        }
+        if expression_type.is_none() {
+            a.missing(&m[6]);
+        }
+        if input_serialization.is_none() {
+            a.missing(&m[8]);
+        }
+        if output_serialization.is_none() {
+            a.missing(&m[9]);
+        }
+        let (
+            Some(bucket),
+            Some(key),
+            Some(expression),
+            Some(expression_type),
+            Some(input_serialization),
+            Some(output_serialization),
+        ) = (
+            bucket,
+            key,
+            expression,
+            expression_type,
+            input_serialization,
+            output_serialization,
+        )
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SelectObjectContentInput {
+            bucket,
+            key,
+            sse_customer_algorithm,
+            sse_customer_key,
+            sse_customer_key_md5,
+            expression,
+            expression_type,
+            request_progress,
+            input_serialization,
+            output_serialization,
+            scan_range,
+            expected_bucket_owner,
+        })
+    }
+}
 /// `SelectParameters`
 #[derive(Clone, Debug, Default)]
 pub struct SelectParameters {
@@ -12709,6 +12993,52 @@ impl Encode for SseKmsEncryptedObjects {
             let v = &self.status;
             w.member(&S_SSE_KMS_ENCRYPTED_OBJECTS.members[0]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `Stats`
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub bytes_scanned: Option<i64>,
+    pub bytes_processed: Option<i64>,
+    pub bytes_returned: Option<i64>,
+}
+impl Encode for Stats {
+    fn schema(&self) -> &'static Schema {
+        &S_STATS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_STATS);
+        if let Some(v) = &self.bytes_scanned {
+            w.member(&S_STATS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bytes_processed {
+            w.member(&S_STATS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bytes_returned {
+            w.member(&S_STATS.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `StatsEvent`
+#[derive(Clone, Debug, Default)]
+pub struct StatsEvent {
+    pub details: Option<Stats>,
+}
+impl Encode for StatsEvent {
+    fn schema(&self) -> &'static Schema {
+        &S_STATS_EVENT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_STATS_EVENT);
+        if let Some(v) = &self.details {
+            w.member(&S_STATS_EVENT.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -14155,7 +14485,7 @@ static S_CORS_RULE: Schema = Schema::new("CORSRule", Kind::Structure).members(&[
 static S_CORS_RULES: Schema =
     Schema::new("CORSRules", Kind::List).members(&[Member::new("member", &S_CORS_RULE)]);
 static S_CSV_INPUT: Schema = Schema::new("CSVInput", Kind::Structure).members(&[
-    Member::new("FileHeaderInfo", &S_FILE_HEADER_INFO),
+    Member::new("FileHeaderInfo", &wire::schema::STRING),
     Member::new("Comments", &wire::schema::STRING),
     Member::new("QuoteEscapeCharacter", &wire::schema::STRING),
     Member::new("RecordDelimiter", &wire::schema::STRING),
@@ -14164,7 +14494,7 @@ static S_CSV_INPUT: Schema = Schema::new("CSVInput", Kind::Structure).members(&[
     Member::new("AllowQuotedRecordDelimiter", &wire::schema::BOOLEAN),
 ]);
 static S_CSV_OUTPUT: Schema = Schema::new("CSVOutput", Kind::Structure).members(&[
-    Member::new("QuoteFields", &S_QUOTE_FIELDS),
+    Member::new("QuoteFields", &wire::schema::STRING),
     Member::new("QuoteEscapeCharacter", &wire::schema::STRING),
     Member::new("RecordDelimiter", &wire::schema::STRING),
     Member::new("FieldDelimiter", &wire::schema::STRING),
@@ -14306,12 +14636,11 @@ static S_COMPLETED_PART: Schema = Schema::new("CompletedPart", Kind::Structure).
 ]);
 static S_COMPLETED_PART_LIST: Schema = Schema::new("CompletedPartList", Kind::List)
     .members(&[Member::new("member", &S_COMPLETED_PART)]);
-static S_COMPRESSION_TYPE: Schema =
-    Schema::new("CompressionType", Kind::String).values(&["NONE", "GZIP", "BZIP2"]);
 static S_CONDITION: Schema = Schema::new("Condition", Kind::Structure).members(&[
     Member::new("HttpErrorCodeReturnedEquals", &wire::schema::STRING),
     Member::new("KeyPrefixEquals", &wire::schema::STRING),
 ]);
+static S_CONTINUATION_EVENT: Schema = Schema::new("ContinuationEvent", Kind::Structure);
 static S_COPY_OBJECT_OUTPUT: Schema = Schema::new("CopyObjectOutput", Kind::Structure).members(&[
     Member::new("CopyObjectResult", &S_COPY_OBJECT_RESULT)
         .at(Location::Payload, "CopyObjectResult"),
@@ -14912,6 +15241,7 @@ static S_ENCRYPTION_TYPE: Schema =
     Schema::new("EncryptionType", Kind::String).values(&["NONE", "SSE-C"]);
 static S_ENCRYPTION_TYPE_LIST: Schema = Schema::new("EncryptionTypeList", Kind::List)
     .members(&[Member::new("member", &S_ENCRYPTION_TYPE).wire("EncryptionType")]);
+static S_END_EVENT: Schema = Schema::new("EndEvent", Kind::Structure);
 static S_ERROR: Schema = Schema::new("Error", Kind::Structure).members(&[
     Member::new("Key", &S_OBJECT_KEY),
     Member::new("VersionId", &wire::schema::STRING),
@@ -14942,9 +15272,6 @@ static S_EXPIRATION_STATUS: Schema =
     Schema::new("ExpirationStatus", Kind::String).values(&["Enabled", "Disabled"]);
 static S_EXPOSE_HEADERS: Schema = Schema::new("ExposeHeaders", Kind::List)
     .members(&[Member::new("member", &wire::schema::STRING)]);
-static S_EXPRESSION_TYPE: Schema = Schema::new("ExpressionType", Kind::String).values(&["SQL"]);
-static S_FILE_HEADER_INFO: Schema =
-    Schema::new("FileHeaderInfo", Kind::String).values(&["USE", "IGNORE", "NONE"]);
 static S_FILTER_RULE: Schema = Schema::new("FilterRule", Kind::Structure).members(&[
     Member::new("Name", &wire::schema::STRING),
     Member::new("Value", &wire::schema::STRING),
@@ -15721,7 +16048,7 @@ static S_INITIATOR: Schema = Schema::new("Initiator", Kind::Structure).members(&
 static S_INPUT_SERIALIZATION: Schema =
     Schema::new("InputSerialization", Kind::Structure).members(&[
         Member::new("CSV", &S_CSV_INPUT),
-        Member::new("CompressionType", &S_COMPRESSION_TYPE),
+        Member::new("CompressionType", &wire::schema::STRING),
         Member::new("JSON", &S_JSON_INPUT),
         Member::new("Parquet", &S_PARQUET_INPUT),
     ]);
@@ -15825,11 +16152,10 @@ static S_INVENTORY_S3_BUCKET_DESTINATION: Schema =
     ]);
 static S_INVENTORY_SCHEDULE: Schema = Schema::new("InventorySchedule", Kind::Structure)
     .members(&[Member::new("Frequency", &S_INVENTORY_FREQUENCY).required()]);
-static S_JSON_INPUT: Schema =
-    Schema::new("JSONInput", Kind::Structure).members(&[Member::new("Type", &S_JSON_TYPE)]);
+static S_JSON_INPUT: Schema = Schema::new("JSONInput", Kind::Structure)
+    .members(&[Member::new("Type", &wire::schema::STRING)]);
 static S_JSON_OUTPUT: Schema = Schema::new("JSONOutput", Kind::Structure)
     .members(&[Member::new("RecordDelimiter", &wire::schema::STRING)]);
-static S_JSON_TYPE: Schema = Schema::new("JSONType", Kind::String).values(&["DOCUMENT", "LINES"]);
 static S_LAMBDA_FUNCTION_CONFIGURATION: Schema =
     Schema::new("LambdaFunctionConfiguration", Kind::Structure).members(&[
         Member::new("Id", &wire::schema::STRING),
@@ -16484,6 +16810,13 @@ static S_PARTS_LIST: Schema =
 static S_PAYER: Schema = Schema::new("Payer", Kind::String).values(&["Requester", "BucketOwner"]);
 static S_POLICY_STATUS: Schema = Schema::new("PolicyStatus", Kind::Structure)
     .members(&[Member::new("IsPublic", &wire::schema::BOOLEAN)]);
+static S_PROGRESS: Schema = Schema::new("Progress", Kind::Structure).members(&[
+    Member::new("BytesScanned", &wire::schema::LONG),
+    Member::new("BytesProcessed", &wire::schema::LONG),
+    Member::new("BytesReturned", &wire::schema::LONG),
+]);
+static S_PROGRESS_EVENT: Schema = Schema::new("ProgressEvent", Kind::Structure)
+    .members(&[Member::new("Details", &S_PROGRESS).at(Location::Payload, "Details")]);
 static S_PUBLIC_ACCESS_BLOCK_CONFIGURATION: Schema =
     Schema::new("PublicAccessBlockConfiguration", Kind::Structure).members(&[
         Member::new("BlockPublicAcls", &wire::schema::BOOLEAN),
@@ -17106,8 +17439,8 @@ static S_QUEUE_CONFIGURATION: Schema =
     ]);
 static S_QUEUE_CONFIGURATION_LIST: Schema = Schema::new("QueueConfigurationList", Kind::List)
     .members(&[Member::new("member", &S_QUEUE_CONFIGURATION)]);
-static S_QUOTE_FIELDS: Schema =
-    Schema::new("QuoteFields", Kind::String).values(&["ALWAYS", "ASNEEDED"]);
+static S_RECORDS_EVENT: Schema = Schema::new("RecordsEvent", Kind::Structure)
+    .members(&[Member::new("Payload", &wire::schema::BLOB).at(Location::Payload, "Payload")]);
 static S_REDIRECT: Schema = Schema::new("Redirect", Kind::Structure).members(&[
     Member::new("HostName", &wire::schema::STRING),
     Member::new("HttpRedirectCode", &wire::schema::STRING),
@@ -17179,6 +17512,8 @@ static S_REQUEST_CHARGED: Schema =
 static S_REQUEST_PAYMENT_CONFIGURATION: Schema =
     Schema::new("RequestPaymentConfiguration", Kind::Structure)
         .members(&[Member::new("Payer", &S_PAYER).required()]);
+static S_REQUEST_PROGRESS: Schema = Schema::new("RequestProgress", Kind::Structure)
+    .members(&[Member::new("Enabled", &wire::schema::BOOLEAN)]);
 static S_RESTORE_OBJECT_OUTPUT: Schema = Schema::new("RestoreObjectOutput", Kind::Structure)
     .members(&[
         Member::new("RequestCharged", &S_REQUEST_CHARGED)
@@ -17257,9 +17592,56 @@ static S_SSEKMS_ENCRYPTION_CONTEXT: Schema =
     Schema::new("SSEKMSEncryptionContext", Kind::String).sensitive();
 static S_SSEKMS_KEY_ID: Schema = Schema::new("SSEKMSKeyId", Kind::String).sensitive();
 static S_SSES3: Schema = Schema::new("SSES3", Kind::Structure).element("SSE-S3");
+static S_SCAN_RANGE: Schema = Schema::new("ScanRange", Kind::Structure).members(&[
+    Member::new("Start", &wire::schema::LONG),
+    Member::new("End", &wire::schema::LONG),
+]);
+static S_SELECT_OBJECT_CONTENT_EVENT_STREAM: Schema =
+    Schema::new("SelectObjectContentEventStream", Kind::Events).members(&[
+        Member::new("Records", &S_RECORDS_EVENT),
+        Member::new("Stats", &S_STATS_EVENT),
+        Member::new("Progress", &S_PROGRESS_EVENT),
+        Member::new("Cont", &S_CONTINUATION_EVENT),
+        Member::new("End", &S_END_EVENT),
+    ]);
+static S_SELECT_OBJECT_CONTENT_OUTPUT: Schema =
+    Schema::new("SelectObjectContentOutput", Kind::Structure).members(&[Member::new(
+        "Payload",
+        &S_SELECT_OBJECT_CONTENT_EVENT_STREAM,
+    )
+    .at(Location::Payload, "Payload")]);
+static S_SELECT_OBJECT_CONTENT_REQUEST: Schema =
+    Schema::new("SelectObjectContentRequest", Kind::Structure).members(&[
+        Member::new("Bucket", &wire::schema::STRING)
+            .at(Location::Uri, "Bucket")
+            .required(),
+        Member::new("Key", &S_OBJECT_KEY)
+            .at(Location::Uri, "Key")
+            .required(),
+        Member::new("SSECustomerAlgorithm", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
+        Member::new("SSECustomerKey", &S_SSE_CUSTOMER_KEY).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key",
+        ),
+        Member::new("SSECustomerKeyMD5", &wire::schema::STRING).at(
+            Location::Header,
+            "x-amz-server-side-encryption-customer-key-MD5",
+        ),
+        Member::new("Expression", &wire::schema::STRING).required(),
+        Member::new("ExpressionType", &wire::schema::STRING).required(),
+        Member::new("RequestProgress", &S_REQUEST_PROGRESS),
+        Member::new("InputSerialization", &S_INPUT_SERIALIZATION).required(),
+        Member::new("OutputSerialization", &S_OUTPUT_SERIALIZATION).required(),
+        Member::new("ScanRange", &S_SCAN_RANGE),
+        Member::new("ExpectedBucketOwner", &wire::schema::STRING)
+            .at(Location::Header, "x-amz-expected-bucket-owner"),
+    ]);
 static S_SELECT_PARAMETERS: Schema = Schema::new("SelectParameters", Kind::Structure).members(&[
     Member::new("InputSerialization", &S_INPUT_SERIALIZATION).required(),
-    Member::new("ExpressionType", &S_EXPRESSION_TYPE).required(),
+    Member::new("ExpressionType", &wire::schema::STRING).required(),
     Member::new("Expression", &wire::schema::STRING).required(),
     Member::new("OutputSerialization", &S_OUTPUT_SERIALIZATION).required(),
 ]);
@@ -17299,6 +17681,13 @@ static S_SSE_KMS_ENCRYPTED_OBJECTS: Schema = Schema::new("SseKmsEncryptedObjects
     .members(&[Member::new("Status", &S_SSE_KMS_ENCRYPTED_OBJECTS_STATUS).required()]);
 static S_SSE_KMS_ENCRYPTED_OBJECTS_STATUS: Schema =
     Schema::new("SseKmsEncryptedObjectsStatus", Kind::String).values(&["Enabled", "Disabled"]);
+static S_STATS: Schema = Schema::new("Stats", Kind::Structure).members(&[
+    Member::new("BytesScanned", &wire::schema::LONG),
+    Member::new("BytesProcessed", &wire::schema::LONG),
+    Member::new("BytesReturned", &wire::schema::LONG),
+]);
+static S_STATS_EVENT: Schema = Schema::new("StatsEvent", Kind::Structure)
+    .members(&[Member::new("Details", &S_STATS).at(Location::Payload, "Details")]);
 static S_STORAGE_CLASS_ANALYSIS: Schema = Schema::new("StorageClassAnalysis", Kind::Structure)
     .members(&[Member::new(
         "DataExport",
@@ -17594,12 +17983,6 @@ pub mod checksum_type {
     pub const COMPOSITE: &str = "COMPOSITE";
     pub const FULL_OBJECT: &str = "FULL_OBJECT";
 }
-/// Values of `CompressionType`
-pub mod compression_type {
-    pub const NONE: &str = "NONE";
-    pub const GZIP: &str = "GZIP";
-    pub const BZIP2: &str = "BZIP2";
-}
 /// Values of `DataRedundancy`
 pub mod data_redundancy {
     pub const SINGLEAVAILABILITYZONE: &str = "SingleAvailabilityZone";
@@ -17624,16 +18007,6 @@ pub mod existing_object_replication_status {
 pub mod expiration_status {
     pub const ENABLED: &str = "Enabled";
     pub const DISABLED: &str = "Disabled";
-}
-/// Values of `ExpressionType`
-pub mod expression_type {
-    pub const SQL: &str = "SQL";
-}
-/// Values of `FileHeaderInfo`
-pub mod file_header_info {
-    pub const USE: &str = "USE";
-    pub const IGNORE: &str = "IGNORE";
-    pub const NONE: &str = "NONE";
 }
 /// Values of `IntelligentTieringAccessTier`
 pub mod intelligent_tiering_access_tier {
@@ -17682,11 +18055,6 @@ pub mod inventory_optional_field {
     pub const OBJECTOWNER: &str = "ObjectOwner";
     pub const LIFECYCLEEXPIRATIONDATE: &str = "LifecycleExpirationDate";
     pub const INTELLIGENTTIERINGREFERENCEDATE: &str = "IntelligentTieringReferenceDate";
-}
-/// Values of `JSONType`
-pub mod json_type {
-    pub const DOCUMENT: &str = "DOCUMENT";
-    pub const LINES: &str = "LINES";
 }
 /// Values of `LocationType`
 pub mod location_type {
@@ -17774,11 +18142,6 @@ pub mod partition_date_source {
 pub mod payer {
     pub const REQUESTER: &str = "Requester";
     pub const BUCKETOWNER: &str = "BucketOwner";
-}
-/// Values of `QuoteFields`
-pub mod quote_fields {
-    pub const ALWAYS: &str = "ALWAYS";
-    pub const ASNEEDED: &str = "ASNEEDED";
 }
 /// Values of `ReplicaModificationsStatus`
 pub mod replica_modifications_status {
@@ -18808,6 +19171,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "SelectObjectContent",
+            method: "POST",
+            uri: "/{Bucket}/{Key+}?select&select-type=2",
+            status: 200,
+            input: &S_SELECT_OBJECT_CONTENT_REQUEST,
+            output: &S_SELECT_OBJECT_CONTENT_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "UploadPart",
             method: "PUT",
             uri: "/{Bucket}/{Key+}",
@@ -18883,11 +19257,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("PutBucketNotification", "PUT", "/{Bucket}?notification"),
         ("PutObjectAnnotation", "PUT", "/{Bucket}/{Key+}?annotation"),
         ("RenameObject", "PUT", "/{Bucket}/{Key+}?renameObject"),
-        (
-            "SelectObjectContent",
-            "POST",
-            "/{Bucket}/{Key+}?select&select-type=2",
-        ),
         (
             "UpdateBucketMetadataAnnotationTableConfiguration",
             "PUT",
@@ -19441,6 +19810,12 @@ pub trait S3: Send + Sync + 'static {
         ctx: &Context,
         input: RestoreObjectInput,
     ) -> impl Future<Output = Result<RestoreObjectOutput, Fault>> + Send;
+    /// `SelectObjectContent`
+    fn select_object_content(
+        &self,
+        ctx: &Context,
+        input: SelectObjectContentInput,
+    ) -> impl Future<Output = Result<SelectObjectContentOutput, Fault>> + Send;
     /// `UploadPart`
     fn upload_part(
         &self,
@@ -20262,6 +20637,15 @@ impl<T: S3> Handler for Api<T> {
                 }))
             }
             88 => {
+                let input = decode::input::<SelectObjectContentInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .select_object_content(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            89 => {
                 let input = decode::input::<UploadPartInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -20270,7 +20654,7 @@ impl<T: S3> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            89 => {
+            90 => {
                 let input = decode::input::<UploadPartCopyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -95,6 +95,7 @@ impl Master {
 }
 
 /// The master keys, by account and name.
+#[derive(Clone)]
 pub struct Masters {
     store: Store,
     table: Table<(String, String), Master>,

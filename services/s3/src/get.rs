@@ -11,8 +11,9 @@ use crate::acl::Permission;
 use crate::bucket::Bucket;
 use crate::checksum::Checksum;
 use crate::condition::Conditions;
+use crate::data_key::Masters;
 use crate::encryption::{CustomerKey, Encryption};
-use crate::object::{Content, Version};
+use crate::object::{Content, Objects, Version};
 use crate::put::version_header;
 use crate::{api, content, fault, metadata, range, set_checksum, set_encryption, tagging};
 
@@ -353,12 +354,26 @@ impl crate::S3 {
         range: std::ops::Range<u64>,
         customer: Option<&CustomerKey>,
     ) -> Result<Option<Body>, Fault> {
-        let view = self.objects.store.read();
+        let masters = &self.masters;
+        self.objects
+            .read(masters, bucket, key, version, range, customer)
+    }
+}
+
+impl Objects {
+    /// The bytes of a version, decrypted; `None` if it was replaced since its record was read.
+    pub fn read(
+        &self,
+        masters: &Masters,
+        bucket: &Bucket,
+        key: &str,
+        version: &Version,
+        range: std::ops::Range<u64>,
+        customer: Option<&CustomerKey>,
+    ) -> Result<Option<Body>, Fault> {
+        let view = self.store.read();
         let (key_of_bytes, nonce) = match (&version.encryption, &version.sealed) {
-            (_, Some(sealed)) => (
-                Some(self.masters.unseal(&view, bucket, sealed)?),
-                sealed.nonce,
-            ),
+            (_, Some(sealed)) => (Some(masters.unseal(&view, bucket, sealed)?), sealed.nonce),
             (Encryption::Customer { nonce, .. }, None) => {
                 (customer.map(|customer| customer.key.clone()), *nonce)
             }
@@ -367,7 +382,7 @@ impl crate::S3 {
         match &version.content {
             Content::Empty => Ok(Some(Body::Empty)),
             Content::Inline => {
-                let Some(bytes) = self.objects.inline(&view, bucket, key, version.seq)? else {
+                let Some(bytes) = self.inline(&view, bucket, key, version.seq)? else {
                     return Ok(None);
                 };
                 let plain = match key_of_bytes {
@@ -379,14 +394,12 @@ impl crate::S3 {
                 Ok((end <= plain.len() && start <= end).then(|| plain.slice(start..end).into()))
             }
             Content::Pieces(pieces) => {
-                let blobs = self.objects.store.blobs();
+                let blobs = self.store.blobs();
                 let mut pin = None;
                 if content::is_in_several(pieces, &range) {
                     pin = Some(blobs.pin(pieces.iter().map(|piece| piece.blob.id)));
                     // A version that is there now was there when its pieces were pinned.
-                    let now = self
-                        .objects
-                        .version(&view, bucket, key, version.shown_id())?;
+                    let now = self.version(&view, bucket, key, version.shown_id())?;
                     if now.is_none_or(|(now, _)| now.content != version.content) {
                         return Ok(None);
                     }

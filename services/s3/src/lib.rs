@@ -39,6 +39,7 @@ mod put;
 mod range;
 mod replication;
 mod restore;
+mod select;
 mod service;
 mod settings;
 mod tagging;

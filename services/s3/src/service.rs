@@ -907,6 +907,13 @@ impl crate::api::S3 for S3 {
     ) -> Result<RestoreObjectOutput, Fault> {
         Ok(self.restore(ctx, input).await?.1)
     }
+    async fn select_object_content(
+        &self,
+        ctx: &Context,
+        input: SelectObjectContentInput,
+    ) -> Result<SelectObjectContentOutput, Fault> {
+        self.select(ctx, input).await
+    }
     async fn upload_part(
         &self,
         ctx: &Context,

@@ -9,13 +9,18 @@ const DEEPEST: usize = 128;
 
 /// A value of a document.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
+pub enum Json {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Boolean(bool),
     /// As it stands in the document.
     Number(String),
+    /// A string, without its escapes.
     Text(String),
+    /// An array.
     List(Vec<Json>),
+    /// An object's members, in their order, however often a name stands there.
     Object(Vec<(String, Json)>),
 }
 
@@ -44,13 +49,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 impl Json {
     /// Reads a document, which is all of the bytes.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Json, serde_json::Error> {
+    pub fn read(bytes: &[u8]) -> Result<Json, serde_json::Error> {
         let raw: &RawValue = serde_json::from_slice(bytes)?;
         of(raw, 0)
     }
 
     /// Writes the names of members in lower case, at every depth.
-    pub(crate) fn lower(&mut self) {
+    pub fn lower(&mut self) {
         match self {
             Json::List(items) => items.iter_mut().for_each(Json::lower),
             Json::Object(members) => {
@@ -64,7 +69,7 @@ impl Json {
     }
 
     /// The value as JSON, without spaces.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut out = String::new();
         self.write(&mut out);
         out
