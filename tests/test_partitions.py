@@ -7,7 +7,7 @@ import pytest
 ACCOUNT = "000000000000"
 
 
-@pytest.fixture(params=[("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")], ids=lambda p: p[0])
+@pytest.fixture(params=[("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-isob-east-1", "aws-iso-b")], ids=lambda p: p[0])
 def place(request):
     return request.param
 

@@ -98,6 +98,9 @@ class Service:
             if entry:
                 target = self.shapes[member["shape"]]
                 target["key"]["locationName"], target["value"]["locationName"] = entry
+        for shape, first in patches.get("order", {}).items():
+            members = self.shapes[shape]["members"]
+            self.shapes[shape]["members"] = {name: members[name] for name in [*first, *members]}
         for shape, members in patches.get("optional", {}).items():
             self.shapes[shape]["required"] = [m for m in self.shapes[shape]["required"] if m not in members]
         # Shapes that the service writes by hand: the type and its schema.

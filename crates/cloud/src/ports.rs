@@ -94,12 +94,35 @@ pub struct NewSession {
     pub transitive: Vec<String>,
     /// Who began the chain.
     pub source_identity: Option<String>,
+    /// When a code of an MFA device was given for it.
+    pub mfa_at: Option<Timestamp>,
 }
 
 /// Where sessions are opened. Owned by `sts`.
 pub trait Sessions: Send + Sync {
     /// Opens a session and answers its credentials once they are durable.
     fn open(&self, session: NewSession) -> BoxFuture<'_, Result<Credentials, Fault>>;
+}
+
+/// Why a code of an MFA device is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MfaProblem {
+    /// The caller has no such device.
+    NoDevice,
+    /// The code is not the device's, of another time, or was used before.
+    WrongCode,
+}
+
+/// MFA devices and their codes. Owned by `iam`.
+pub trait MfaDevices: Send + Sync {
+    /// Uses up a code of a device of that user; of anyone's for an account's root.
+    fn verify<'a>(
+        &'a self,
+        account: &'a str,
+        user: Option<&'a str>,
+        serial: &'a str,
+        code: &'a str,
+    ) -> BoxFuture<'a, Result<Result<(), MfaProblem>, Fault>>;
 }
 
 /// Roles, for services that act as one.
@@ -451,6 +474,7 @@ struct Owners {
     sessions: OnceLock<Arc<dyn Identities>>,
     opener: OnceLock<Arc<dyn Sessions>>,
     roles: OnceLock<Arc<dyn Roles>>,
+    mfa_devices: OnceLock<Arc<dyn MfaDevices>>,
     logs: OnceLock<Arc<dyn LogSink>>,
     objects: OnceLock<Arc<dyn Objects>>,
     queues: OnceLock<Arc<dyn Queues>>,
@@ -478,6 +502,7 @@ impl Ports {
     owner!(set_sessions, sessions, sessions: dyn Identities, "sessions");
     owner!(set_opener, opener, opener: dyn Sessions, "the opening of sessions");
     owner!(set_roles, roles, roles: dyn Roles, "roles");
+    owner!(set_mfa_devices, mfa_devices, mfa_devices: dyn MfaDevices, "MFA devices");
     owner!(set_logs, logs, logs: dyn LogSink, "logs");
     owner!(set_objects, objects, objects: dyn Objects, "objects");
     owner!(set_queues, queues, queues: dyn Queues, "queues");

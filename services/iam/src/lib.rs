@@ -26,6 +26,7 @@ mod service;
 mod service_credential;
 mod simulate;
 mod tag;
+mod totp;
 mod user;
 
 pub use service::service;

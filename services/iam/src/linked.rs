@@ -270,6 +270,7 @@ impl cloud::ports::Roles for Iam {
                 tags: Vec::new(),
                 transitive: Vec::new(),
                 source_identity: None,
+                mfa_at: None,
             };
             opener.open(new).await
         })

@@ -1,7 +1,8 @@
-//! Virtual MFA devices. Their codes are not verified.
+//! MFA devices. The codes of virtual ones are verified; nobody here knows the seeds of others, whose codes are taken at their word.
 
-use auth::account::mint_secret;
 use cloud::Context;
+use cloud::ports::{MfaDevices, MfaProblem};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use store::{Read, Record, Tx};
 use wire::{Bytes, Fault, Timestamp};
@@ -12,7 +13,11 @@ use crate::errors::*;
 use crate::page::page;
 use crate::service::Iam;
 use crate::tag::{Tags, merged, paged, shown, without};
+use crate::totp;
 use crate::user::User;
+
+/// The length of a seed in bytes: 64 letters in base 32.
+const SEED: usize = 40;
 
 /// An MFA device as it is stored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -25,8 +30,32 @@ pub(crate) struct MfaDevice {
     pub(crate) enabled: Option<i64>,
     #[serde(default)]
     pub(crate) tags: Tags,
+    /// What a virtual device makes its codes of.
+    #[serde(default, with = "serde_bytes")]
+    pub(crate) seed: Vec<u8>,
+    /// How many steps its clock differs from ours.
+    #[serde(default)]
+    pub(crate) drift: i64,
+    /// The step of its last code that was used.
+    #[serde(default)]
+    pub(crate) used: i64,
 }
 impl Record for MfaDevice {}
+
+impl MfaDevice {
+    /// Takes two codes that follow each other for where the device's clock is.
+    fn synchronize(&mut self, first: &str, second: &str, ctx: &Context) -> Result<(), Fault> {
+        if self.seed.is_empty() {
+            return Ok(());
+        }
+        let now = totp::step(ctx.time.0);
+        let step = totp::find(&self.seed, [first, second], now).ok_or_else(|| {
+            invalid_authentication_code_exception("Authentication code for device is not valid.")
+        })?;
+        (self.drift, self.used) = (step - now, step);
+        Ok(())
+    }
+}
 
 fn no_device(serial: &str) -> Fault {
     no_such_entity_exception(format!(
@@ -61,6 +90,42 @@ fn qr_code(text: &str) -> Result<Vec<u8>, Fault> {
     Ok(file)
 }
 
+impl MfaDevices for Iam {
+    fn verify<'a>(
+        &'a self,
+        account: &'a str,
+        user: Option<&'a str>,
+        serial: &'a str,
+        code: &'a str,
+    ) -> BoxFuture<'a, Result<Result<(), MfaProblem>, Fault>> {
+        Box::pin(async move {
+            let now = totp::step(self.cloud.clock.now().0);
+            let verified = self.transact(account, |tx| {
+                let at = (account, &key(serial));
+                let device: Option<MfaDevice> = tx.get(&self.mfa_devices, &at)?;
+                let is_theirs = |device: &MfaDevice| match (&device.user, user) {
+                    (Some(of), Some(user)) => key(of) == key(user),
+                    (of, _) => of.is_some(),
+                };
+                let Some(mut device) = device.filter(is_theirs) else {
+                    return Ok(Err(MfaProblem::NoDevice));
+                };
+                if device.seed.is_empty() {
+                    return Ok(Ok(()));
+                }
+                let now = now + device.drift;
+                let Some(step) = totp::check(&device.seed, code, now, device.used) else {
+                    return Ok(Err(MfaProblem::WrongCode));
+                };
+                device.used = step;
+                tx.put(&self.mfa_devices, &at, &device)?;
+                Ok(Ok(()))
+            });
+            verified.await
+        })
+    }
+}
+
 impl Iam {
     async fn change_device<R>(
         &self,
@@ -93,9 +158,12 @@ impl Iam {
     ) -> Result<CreateVirtualMFADeviceOutput, Fault> {
         let path = path_of(input.path)?;
         let resource = format!("mfa{path}{}", input.virtual_mfa_device_name);
+        let mut seed = [0; SEED];
+        cloud::ids::random(&mut seed);
         let device = MfaDevice {
             serial: arn_of(ctx, resource),
             tags: merged(&Tags::new(), input.tags.unwrap_or_default())?,
+            seed: seed.to_vec(),
             ..MfaDevice::default()
         };
         self.transact(&ctx.account, |tx| {
@@ -108,14 +176,7 @@ impl Iam {
             Ok(tx.put(&self.mfa_devices, &at, &device)?)
         })
         .await?;
-        // The seed is told once; codes are not verified, so nobody keeps it.
-        let seed = mint_secret(&mut |buffer: &mut [u8]| cloud::ids::random(buffer));
-        let seed: String = seed
-            .to_uppercase()
-            .chars()
-            .filter(|c| c.is_ascii_uppercase())
-            .take(32)
-            .collect();
+        let seed = totp::shown(&device.seed);
         let uri = format!(
             "otpauth://totp/{}@{}?secret={seed}",
             input.virtual_mfa_device_name, ctx.account
@@ -176,6 +237,11 @@ impl Iam {
                     "MFA Device is already in use.",
                 ));
             }
+            device.synchronize(
+                &input.authentication_code1,
+                &input.authentication_code2,
+                ctx,
+            )?;
             device.user = Some(user.name);
             device.enabled = Some(ctx.time.whole_second().0);
             Ok(tx.put(&self.mfa_devices, &at, &device)?)
@@ -211,8 +277,14 @@ impl Iam {
         ctx: &Context,
         input: ResyncMFADeviceInput,
     ) -> Result<ResyncMFADeviceOutput, Fault> {
-        self.change_device(ctx, &input.serial_number, |_, _| Ok(()))
-            .await?;
+        self.change_device(ctx, &input.serial_number, |_, device| {
+            device.synchronize(
+                &input.authentication_code1,
+                &input.authentication_code2,
+                ctx,
+            )
+        })
+        .await?;
         Ok(ResyncMFADeviceOutput {})
     }
 

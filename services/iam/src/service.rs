@@ -41,6 +41,7 @@ pub fn service(cloud: &Cloud) -> Service {
     });
     cloud.ports.set_users(iam.clone());
     cloud.ports.set_roles(iam.clone());
+    cloud.ports.set_mfa_devices(iam.clone());
     let weak = Arc::downgrade(&iam);
     cloud.after_reset(move || {
         if let Some(iam) = weak.upgrade() {

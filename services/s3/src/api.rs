@@ -7455,8 +7455,8 @@ impl Decode for ListBucketMetricsConfigurationsInput {
 /// `ListBucketsOutput`
 #[derive(Clone, Debug, Default)]
 pub struct ListBucketsOutput {
-    pub buckets: Option<Vec<Bucket>>,
     pub owner: Option<Owner>,
+    pub buckets: Option<Vec<Bucket>>,
     pub continuation_token: Option<String>,
     pub prefix: Option<String>,
 }
@@ -7466,15 +7466,15 @@ impl Encode for ListBucketsOutput {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_LIST_BUCKETS_OUTPUT);
-        if let Some(v) = &self.buckets {
+        if let Some(v) = &self.owner {
             w.member(&S_LIST_BUCKETS_OUTPUT.members[0]);
-            encode::list(w, S_LIST_BUCKETS_OUTPUT.members[0].target, v, |w, v| {
+            v.encode(w);
+        }
+        if let Some(v) = &self.buckets {
+            w.member(&S_LIST_BUCKETS_OUTPUT.members[1]);
+            encode::list(w, S_LIST_BUCKETS_OUTPUT.members[1].target, v, |w, v| {
                 v.encode(w);
             });
-        }
-        if let Some(v) = &self.owner {
-            w.member(&S_LIST_BUCKETS_OUTPUT.members[1]);
-            v.encode(w);
         }
         if let Some(v) = &self.continuation_token {
             w.member(&S_LIST_BUCKETS_OUTPUT.members[2]);
@@ -16318,8 +16318,8 @@ static S_LIST_BUCKET_METRICS_CONFIGURATIONS_REQUEST: Schema =
     ]);
 static S_LIST_BUCKETS_OUTPUT: Schema = Schema::new("ListBucketsOutput", Kind::Structure)
     .members(&[
-        Member::new("Buckets", &S_BUCKETS),
         Member::new("Owner", &S_OWNER),
+        Member::new("Buckets", &S_BUCKETS),
         Member::new("ContinuationToken", &wire::schema::STRING),
         Member::new("Prefix", &wire::schema::STRING),
     ])

@@ -49,7 +49,7 @@ pub(crate) fn is_region(name: &str) -> bool {
 }
 
 /// The regions of AWS's partitions.
-const REGIONS: [&str; 41] = [
+const REGIONS: [&str; 48] = [
     "af-south-1",
     "ap-east-1",
     "ap-east-2",
@@ -71,6 +71,7 @@ const REGIONS: [&str; 41] = [
     "cn-northwest-1",
     "eu-central-1",
     "eu-central-2",
+    "eu-isoe-west-1",
     "eu-north-1",
     "eu-south-1",
     "eu-south-2",
@@ -89,6 +90,12 @@ const REGIONS: [&str; 41] = [
     "us-east-2",
     "us-gov-east-1",
     "us-gov-west-1",
+    "us-iso-east-1",
+    "us-iso-west-1",
+    "us-isob-east-1",
+    "us-isob-west-1",
+    "us-isof-east-1",
+    "us-isof-south-1",
     "us-west-1",
     "us-west-2",
 ];

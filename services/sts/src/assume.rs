@@ -8,7 +8,7 @@ use auth::principal::Caller;
 use auth::trust::{Trust, evaluate_trust};
 use cloud::ports::{NewSession, Role};
 use cloud::{Arn, Context, Principal, PrincipalKind};
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::api::*;
 use crate::assertion::Assertion;
@@ -37,6 +37,7 @@ struct Wish {
     tags: Vec<(String, String)>,
     transitive: Vec<String>,
     source_identity: Option<String>,
+    mfa_at: Option<Timestamp>,
 }
 
 impl Sts {
@@ -98,8 +99,22 @@ impl Sts {
         if !transitive.is_empty() {
             context.set_all("sts:TransitiveTagKeys", transitive.clone());
         }
-        let has_mfa = input.serial_number.is_some() && input.token_code.is_some();
-        context.set("aws:MultiFactorAuthPresent", has_mfa.to_string());
+        let given = self
+            .verify_mfa(
+                ctx,
+                input.serial_number.as_deref(),
+                input.token_code.as_deref(),
+            )
+            .await?;
+        let mfa_at = given.or_else(|| own.as_ref()?.mfa_at.map(Timestamp));
+        // Without a code only sessions' requests tell that there was none.
+        if mfa_at.is_some() || own.is_some() {
+            context.set("aws:MultiFactorAuthPresent", mfa_at.is_some().to_string());
+        }
+        if let Some(at) = mfa_at {
+            let age = ctx.time.secs() - at.secs();
+            context.set("aws:MultiFactorAuthAge", age.to_string());
+        }
         for (key, value) in own.iter().flat_map(|s| &s.tags) {
             context.set(&format!("aws:PrincipalTag/{key}"), value.as_str());
         }
@@ -143,6 +158,7 @@ impl Sts {
             tags,
             transitive,
             source_identity: source_identity.clone(),
+            mfa_at,
         };
         let opened = self.open_role(&role, wish).await?;
         Ok(AssumeRoleOutput {
@@ -224,6 +240,7 @@ impl Sts {
             tags: Vec::new(),
             transitive: Vec::new(),
             source_identity: None,
+            mfa_at: None,
         };
         let opened = self.open_role(&role, wish).await?;
         Ok(AssumeRoleWithWebIdentityOutput {
@@ -312,6 +329,7 @@ impl Sts {
             tags: Vec::new(),
             transitive: Vec::new(),
             source_identity: None,
+            mfa_at: None,
         };
         let opened = self.open_role(&role, wish).await?;
         Ok(AssumeRoleWithSAMLOutput {
@@ -353,6 +371,7 @@ impl Sts {
             tags: wish.tags,
             transitive: wish.transitive,
             source_identity: wish.source_identity,
+            mfa_at: wish.mfa_at,
         };
         let credentials = shown(cloud::ports::Sessions::open(self, session).await?);
         Ok(Opened {

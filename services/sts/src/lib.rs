@@ -4,6 +4,7 @@ pub mod api;
 mod assertion;
 mod assume;
 pub mod errors;
+mod mfa;
 mod service;
 mod session;
 

@@ -37,6 +37,9 @@ pub(crate) struct Session {
     pub(crate) transitive: Vec<String>,
     #[serde(default)]
     pub(crate) source_identity: Option<String>,
+    /// When a code of an MFA device was given for it, milliseconds.
+    #[serde(default)]
+    pub(crate) mfa_at: Option<i64>,
 }
 impl Record for Session {}
 
@@ -156,6 +159,7 @@ impl Sts {
             tags: new.tags,
             transitive: new.transitive,
             source_identity: new.source_identity,
+            mfa_at: new.mfa_at.map(|at| at.0),
         };
         let scope = ["sts", &account];
         self.cloud
@@ -182,6 +186,13 @@ impl Sts {
         input: GetSessionTokenInput,
     ) -> Result<GetSessionTokenOutput, Fault> {
         self.check_long_lived(ctx, "GetSessionToken")?;
+        let mfa_at = self
+            .verify_mfa(
+                ctx,
+                input.serial_number.as_deref(),
+                input.token_code.as_deref(),
+            )
+            .await?;
         let is_root = ctx.principal.kind == PrincipalKind::Root;
         let asked = input.duration_seconds.map(i64::from);
         // Root's sessions end after an hour at most.
@@ -200,6 +211,7 @@ impl Sts {
             tags: Vec::new(),
             transitive: Vec::new(),
             source_identity: None,
+            mfa_at,
         };
         let credentials = shown(self.open_session(session).await?);
         Ok(GetSessionTokenOutput {
@@ -245,6 +257,7 @@ impl Sts {
             tags,
             transitive: Vec::new(),
             source_identity: None,
+            mfa_at: None,
         };
         let credentials = shown(self.open_session(session).await?);
         Ok(GetFederationTokenOutput {
