@@ -29,6 +29,7 @@ mod location;
 mod lock;
 mod metadata;
 mod multipart;
+mod named;
 mod namespace;
 mod notification;
 mod object;

@@ -1,6 +1,8 @@
 //! A region in process, asked over the wire.
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
+pub mod key;
+
 use std::sync::Arc;
 
 use cloud::{Cloud, Delivery, Refusal, Source, Target};
