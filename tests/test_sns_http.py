@@ -423,3 +423,65 @@ def test_terraform_subscribes_endpoints_and_makes_replicas(stack, endpoint, terr
     assert terraform.changes(folder) == ""
     terraform.destroy(folder, quiet=True)
     assert region.client("sns").list_topics()["Topics"] == []
+
+
+def statuses(region, topic, group_end=""):
+    logs = region.client("logs")
+    group = "sns/us-east-1/000000000000/" + topic.rsplit(":", 1)[1] + group_end
+    try:
+        events = logs.filter_log_events(logGroupName=group)["events"]
+    except logs.exceptions.ResourceNotFoundException:
+        return {}
+    told = [json.loads(event["message"]) for event in events]
+    return {one["delivery"]["destination"]: one for one in told}
+
+
+def test_what_became_of_messages_is_written_to_logs(region, endpoint):
+    sns, sqs, iam = region.client("sns"), region.client("sqs"), region.client("iam")
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+    role = iam.create_role(RoleName="feedback", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    asked = {f"{kind}{what}FeedbackRoleArn": role for kind in ("SQS", "HTTP") for what in ("Success", "Failure")}
+    for name, fifo in (("told", {}), ("told.fifo", {"FifoTopic": "true", "ContentBasedDeduplication": "true"})):
+        topic = sns.create_topic(Name=name, Attributes=asked | fifo)["TopicArn"]
+        own = {"FifoQueue": "true"} if fifo else {}
+        end = ".fifo" if fifo else ""
+        url = sqs.create_queue(QueueName="open" + end, Attributes=own)["QueueUrl"]
+        arns = {}
+        for queue_name in ("open", "gone"):
+            made = sqs.create_queue(QueueName=queue_name + end, Attributes=own)["QueueUrl"]
+            arns[queue_name] = sqs.get_queue_attributes(QueueUrl=made, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            policy = {"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arns[queue_name]}]}
+            sqs.set_queue_attributes(QueueUrl=made, Attributes={"Policy": json.dumps(policy)})
+            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arns[queue_name], Attributes={"RawMessageDelivery": "true"})
+        sqs.delete_queue(QueueUrl=made)
+        if not fifo:
+            endpoint.confirmed(sns, topic)
+        group = {"MessageGroupId": "g"} if fifo else {}
+        published = sns.publish(TopicArn=topic, Message="hello", **group)["MessageId"]
+        good = wait_for(lambda: len(found := statuses(region, topic)) == (1 if fifo else 2) and found)
+        bad = wait_for(lambda: statuses(region, topic, "/Failure"))
+        one = good[arns["open"]]
+        assert one["status"] == "SUCCESS"
+        assert one["notification"] == {
+            "messageMD5Sum": "5d41402abc4b2a76b9719d911017c592", "messageId": published, "topicArn": topic,
+            "timestamp": one["notification"]["timestamp"]}
+        assert (one["delivery"]["attempts"], one["delivery"]["statusCode"]) == (1, 200)
+        message = sqs.receive_message(QueueUrl=url)["Messages"][0]
+        assert json.loads(one["delivery"]["providerResponse"])["sqsMessageId"] == message["MessageId"]
+        assert list(bad) == [arns["gone"]]
+        assert bad[arns["gone"]]["status"] == "FAILURE"
+        assert "does not exist" in json.loads(bad[arns["gone"]]["delivery"]["providerResponse"])["ErrorMessage"]
+        if not fifo:
+            assert good[endpoint.url]["delivery"]["statusCode"] == 200
+            assert endpoint.next()[0]["x-amz-sns-message-id"] == published
+    # None of a hundred, and by a role that does not trust SNS.
+    iam.update_assume_role_policy(RoleName="feedback", PolicyDocument=json.dumps(trust).replace("sns.", "sqs."))
+    silent = sns.create_topic(Name="silent", Attributes=asked)["TopicArn"]
+    rare = sns.create_topic(Name="rare", Attributes=asked | {"SQSSuccessFeedbackSampleRate": "0"})["TopicArn"]
+    for topic in (silent, rare):
+        url, _ = with_queue(region, topic)
+        sns.publish(TopicArn=topic, Message="hello")
+        assert received(region, url)
+    assert statuses(region, silent) == statuses(region, rare) == {}

@@ -33,4 +33,6 @@ pub use ports::Ports;
 pub use region::{Cloud, Config};
 pub use scheduler::{Job, Scheduler};
 pub use service::{Before, Call, Front, Handler, Manners, Service};
-pub use targets::{Delivery, Refusal, RetryPolicy, Source, Target, Targets};
+pub use targets::{
+    Delivery, Ending, Receipt, Refusal, RetryPolicy, Source, Target, Targets, Witness,
+};

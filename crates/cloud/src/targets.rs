@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use store::Tx;
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::complaints::Complaints;
 use crate::{Arn, Clock, Fact, Facts};
@@ -75,6 +75,32 @@ pub struct Delivery {
     /// Whether it names the error by its class (`NO_PERMISSIONS`), as rules do, and not by the target's own code.
     #[serde(default)]
     pub names_error_class: bool,
+    /// What the source wants to be reminded of when it hears how the delivery ended; without it, it does not hear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What a target says of what it took.
+#[derive(Clone, Debug, Default)]
+pub struct Receipt {
+    /// Its id there: a queue's message's, an invocation's, a record's.
+    pub id: Option<String>,
+}
+
+/// How a delivery ended.
+pub struct Ending<'a> {
+    /// What the target said.
+    pub outcome: Result<&'a Receipt, &'a Fault>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When the last of these began.
+    pub at: Timestamp,
+}
+
+/// Hears how deliveries ended that carry a note; after a crash perhaps twice.
+pub trait Witness: Send + Sync + 'static {
+    /// Told once the delivery was taken or given up.
+    fn ended<'a>(&'a self, delivery: &'a Delivery, ending: Ending<'a>) -> BoxFuture<'a, ()>;
 }
 
 impl Fact for Delivery {
@@ -93,7 +119,7 @@ pub enum Refusal {
 /// How others deliver to a service.
 pub trait Target: Send + Sync + 'static {
     /// Takes a delivery; `Ok` means that it is durable here.
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>>;
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>>;
     /// Whether the resource exists and lets the source in; asked when a configuration names it.
     fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault>;
 }
@@ -107,6 +133,7 @@ struct Inner {
     clock: Clock,
     complaints: Complaints,
     targets: RwLock<HashMap<&'static str, Arc<dyn Target>>>,
+    witnesses: RwLock<HashMap<&'static str, Arc<dyn Witness>>>,
 }
 
 impl Targets {
@@ -116,6 +143,7 @@ impl Targets {
             clock: clock.clone(),
             complaints: Complaints::default(),
             targets: RwLock::default(),
+            witnesses: RwLock::default(),
         }));
         let this = targets.clone();
         facts.subscribe::<Delivery>(move |delivery| {
@@ -131,6 +159,11 @@ impl Targets {
     /// Takes deliveries for ARNs of that service.
     pub fn register(&self, service: &'static str, target: Arc<dyn Target>) {
         self.0.targets.write().insert(service, target);
+    }
+
+    /// Tells how deliveries of that source (`sns.amazonaws.com`) end.
+    pub fn tell(&self, source: &'static str, witness: Arc<dyn Witness>) {
+        self.0.witnesses.write().insert(source, witness);
     }
 
     /// Whether anything takes deliveries for that ARN.
@@ -152,7 +185,7 @@ impl Targets {
     }
 
     /// Delivers now, once, and says how it went.
-    pub async fn deliver(&self, delivery: &Delivery) -> Result<(), Refusal> {
+    pub async fn deliver(&self, delivery: &Delivery) -> Result<Receipt, Refusal> {
         let arn: Arn = delivery.target.parse().map_err(|_| {
             Refusal::Never(Fault::sender(
                 400,
@@ -170,21 +203,41 @@ impl Targets {
         self.0.targets.read().get(service).cloned()
     }
 
+    /// Tells the source how a delivery ended, where it wants to hear of it.
+    async fn told(&self, delivery: &Delivery, ending: Ending<'_>) {
+        if delivery.note.is_none() {
+            return;
+        }
+        let source = delivery.source.service.as_str();
+        let witness = self.0.witnesses.read().get(source).cloned();
+        if let Some(witness) = witness {
+            witness.ended(delivery, ending).await;
+        }
+    }
+
     /// Delivers with the policy's retries and the dead-letter queue behind them.
     async fn carry(&self, delivery: Delivery) {
         let clock = &self.0.clock;
         let give_up = clock.now().plus_secs(delivery.retry.max_age);
         let mut pause: i64 = 1_000;
         let mut attempt = 0;
-        let (fault, exhausted) = loop {
+        let (fault, exhausted, at) = loop {
+            let at = clock.now();
             match self.deliver(&delivery).await {
-                Ok(()) => return,
-                Err(Refusal::Never(fault)) => break (fault, None),
+                Ok(receipt) => {
+                    let ending = Ending {
+                        outcome: Ok(&receipt),
+                        attempts: attempt + 1,
+                        at,
+                    };
+                    return self.told(&delivery, ending).await;
+                }
+                Err(Refusal::Never(fault)) => break (fault, None, at),
                 Err(Refusal::Later(fault)) if attempt >= delivery.retry.attempts => {
-                    break (fault, Some("MaximumRetryAttempts"));
+                    break (fault, Some("MaximumRetryAttempts"), at);
                 }
                 Err(Refusal::Later(fault)) if clock.now() >= give_up => {
-                    break (fault, Some("MaximumEventAgeInSeconds"));
+                    break (fault, Some("MaximumEventAgeInSeconds"), at);
                 }
                 Err(Refusal::Later(fault)) => {
                     tracing::debug!(target_arn = delivery.target, %fault, attempt, "a delivery is tried again");
@@ -198,6 +251,12 @@ impl Targets {
         if let Some(unsaid) = self.0.complaints.due(&delivery.target, clock.now()) {
             tracing::warn!(target_arn = delivery.target, source_arn = delivery.source.arn, %fault, unsaid, "a delivery was given up");
         }
+        let ending = Ending {
+            outcome: Err(&fault),
+            attempts: attempt + 1,
+            at,
+        };
+        self.told(&delivery, ending).await;
         if let Some(queue) = delivery.dead_letter.clone() {
             let mut parameters = match delivery.dead_parameters.is_empty() {
                 true => delivery.parameters.clone(),
@@ -225,6 +284,7 @@ impl Targets {
                 payload: payload.unwrap_or_else(|| delivery.payload.clone()),
                 parameters,
                 dead_letter: None,
+                note: None,
                 ..delivery
             };
             if let Err(Refusal::Later(fault) | Refusal::Never(fault)) = self.deliver(&dead).await {

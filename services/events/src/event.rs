@@ -87,7 +87,7 @@ impl Event {
         Event::read_for(text, None)
     }
 
-    /// Reads an event that comes from another region or account: it is told apart from the one there.
+    /// Reads an event that comes from another region: it is told apart from the one there.
     pub(crate) fn read_anew(text: &str) -> Result<Event, serde_json::Error> {
         let mut sent: Sent<'_> = serde_json::from_str(text)?;
         sent.id.clear();

@@ -159,6 +159,7 @@ impl Events {
             dead_parameters,
             dead_payload: None,
             names_error_class: true,
+            note: None,
         };
         match input::payload(target, event, &about) {
             Some(payload) => {

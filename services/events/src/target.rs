@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use store::Scope;
 use wire::Fault;
@@ -30,7 +30,7 @@ impl Buses {
 
     async fn take(&self, place: &Place, delivery: &Delivery) -> Result<(), Fault> {
         self.admit(place, &delivery.source)?;
-        let read = match comes_from_afar(&delivery.source, place) {
+        let read = match comes_from_another_region(&delivery.source, place) {
             true => Event::read_anew,
             false => Event::read,
         };
@@ -46,13 +46,13 @@ impl Buses {
     }
 }
 
-/// Whether a rule of another region or account sends it.
-fn comes_from_afar(source: &Source, place: &Place) -> bool {
+/// Whether a rule of another region sends it; one of another account hands on the event that it is.
+fn comes_from_another_region(source: &Source, place: &Place) -> bool {
     source.service == "events.amazonaws.com"
         && source
             .arn
             .parse::<Arn>()
-            .is_ok_and(|rule| (&*rule.region, &*rule.account) != (&*place.region, &*place.account))
+            .is_ok_and(|rule| rule.region != place.region)
 }
 
 fn refused(fault: Fault) -> Refusal {
@@ -63,16 +63,17 @@ fn refused(fault: Fault) -> Refusal {
 }
 
 impl Target for Buses {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             let arn = delivery.target.parse::<Arn>();
             let arn = arn.map_err(|_| {
                 Refusal::Never(invalid(format!("{} is not an ARN.", delivery.target)))
             })?;
             match Place::of_arn(&arn) {
-                Some(place) => self.take(&place, delivery).await.map_err(refused),
-                None => self.0.invoke(&arn, delivery).await,
+                Some(place) => self.take(&place, delivery).await.map_err(refused)?,
+                None => self.0.invoke(&arn, delivery).await?,
             }
+            Ok(Receipt::default())
         })
     }
 
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_from_afar_gets_an_id_of_its_own() {
+    fn an_event_from_another_region_gets_an_id_of_its_own() {
         let text = r#"{"version":"0","id":"first","detail-type":"t","source":"s","account":"000000000000",
             "time":"2026-01-01T00:00:00Z","region":"us-east-1","resources":[],"detail":{}}"#;
         assert_eq!(Event::read(text).expect("an event").id, "first");
@@ -105,8 +106,17 @@ mod tests {
             account: "000000000000".to_owned(),
             role: None,
         };
-        assert!(!comes_from_afar(&rule, &place("000000000000", "us-east-1")));
-        assert!(comes_from_afar(&rule, &place("000000000000", "eu-west-1")));
-        assert!(comes_from_afar(&rule, &place("000000000001", "us-east-1")));
+        assert!(!comes_from_another_region(
+            &rule,
+            &place("000000000000", "us-east-1")
+        ));
+        assert!(comes_from_another_region(
+            &rule,
+            &place("000000000000", "eu-west-1")
+        ));
+        assert!(!comes_from_another_region(
+            &rule,
+            &place("000000000001", "us-east-1")
+        ));
     }
 }

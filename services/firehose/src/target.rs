@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use wire::Fault;
 
@@ -76,13 +76,15 @@ impl DeliveryStreams {
 }
 
 impl Target for DeliveryStreams {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             let taken = self.take(delivery).await;
-            taken.map_err(|fault| match fault.status {
-                500.. => Refusal::Later(fault),
-                _ => Refusal::Never(fault),
-            })
+            taken
+                .map(|()| Receipt::default())
+                .map_err(|fault| match fault.status {
+                    500.. => Refusal::Later(fault),
+                    _ => Refusal::Never(fault),
+                })
         })
     }
 

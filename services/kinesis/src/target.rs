@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use wire::Fault;
 
@@ -23,7 +23,7 @@ fn place(arn: &Arn) -> Result<Place, Fault> {
 }
 
 impl Target for Streams {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             let arn: Arn = delivery.target.parse().map_err(|_| {
                 Refusal::Never(invalid_argument_exception(format!(
@@ -45,10 +45,11 @@ impl Target for Streams {
                 .filter(|k| !k.is_empty())
                 .unwrap_or_else(cloud::ids::uuid);
             let put = self.0.put_delivery(&place, key, Bytes::from(data)).await;
-            put.map_err(|fault| match fault.status {
-                500.. => Refusal::Later(fault),
-                _ => Refusal::Never(fault),
-            })
+            put.map(|()| Receipt::default())
+                .map_err(|fault| match fault.status {
+                    500.. => Refusal::Later(fault),
+                    _ => Refusal::Never(fault),
+                })
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cloud::ports::{self, FunctionAnswer};
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use wire::Fault;
 
@@ -37,7 +37,7 @@ impl Functions {
 }
 
 impl Target for Functions {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             let arn: Arn = delivery.target.parse().map_err(|_| {
                 Refusal::Never(errors::invalid_parameter_value_exception(format!(
@@ -61,9 +61,11 @@ impl Target for Functions {
             invocation::check_json(delivery.payload.as_bytes()).map_err(refuse)?;
             let payload = delivery.payload.clone().into();
             let trace = delivery.trace.clone();
-            queue::enqueue(&self.0, &name, &cloud::ids::uuid(), payload, trace)
+            let id = cloud::ids::uuid();
+            queue::enqueue(&self.0, &name, &id, payload, trace)
                 .await
-                .map_err(Refusal::Later)
+                .map_err(Refusal::Later)?;
+            Ok(Receipt { id: Some(id) })
         })
     }
 

@@ -10,7 +10,7 @@ mod region;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use region::Region;
@@ -24,9 +24,9 @@ runtime::init_hook!();
 struct Queue(Mutex<Vec<Delivery>>);
 
 impl Target for Queue {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         self.0.lock().push(delivery.clone());
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Receipt::default()) })
     }
     fn check(&self, _: &Arn, _: &Source) -> Result<(), Fault> {
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloud::ports::LogSink;
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use wire::{Fault, Timestamp};
@@ -65,10 +65,11 @@ impl Groups {
 }
 
 impl Target for Groups {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             self.take(delivery)
                 .await
+                .map(|()| Receipt::default())
                 .map_err(|fault| match fault.status {
                     500.. => Refusal::Later(fault),
                     _ => Refusal::Never(fault),

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use base64::Engine;
-use cloud::{Arn, Delivery, MetricData, Refusal, Source, Target};
+use cloud::{Arn, Delivery, MetricData, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use region::Region;
@@ -167,9 +167,9 @@ async fn a_metric_filter_turns_messages_into_values() {
 struct Function(Mutex<Vec<Delivery>>);
 
 impl Target for Function {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         self.0.lock().push(delivery.clone());
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Receipt::default()) })
     }
     fn check(&self, target: &Arn, _: &Source) -> Result<(), Fault> {
         match target.resource.ends_with(":f") {

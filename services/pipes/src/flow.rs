@@ -184,7 +184,7 @@ impl Flow {
             let mut delivery = self.bare(BTreeMap::new());
             delivery.payload = format!("[{}]", all.join(","));
             return match self.cloud.targets.deliver(&delivery).await {
-                Ok(()) => Ok(Vec::new()),
+                Ok(_) => Ok(Vec::new()),
                 Err(Refusal::Later(fault) | Refusal::Never(fault)) => Err(fault),
             };
         }

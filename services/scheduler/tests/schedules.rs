@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloud::{Arn, Cloud, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Cloud, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use gateway::{Gateway, Metrics};
 use serde_json::{Value, json};
@@ -18,9 +18,9 @@ struct Region {
 struct Sink(mpsc::UnboundedSender<Delivery>);
 
 impl Target for Sink {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         self.0.send(delivery.clone()).expect("a listener");
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Receipt::default()) })
     }
     fn check(&self, _: &Arn, _: &Source) -> Result<(), Fault> {
         Ok(())

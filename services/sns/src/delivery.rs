@@ -7,6 +7,7 @@ use serde_json::json;
 use wire::Fault;
 
 use crate::captured::{self, Captured, Medium};
+use crate::feedback::Note;
 use crate::message::{Desk, Message};
 use crate::post::Post;
 use crate::publish::Listener;
@@ -46,7 +47,12 @@ pub(crate) fn parcel(
         "sms" => Medium::Sms,
         "application" => Medium::Push,
         "email" | "email-json" => Medium::Mail,
-        _ => return delivery(desk, subscription, &arn, message).map(|d| Parcel::Send(Box::new(d))),
+        _ => {
+            let mut sent = delivery(desk, subscription, &arn, message)?;
+            let note = Note::of(topic, &subscription.protocol, message);
+            sent.note = note.and_then(|note| note.text());
+            return Ok(Parcel::Send(Box::new(sent)));
+        }
     };
     keep(medium, desk, subscription, &arn, message)
 }
@@ -72,6 +78,7 @@ fn post(
     post.owner.clone_from(&desk.place.account);
     post.subscription = Some(arn.to_owned());
     post.dead_letter = subscription.dead_letter();
+    post.note = Note::of(topic, &subscription.protocol, message);
     Ok(post)
 }
 

@@ -8,6 +8,7 @@ mod confirmation;
 mod delivery;
 mod delivery_policy;
 pub mod errors;
+mod feedback;
 mod filter;
 mod front;
 mod line;

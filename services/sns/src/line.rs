@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cloud::{Delivery, Fact, Refusal};
+use cloud::{Delivery, Ending, Fact, Refusal};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
 use wire::Fault;
@@ -181,7 +181,7 @@ impl Sns {
     async fn drain_alone(&self, of: &Lined) -> Result<(), Fault> {
         let key = (&of.account, of.topic, &of.subscription);
         let clock = &self.cloud.clock;
-        let mut pause = PAUSE_FIRST;
+        let (mut pause, mut attempts) = (PAUSE_FIRST, 1);
         loop {
             let head = {
                 let view = self.cloud.store.read();
@@ -191,22 +191,30 @@ impl Sns {
                 return Ok(());
             };
             let delivery = waiting.delivery;
+            let at = clock.now();
+            let told = |outcome| Ending {
+                outcome,
+                attempts,
+                at,
+            };
             match self.cloud.targets.deliver(&delivery).await {
-                Ok(()) => {}
+                Ok(receipt) => self.tell_of(&delivery, told(Ok(&receipt))).await,
                 Err(Refusal::Later(fault))
                     if clock.now().0 < waiting.since + delivery.retry.max_age * 1000 =>
                 {
                     tracing::debug!(target_arn = delivery.target, %fault, "the head of a line is tried again");
                     clock.pass(pause).await;
                     pause = (pause * 2).min(PAUSE_LAST);
+                    attempts += 1;
                     continue;
                 }
                 Err(Refusal::Later(fault) | Refusal::Never(fault)) => {
                     tracing::warn!(target_arn = delivery.target, %fault, "a delivery was given up");
+                    self.tell_of(&delivery, told(Err(&fault))).await;
                     self.give_up(delivery).await;
                 }
             }
-            pause = PAUSE_FIRST;
+            (pause, attempts) = (PAUSE_FIRST, 1);
             let topic = of.topic.to_string();
             let scope = ["sns.line", topic.as_str(), of.subscription.as_str()];
             // Appending puts higher numbers than this one and keeps the head row of its own.
@@ -227,6 +235,7 @@ impl Sns {
         let dead = Delivery {
             target: queue,
             dead_letter: None,
+            note: None,
             ..delivery
         };
         if let Err(Refusal::Later(fault) | Refusal::Never(fault)) =

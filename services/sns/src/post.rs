@@ -15,7 +15,9 @@ use store::{Scope, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::delivery_policy::{Effective, Retries};
+use crate::feedback::{Note, Status};
 use crate::service::Sns;
+use crate::topic::Place;
 
 /// A message on its way to an endpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub(crate) struct Post {
     pub(crate) parameters: BTreeMap<String, String>,
     /// How often it was tried.
     pub(crate) tries: u32,
+    /// What is told of it, where its topic has its status told.
+    #[serde(default)]
+    pub(crate) note: Option<Note>,
 }
 
 impl Fact for Post {
@@ -53,9 +58,28 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How a try went.
 enum Outcome {
-    Taken,
-    Later(String),
-    Never(String),
+    /// With what status and words.
+    Taken(Option<u16>, String),
+    Later(Refused),
+    Never(Refused),
+}
+
+/// Why a try failed.
+struct Refused {
+    why: String,
+    status: Option<u16>,
+    /// What the endpoint said.
+    text: String,
+}
+
+impl Refused {
+    fn without_answer(error: &HttpError) -> Refused {
+        Refused {
+            why: error.to_string(),
+            status: None,
+            text: error.to_string(),
+        }
+    }
 }
 
 impl Post {
@@ -77,6 +101,7 @@ impl Post {
             dead_letter: None,
             parameters: BTreeMap::new(),
             tries: 0,
+            note: None,
         }
     }
 
@@ -147,14 +172,22 @@ impl Sns {
     async fn carry(&self, mut post: Post) -> Result<(), Fault> {
         loop {
             self.wait_for_turn(&post).await;
-            let why = match self.attempt(&post).await {
-                Outcome::Taken => return Ok(()),
-                Outcome::Never(why) => {
-                    return self.end(post, &why).await;
+            let at = self.cloud.clock.now();
+            let refused = match self.attempt(&post).await {
+                Outcome::Taken(status, text) => {
+                    self.tell_of_post(&post, at, post.tries + 1, Ok((status, text)))
+                        .await;
+                    return Ok(());
                 }
-                Outcome::Later(why) => why,
+                Outcome::Never(refused) => {
+                    self.tell_of_post(&post, at, post.tries + 1, Err(&refused))
+                        .await;
+                    return self.end(post, &refused.why).await;
+                }
+                Outcome::Later(refused) => refused,
             };
             post.tries += 1;
+            let why = refused.why.as_str();
             match post.retries.delay(post.tries) {
                 Some(0) => {}
                 Some(delay) => {
@@ -162,7 +195,11 @@ impl Sns {
                     let when = self.cloud.clock.now().plus_millis(delay);
                     return self.plan(&post, when).await;
                 }
-                None => return self.end(post, &why).await,
+                None => {
+                    self.tell_of_post(&post, at, post.tries, Err(&refused))
+                        .await;
+                    return self.end(post, why).await;
+                }
             }
         }
     }
@@ -189,16 +226,51 @@ impl Sns {
             answer = self.cloud.http.call(call).await;
         }
         match answer {
-            Ok(answer) => match answer.status.as_u16() {
-                200..300 => Outcome::Taken,
-                status @ (100..200 | 429 | 500..) => Outcome::Later(format!("status {status}")),
-                status => Outcome::Never(format!("status {status}")),
-            },
+            Ok(answer) => {
+                let status = answer.status.as_u16();
+                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                if (200..300).contains(&status) {
+                    return Outcome::Taken(Some(status), text);
+                }
+                let refused = Refused {
+                    why: format!("status {status}"),
+                    status: Some(status),
+                    text,
+                };
+                match status {
+                    100..200 | 429 | 500.. => Outcome::Later(refused),
+                    _ => Outcome::Never(refused),
+                }
+            }
             // What it has taken, it has taken.
-            Err(HttpError::TooLarge) => Outcome::Taken,
-            Err(e @ HttpError::Url(_)) => Outcome::Never(e.to_string()),
-            Err(e) => Outcome::Later(e.to_string()),
+            Err(HttpError::TooLarge) => Outcome::Taken(None, String::new()),
+            Err(e @ HttpError::Url(_)) => Outcome::Never(Refused::without_answer(&e)),
+            Err(e) => Outcome::Later(Refused::without_answer(&e)),
         }
+    }
+
+    /// Writes how a message's way to an endpoint ended, where its topic has that told.
+    async fn tell_of_post(
+        &self,
+        post: &Post,
+        at: Timestamp,
+        attempts: u32,
+        outcome: Result<(Option<u16>, String), &Refused>,
+    ) {
+        let (Some(note), Ok(place)) = (&post.note, Place::parse(&post.topic, "TopicArn")) else {
+            return;
+        };
+        let has_succeeded = outcome.is_ok();
+        let (code, text) = outcome.unwrap_or_else(|refused| (refused.status, refused.text.clone()));
+        let status = Status {
+            destination: &post.url,
+            has_succeeded,
+            response: text,
+            code,
+            attempts,
+            at,
+        };
+        self.tell(&place, note, status).await;
     }
 
     /// Keeps an endpoint to the rate that its subscription asks for.

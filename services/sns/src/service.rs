@@ -12,6 +12,7 @@ use crate::api;
 use crate::archive::Archived;
 use crate::captured::Captured;
 use crate::confirmation::Word;
+use crate::feedback::Feedback;
 use crate::front::Paths;
 use crate::line::{Recent, Waiting};
 use crate::phone::{OptedOut, Settings, TrialNumber};
@@ -56,6 +57,8 @@ pub fn service(cloud: &Cloud) -> Service {
     sns.register_words();
     sns.register_replays();
     cloud.targets.register("sns", Arc::new(Topics(sns.clone())));
+    let feedback = Arc::new(Feedback(sns.clone()));
+    cloud.targets.tell("sns.amazonaws.com", feedback);
     let weak = Arc::downgrade(&sns);
     cloud.after_reset(move || {
         if let Some(sns) = weak.upgrade() {

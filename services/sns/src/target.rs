@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use wire::Fault;
 
@@ -60,10 +60,11 @@ fn attributes(parameters: &BTreeMap<String, String>) -> BTreeMap<String, Message
 }
 
 impl Target for Topics {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             self.take(delivery)
                 .await
+                .map(|()| Receipt::default())
                 .map_err(|fault| match fault.status {
                     500.. => Refusal::Later(fault),
                     _ => Refusal::Never(fault),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cloud::{Arn, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use wire::Fault;
@@ -73,7 +73,7 @@ impl Queues {
         Ok((name, queue))
     }
 
-    async fn take(&self, delivery: &Delivery) -> Result<(), Fault> {
+    async fn take(&self, delivery: &Delivery) -> Result<Receipt, Fault> {
         let arn: Arn = delivery.target.parse().map_err(|_| no_queue())?;
         let (name, queue) = self.admit(&arn, &delivery.source)?;
         let mut draft = Draft {
@@ -100,12 +100,13 @@ impl Queues {
             }
         }
         let content = draft.content(&queue, self.0.cloud.clock.now().0)?;
-        self.0.send(&name, &queue, content).await.map(drop)
+        let sent = self.0.send(&name, &queue, content).await?;
+        Ok(Receipt { id: Some(sent.id) })
     }
 }
 
 impl Target for Queues {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             self.take(delivery).await.map_err(|fault| {
                 if fault.status >= 500 {

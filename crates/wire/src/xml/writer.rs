@@ -103,12 +103,16 @@ impl XmlWriter {
     /// Opens an element that is not from a schema.
     pub fn open(&mut self, name: &str) {
         self.close_start_tag();
-        self.out.extend(["<", name, ">"]);
+        self.out.extend(["<", name]);
+        self.start_tag_open = true;
     }
-    /// Closes one.
+    /// Closes one. An element with nothing in it is one tag, as AWS writes it.
     pub fn close(&mut self, name: &str) {
-        self.close_start_tag();
-        self.out.extend(["</", name, ">"]);
+        if std::mem::take(&mut self.start_tag_open) {
+            self.out.push_str("/>");
+        } else {
+            self.out.extend(["</", name, ">"]);
+        }
     }
     fn push_element(&mut self, name: &str, value: &str) {
         self.out.extend(["<", name, ">"]);
@@ -211,11 +215,7 @@ impl Writer for XmlWriter {
     }
     fn end_structure(&mut self) {
         if let Some(Frame::Structure(name)) = self.frames.pop() {
-            if std::mem::take(&mut self.start_tag_open) {
-                self.out.push_str("/>");
-            } else {
-                self.out.extend(["</", name, ">"]);
-            }
+            self.close(name);
         }
     }
     fn list(&mut self, schema: &'static Schema, _: usize) {
@@ -234,7 +234,6 @@ impl Writer for XmlWriter {
             }
             None => {
                 self.start(next, None);
-                self.close_start_tag();
                 Some(next.name)
             }
         };
@@ -250,7 +249,7 @@ impl Writer for XmlWriter {
             close: Some(name), ..
         }) = self.frames.pop()
         {
-            self.out.extend(["</", name, ">"]);
+            self.close(name);
         }
     }
     fn map(&mut self, schema: &'static Schema, _: usize) {
@@ -269,7 +268,6 @@ impl Writer for XmlWriter {
             Some(name) => (None, name),
             None => {
                 self.start(next, None);
-                self.close_start_tag();
                 (Some(next.name), "entry")
             }
         };
@@ -293,7 +291,10 @@ impl Writer for XmlWriter {
             return;
         };
         let (entry, key, value) = (*entry, *key, *value);
-        if std::mem::replace(entered, true) {
+        let is_first = !std::mem::replace(entered, true);
+        if is_first {
+            self.close_start_tag();
+        } else {
             self.out.extend(["</", entry, ">"]);
         }
         self.out.extend(["<", entry, ">"]);
@@ -312,7 +313,7 @@ impl Writer for XmlWriter {
                 self.out.extend(["</", entry, ">"]);
             }
             if let Some(name) = close {
-                self.out.extend(["</", name, ">"]);
+                self.close(name);
             }
         }
     }

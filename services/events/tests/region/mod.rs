@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use cloud::{Arn, Cloud, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Cloud, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use gateway::{Gateway, Metrics};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub struct Region {
 struct Sink(mpsc::UnboundedSender<Delivery>, Mutex<bool>);
 
 impl Target for Sink {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             if delivery.target.ends_with("never") {
                 return Err(Refusal::Never(Fault::sender(403, "Denied", "never")));
@@ -31,7 +31,7 @@ impl Target for Sink {
                 return Err(Refusal::Later(Fault::sender(500, "Busy", "later")));
             }
             self.0.send(delivery.clone()).expect("a listener");
-            Ok(())
+            Ok(Receipt::default())
         })
     }
     fn check(&self, _: &Arn, _: &Source) -> Result<(), Fault> {

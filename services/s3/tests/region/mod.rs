@@ -5,7 +5,7 @@ pub mod key;
 
 use std::sync::Arc;
 
-use cloud::{Cloud, Delivery, Refusal, Source, Target};
+use cloud::{Cloud, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use gateway::{Gateway, Metrics};
 use tokio::sync::mpsc;
@@ -14,9 +14,9 @@ use wire::{Body, Bytes, Fault};
 
 struct Queue(mpsc::UnboundedSender<Delivery>);
 impl Target for Queue {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         let _ = self.0.send(delivery.clone());
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Receipt::default()) })
     }
     fn check(&self, _: &cloud::Arn, _: &Source) -> Result<(), Fault> {
         Ok(())

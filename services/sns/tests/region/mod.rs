@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cloud::{Arn, Cloud, Delivery, Refusal, Source, Target};
+use cloud::{Arn, Cloud, Delivery, Receipt, Refusal, Source, Target};
 use futures_util::future::BoxFuture;
 use gateway::{Gateway, Metrics};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ struct Sink(
 );
 
 impl Target for Sink {
-    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Refusal>> {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             if delivery.target.ends_with("never") {
                 return Err(Refusal::Never(Fault::sender(400, "No", "never")));
@@ -34,7 +34,7 @@ impl Target for Sink {
             }
             drop(seen);
             self.0.send(delivery.clone()).expect("a listener");
-            Ok(())
+            Ok(Receipt::default())
         })
     }
     fn check(&self, _: &Arn, _: &Source) -> Result<(), Fault> {
