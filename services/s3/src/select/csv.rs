@@ -7,7 +7,7 @@ use memchr::memmem;
 use wire::Fault;
 
 use super::fault;
-use super::source::Input;
+use super::source::{Input, Window};
 
 /// The longest record, in bytes.
 pub const LONGEST_RECORD: usize = 1024 * 1024;
@@ -52,13 +52,7 @@ impl Record {
 /// Reads records off an input.
 pub struct Reader<R> {
     format: Format,
-    input: Input<R>,
-    buffer: Vec<u8>,
-    /// What of the buffer was taken.
-    start: usize,
-    /// How far into the text the buffer's begin is.
-    offset: u64,
-    is_at_end: bool,
+    window: Window<R>,
     field: Vec<u8>,
 }
 
@@ -66,42 +60,23 @@ impl<R: Read> Reader<R> {
     pub fn new(format: Format, input: Input<R>) -> Reader<R> {
         Reader {
             format,
-            input,
-            buffer: Vec::new(),
-            start: 0,
-            offset: 0,
-            is_at_end: false,
+            window: Window::new(input),
             field: Vec::new(),
         }
     }
 
-    /// How far into the text the next record is.
-    pub fn position(&self) -> u64 {
-        self.offset + self.start as u64
-    }
-
     /// What the input tells of itself.
     pub fn input(&self) -> &Input<R> {
-        &self.input
-    }
-
-    fn fill(&mut self) -> Result<(), Fault> {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.offset += self.start as u64;
-            self.start = 0;
-        }
-        self.is_at_end = self.input.fill(&mut self.buffer, CHUNK)?;
-        Ok(())
+        self.window.input()
     }
 
     /// Looks at that many bytes, fewer at the end.
     fn peek(&mut self, len: usize) -> Result<&[u8], Fault> {
-        while self.buffer.len() - self.start < len && !self.is_at_end {
-            self.fill()?;
+        while self.window.rest().len() < len && !self.window.is_at_end() {
+            self.window.fill(CHUNK)?;
         }
-        let end = self.buffer.len().min(self.start + len);
-        Ok(&self.buffer[self.start..end])
+        let rest = self.window.rest();
+        Ok(&rest[..rest.len().min(len)])
     }
 
     fn is_next(&mut self, mark: Mark) -> Result<bool, Fault> {
@@ -111,14 +86,13 @@ impl<R: Read> Reader<R> {
             return Ok(false);
         }
         self.peek(len)?;
-        let wanted = mark.of(&self.format);
-        Ok(self.buffer[self.start..].starts_with(wanted))
+        Ok(self.window.rest().starts_with(mark.of(&self.format)))
     }
 
     fn take_if(&mut self, mark: Mark) -> Result<bool, Fault> {
         let is_next = self.is_next(mark)?;
         if is_next {
-            self.start += mark.of(&self.format).len();
+            self.window.take(mark.of(&self.format).len());
         }
         Ok(is_next)
     }
@@ -126,19 +100,19 @@ impl<R: Read> Reader<R> {
     /// Passes over what comes up to the next record.
     pub fn skip_record(&mut self) -> Result<(), Fault> {
         loop {
-            let found = memmem::find(&self.buffer[self.start..], &self.format.record_delimiter);
-            if let Some(at) = found {
-                self.start += at + self.format.record_delimiter.len();
+            let (rest, delimiter) = (self.window.rest(), &self.format.record_delimiter);
+            let held = rest.len();
+            if let Some(at) = memmem::find(rest, delimiter) {
+                self.window.take(at + delimiter.len());
                 return Ok(());
             }
-            if self.is_at_end {
-                self.start = self.buffer.len();
+            if self.window.is_at_end() {
+                self.window.take(held);
                 return Ok(());
             }
             // The delimiter may begin in what was read.
-            let kept = self.format.record_delimiter.len() - 1;
-            self.start = self.buffer.len().saturating_sub(kept).max(self.start);
-            self.fill()?;
+            self.window.take(held.saturating_sub(delimiter.len() - 1));
+            self.window.fill(CHUNK)?;
         }
     }
 
@@ -146,7 +120,7 @@ impl<R: Read> Reader<R> {
     pub fn skip_mark(&mut self) -> Result<(), Fault> {
         const MARK: &[u8] = "\u{feff}".as_bytes();
         if self.peek(MARK.len())? == MARK {
-            self.start += MARK.len();
+            self.window.take(MARK.len());
         }
         Ok(())
     }
@@ -162,14 +136,14 @@ impl<R: Read> Reader<R> {
             }
             let is_lines = self.format.record_delimiter == b"\n";
             if is_lines && self.peek(2)? == b"\r\n" {
-                self.start += 2;
+                self.window.take(2);
                 continue;
             }
             if self.is_next(Mark::Comment)? {
                 self.skip_record()?;
                 continue;
             }
-            return Ok(Some(self.position()));
+            return Ok(Some(self.window.position()));
         }
     }
 
@@ -219,14 +193,14 @@ impl<R: Read> Reader<R> {
         }
         loop {
             // Up to the next byte that may begin a delimiter, all is the field's.
-            let rest = &self.buffer[self.start..];
+            let rest = self.window.rest();
             let (field, record) = (
                 self.format.field_delimiter[0],
                 self.format.record_delimiter[0],
             );
             let plain = memchr::memchr2(field, record, rest).unwrap_or(rest.len());
             self.field.extend_from_slice(&rest[..plain]);
-            self.start += plain;
+            self.window.take(plain);
             if before + self.field.len() > LONGEST_RECORD {
                 return Err(fault::record_too_large());
             }
@@ -241,7 +215,7 @@ impl<R: Read> Reader<R> {
                 [byte] if *byte == field || *byte == record => {
                     let byte = *byte;
                     self.field.push(byte);
-                    self.start += 1;
+                    self.window.take(1);
                 }
                 _ => {}
             }
@@ -252,13 +226,13 @@ impl<R: Read> Reader<R> {
     fn quoted(&mut self, before: usize) -> Result<(), Fault> {
         let is_doubled = self.format.escape == self.format.quote || self.format.escape.is_empty();
         loop {
-            let rest = &self.buffer[self.start..];
+            let rest = self.window.rest();
             let quote = self.format.quote[0];
             let escape = self.format.escape.first().copied().unwrap_or(quote);
             let record = self.format.record_delimiter[0];
             let plain = memchr::memchr3(quote, escape, record, rest).unwrap_or(rest.len());
             self.field.extend_from_slice(&rest[..plain]);
-            self.start += plain;
+            self.window.take(plain);
             if before + self.field.len() > LONGEST_RECORD {
                 return Err(fault::record_too_large());
             }
@@ -286,7 +260,7 @@ impl<R: Read> Reader<R> {
                 [byte] if [quote, escape, record].contains(byte) => {
                     let byte = *byte;
                     self.field.push(byte);
-                    self.start += 1;
+                    self.window.take(1);
                 }
                 _ => {}
             }

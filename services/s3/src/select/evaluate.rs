@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use bigdecimal::{BigDecimal, Zero};
+use bigdecimal::Zero;
 use wire::Fault;
 
 use super::fault;
@@ -335,12 +335,8 @@ fn arithmetic(operator: Operator, a: Value, b: Value) -> Result<Value, Fault> {
         Operator::Subtract => a - b,
         Operator::Multiply => a * b,
         Operator::Divide => (a / b).normalized(),
-        Operator::Remainder => remainder(&a, &b),
+        Operator::Remainder => a % b,
     })
-}
-
-fn remainder(a: &BigDecimal, b: &BigDecimal) -> BigDecimal {
-    a % b
 }
 
 /// What is unknown compares to nothing; what is of another kind neither, but it is not equal.

@@ -7,7 +7,7 @@ use cloud::json_tree::Json;
 use wire::Fault;
 
 use super::fault;
-use super::source::Input;
+use super::source::{Input, Window};
 use super::value::Value;
 
 /// The longest value, in bytes: it is held as a whole.
@@ -16,15 +16,7 @@ pub const LONGEST: usize = 64 * 1024 * 1024;
 const CHUNK: usize = if cfg!(test) { 3 } else { 64 * 1024 };
 
 /// Reads values off an input.
-pub struct Reader<R> {
-    input: Input<R>,
-    buffer: Vec<u8>,
-    /// What of the buffer was taken.
-    start: usize,
-    /// How far into the text the buffer's begin is.
-    offset: u64,
-    is_at_end: bool,
-}
+pub struct Reader<R>(Window<R>);
 
 /// A value and how long its text is.
 pub struct Document {
@@ -34,45 +26,31 @@ pub struct Document {
 
 impl<R: Read> Reader<R> {
     pub fn new(input: Input<R>) -> Reader<R> {
-        Reader {
-            input,
-            buffer: Vec::new(),
-            start: 0,
-            offset: 0,
-            is_at_end: false,
-        }
+        Reader(Window::new(input))
     }
 
     /// What the input tells of itself.
     pub fn input(&self) -> &Input<R> {
-        &self.input
+        self.0.input()
     }
 
     fn fill(&mut self) -> Result<(), Fault> {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.offset += self.start as u64;
-            self.start = 0;
-        }
-        let len = self.buffer.len();
-        if len > LONGEST {
+        let held = self.0.rest().len();
+        if held > LONGEST {
             return Err(fault::record_too_large());
         }
         // What grows is read in growing steps, so that it is not copied too often.
-        let step = CHUNK.max(len / 2);
-        self.is_at_end = self.input.fill(&mut self.buffer, step)?;
-        Ok(())
+        self.0.fill(CHUNK.max(held / 2))
     }
 
     /// Passes over the rest of a line.
     pub fn skip_line(&mut self) -> Result<(), Fault> {
         loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.start..]) {
-                self.start += at + 1;
-                return Ok(());
-            }
-            self.start = self.buffer.len();
-            if self.is_at_end {
+            let rest = self.0.rest();
+            let found = memchr::memchr(b'\n', rest);
+            let passed = found.map_or(rest.len(), |at| at + 1);
+            self.0.take(passed);
+            if found.is_some() || self.0.is_at_end() {
                 return Ok(());
             }
             self.fill()?;
@@ -82,14 +60,14 @@ impl<R: Read> Reader<R> {
     /// Passes over white space to where the next value begins; `None` at the end.
     pub fn seek(&mut self) -> Result<Option<u64>, Fault> {
         loop {
-            let rest = &self.buffer[self.start..];
-            let is_space = |b: &u8| b.is_ascii_whitespace();
-            let space = rest.iter().take_while(|b| is_space(b)).count();
-            self.start += space;
-            if self.start < self.buffer.len() {
-                return Ok(Some(self.offset + self.start as u64));
+            let rest = self.0.rest();
+            let space = rest.iter().take_while(|b| b.is_ascii_whitespace());
+            let space = space.count();
+            self.0.take(space);
+            if !self.0.rest().is_empty() {
+                return Ok(Some(self.0.position()));
             }
-            if self.is_at_end {
+            if self.0.is_at_end() {
                 return Ok(None);
             }
             self.fill()?;
@@ -104,19 +82,19 @@ impl<R: Read> Reader<R> {
         let mut scan = Scan::default();
         let mut looked = 0;
         let len = loop {
-            let rest = &self.buffer[self.start + looked..];
+            let rest = &self.0.rest()[looked..];
             match rest.iter().position(|byte| scan.ends_at(*byte)) {
                 Some(at) => break looked + at + usize::from(scan.is_inclusive),
                 None => looked += rest.len(),
             }
-            if self.is_at_end {
+            if self.0.is_at_end() {
                 break looked;
             }
             self.fill()?;
         };
-        let text = &self.buffer[self.start..self.start + len];
+        let text = &self.0.rest()[..len];
         let json = Json::read(text).map_err(|_| fault::json_parsing())?;
-        self.start += len;
+        self.0.take(len);
         let value = Value::of_json(json)?;
         Ok(Some(Document { value, len }))
     }

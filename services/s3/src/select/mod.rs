@@ -24,7 +24,7 @@ mod value;
 use std::ops::Range;
 use std::sync::Arc;
 
-use cloud::Context;
+use cloud::{Context, PrincipalKind};
 use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -68,6 +68,9 @@ impl crate::S3 {
             input.sse_customer_key.as_deref(),
             input.sse_customer_key_md5.as_deref(),
         )?;
+        if ctx.principal.kind == PrincipalKind::Anonymous {
+            return Err(crate::fault::access_denied());
+        }
         if input.expression_type != "SQL" {
             return Err(fault::of(
                 "InvalidExpressionType",

@@ -105,6 +105,66 @@ impl<R: Read> Input<R> {
     }
 }
 
+/// What was read of an input and not yet taken.
+pub struct Window<R> {
+    input: Input<R>,
+    buffer: Vec<u8>,
+    /// What of the buffer was taken.
+    start: usize,
+    /// How far into the text the buffer's begin is.
+    offset: u64,
+    is_at_end: bool,
+}
+
+impl<R: Read> Window<R> {
+    /// Over an input of which nothing was read.
+    pub fn new(input: Input<R>) -> Window<R> {
+        Window {
+            input,
+            buffer: Vec::new(),
+            start: 0,
+            offset: 0,
+            is_at_end: false,
+        }
+    }
+
+    /// What the input tells of itself.
+    pub fn input(&self) -> &Input<R> {
+        &self.input
+    }
+
+    /// The bytes that can be taken.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Takes that many of them.
+    pub fn take(&mut self, len: usize) {
+        self.start += len;
+    }
+
+    /// How far into the text they begin.
+    pub fn position(&self) -> u64 {
+        self.offset + self.start as u64
+    }
+
+    /// Whether no more come.
+    pub fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// Reads on: that many bytes more, fewer only at the end.
+    pub fn fill(&mut self, len: usize) -> Result<(), Fault> {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.offset += self.start as u64;
+            self.start = 0;
+        }
+        self.is_at_end = self.input.fill(&mut self.buffer, len)?;
+        Ok(())
+    }
+}
+
 /// Opens a body for a query. To be called within a runtime.
 pub fn open(body: Body, packing: Packing) -> Input<Box<dyn Read>> {
     let scanned = Rc::new(Cell::new(0));

@@ -185,11 +185,8 @@ impl Value {
             (Type::Decimal, value @ (Value::Int(_) | Value::Float(_))) => {
                 decimal(value.as_decimal().ok_or_else(failed)?)?
             }
-            (Type::Text, value @ (Value::List(_) | Value::Object(_))) => {
-                let _ = value;
-                return Err(failed());
-            }
-            (Type::Text, value) => Value::Text(value.text().unwrap_or_default()),
+            // Lists and objects have no text.
+            (Type::Text, value) => Value::Text(value.text().ok_or_else(failed)?),
             (Type::Timestamp, Value::Text(text)) => {
                 Value::Timestamp(Timestamp::parse(&text).ok_or_else(failed)?)
             }
