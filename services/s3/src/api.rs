@@ -7676,19 +7676,19 @@ impl Decode for ListMultipartUploadsInput {
 /// `ListObjectVersionsOutput`
 #[derive(Clone, Debug, Default)]
 pub struct ListObjectVersionsOutput {
-    pub is_truncated: Option<bool>,
+    pub name: Option<String>,
+    pub prefix: Option<String>,
     pub key_marker: Option<String>,
     pub version_id_marker: Option<String>,
     pub next_key_marker: Option<String>,
     pub next_version_id_marker: Option<String>,
+    pub max_keys: Option<i32>,
+    pub delimiter: Option<String>,
+    pub encoding_type: Option<String>,
+    pub is_truncated: Option<bool>,
     pub versions: Option<Vec<ObjectVersion>>,
     pub delete_markers: Option<Vec<DeleteMarkerEntry>>,
-    pub name: Option<String>,
-    pub prefix: Option<String>,
-    pub delimiter: Option<String>,
-    pub max_keys: Option<i32>,
     pub common_prefixes: Option<Vec<CommonPrefix>>,
-    pub encoding_type: Option<String>,
     pub request_charged: Option<String>,
 }
 impl Encode for ListObjectVersionsOutput {
@@ -7697,31 +7697,51 @@ impl Encode for ListObjectVersionsOutput {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_LIST_OBJECT_VERSIONS_OUTPUT);
-        if let Some(v) = &self.is_truncated {
+        if let Some(v) = &self.name {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[0]);
             v.write(w);
         }
-        if let Some(v) = &self.key_marker {
+        if let Some(v) = &self.prefix {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[1]);
             v.write(w);
         }
-        if let Some(v) = &self.version_id_marker {
+        if let Some(v) = &self.key_marker {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[2]);
             v.write(w);
         }
-        if let Some(v) = &self.next_key_marker {
+        if let Some(v) = &self.version_id_marker {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[3]);
             v.write(w);
         }
-        if let Some(v) = &self.next_version_id_marker {
+        if let Some(v) = &self.next_key_marker {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[4]);
             v.write(w);
         }
-        if let Some(v) = &self.versions {
+        if let Some(v) = &self.next_version_id_marker {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_keys {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.versions {
+            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[10]);
             encode::list(
                 w,
-                S_LIST_OBJECT_VERSIONS_OUTPUT.members[5].target,
+                S_LIST_OBJECT_VERSIONS_OUTPUT.members[10].target,
                 v,
                 |w, v| {
                     v.encode(w);
@@ -7729,33 +7749,6 @@ impl Encode for ListObjectVersionsOutput {
             );
         }
         if let Some(v) = &self.delete_markers {
-            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[6]);
-            encode::list(
-                w,
-                S_LIST_OBJECT_VERSIONS_OUTPUT.members[6].target,
-                v,
-                |w, v| {
-                    v.encode(w);
-                },
-            );
-        }
-        if let Some(v) = &self.name {
-            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[7]);
-            v.write(w);
-        }
-        if let Some(v) = &self.prefix {
-            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[8]);
-            v.write(w);
-        }
-        if let Some(v) = &self.delimiter {
-            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[9]);
-            v.write(w);
-        }
-        if let Some(v) = &self.max_keys {
-            w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[10]);
-            v.write(w);
-        }
-        if let Some(v) = &self.common_prefixes {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[11]);
             encode::list(
                 w,
@@ -7766,9 +7759,16 @@ impl Encode for ListObjectVersionsOutput {
                 },
             );
         }
-        if let Some(v) = &self.encoding_type {
+        if let Some(v) = &self.common_prefixes {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[12]);
-            v.write(w);
+            encode::list(
+                w,
+                S_LIST_OBJECT_VERSIONS_OUTPUT.members[12].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
         }
         if let Some(v) = &self.request_charged {
             w.member(&S_LIST_OBJECT_VERSIONS_OUTPUT.members[13]);
@@ -7850,16 +7850,16 @@ impl Decode for ListObjectVersionsInput {
 /// `ListObjectsOutput`
 #[derive(Clone, Debug, Default)]
 pub struct ListObjectsOutput {
-    pub is_truncated: Option<bool>,
-    pub marker: Option<String>,
-    pub next_marker: Option<String>,
-    pub contents: Option<Vec<Object>>,
     pub name: Option<String>,
     pub prefix: Option<String>,
-    pub delimiter: Option<String>,
+    pub marker: Option<String>,
+    pub next_marker: Option<String>,
     pub max_keys: Option<i32>,
-    pub common_prefixes: Option<Vec<CommonPrefix>>,
+    pub delimiter: Option<String>,
     pub encoding_type: Option<String>,
+    pub is_truncated: Option<bool>,
+    pub contents: Option<Vec<Object>>,
+    pub common_prefixes: Option<Vec<CommonPrefix>>,
     pub request_charged: Option<String>,
 }
 impl Encode for ListObjectsOutput {
@@ -7868,49 +7868,49 @@ impl Encode for ListObjectsOutput {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_LIST_OBJECTS_OUTPUT);
-        if let Some(v) = &self.is_truncated {
+        if let Some(v) = &self.name {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[0]);
             v.write(w);
         }
-        if let Some(v) = &self.marker {
+        if let Some(v) = &self.prefix {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[1]);
             v.write(w);
         }
-        if let Some(v) = &self.next_marker {
+        if let Some(v) = &self.marker {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[2]);
             v.write(w);
         }
-        if let Some(v) = &self.contents {
+        if let Some(v) = &self.next_marker {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[3]);
-            encode::list(w, S_LIST_OBJECTS_OUTPUT.members[3].target, v, |w, v| {
-                v.encode(w);
-            });
-        }
-        if let Some(v) = &self.name {
-            w.member(&S_LIST_OBJECTS_OUTPUT.members[4]);
-            v.write(w);
-        }
-        if let Some(v) = &self.prefix {
-            w.member(&S_LIST_OBJECTS_OUTPUT.members[5]);
-            v.write(w);
-        }
-        if let Some(v) = &self.delimiter {
-            w.member(&S_LIST_OBJECTS_OUTPUT.members[6]);
             v.write(w);
         }
         if let Some(v) = &self.max_keys {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_OBJECTS_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[7]);
             v.write(w);
         }
-        if let Some(v) = &self.common_prefixes {
+        if let Some(v) = &self.contents {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[8]);
             encode::list(w, S_LIST_OBJECTS_OUTPUT.members[8].target, v, |w, v| {
                 v.encode(w);
             });
         }
-        if let Some(v) = &self.encoding_type {
+        if let Some(v) = &self.common_prefixes {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[9]);
-            v.write(w);
+            encode::list(w, S_LIST_OBJECTS_OUTPUT.members[9].target, v, |w, v| {
+                v.encode(w);
+            });
         }
         if let Some(v) = &self.request_charged {
             w.member(&S_LIST_OBJECTS_OUTPUT.members[10]);
@@ -7988,18 +7988,18 @@ impl Decode for ListObjectsInput {
 /// `ListObjectsV2Output`
 #[derive(Clone, Debug, Default)]
 pub struct ListObjectsV2Output {
-    pub is_truncated: Option<bool>,
-    pub contents: Option<Vec<Object>>,
     pub name: Option<String>,
     pub prefix: Option<String>,
-    pub delimiter: Option<String>,
-    pub max_keys: Option<i32>,
-    pub common_prefixes: Option<Vec<CommonPrefix>>,
-    pub encoding_type: Option<String>,
-    pub key_count: Option<i32>,
+    pub start_after: Option<String>,
     pub continuation_token: Option<String>,
     pub next_continuation_token: Option<String>,
-    pub start_after: Option<String>,
+    pub key_count: Option<i32>,
+    pub max_keys: Option<i32>,
+    pub delimiter: Option<String>,
+    pub encoding_type: Option<String>,
+    pub is_truncated: Option<bool>,
+    pub contents: Option<Vec<Object>>,
+    pub common_prefixes: Option<Vec<CommonPrefix>>,
     pub request_charged: Option<String>,
 }
 impl Encode for ListObjectsV2Output {
@@ -8008,57 +8008,57 @@ impl Encode for ListObjectsV2Output {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_LIST_OBJECTS_V2_OUTPUT);
-        if let Some(v) = &self.is_truncated {
+        if let Some(v) = &self.name {
             w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[0]);
             v.write(w);
         }
-        if let Some(v) = &self.contents {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[1]);
-            encode::list(w, S_LIST_OBJECTS_V2_OUTPUT.members[1].target, v, |w, v| {
-                v.encode(w);
-            });
-        }
-        if let Some(v) = &self.name {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[2]);
-            v.write(w);
-        }
         if let Some(v) = &self.prefix {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[3]);
-            v.write(w);
-        }
-        if let Some(v) = &self.delimiter {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[4]);
-            v.write(w);
-        }
-        if let Some(v) = &self.max_keys {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[5]);
-            v.write(w);
-        }
-        if let Some(v) = &self.common_prefixes {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[6]);
-            encode::list(w, S_LIST_OBJECTS_V2_OUTPUT.members[6].target, v, |w, v| {
-                v.encode(w);
-            });
-        }
-        if let Some(v) = &self.encoding_type {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[7]);
-            v.write(w);
-        }
-        if let Some(v) = &self.key_count {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[8]);
-            v.write(w);
-        }
-        if let Some(v) = &self.continuation_token {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[9]);
-            v.write(w);
-        }
-        if let Some(v) = &self.next_continuation_token {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[10]);
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[1]);
             v.write(w);
         }
         if let Some(v) = &self.start_after {
-            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[11]);
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[2]);
             v.write(w);
+        }
+        if let Some(v) = &self.continuation_token {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.next_continuation_token {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.key_count {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_keys {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.delimiter {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.encoding_type {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.is_truncated {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.contents {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[10]);
+            encode::list(w, S_LIST_OBJECTS_V2_OUTPUT.members[10].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.common_prefixes {
+            w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[11]);
+            encode::list(w, S_LIST_OBJECTS_V2_OUTPUT.members[11].target, v, |w, v| {
+                v.encode(w);
+            });
         }
         if let Some(v) = &self.request_charged {
             w.member(&S_LIST_OBJECTS_V2_OUTPUT.members[12]);
@@ -16373,23 +16373,23 @@ static S_LIST_MULTIPART_UPLOADS_REQUEST: Schema =
 static S_LIST_OBJECT_VERSIONS_OUTPUT: Schema =
     Schema::new("ListObjectVersionsOutput", Kind::Structure)
         .members(&[
-            Member::new("IsTruncated", &wire::schema::BOOLEAN),
+            Member::new("Name", &wire::schema::STRING),
+            Member::new("Prefix", &wire::schema::STRING),
             Member::new("KeyMarker", &wire::schema::STRING),
             Member::new("VersionIdMarker", &wire::schema::STRING),
             Member::new("NextKeyMarker", &wire::schema::STRING),
             Member::new("NextVersionIdMarker", &wire::schema::STRING),
+            Member::new("MaxKeys", &wire::schema::INTEGER),
+            Member::new("Delimiter", &wire::schema::STRING),
+            Member::new("EncodingType", &wire::schema::STRING),
+            Member::new("IsTruncated", &wire::schema::BOOLEAN),
             Member::new("Versions", &S_OBJECT_VERSION_LIST)
                 .wire("Version")
                 .flattened(),
             Member::new("DeleteMarkers", &S_DELETE_MARKERS)
                 .wire("DeleteMarker")
                 .flattened(),
-            Member::new("Name", &wire::schema::STRING),
-            Member::new("Prefix", &wire::schema::STRING),
-            Member::new("Delimiter", &wire::schema::STRING),
-            Member::new("MaxKeys", &wire::schema::INTEGER),
             Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
-            Member::new("EncodingType", &wire::schema::STRING),
             Member::new("RequestCharged", &S_REQUEST_CHARGED)
                 .at(Location::Header, "x-amz-request-charged"),
         ])
@@ -16418,16 +16418,16 @@ static S_LIST_OBJECT_VERSIONS_REQUEST: Schema =
     ]);
 static S_LIST_OBJECTS_OUTPUT: Schema = Schema::new("ListObjectsOutput", Kind::Structure)
     .members(&[
-        Member::new("IsTruncated", &wire::schema::BOOLEAN),
-        Member::new("Marker", &wire::schema::STRING),
-        Member::new("NextMarker", &wire::schema::STRING),
-        Member::new("Contents", &S_OBJECT_LIST).flattened(),
         Member::new("Name", &wire::schema::STRING),
         Member::new("Prefix", &wire::schema::STRING),
-        Member::new("Delimiter", &wire::schema::STRING),
+        Member::new("Marker", &wire::schema::STRING),
+        Member::new("NextMarker", &wire::schema::STRING),
         Member::new("MaxKeys", &wire::schema::INTEGER),
-        Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
+        Member::new("Delimiter", &wire::schema::STRING),
         Member::new("EncodingType", &wire::schema::STRING),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Contents", &S_OBJECT_LIST).flattened(),
+        Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
         Member::new("RequestCharged", &S_REQUEST_CHARGED)
             .at(Location::Header, "x-amz-request-charged"),
     ])
@@ -16454,18 +16454,18 @@ static S_LIST_OBJECTS_REQUEST: Schema =
     ]);
 static S_LIST_OBJECTS_V2_OUTPUT: Schema = Schema::new("ListObjectsV2Output", Kind::Structure)
     .members(&[
-        Member::new("IsTruncated", &wire::schema::BOOLEAN),
-        Member::new("Contents", &S_OBJECT_LIST).flattened(),
         Member::new("Name", &wire::schema::STRING),
         Member::new("Prefix", &wire::schema::STRING),
-        Member::new("Delimiter", &wire::schema::STRING),
-        Member::new("MaxKeys", &wire::schema::INTEGER),
-        Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
-        Member::new("EncodingType", &wire::schema::STRING),
-        Member::new("KeyCount", &wire::schema::INTEGER),
+        Member::new("StartAfter", &wire::schema::STRING),
         Member::new("ContinuationToken", &wire::schema::STRING),
         Member::new("NextContinuationToken", &wire::schema::STRING),
-        Member::new("StartAfter", &wire::schema::STRING),
+        Member::new("KeyCount", &wire::schema::INTEGER),
+        Member::new("MaxKeys", &wire::schema::INTEGER),
+        Member::new("Delimiter", &wire::schema::STRING),
+        Member::new("EncodingType", &wire::schema::STRING),
+        Member::new("IsTruncated", &wire::schema::BOOLEAN),
+        Member::new("Contents", &S_OBJECT_LIST).flattened(),
+        Member::new("CommonPrefixes", &S_COMMON_PREFIX_LIST).flattened(),
         Member::new("RequestCharged", &S_REQUEST_CHARGED)
             .at(Location::Header, "x-amz-request-charged"),
     ])

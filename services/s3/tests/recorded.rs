@@ -372,3 +372,25 @@ async fn a_configuration_is_of_the_id_that_is_asked_for() {
     let refused = region.ask("PUT", path, Bytes::from(analytics)).await;
     assert_eq!(refused.code(), "MalformedXML");
 }
+
+/// A client of Java takes a list's bucket and owner from what comes before its elements.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lists_are_of_comes_before_what_they_list() {
+    let region = Region::with_bucket().await;
+    region.ask("PUT", "/bucket/k", Bytes::from("x")).await;
+    for (path, first, then) in [
+        ("/", "<Owner>", "<Buckets>"),
+        ("/bucket", "<Name>", "<Contents>"),
+        ("/bucket", "<IsTruncated>", "<Contents>"),
+        ("/bucket?list-type=2", "<Name>", "<Contents>"),
+        ("/bucket?list-type=2", "<KeyCount>", "<Contents>"),
+        ("/bucket?versions", "<Name>", "<Version>"),
+    ] {
+        let text = region.ask("GET", path, Body::Empty).await.text();
+        let place = |element| {
+            text.find(element)
+                .unwrap_or_else(|| panic!("{element} in {text}"))
+        };
+        assert!(place(first) < place(then), "{path}: {text}");
+    }
+}
