@@ -1,7 +1,8 @@
 //! Paging tokens: opaque to clients, free of state here, so that they survive a restart.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{Engine, alphabet};
 
 /// Makes a token of the place where the next page begins. `of` names the listing, so that a token of
 /// another one is refused.
@@ -11,18 +12,27 @@ pub fn token(of: &str, place: &[&str]) -> String {
     let json = serde_json::to_vec(&all).unwrap_or_default();
     let mut bytes = check(&json).to_be_bytes().to_vec();
     bytes.extend_from_slice(&json);
-    URL_SAFE_NO_PAD.encode(bytes)
+    STANDARD.encode(bytes)
 }
 
 /// The place in a token; `None` for what this function's twin did not make for that listing.
 pub fn place(of: &str, token: &str) -> Option<Vec<String>> {
-    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let bytes = decode(token)?;
     let (sum, json) = bytes.split_at_checked(4)?;
     if check(json).to_be_bytes() != sum {
         return None;
     }
     let mut all: Vec<String> = serde_json::from_slice(json).ok()?;
     (!all.is_empty() && all.remove(0) == of).then_some(all)
+}
+
+/// Tokens are base 64 as AWS's are; those of earlier versions had the other alphabet and no padding.
+fn decode(token: &str) -> Option<Vec<u8>> {
+    const ANY_PADDING: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const FORMER: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
+    let decoded = STANDARD.decode(token).or_else(|_| FORMER.decode(token));
+    decoded.ok()
 }
 
 /// What a page begins behind: nothing without a token, or with an empty one; `None` for a token that is not of that listing.

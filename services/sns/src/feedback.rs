@@ -36,7 +36,8 @@ pub(crate) struct Status<'a> {
     pub(crate) response: String,
     /// The HTTP status, where there was one.
     pub(crate) code: Option<u16>,
-    pub(crate) attempts: u32,
+    /// How often it was tried; of services it is not told.
+    pub(crate) attempts: Option<u32>,
     /// When the last attempt began.
     pub(crate) at: Timestamp,
 }
@@ -127,10 +128,14 @@ impl Sns {
             "destination": status.destination,
             "providerResponse": status.response,
             "dwellTimeMs": (status.at.0 - note.at).max(0),
-            "attempts": status.attempts,
         });
-        if let (Some(code), Some(delivery)) = (status.code, delivery.as_object_mut()) {
-            delivery.insert("statusCode".into(), code.into());
+        if let Some(delivery) = delivery.as_object_mut() {
+            if let Some(attempts) = status.attempts {
+                delivery.insert("attempts".into(), attempts.into());
+            }
+            if let Some(code) = status.code {
+                delivery.insert("statusCode".into(), code.into());
+            }
         }
         let line = json!({
             "notification": {
@@ -188,7 +193,7 @@ impl Sns {
             has_succeeded: ending.outcome.is_ok(),
             response: response.to_string(),
             code: Some(code),
-            attempts: ending.attempts,
+            attempts: None,
             at: ending.at,
         };
         self.tell(&place, &note, status).await;

@@ -267,7 +267,7 @@ impl Sns {
             has_succeeded,
             response: text,
             code,
-            attempts,
+            attempts: Some(attempts),
             at,
         };
         self.tell(&place, note, status).await;
