@@ -17,11 +17,57 @@ use crate::message::Message;
 use crate::service::Sns;
 use crate::topic::{Place, Topic};
 
+/// Whose deliveries are told of, as the topic's attributes name them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Sqs,
+    Lambda,
+    Firehose,
+    Http,
+}
+
+/// A topic's attributes that say what is told.
+struct Names {
+    success_role: &'static str,
+    success_rate: &'static str,
+    failure_role: &'static str,
+}
+
+macro_rules! names {
+    ($kind:literal) => {
+        Names {
+            success_role: concat!($kind, "SuccessFeedbackRoleArn"),
+            success_rate: concat!($kind, "SuccessFeedbackSampleRate"),
+            failure_role: concat!($kind, "FailureFeedbackRoleArn"),
+        }
+    };
+}
+
+impl Kind {
+    fn of(protocol: &str) -> Option<Kind> {
+        Some(match protocol {
+            "sqs" => Kind::Sqs,
+            "lambda" => Kind::Lambda,
+            "firehose" => Kind::Firehose,
+            "http" | "https" => Kind::Http,
+            _ => return None,
+        })
+    }
+
+    fn names(self) -> Names {
+        match self {
+            Kind::Sqs => names!("SQS"),
+            Kind::Lambda => names!("Lambda"),
+            Kind::Firehose => names!("Firehose"),
+            Kind::Http => names!("HTTP"),
+        }
+    }
+}
+
 /// What is told of a message whose delivery is told of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Note {
-    /// As the topic's attributes begin: `SQS`, `Lambda`, `Firehose`, `HTTP`.
-    kind: String,
+    kind: Kind,
     message: String,
     md5: String,
     /// When it was published, milliseconds.
@@ -45,16 +91,13 @@ pub(crate) struct Status<'a> {
 impl Note {
     /// Of a message to a subscription of that protocol, where its topic has anything told.
     pub(crate) fn of(topic: &Topic, protocol: &str, message: &Message) -> Option<Note> {
-        let kind = match protocol {
-            "sqs" => "SQS",
-            "lambda" => "Lambda",
-            "firehose" => "Firehose",
-            "http" | "https" => "HTTP",
-            _ => return None,
-        };
-        let roles = ["Success", "Failure"].map(|what| role(topic, kind, what));
-        roles.iter().any(Option::is_some).then(|| Note {
-            kind: kind.to_owned(),
+        let kind = Kind::of(protocol)?;
+        let names = kind.names();
+        let is_told = [names.success_role, names.failure_role]
+            .into_iter()
+            .any(|name| role(topic, name).is_some());
+        is_told.then(|| Note {
+            kind,
             message: message.id.clone(),
             md5: hex::encode(Md5::digest(message.text(protocol))),
             at: message.time.0,
@@ -67,18 +110,14 @@ impl Note {
     }
 }
 
-fn role<'t>(topic: &'t Topic, kind: &str, what: &str) -> Option<&'t String> {
-    let role = topic
-        .attributes
-        .get(&format!("{kind}{what}FeedbackRoleArn"));
+fn role<'t>(topic: &'t Topic, name: &str) -> Option<&'t String> {
+    let role = topic.attributes.get(name);
     role.filter(|role| !role.is_empty())
 }
 
 /// Whether this success is among those of a hundred that are told.
-fn is_sampled(topic: &Topic, kind: &str) -> bool {
-    let rate = topic
-        .attributes
-        .get(&format!("{kind}SuccessFeedbackSampleRate"));
+fn is_sampled(topic: &Topic, name: &str) -> bool {
+    let rate = topic.attributes.get(name);
     let rate: u32 = rate.and_then(|rate| rate.parse().ok()).unwrap_or(100);
     let mut random = [0; 4];
     cloud::ids::random(&mut random);
@@ -105,15 +144,15 @@ impl Sns {
         status: Status<'_>,
     ) -> Result<(), Fault> {
         let topic = self.topic(&self.cloud.store.read(), place)?;
-        let what = if status.has_succeeded {
-            "Success"
-        } else {
-            "Failure"
+        let names = note.kind.names();
+        let (what, name) = match status.has_succeeded {
+            true => ("SUCCESS", names.success_role),
+            false => ("FAILURE", names.failure_role),
         };
-        let Some(role) = role(&topic, &note.kind, what) else {
+        let Some(role) = role(&topic, name) else {
             return Ok(());
         };
-        if status.has_succeeded && !is_sampled(&topic, &note.kind) {
+        if status.has_succeeded && !is_sampled(&topic, names.success_rate) {
             return Ok(());
         }
         let (Some(roles), Some(logs)) = (self.cloud.ports.roles(), self.cloud.ports.logs()) else {
@@ -145,7 +184,7 @@ impl Sns {
                 "timestamp": shown(Timestamp(note.at)),
             },
             "delivery": delivery,
-            "status": what.to_uppercase(),
+            "status": what,
         });
         let mut group = format!("sns/{}/{}/{}", place.region, place.account, place.name);
         if !status.has_succeeded {
@@ -180,11 +219,11 @@ impl Sns {
             return;
         };
         let response = match ending.outcome {
-            Ok(receipt) => taken(&note.kind, receipt),
+            Ok(receipt) => taken(note.kind, receipt),
             Err(fault) => json!({ "ErrorCode": fault.code, "ErrorMessage": fault.message }),
         };
         let code = match ending.outcome {
-            Ok(_) if note.kind == "Lambda" => 202,
+            Ok(_) if note.kind == Kind::Lambda => 202,
             Ok(_) => 200,
             Err(fault) => fault.status,
         };
@@ -201,11 +240,11 @@ impl Sns {
 }
 
 /// What a service that took a message says of it.
-fn taken(kind: &str, receipt: &Receipt) -> serde_json::Value {
+fn taken(kind: Kind, receipt: &Receipt) -> serde_json::Value {
     let id = receipt.id.as_deref();
     match (kind, id) {
-        ("SQS", Some(id)) => json!({ "sqsRequestId": cloud::ids::uuid(), "sqsMessageId": id }),
-        ("Lambda", Some(id)) => json!({ "lambdaRequestId": id }),
+        (Kind::Sqs, Some(id)) => json!({ "sqsRequestId": cloud::ids::uuid(), "sqsMessageId": id }),
+        (Kind::Lambda, Some(id)) => json!({ "lambdaRequestId": id }),
         _ => json!({}),
     }
 }
