@@ -116,6 +116,16 @@ pub enum Refusal {
     Never(Fault),
 }
 
+impl Refusal {
+    /// What the service failed at is tried again, what the sender did wrong is not.
+    pub fn of(fault: Fault) -> Refusal {
+        match fault.status {
+            500.. => Refusal::Later(fault),
+            _ => Refusal::Never(fault),
+        }
+    }
+}
+
 /// How others deliver to a service.
 pub trait Target: Send + Sync + 'static {
     /// Takes a delivery; `Ok` means that it is durable here.

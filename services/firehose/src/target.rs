@@ -79,12 +79,7 @@ impl Target for DeliveryStreams {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         Box::pin(async move {
             let taken = self.take(delivery).await;
-            taken
-                .map(|()| Receipt::default())
-                .map_err(|fault| match fault.status {
-                    500.. => Refusal::Later(fault),
-                    _ => Refusal::Never(fault),
-                })
+            taken.map(|()| Receipt::default()).map_err(Refusal::of)
         })
     }
 

@@ -45,11 +45,7 @@ impl Target for Streams {
                 .filter(|k| !k.is_empty())
                 .unwrap_or_else(cloud::ids::uuid);
             let put = self.0.put_delivery(&place, key, Bytes::from(data)).await;
-            put.map(|()| Receipt::default())
-                .map_err(|fault| match fault.status {
-                    500.. => Refusal::Later(fault),
-                    _ => Refusal::Never(fault),
-                })
+            put.map(|()| Receipt::default()).map_err(Refusal::of)
         })
     }
 

@@ -45,20 +45,13 @@ impl Target for Functions {
                     delivery.target
                 )))
             })?;
-            let refuse = |fault: Fault| {
-                if fault.status >= 500 {
-                    Refusal::Later(fault)
-                } else {
-                    Refusal::Never(fault)
-                }
-            };
-            let name = self.admit(&arn, &delivery.source).map_err(refuse)?;
+            let name = self.admit(&arn, &delivery.source).map_err(Refusal::of)?;
             if delivery.payload.len() > ASYNC_LIMIT {
                 return Err(Refusal::Never(errors::request_too_large_exception(
                     "the event is larger than 256 KiB",
                 )));
             }
-            invocation::check_json(delivery.payload.as_bytes()).map_err(refuse)?;
+            invocation::check_json(delivery.payload.as_bytes()).map_err(Refusal::of)?;
             let payload = delivery.payload.clone().into();
             let trace = delivery.trace.clone();
             let id = cloud::ids::uuid();

@@ -70,10 +70,7 @@ impl Target for Groups {
             self.take(delivery)
                 .await
                 .map(|()| Receipt::default())
-                .map_err(|fault| match fault.status {
-                    500.. => Refusal::Later(fault),
-                    _ => Refusal::Never(fault),
-                })
+                .map_err(Refusal::of)
         })
     }
 

@@ -12,7 +12,7 @@ use cloud::{Delivery, Fact, HttpCall, HttpError, Job, Source};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use store::{Scope, Tx};
-use wire::{Fault, Timestamp};
+use wire::{Bytes, Fault, Timestamp};
 
 use crate::delivery_policy::{Effective, Retries};
 use crate::feedback::{Note, Status};
@@ -59,7 +59,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How a try went.
 enum Outcome {
     /// With what status and words.
-    Taken(Option<u16>, String),
+    Taken(Option<u16>, Bytes),
     Later(Refused),
     Never(Refused),
 }
@@ -69,7 +69,7 @@ struct Refused {
     why: String,
     status: Option<u16>,
     /// What the endpoint said.
-    text: String,
+    text: Bytes,
 }
 
 impl Refused {
@@ -77,7 +77,7 @@ impl Refused {
         Refused {
             why: error.to_string(),
             status: None,
-            text: error.to_string(),
+            text: error.to_string().into(),
         }
     }
 }
@@ -228,7 +228,7 @@ impl Sns {
         match answer {
             Ok(answer) => {
                 let status = answer.status.as_u16();
-                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                let text = answer.body;
                 if (200..300).contains(&status) {
                     return Outcome::Taken(Some(status), text);
                 }
@@ -243,7 +243,7 @@ impl Sns {
                 }
             }
             // What it has taken, it has taken.
-            Err(HttpError::TooLarge) => Outcome::Taken(None, String::new()),
+            Err(HttpError::TooLarge) => Outcome::Taken(None, Bytes::new()),
             Err(e @ HttpError::Url(_)) => Outcome::Never(Refused::without_answer(&e)),
             Err(e) => Outcome::Later(Refused::without_answer(&e)),
         }
@@ -255,7 +255,7 @@ impl Sns {
         post: &Post,
         at: Timestamp,
         attempts: u32,
-        outcome: Result<(Option<u16>, String), &Refused>,
+        outcome: Result<(Option<u16>, Bytes), &Refused>,
     ) {
         let (Some(note), Ok(place)) = (&post.note, Place::parse(&post.topic, "TopicArn")) else {
             return;
@@ -265,7 +265,7 @@ impl Sns {
         let status = Status {
             destination: &post.url,
             has_succeeded,
-            response: text,
+            response: String::from_utf8_lossy(&text).into_owned(),
             code,
             attempts: Some(attempts),
             at,

@@ -65,10 +65,7 @@ impl Target for Topics {
             self.take(delivery)
                 .await
                 .map(|()| Receipt::default())
-                .map_err(|fault| match fault.status {
-                    500.. => Refusal::Later(fault),
-                    _ => Refusal::Never(fault),
-                })
+                .map_err(Refusal::of)
         })
     }
 

@@ -107,15 +107,7 @@ impl Queues {
 
 impl Target for Queues {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<Receipt, Refusal>> {
-        Box::pin(async move {
-            self.take(delivery).await.map_err(|fault| {
-                if fault.status >= 500 {
-                    Refusal::Later(fault)
-                } else {
-                    Refusal::Never(fault)
-                }
-            })
-        })
+        Box::pin(async move { self.take(delivery).await.map_err(Refusal::of) })
     }
 
     fn check(&self, target: &Arn, source: &Source) -> Result<(), Fault> {

@@ -8,34 +8,29 @@ use wire::Fault;
 
 use super::evaluate::Scope;
 use super::fault;
-use super::syntax::{Aggregate, AggregateFunction, Expression};
+use super::syntax::{Aggregate, AggregateFunction};
 use super::value::{Value, decimal};
 
-/// An aggregate under way.
+/// What an aggregate has come to so far.
+#[derive(Clone)]
 pub struct Gathered {
-    aggregate: Aggregate,
     count: i64,
     /// The sum, or what is largest or smallest so far.
     value: Value,
 }
 
 impl Gathered {
-    pub fn new(aggregate: Aggregate) -> Gathered {
+    /// Of no rows.
+    pub fn new() -> Gathered {
         Gathered {
-            aggregate,
             count: 0,
             value: Value::Null,
         }
     }
 
-    /// What it is of.
-    pub fn of(&mut self) -> Option<&mut Expression> {
-        self.aggregate.of.as_mut()
-    }
-
     /// Takes a row in; unknown values are passed over.
-    pub fn add(&mut self, scope: &Scope<'_>) -> Result<(), Fault> {
-        let value = match &self.aggregate.of {
+    pub fn add(&mut self, aggregate: &Aggregate, scope: &Scope<'_>) -> Result<(), Fault> {
+        let value = match &aggregate.of {
             None => Value::Bool(true),
             Some(of) => scope.value(of)?,
         };
@@ -43,7 +38,7 @@ impl Gathered {
             return Ok(());
         }
         self.count += 1;
-        let function = self.aggregate.function;
+        let function = aggregate.function;
         if function == AggregateFunction::Count {
             return Ok(());
         }
@@ -71,8 +66,8 @@ impl Gathered {
     }
 
     /// What it comes to.
-    pub fn finish(self) -> Result<Value, Fault> {
-        match self.aggregate.function {
+    pub fn finish(self, function: AggregateFunction) -> Result<Value, Fault> {
+        match function {
             AggregateFunction::Count => Ok(Value::Int(self.count)),
             AggregateFunction::Average => match self.value {
                 Value::Null => Ok(Value::Null),

@@ -30,6 +30,11 @@ pub trait Fields {
     fn count(&self) -> usize;
     /// What a column is called.
     fn name(&self, n: usize) -> String;
+    /// The columns as an object has them.
+    fn members(&self) -> Vec<(String, Value)> {
+        let text = |n| Value::Text(self.field(n).unwrap_or_default().to_owned());
+        (0..self.count()).map(|n| (self.name(n), text(n))).collect()
+    }
 }
 
 /// What expressions are evaluated in.
@@ -43,26 +48,16 @@ pub struct Scope<'r> {
 
 /// The member of that name. Letters' case counts only in quotes; who matches more than one then is told so.
 pub fn member<'v>(members: &'v [(String, Value)], name: &Name) -> Result<Option<&'v Value>, Fault> {
-    if name.is_exact {
-        let found = members.iter().find(|(n, _)| *n == name.text);
-        return Ok(found.map(|(_, value)| value));
-    }
-    let mut found = members
-        .iter()
-        .filter(|(n, _)| n.eq_ignore_ascii_case(&name.text));
+    let mut found = members.iter().filter(|(n, _)| name.matches(n));
     match (found.next(), found.next()) {
-        (Some(_), Some(_)) => Err(fault::ambiguous_name()),
+        (Some(_), Some(_)) if !name.is_exact => Err(fault::ambiguous_name()),
         (one, _) => Ok(one.map(|(_, value)| value)),
     }
 }
 
 /// Whether a name means what is called `other`.
 pub fn is_called(name: &Name, other: &Name) -> bool {
-    if name.is_exact || other.is_exact {
-        name.text == other.text
-    } else {
-        name.text.eq_ignore_ascii_case(&other.text)
-    }
+    name.matches(&other.text) && other.matches(&name.text)
 }
 
 fn step<'v>(value: &'v Value, step: &Step) -> Result<Option<&'v Value>, Fault> {
@@ -246,13 +241,7 @@ impl Scope<'_> {
     fn whole(&self) -> Value {
         match self.row {
             Row::Tree(value, _) => value.clone(),
-            Row::Fields(fields) => {
-                let member = |n| {
-                    let text = fields.field(n).unwrap_or_default();
-                    (fields.name(n), Value::Text(text.to_owned()))
-                };
-                Value::Object((0..fields.count()).map(member).collect())
-            }
+            Row::Fields(fields) => Value::Object(fields.members()),
             Row::Nothing => Value::Missing,
         }
     }

@@ -155,11 +155,14 @@ impl crate::S3 {
                 Serialization::Parquet => Some(Body::Empty),
                 _ => open(from..version.size)?,
             };
-            let head = match &range {
-                Some(range) if range.start > 0 => open(0..version.size.min(HEAD))?,
-                _ => None,
+            let has_header =
+                matches!(&serialization, Serialization::Csv(_, header) if *header != Header::None);
+            let needs_head = has_header && range.as_ref().is_some_and(|range| range.start > 0);
+            let head = match needs_head {
+                true => open(0..version.size.min(HEAD))?,
+                false => None,
             };
-            let Some(body) = body else {
+            let (Some(body), true) = (body, head.is_some() == needs_head) else {
                 // Replaced since its record was read.
                 continue;
             };

@@ -634,12 +634,7 @@ fn projection(items: Vec<Item>, alias: &Name, has_sums: bool) -> Result<Projecti
         if let Expression::Path(name, steps) = &expression
             && steps[..] == [Step::Members]
         {
-            let is_row = if name.is_exact {
-                name.text == alias.text
-            } else {
-                name.text.eq_ignore_ascii_case(&alias.text)
-            };
-            return if is_row && n == 0 && !has_sums {
+            return if name.matches(&alias.text) && n == 0 && !has_sums {
                 Ok(Projection::Everything)
             } else {
                 Err(fault::structure())

@@ -89,12 +89,11 @@ pub fn run(task: Task, events: &Events) {
 
 impl Task {
     fn run(self, events: &Events) -> Result<(), Fault> {
-        let aggregates = self.query.aggregates.iter().cloned();
         let mut results = Results {
             events,
             output: self.output,
             buffer: Vec::new(),
-            gathered: aggregates.map(Gathered::new).collect(),
+            gathered: vec![Gathered::new(); self.query.aggregates.len()],
             query: self.query,
             now: self.now,
             passed: 0,
@@ -163,14 +162,8 @@ impl Fields for Line<'_> {
 impl Columns {
     /// The column of that name: as the header has it, or `_1` and on.
     fn find(&self, name: &Name) -> Result<usize, Fault> {
-        let is_it = |header: &String| {
-            if name.is_exact {
-                *header == name.text
-            } else {
-                header.eq_ignore_ascii_case(&name.text)
-            }
-        };
-        let mut found = self.names.iter().enumerate().filter(|(_, h)| is_it(h));
+        let headers = self.names.iter().enumerate();
+        let mut found = headers.filter(|(_, header)| name.matches(header));
         match (found.next(), found.next()) {
             (Some(_), Some(_)) => return Err(fault::ambiguous_name()),
             (Some((n, _)), None) => return Ok(n),
@@ -223,10 +216,12 @@ impl Columns {
                 self.bind(item, &alias)?;
             }
         }
+        let summed = query.aggregates.iter_mut().filter_map(|a| a.of.as_mut());
         query
             .condition
             .iter_mut()
-            .try_for_each(|c| self.bind(c, &alias))
+            .chain(summed)
+            .try_for_each(|part| self.bind(part, &alias))
     }
 }
 
@@ -267,12 +262,6 @@ fn read_csv(
     }
     if has_header {
         columns.bind_all(&mut results.query)?;
-        let alias = results.query.alias.clone();
-        for gathered in &mut results.gathered {
-            if let Some(of) = gathered.of() {
-                columns.bind(of, &alias)?;
-            }
-        }
         while results.wants_more() {
             if let (Some(begin), Some(end)) = (reader.seek()?, end)
                 && from + begin >= end
@@ -328,6 +317,19 @@ fn read_json(
     Ok(reader.input().counts())
 }
 
+/// Writes the record that the items of a `SELECT` list make.
+fn write_items(
+    items: &[(String, Expression)],
+    scope: &Scope<'_>,
+    output: &output::Format,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let values = items.iter().map(|(_, item)| scope.value(item));
+    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+    let named = items.iter().map(|(name, _)| name.as_str()).zip(&values);
+    output.write(named, buffer)
+}
+
 /// What becomes of the rows.
 struct Results<'e> {
     query: Query,
@@ -369,17 +371,14 @@ impl Results<'_> {
         }
         self.passed += 1;
         if !self.gathered.is_empty() {
-            let mut gathered = self.gathered.iter_mut();
-            gathered.try_for_each(|gathered| gathered.add(&scope))?;
+            let mut sums = self.gathered.iter_mut().zip(&self.query.aggregates);
+            sums.try_for_each(|(gathered, aggregate)| gathered.add(aggregate, &scope))?;
             return Ok(true);
         }
         match &self.query.projection {
             Projection::Everything => self.everything(row)?,
             Projection::Items(items) => {
-                let values = items.iter().map(|(_, item)| scope.value(item));
-                let values: Vec<Value> = values.collect::<Result<_, _>>()?;
-                let named = items.iter().map(|(name, _)| name.as_str()).zip(&values);
-                self.output.write(named, &mut self.buffer)?;
+                write_items(items, &scope, &self.output, &mut self.buffer)?;
             }
         }
         if self.buffer.len() >= BATCH {
@@ -398,10 +397,7 @@ impl Results<'_> {
             }
             Row::Tree(value, _) => self.output.write(std::iter::once(("_1", value)), buffer),
             Row::Fields(fields) => {
-                let text = |n| Value::Text(fields.field(n).unwrap_or_default().to_owned());
-                let members: Vec<(String, Value)> = (0..fields.count())
-                    .map(|n| (fields.name(n), text(n)))
-                    .collect();
+                let members = fields.members();
                 let members = members.iter().map(|(name, value)| (name.as_str(), value));
                 self.output.write(members, buffer)
             }
@@ -452,20 +448,16 @@ impl Results<'_> {
     fn finish(mut self, counts: Counts) -> Result<(), Fault> {
         if !self.gathered.is_empty() && self.wants_more() {
             let gathered = std::mem::take(&mut self.gathered);
-            let sums: Vec<Value> = gathered
-                .into_iter()
-                .map(Gathered::finish)
-                .collect::<Result<_, _>>()?;
+            let sums = gathered.into_iter().zip(&self.query.aggregates);
+            let sums = sums.map(|(gathered, aggregate)| gathered.finish(aggregate.function));
+            let sums: Vec<Value> = sums.collect::<Result<_, _>>()?;
             let scope = Scope {
                 row: Row::Nothing,
                 sums: &sums,
                 now: self.now,
             };
             if let Projection::Items(items) = &self.query.projection {
-                let values = items.iter().map(|(_, item)| scope.value(item));
-                let values: Vec<Value> = values.collect::<Result<_, _>>()?;
-                let named = items.iter().map(|(name, _)| name.as_str()).zip(&values);
-                self.output.write(named, &mut self.buffer)?;
+                write_items(items, &scope, &self.output, &mut self.buffer)?;
             }
         }
         self.flush()?;

@@ -98,10 +98,7 @@ impl<R: Read> Input<R> {
 
     /// How many bytes were read of the object and how many these are unpacked.
     pub fn counts(&self) -> (u64, u64) {
-        match self.packing {
-            Packing::None => (self.processed, self.processed),
-            _ => (self.scanned.get(), self.processed),
-        }
+        (self.scanned.get(), self.processed)
     }
 }
 

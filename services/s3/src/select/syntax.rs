@@ -11,6 +11,17 @@ pub struct Name {
     pub is_exact: bool,
 }
 
+impl Name {
+    /// Whether it means what has that name.
+    pub fn matches(&self, other: &str) -> bool {
+        if self.is_exact {
+            self.text == other
+        } else {
+            self.text.eq_ignore_ascii_case(other)
+        }
+    }
+}
+
 /// A step into a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
