@@ -96,13 +96,8 @@ impl Events {
         }
         let call = self.call(&destination, &connection, delivery).await?;
         self.wait_for_turn(&destination).await;
-        let answer = self.cloud.http.call(call).await.map_err(|error| {
-            let fault = failed(&error);
-            match fault.status {
-                500.. => Refusal::Later(fault),
-                _ => Refusal::Never(fault),
-            }
-        })?;
+        let answer = self.cloud.http.call(call).await;
+        let answer = answer.map_err(|error| Refusal::of(failed(&error)))?;
         let status = answer.status;
         if status.is_success() {
             return Ok(());
