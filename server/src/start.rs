@@ -73,6 +73,7 @@ async fn serve(options: Start) -> Outcome {
     let store = store::Options {
         dir: data.clone(),
         durability: options.durability,
+        map: Some(runtime::map_file),
     };
     let cloud = Cloud::open(store, config)?;
     cloud.http.trust(authority.certificate());

@@ -29,6 +29,16 @@ const IAM_PATHS: &[&str] = &[
     "report/",
     "access-report/",
 ];
+/// The actions of STS by which a session is made, with those that only go along with them.
+/// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html
+const TRUST_ACTIONS: &[&str] = &[
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "SetContext",
+    "SetSourceIdentity",
+    "TagSession",
+];
 /// The kinds of S3 resource that live in a region.
 const S3_REGIONAL: &[&str] = &["accesspoint", "job/", "storage-lens", "async-request/", "*"];
 
@@ -95,9 +105,7 @@ pub enum MalformedPolicy {
     #[error("Missing required field Principal")]
     MissingPrincipal,
     /// A trust policy allows something that is not assuming a role.
-    #[error(
-        "Trust Policy statement actions can only be sts:AssumeRole, sts:AssumeRoleWithSAML,  and sts:AssumeRoleWithWebIdentity"
-    )]
+    #[error("AssumeRole policy may only specify STS AssumeRole actions.")]
     TrustAction,
 }
 
@@ -231,13 +239,8 @@ fn check_kind(drafts: &[Draft<'_>], kind: PolicyKind) -> Result<(), MalformedPol
                     return Err(MalformedPolicy::ProhibitedResource);
                 }
                 let actions = draft.actions.iter().flat_map(|(_, actions)| actions);
-                for action in actions {
-                    let is_sts = action
-                        .get(..4)
-                        .is_some_and(|vendor| vendor.eq_ignore_ascii_case("sts:"));
-                    if !is_sts {
-                        return Err(MalformedPolicy::TrustAction);
-                    }
+                if !actions.into_iter().all(|action| assumes(action)) {
+                    return Err(MalformedPolicy::TrustAction);
                 }
                 if draft.principals.is_none() {
                     return Err(MalformedPolicy::MissingPrincipal);
@@ -246,6 +249,18 @@ fn check_kind(drafts: &[Draft<'_>], kind: PolicyKind) -> Result<(), MalformedPol
         }
     }
     Ok(())
+}
+
+/// Whether a trust policy may speak of the action. Of patterns it is not known which IAM takes; those of STS pass.
+fn assumes(action: &str) -> bool {
+    let Some((vendor, name)) = action.split_once(':') else {
+        return false;
+    };
+    vendor.eq_ignore_ascii_case("sts")
+        && (name.contains(['*', '?'])
+            || TRUST_ACTIONS
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name)))
 }
 
 fn statements(raw: &RawValue) -> Result<Vec<Draft<'_>>, MalformedPolicy> {

@@ -170,10 +170,27 @@ fn a_trust_policy_names_principals_and_no_resources() {
         )),
         Err(MalformedPolicy::ProhibitedResource)
     );
-    assert_eq!(
-        trust(&format!(r#"{principal},"Action":"s3:GetObject""#)),
-        Err(MalformedPolicy::TrustAction)
-    );
+    for action in [
+        "s3:GetObject",
+        "*",
+        "sts:TagSessions",
+        "sts:GetCallerIdentity",
+    ] {
+        assert_eq!(
+            trust(&format!(r#"{principal},"Action":"{action}""#)),
+            Err(MalformedPolicy::TrustAction),
+            "{action}"
+        );
+    }
+    for action in [
+        "sts:assumerolewithsaml",
+        "sts:TagSession",
+        "STS:SetSourceIdentity",
+        "sts:*",
+    ] {
+        let members = format!(r#"{principal},"Action":["sts:AssumeRole","{action}"]"#);
+        assert_eq!(trust(&members), Ok(()), "{action}");
+    }
     assert_eq!(
         trust(r#""Action":"sts:AssumeRole""#),
         Err(MalformedPolicy::MissingPrincipal)

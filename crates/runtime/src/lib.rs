@@ -1,4 +1,4 @@
-//! Sandboxes: a confined process with a root, limits, logs and statistics.
+//! Sandboxes: a confined process with a root, limits, logs and statistics; and what else must be asked of the kernel directly.
 //!
 //! A [`Host`] is the place sandboxes run on. [`Host::prepare`] builds everything around a process that does not exist yet (namespaces, root,
 //! limits, pipes), and [`Prepared`] then receives its process in one of two ways: [`Prepared::exec`] starts a program, [`Zygote::fork`]
@@ -10,6 +10,7 @@
 
 mod error;
 mod host;
+mod mapping;
 mod output;
 mod process;
 mod sandbox;
@@ -22,6 +23,7 @@ mod linux;
 
 pub use error::{Error, Result};
 pub use host::{Backend, BackendChoice, Host, Options};
+pub use mapping::map_file;
 pub use output::{Line, Output, Stream};
 pub use sandbox::{Exit, Prepared, Sandbox, Stats};
 pub use spec::{Base, Command, File, Limits, Mount, Network, Root, Scratch, Spec, User, Writes};

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::engine::Engine;
-use crate::store::COUNTS;
+use crate::store::{COUNTS, MapFile};
 pub use pin::BlobPin;
 pub use reader::BlobStream;
 pub use writer::BlobWriter;
@@ -113,7 +113,7 @@ struct Held {
 
 enum Place {
     Memory(Mutex<HashMap<BlobId, Arc<[Bytes]>>>),
-    Files(PathBuf),
+    Files(PathBuf, Option<MapFile>),
 }
 
 impl fmt::Debug for Blobs {
@@ -129,8 +129,8 @@ impl Blobs {
 
     /// Blobs as files under `dir`, which is created with the first. `sync`: a finished blob
     /// survives a power failure.
-    pub(crate) fn in_files(dir: PathBuf, sync: bool) -> Result<Blobs, Error> {
-        Blobs::new(Place::Files(dir), sync)
+    pub(crate) fn in_files(dir: PathBuf, sync: bool, map: Option<MapFile>) -> Result<Blobs, Error> {
+        Blobs::new(Place::Files(dir, map), sync)
     }
 
     fn new(place: Place, sync: bool) -> Result<Blobs, Error> {
@@ -159,7 +159,7 @@ impl Blobs {
         BlobWriter::new(self.clone(), id)
     }
 
-    /// The bytes of `range`, cut at the end of the blob, in pieces of up to 256 KiB. Goes on
+    /// The bytes of `range`, cut at the end of the blob, in pieces of up to 4 MiB. Goes on
     /// undisturbed when the blob is released meanwhile.
     ///
     /// Must be called, and read, inside a tokio runtime.
@@ -169,7 +169,7 @@ impl Blobs {
                 let pieces = blobs.lock().get(&id).cloned().ok_or(Error::NoBlob(id))?;
                 Ok(BlobStream::of_pieces(pieces, range))
             }
-            Place::Files(dir) => {
+            Place::Files(dir, map) => {
                 let file = fs::File::open(path_of(dir, id)).map_err(|error| {
                     if error.kind() == std::io::ErrorKind::NotFound {
                         Error::NoBlob(id)
@@ -177,14 +177,15 @@ impl Blobs {
                         Error::io(format!("opening blob {id}"))(error)
                     }
                 })?;
-                BlobStream::of_file(file, range).map_err(Error::io(format!("reading blob {id}")))
+                BlobStream::of_file(file, *map, range)
+                    .map_err(Error::io(format!("reading blob {id}")))
             }
         }
     }
 
     /// Deletes, in the background, the files that a crash left without a link.
     pub(crate) fn sweep(&self, engine: &Arc<dyn Engine>) -> Result<(), Error> {
-        let Place::Files(dir) = &self.0.place else {
+        let Place::Files(dir, _) = &self.0.place else {
             return Ok(());
         };
         if !dir.exists() {
@@ -227,7 +228,7 @@ impl Blobs {
             Place::Memory(blobs) => {
                 blobs.lock().remove(&id);
             }
-            Place::Files(dir) => {
+            Place::Files(dir, _) => {
                 let path = path_of(dir, id);
                 // Freeing the extents of a large file takes its time.
                 match tokio::runtime::Handle::try_current() {

@@ -52,6 +52,6 @@ pub use read::{Read, View};
 pub use record::Record;
 pub use scope::Scope;
 pub use snapshot::Filter;
-pub use store::{Durability, Options, Store};
+pub use store::{Durability, MapFile, Options, Store};
 pub use table::Table;
 pub use transaction::Tx;

@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -21,7 +23,13 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// How long stretches of blobs are had without copying them; without it they are read into buffers.
+    pub map: Option<MapFile>,
 }
+
+/// Gives a range of a file as memory, with all of it read in; blocks meanwhile. The store asks for ranges of files that nobody
+/// changes any more.
+pub type MapFile = fn(&File, Range<u64>) -> io::Result<Bytes>;
 
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +120,7 @@ impl Store {
                 let sync = options.durability == Durability::Disk;
                 (
                     Arc::new(engine),
-                    Blobs::in_files(dir.join("blobs"), sync)?,
+                    Blobs::in_files(dir.join("blobs"), sync, options.map)?,
                     Some(lock),
                 )
             }

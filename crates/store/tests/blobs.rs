@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -29,6 +34,7 @@ fn open(dir: Option<&tempfile::TempDir>) -> Store {
     Store::open(Options {
         dir,
         durability: Durability::Process,
+        map: None,
     })
     .unwrap()
 }
@@ -54,6 +60,49 @@ async fn read(store: &Store, id: BlobId, range: std::ops::Range<u64>) -> Result<
         all.extend_from_slice(&piece.unwrap());
     }
     Ok(all)
+}
+
+#[tokio::test]
+async fn long_ranges_are_mapped_and_read_where_that_fails() {
+    const LEN: u64 = 11 << 20;
+    /// Maps, as far as a test can tell, the first half of the blob.
+    fn map(file: &fs::File, range: Range<u64>) -> io::Result<Bytes> {
+        if range.end > LEN * 3 / 4 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start)?;
+        // A sign that the piece came this way.
+        bytes[0] = !bytes[0];
+        Ok(bytes.into())
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options {
+        dir: Some(dir.path().into()),
+        map: Some(map),
+        ..Options::default()
+    })
+    .unwrap();
+    let whole = content(LEN as usize);
+    let blob = write(&store, &whole).await;
+
+    let mut expected = whole.to_vec();
+    expected[1000] = !expected[1000];
+    expected[1000 + (4 << 20)] = !expected[1000 + (4 << 20)];
+    let all = read(&store, blob.id, 1000..u64::MAX).await.unwrap();
+    assert!(
+        all == expected[1000..],
+        "two stretches mapped, the rest read"
+    );
+
+    let short = read(&store, blob.id, 1000..3 << 20).await.unwrap();
+    assert!(short == whole[1000..3 << 20], "a short range is read");
+    assert!(
+        read(&store, blob.id, LEN..u64::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 async fn put(store: &Store, account: &str, key: &str, content: &Bytes) -> Blob {

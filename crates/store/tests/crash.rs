@@ -32,6 +32,7 @@ fn writes_until_killed() {
     let store = Store::open(Options {
         dir: Some(dir.into()),
         durability,
+        map: None,
     })
     .unwrap();
     let items = store.table::<(u64, u64, u64), Item>("test.items");

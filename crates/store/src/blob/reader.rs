@@ -12,6 +12,7 @@ use futures_core::Stream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::lent;
+use crate::MapFile;
 
 /// The content of a blob, as [`Blobs::read`](crate::Blobs::read) gives it.
 pub struct BlobStream {
@@ -32,6 +33,28 @@ enum Source {
         /// A piece that must come from the disk.
         awaited: Option<JoinHandle<io::Result<Bytes>>>,
     },
+    Mapped {
+        file: Arc<fs::File>,
+        map: MapFile,
+        /// Where the stretch begins that is being mapped.
+        offset: u64,
+        end: u64,
+        mapping: JoinHandle<io::Result<Bytes>>,
+    },
+}
+
+/// What is mapped at once: a thread is asked for the next stretch while this one is sent, which then costs nothing.
+const STRETCH: u64 = 4 << 20;
+
+/// Begins to map the stretch at `offset`.
+fn map_stretch(
+    file: &Arc<fs::File>,
+    map: MapFile,
+    offset: u64,
+    end: u64,
+) -> JoinHandle<io::Result<Bytes>> {
+    let file = file.clone();
+    spawn_blocking(move || map(&file, offset..end.min(offset + STRETCH)))
 }
 
 impl BlobStream {
@@ -48,16 +71,30 @@ impl BlobStream {
         }
     }
 
-    pub(super) fn of_file(file: fs::File, range: Range<u64>) -> io::Result<BlobStream> {
+    pub(super) fn of_file(
+        file: fs::File,
+        map: Option<MapFile>,
+        range: Range<u64>,
+    ) -> io::Result<BlobStream> {
         let len = file.metadata()?.len();
-        Ok(BlobStream {
-            source: Source::File {
-                file: Arc::new(file),
-                offset: range.start,
+        let (file, offset) = (Arc::new(file), range.start);
+        let end = range.end.min(len);
+        let left = end.saturating_sub(offset);
+        let source = match map {
+            Some(map) if left >= STRETCH => Source::Mapped {
+                mapping: map_stretch(&file, map, offset, end),
+                file,
+                map,
+                offset,
+                end,
+            },
+            _ => Source::File {
+                file,
+                offset,
                 awaited: None,
             },
-            left: range.end.min(len).saturating_sub(range.start),
-        })
+        };
+        Ok(BlobStream { source, left })
     }
 }
 
@@ -99,6 +136,30 @@ impl Stream for BlobStream {
         }
         let left = self.left;
         let piece = match &mut self.source {
+            Source::Mapped {
+                file,
+                map,
+                offset,
+                end,
+                mapping,
+            } => match ready!(Pin::new(&mut *mapping).poll(context)) {
+                Ok(Ok(piece)) => {
+                    *offset += piece.len() as u64;
+                    if offset < end {
+                        *mapping = map_stretch(file, *map, *offset, *end);
+                    }
+                    Some(Ok(piece))
+                }
+                // What cannot be mapped can be read, and if not that says why.
+                _ => {
+                    self.source = Source::File {
+                        file: file.clone(),
+                        offset: *offset,
+                        awaited: None,
+                    };
+                    return self.poll_next(context);
+                }
+            },
             Source::File {
                 file,
                 offset,
