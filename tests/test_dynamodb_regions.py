@@ -207,6 +207,7 @@ def test_answers_are_dynamodbs_in_what_surrounds_them(region):
                        (b"{", "com.amazon.coral.service#SerializationException")):
         status, _, answer = raw(region, "DescribeTable", body)
         assert (status, json.loads(answer)["__type"]) == (400, name)
+    assert json.loads(answer) == {"__type": name}  # Not a word of what is wrong with it.
     status, _, _ = raw(region, "GetItem", get, **{"X-Long": "x" * 17_000})
     assert status == 400
     try:

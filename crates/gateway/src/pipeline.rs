@@ -529,6 +529,12 @@ fn decode_fault(
             "InvalidRequestContentException",
             format!("Could not parse request body into json: {text}"),
         ),
+        // What is no JSON at all AWS's servers refuse without a word.
+        (DecodeError::Malformed(_), _)
+            if matches!(protocol, Protocol::AwsJson10 | Protocol::AwsJson11) =>
+        {
+            Fault::sender(400, "SerializationException", "")
+        }
         (e, _) => {
             Fault::sender(400, "SerializationException", e.to_string()).message_key("Message")
         }

@@ -27,6 +27,50 @@ pub fn write_units(bytes: usize) -> f64 {
     bytes.div_ceil(1024).max(1) as f64
 }
 
+/// What a scan reads of each partition that it comes through. Every one is paid for by itself, with half a unit at least, so
+/// that a scan of the smallest table on demand takes 2 units, or 4 if it is consistent.
+#[derive(Clone, Debug)]
+pub struct Partitions {
+    bytes: [usize; Partitions::COUNT],
+    first: usize,
+    last: usize,
+}
+
+impl Partitions {
+    /// How many a table on demand begins with: they divide the hashes of the keys evenly.
+    const COUNT: usize = 4;
+
+    /// Those that hold the hashes from `first` to `last`.
+    pub fn of(first: u32, last: u32) -> Partitions {
+        Partitions {
+            bytes: [0; Partitions::COUNT],
+            first: Partitions::number(first),
+            last: Partitions::number(last),
+        }
+    }
+
+    fn number(hash: u32) -> usize {
+        (hash as usize * Partitions::COUNT) >> 32
+    }
+
+    /// Counts an item.
+    pub fn read(&mut self, hash: u32, bytes: usize) {
+        self.bytes[Partitions::number(hash)] += bytes;
+    }
+
+    /// The scan goes no further than this.
+    pub fn end(&mut self, hash: u32) {
+        self.last = Partitions::number(hash);
+    }
+
+    /// Units that the scan takes.
+    pub fn units(&self, is_consistent: bool) -> f64 {
+        (self.first..=self.last)
+            .map(|number| read_units(self.bytes[number], is_consistent))
+            .sum()
+    }
+}
+
 impl Usage {
     /// Of the table alone.
     pub fn of_table(units: f64) -> Usage {

@@ -357,14 +357,27 @@ impl Row {
         row
     }
 
+    /// The first hash of a segment of a scan; that of one after the last is beyond all.
+    pub fn segment_hash(segment: u64, of: u64) -> u64 {
+        (segment << 32).div_ceil(of)
+    }
+
     /// Where a segment of a scan begins among the hashes; the last one's end is beyond all.
     pub fn segment(mut self, segment: u64, of: u64) -> Row {
-        let begin = (segment << 32).div_ceil(of);
-        match u32::try_from(begin) {
+        match u32::try_from(Row::segment_hash(segment, of)) {
             Ok(begin) => self.0.extend_from_slice(&begin.to_be_bytes()),
             Err(_) => self.0.extend_from_slice(&[0xFF; 5]),
         }
         self
+    }
+
+    /// The hash of the partition key, in a row that begins with `index`.
+    pub fn hash(&self, index: &Row) -> u32 {
+        let hash = self
+            .0
+            .get(index.0.len()..)
+            .and_then(|rest| rest.first_chunk());
+        hash.map_or(0, |hash| u32::from_be_bytes(*hash))
     }
 
     /// A number below `of` that follows from the row alone.

@@ -8,7 +8,7 @@ use wire::Fault;
 
 use crate::api::*;
 use crate::bounds::{Bounds, segments, start_row};
-use crate::capacity::{Usage, read_units};
+use crate::capacity::{Partitions, Usage, read_units};
 use crate::errors::resource_not_found_exception;
 use crate::expression::{self, KeyCondition, Placeholders, Projection};
 use crate::fault::{invalid_parameter, listed, validation};
@@ -51,6 +51,8 @@ pub struct Reading<'a> {
     pub limit: Option<usize>,
     /// Whether it is consistent.
     pub is_consistent: bool,
+    /// The partitions that are read, where each is paid for by itself.
+    pub partitions: Option<Partitions>,
 }
 
 /// What was found.
@@ -330,6 +332,7 @@ impl Dynamo {
             fetches,
             limit: input.limit.map(|limit| limit as usize),
             is_consistent,
+            partitions: None,
         };
         let is_count = matches!(reading.shown, Shown::Count);
         let found = self.find(reading)?;
@@ -396,9 +399,12 @@ impl Dynamo {
         let prefix = Row::index(&table.account, table.uid, number);
         let mut range = Range::prefix(&prefix);
         let mut bounds = None;
-        if let Some((segment, of)) = segments {
+        let (segment, of) = segments.unwrap_or((0, 1));
+        let mut first = Row::segment_hash(segment, of) as u32;
+        let end = (Row::segment_hash(segment + 1, of) - 1) as u32;
+        if segments.is_some() {
             let begin = prefix.clone().segment(segment, of);
-            let end = prefix.segment(segment + 1, of);
+            let end = prefix.clone().segment(segment + 1, of);
             range = range.from(&begin).until(&end);
             bounds = Some((begin, end));
         }
@@ -415,8 +421,10 @@ impl Dynamo {
                         ),
                 ));
             }
+            first = row.hash(&prefix);
             range = range.after(&row);
         }
+        let is_on_demand = table.provisioned.is_none();
         let reading = Reading {
             table: &table,
             index,
@@ -426,6 +434,7 @@ impl Dynamo {
             fetches,
             limit: input.limit.map(|limit| limit as usize),
             is_consistent,
+            partitions: is_on_demand.then(|| Partitions::of(first, end)),
         };
         let is_count = matches!(reading.shown, Shown::Count);
         let found = self.find(reading)?;
@@ -451,6 +460,7 @@ impl Dynamo {
             fetches,
             limit,
             is_consistent,
+            partitions,
         } = reading;
         self.admit_read(table, index)?;
         let view = self.cloud.store.read();
@@ -458,11 +468,23 @@ impl Dynamo {
         let (mut bytes, mut fetched) = (0usize, 0.0f64);
         let mut last: Option<Stored> = None;
         let mut is_more = false;
+        let mut partitions = partitions.map(|partitions| {
+            let number = index.map_or(BASE, |index| index.number);
+            let prefix = Row::index(&table.account, table.uid, number);
+            (partitions, prefix)
+        });
         for row in view.range(&self.items, range) {
-            let (_, stored) = row?;
+            let (row, stored) = row?;
             scanned += 1;
             bytes += stored.size();
             let is_last = limit.is_some_and(|limit| scanned as usize >= limit) || bytes >= PAGE;
+            if let Some((partitions, prefix)) = &mut partitions {
+                let hash = row.hash(prefix);
+                partitions.read(hash, stored.size());
+                if is_last {
+                    partitions.end(hash);
+                }
+            }
             if is_last {
                 last = Some(stored.clone());
             }
@@ -504,7 +526,11 @@ impl Dynamo {
             }
         };
         let name = index.map(|index| index.name.as_str());
-        let mut usage = Usage::of(table, name, read_units(bytes, is_consistent));
+        let units = match partitions {
+            Some((partitions, _)) => partitions.units(is_consistent),
+            None => read_units(bytes, is_consistent),
+        };
+        let mut usage = Usage::of(table, name, units);
         usage.table += fetched;
         self.spend(table, &usage, false);
         Ok(Found {

@@ -4,7 +4,7 @@ use store::Range;
 use wire::Fault;
 
 use crate::bounds::{Bounds, start_row};
-use crate::capacity::Usage;
+use crate::capacity::{Partitions, Usage};
 use crate::expression::condition::{Comparator, Operand};
 use crate::expression::key_condition::Test;
 use crate::expression::{self, KeyCondition, Projection};
@@ -103,8 +103,10 @@ impl Dynamo {
                 is_descending
             }
         };
+        let mut first = 0;
         if let Some(key) = &select.start {
             let row = start_row(table, index, key)?;
+            first = row.hash(&Row::index(&table.account, table.uid, number));
             range = match is_reverse {
                 false => range.after(&row),
                 true => range.until(&row),
@@ -131,6 +133,8 @@ impl Dynamo {
             fetches,
             limit: select.limit,
             is_consistent: select.is_consistent,
+            partitions: (bounds.is_none() && table.provisioned.is_none())
+                .then(|| Partitions::of(first, u32::MAX)),
         })?;
         Ok((found.items, found.last, found.usage))
     }

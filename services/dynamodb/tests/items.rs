@@ -446,3 +446,68 @@ async fn statements_do_what_operations_do() {
     .await;
     assert_eq!(one["Items"], json!([{"hits": {"N": "1"}}]));
 }
+
+#[tokio::test]
+async fn a_scan_pays_for_each_partition_it_comes_through() {
+    let region = Region::new();
+    region
+        .table("demand", json!({"BillingMode": "PAY_PER_REQUEST"}))
+        .await;
+    let throughput = json!({"ReadCapacityUnits": 5, "WriteCapacityUnits": 5});
+    region
+        .table(
+            "given",
+            json!({"BillingMode": "PROVISIONED", "ProvisionedThroughput": throughput}),
+        )
+        .await;
+    let scan = async |table: &str, more: Value| {
+        let mut input = json!({"TableName": table, "ReturnConsumedCapacity": "TOTAL"});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            input[name] = value.clone();
+        }
+        region.ok("Scan", input).await
+    };
+    let units = |answer: &Value| answer["ConsumedCapacity"]["CapacityUnits"].as_f64();
+    let is_consistent = json!({"ConsistentRead": true});
+    assert_eq!(units(&scan("given", json!({})).await), Some(0.5));
+    assert_eq!(
+        units(&scan("given", is_consistent.clone()).await),
+        Some(1.0)
+    );
+    assert_eq!(units(&scan("demand", json!({})).await), Some(2.0));
+    assert_eq!(
+        units(&scan("demand", is_consistent.clone()).await),
+        Some(4.0)
+    );
+    let half = json!({"Segment": 1, "TotalSegments": 2});
+    assert_eq!(units(&scan("demand", half).await), Some(1.0));
+
+    for number in 0..40 {
+        let mut item = key(&format!("p{number}"), 1);
+        item["filling"] = json!({"S": "x".repeat(4000)});
+        region
+            .ok("PutItem", json!({"TableName": "demand", "Item": item}))
+            .await;
+    }
+    // 40 items of a little under 4 KB, however they fell into the partitions.
+    let whole = units(&scan("demand", is_consistent.clone()).await).unwrap_or_default();
+    assert!((40.0..=43.0).contains(&whole), "{whole}");
+
+    // Page by page, each pays for the partitions that it touches: no more than two for one item.
+    let (mut pages, mut start) = (0, Value::Null);
+    loop {
+        let mut more = json!({"ConsistentRead": true, "Limit": 1});
+        if !start.is_null() {
+            more["ExclusiveStartKey"] = start;
+        }
+        let page = scan("demand", more).await;
+        let units = units(&page).unwrap_or_default();
+        assert!((1.0..=4.0).contains(&units), "{page}");
+        start = page["LastEvaluatedKey"].clone();
+        if start.is_null() {
+            break;
+        }
+        pages += 1;
+    }
+    assert_eq!(pages, 40);
+}
