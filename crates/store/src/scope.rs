@@ -115,6 +115,24 @@ impl Locks {
         }
     }
 
+    /// Locks a scope unless somebody has a part of it, or it is one that locks many things.
+    pub(crate) fn try_hold(&self, scope: &Scope<'_>) -> Option<Locked<'_>> {
+        if !scope.more.is_empty() {
+            return None;
+        }
+        let mut held = [const { None }; MOST];
+        for (slot, (shard, is_shared)) in held.iter_mut().zip(self.shards_of(scope)) {
+            let Some(lock) = self.shards.get(shard as usize) else {
+                continue;
+            };
+            *slot = Some(match is_shared {
+                true => Held::Shared(lock.try_read()?),
+                false => Held::Own(lock.try_write()?),
+            });
+        }
+        Some(Locked::Few(held))
+    }
+
     /// Locks a scope with all that it names.
     pub(crate) fn hold(&self, scope: &Scope<'_>) -> Locked<'_> {
         if scope.more.is_empty() {
@@ -140,6 +158,17 @@ impl Locks {
 
     /// Locks in the order of the shards, so that two scopes never wait for each other.
     fn lock(&self, scope: &Scope<'_>) -> [Option<Held<'_>>; MOST] {
+        self.shards_of(scope).map(|(shard, is_shared)| {
+            let lock = self.shards.get(shard as usize)?;
+            Some(match is_shared {
+                true => Held::Shared(lock.read()),
+                false => Held::Own(lock.write()),
+            })
+        })
+    }
+
+    /// The shards of a scope's names in order, each once, and whether it is shared. Free places have none.
+    fn shards_of(&self, scope: &Scope<'_>) -> [(u64, bool); MOST] {
         let mut shards = [(u64::MAX, false); MOST];
         for (shard, name) in shards.iter_mut().zip(&scope.names) {
             if let Some(name) = name {
@@ -149,16 +178,12 @@ impl Locks {
         // Of two names on one shard, the one that is not shared comes first and counts.
         shards.sort_unstable();
         let mut last = u64::MAX;
-        shards.map(|(shard, is_shared)| {
-            if shard == last {
-                return None;
+        shards.map(|(shard, is_shared)| match shard == last {
+            true => (u64::MAX, false),
+            false => {
+                last = shard;
+                (shard, is_shared)
             }
-            last = shard;
-            let lock = self.shards.get(shard as usize)?;
-            Some(match is_shared {
-                true => Held::Shared(lock.read()),
-                false => Held::Own(lock.write()),
-            })
         })
     }
 
@@ -206,6 +231,27 @@ mod tests {
         assert!((2..=102).contains(&locked));
         assert!(locks.shards[locks.shard(&parts[7]) as usize].is_locked_exclusive());
         drop(held);
+        assert!(locks.shards.iter().all(|shard| !shard.is_locked()));
+    }
+
+    #[test]
+    fn a_scope_of_which_somebody_has_a_part_is_not_to_be_had_at_once() {
+        let locks = Locks::new();
+        let both = Scope::new(&["s3", "a"]).and(&["s3", "b"]);
+        let held = locks.try_hold(&both);
+        assert!(held.is_some());
+        assert!(locks.try_hold(&Scope::new(&["s3", "b"])).is_none());
+        assert!(locks.try_hold(&Scope::shared(&["s3", "a"])).is_none());
+        drop(held);
+        let part = locks.hold(&Scope::shared(&["s3", "b"]));
+        assert!(locks.try_hold(&both).is_none());
+        // Nothing of it stays locked.
+        assert!(
+            locks.shards[locks.shard(&["s3", "b"]) as usize]
+                .try_read()
+                .is_some()
+        );
+        drop(part);
         assert!(locks.shards.iter().all(|shard| !shard.is_locked()));
     }
 

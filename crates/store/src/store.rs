@@ -7,12 +7,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use crate::blob::Blobs;
 use crate::engine::{Batch, Durable, Engine, Memory};
-use crate::scope::Locks;
+use crate::scope::{Locked, Locks};
 use crate::table::id_of;
 use crate::{BlobId, Error, Log, Record, Scope, Table, Tx, View};
 
@@ -106,6 +106,18 @@ impl After {
     }
 }
 
+/// How often a transaction lets the thread's other tasks go on before it keeps them waiting for a scope that another thread has. Scopes
+/// are had for microseconds, less than it takes to put a thread to sleep and to wake it.
+const PATIENCE: usize = 16;
+
+/// What a transaction holds: its scope, and snapshots and resets off.
+struct Entered<'s> {
+    #[allow(dead_code, reason = "held until it is dropped")]
+    locked: Locked<'s>,
+    #[allow(dead_code, reason = "held until it is dropped")]
+    gate: RwLockReadGuard<'s, ()>,
+}
+
 /// A commit that is applied but not yet acknowledged.
 pub(crate) type Pending = oneshot::Receiver<Result<(), Error>>;
 
@@ -190,7 +202,18 @@ impl Store {
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         self.calm().await;
-        let (result, pending) = self.run(&scope, f)?;
+        let mut patience = PATIENCE;
+        let entered = loop {
+            if let Some(entered) = self.try_enter(&scope) {
+                break entered;
+            }
+            if patience == 0 {
+                break self.enter(&scope);
+            }
+            patience -= 1;
+            tokio::task::yield_now().await;
+        };
+        let (result, pending) = self.run(entered, f)?;
         if let Some(pending) = pending {
             pending.await.unwrap_or_else(|_| Err(gone()))?;
         }
@@ -209,7 +232,7 @@ impl Store {
         while self.0.engine.is_overloaded() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let (result, pending) = self.run(&scope, f)?;
+        let (result, pending) = self.run(self.enter(&scope), f)?;
         if let Some(pending) = pending {
             pending.blocking_recv().unwrap_or_else(|_| Err(gone()))?;
         }
@@ -230,13 +253,24 @@ impl Store {
         }
     }
 
-    fn run<R, E: From<Error>>(
-        &self,
-        scope: &Scope<'_>,
-        f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
-    ) -> Result<(R, Option<Pending>), E> {
+    /// Waits for the scope, and with it the thread.
+    fn enter(&self, scope: &Scope<'_>) -> Entered<'_> {
         let gate = self.0.gate.read();
         let locked = self.0.locks.hold(scope);
+        Entered { locked, gate }
+    }
+
+    fn try_enter(&self, scope: &Scope<'_>) -> Option<Entered<'_>> {
+        let gate = self.0.gate.read();
+        let locked = self.0.locks.try_hold(scope)?;
+        Some(Entered { locked, gate })
+    }
+
+    fn run<R, E: From<Error>>(
+        &self,
+        entered: Entered<'_>,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
+    ) -> Result<(R, Option<Pending>), E> {
         let mut tx = Tx::new(&self.0);
         let result = f(&mut tx)?;
         let Tx {
@@ -246,8 +280,7 @@ impl Store {
             ..
         } = tx;
         let (now, pending) = self.commit(writes.into_iter().collect(), links, hooks)?;
-        drop(locked);
-        drop(gate);
+        drop(entered);
         // Behind the locks: a hook may wake someone who wants it.
         if let Some(now) = now {
             now.run(&self.0.blobs);

@@ -1,6 +1,6 @@
 //! Form-encoded requests of the query and EC2 protocols.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -15,21 +15,24 @@ use crate::xml::flat_name;
 const MAX_PARAMETERS: usize = 100_000;
 
 /// Parameters as a tree: `Tags.member.1.Key` is a path.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Parameters {
     value: Option<String>,
-    children: HashMap<String, Parameters>,
+    children: BTreeMap<String, Parameters>,
 }
 
 impl Parameters {
     /// Parses `a=b&c.1=d`. Of a repeated parameter the last counts.
     pub fn parse(form: &[u8]) -> Result<Parameters, DecodeError> {
         let mut root = Parameters::default();
-        for (n, (key, value)) in form_urlencoded::parse(form).enumerate() {
+        let pairs = form.split(|byte| *byte == b'&');
+        for (n, pair) in pairs.filter(|pair| !pair.is_empty()).enumerate() {
             if n >= MAX_PARAMETERS {
                 return Err(DecodeError::TooComplex);
             }
-            root.insert(&key, value.into_owned())?;
+            let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+            let value = pair.get(end + 1..).unwrap_or_default();
+            root.insert(&decode(&pair[..end]), decode(value))?;
         }
         Ok(root)
     }
@@ -39,9 +42,6 @@ impl Parameters {
         for (depth, step) in path.split('.').enumerate() {
             if depth > MAX_DEPTH {
                 return Err(DecodeError::TooComplex);
-            }
-            if !node.children.contains_key(step) {
-                node.children.insert(step.to_owned(), Parameters::default());
             }
             node = node.children.entry(step.to_owned()).or_default();
         }
@@ -62,6 +62,35 @@ impl Parameters {
         items.sort_by_key(|(n, _)| *n);
         items.into_iter().map(|(_, v)| v).collect()
     }
+}
+
+/// A name or value of a form as text; what is no UTF-8 is replaced. Such requests are as frequent as messages are sent: this takes
+/// whole stretches where `form_urlencoded` takes bytes, into memory that need not grow.
+fn decode(encoded: &[u8]) -> String {
+    let mut out = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some(at) = memchr::memchr2(b'%', b'+', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let digit = |n: usize| char::from(*rest.get(at + n)?).to_digit(16);
+        let taken = match (rest[at], digit(1), digit(2)) {
+            (b'+', ..) => {
+                out.push(b' ');
+                1
+            }
+            (_, Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                3
+            }
+            _ => {
+                out.push(b'%');
+                1
+            }
+        };
+        rest = &rest[at + taken..];
+    }
+    out.extend_from_slice(rest);
+    String::from_utf8(out)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// A node of the tree, read as some shape.
@@ -176,5 +205,24 @@ impl Reader for QueryReader<'_> {
     }
     fn document(&mut self) -> Result<serde_json::Value, DecodeError> {
         Ok(serde_json::Value::String(self.text()?.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn forms_are_read_as_urls_say(form in r"[a-c%+=&.0-9A-Fé\x00]{0,40}|(a=%[0-9a-fA-F]{2}[%é+]?&?){0,6}") {
+            let mut expected = Parameters::default();
+            for (key, value) in form_urlencoded::parse(form.as_bytes()) {
+                prop_assert!(expected.insert(&key, value.into_owned()).is_ok());
+            }
+            let read = Parameters::parse(form.as_bytes());
+            prop_assert_eq!(read.ok(), Some(expected));
+        }
     }
 }
