@@ -5,7 +5,6 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use memmap2::{Advice, MmapOptions};
 
 /// The bytes of `range` of a file, in place: what the kernel holds of the file is mapped and nothing is copied. All of it has
 /// been read when this returns, so it blocks as long as the disk takes, and a disk that fails is told here.
@@ -14,23 +13,29 @@ use memmap2::{Advice, MmapOptions};
 /// page that is cut off ends the process. `range` must lie within the file.
 ///
 /// Fails with `Unsupported` where the kernel cannot read a mapping in (Linux before 5.14, other systems).
+#[cfg(target_os = "linux")]
 pub fn map_file(file: &File, range: Range<u64>) -> io::Result<Bytes> {
+    use memmap2::{Advice, MmapOptions};
+
     let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
     if len == 0 {
         return Ok(Bytes::new());
     }
+    let mut options = MmapOptions::new();
     // SAFETY: nobody writes to the file or cuts it, by this function's contract. It is mapped read only.
-    let map = unsafe { MmapOptions::new().offset(range.start).len(len).map(file)? };
-    #[cfg(target_os = "linux")]
+    let map = unsafe { options.offset(range.start).len(len).map(file)? };
     map.advise(Advice::PopulateRead)
         .map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => io::ErrorKind::Unsupported.into(),
             _ => error,
         })?;
-    #[cfg(not(target_os = "linux"))]
-    return Err(io::ErrorKind::Unsupported.into());
-    #[cfg(target_os = "linux")]
     Ok(Bytes::from_owner(map))
+}
+
+/// Not to be had on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn map_file(_: &File, _: Range<u64>) -> io::Result<Bytes> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(all(test, target_os = "linux"))]
