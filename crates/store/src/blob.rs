@@ -101,6 +101,7 @@ struct Shared {
     /// Blobs that came from a snapshot since the start, perhaps not committed yet.
     loaded: Mutex<HashSet<BlobId>>,
     sync: bool,
+    map: Option<MapFile>,
 }
 
 /// What keeps blobs from being deleted: a snapshot all of them, a pin a few.
@@ -113,7 +114,7 @@ struct Held {
 
 enum Place {
     Memory(Mutex<HashMap<BlobId, Arc<[Bytes]>>>),
-    Files(PathBuf, Option<MapFile>),
+    Files(PathBuf),
 }
 
 impl fmt::Debug for Blobs {
@@ -124,16 +125,16 @@ impl fmt::Debug for Blobs {
 
 impl Blobs {
     pub(crate) fn in_memory() -> Result<Blobs, Error> {
-        Blobs::new(Place::Memory(Mutex::default()), false)
+        Blobs::new(Place::Memory(Mutex::default()), false, None)
     }
 
     /// Blobs as files under `dir`, which is created with the first. `sync`: a finished blob
-    /// survives a power failure.
+    /// survives a power failure. `map`: how long stretches are read.
     pub(crate) fn in_files(dir: PathBuf, sync: bool, map: Option<MapFile>) -> Result<Blobs, Error> {
-        Blobs::new(Place::Files(dir, map), sync)
+        Blobs::new(Place::Files(dir), sync, map)
     }
 
-    fn new(place: Place, sync: bool) -> Result<Blobs, Error> {
+    fn new(place: Place, sync: bool, map: Option<MapFile>) -> Result<Blobs, Error> {
         let mut token = [0; 8];
         getrandom::fill(&mut token)
             .map_err(|error| Error::Engine(format!("no random numbers: {error}")))?;
@@ -145,6 +146,7 @@ impl Blobs {
             held: Mutex::default(),
             loaded: Mutex::default(),
             sync,
+            map,
         })))
     }
 
@@ -169,7 +171,7 @@ impl Blobs {
                 let pieces = blobs.lock().get(&id).cloned().ok_or(Error::NoBlob(id))?;
                 Ok(BlobStream::of_pieces(pieces, range))
             }
-            Place::Files(dir, map) => {
+            Place::Files(dir) => {
                 let file = fs::File::open(path_of(dir, id)).map_err(|error| {
                     if error.kind() == std::io::ErrorKind::NotFound {
                         Error::NoBlob(id)
@@ -177,7 +179,7 @@ impl Blobs {
                         Error::io(format!("opening blob {id}"))(error)
                     }
                 })?;
-                BlobStream::of_file(file, *map, range)
+                BlobStream::of_file(file, self.0.map, range)
                     .map_err(Error::io(format!("reading blob {id}")))
             }
         }
@@ -185,7 +187,7 @@ impl Blobs {
 
     /// Deletes, in the background, the files that a crash left without a link.
     pub(crate) fn sweep(&self, engine: &Arc<dyn Engine>) -> Result<(), Error> {
-        let Place::Files(dir, _) = &self.0.place else {
+        let Place::Files(dir) = &self.0.place else {
             return Ok(());
         };
         if !dir.exists() {
@@ -228,7 +230,7 @@ impl Blobs {
             Place::Memory(blobs) => {
                 blobs.lock().remove(&id);
             }
-            Place::Files(dir, _) => {
+            Place::Files(dir) => {
                 let path = path_of(dir, id);
                 // Freeing the extents of a large file takes its time.
                 match tokio::runtime::Handle::try_current() {

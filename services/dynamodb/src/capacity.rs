@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api;
+use crate::key::Row;
 use crate::table::TableRecord;
 
 /// Capacity units of one table.
@@ -31,6 +32,8 @@ pub fn write_units(bytes: usize) -> f64 {
 /// that a scan of the smallest table on demand takes 2 units, or 4 if it is consistent.
 #[derive(Clone, Debug)]
 pub struct Partitions {
+    /// What the rows begin with.
+    index: Row,
     bytes: [usize; Partitions::COUNT],
     first: usize,
     last: usize,
@@ -40,9 +43,10 @@ impl Partitions {
     /// How many a table on demand begins with: they divide the hashes of the keys evenly.
     const COUNT: usize = 4;
 
-    /// Those that hold the hashes from `first` to `last`.
-    pub fn of(first: u32, last: u32) -> Partitions {
+    /// Those that hold the rows of an index with hashes from `first` to `last`.
+    pub fn of(index: Row, first: u32, last: u32) -> Partitions {
         Partitions {
+            index,
             bytes: [0; Partitions::COUNT],
             first: Partitions::number(first),
             last: Partitions::number(last),
@@ -53,14 +57,13 @@ impl Partitions {
         (hash as usize * Partitions::COUNT) >> 32
     }
 
-    /// Counts an item.
-    pub fn read(&mut self, hash: u32, bytes: usize) {
-        self.bytes[Partitions::number(hash)] += bytes;
-    }
-
-    /// The scan goes no further than this.
-    pub fn end(&mut self, hash: u32) {
-        self.last = Partitions::number(hash);
+    /// Counts an item; `is_last`: the scan goes no further.
+    pub fn read(&mut self, row: &Row, bytes: usize, is_last: bool) {
+        let number = Partitions::number(row.hash(&self.index));
+        self.bytes[number] += bytes;
+        if is_last {
+            self.last = number;
+        }
     }
 
     /// Units that the scan takes.

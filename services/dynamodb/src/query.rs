@@ -434,7 +434,7 @@ impl Dynamo {
             fetches,
             limit: input.limit.map(|limit| limit as usize),
             is_consistent,
-            partitions: is_on_demand.then(|| Partitions::of(first, end)),
+            partitions: is_on_demand.then(|| Partitions::of(prefix, first, end)),
         };
         let is_count = matches!(reading.shown, Shown::Count);
         let found = self.find(reading)?;
@@ -460,7 +460,7 @@ impl Dynamo {
             fetches,
             limit,
             is_consistent,
-            partitions,
+            mut partitions,
         } = reading;
         self.admit_read(table, index)?;
         let view = self.cloud.store.read();
@@ -468,22 +468,13 @@ impl Dynamo {
         let (mut bytes, mut fetched) = (0usize, 0.0f64);
         let mut last: Option<Stored> = None;
         let mut is_more = false;
-        let mut partitions = partitions.map(|partitions| {
-            let number = index.map_or(BASE, |index| index.number);
-            let prefix = Row::index(&table.account, table.uid, number);
-            (partitions, prefix)
-        });
         for row in view.range(&self.items, range) {
             let (row, stored) = row?;
             scanned += 1;
             bytes += stored.size();
             let is_last = limit.is_some_and(|limit| scanned as usize >= limit) || bytes >= PAGE;
-            if let Some((partitions, prefix)) = &mut partitions {
-                let hash = row.hash(prefix);
-                partitions.read(hash, stored.size());
-                if is_last {
-                    partitions.end(hash);
-                }
+            if let Some(partitions) = &mut partitions {
+                partitions.read(&row, stored.size(), is_last);
             }
             if is_last {
                 last = Some(stored.clone());
@@ -527,7 +518,7 @@ impl Dynamo {
         };
         let name = index.map(|index| index.name.as_str());
         let units = match partitions {
-            Some((partitions, _)) => partitions.units(is_consistent),
+            Some(partitions) => partitions.units(is_consistent),
             None => read_units(bytes, is_consistent),
         };
         let mut usage = Usage::of(table, name, units);

@@ -82,10 +82,11 @@ impl Dynamo {
         refuse_consistent(index, select.is_consistent)?;
         let keys = index.map_or(&table.keys, |index| &index.keys);
         let number = index.map_or(BASE, |index| index.number);
+        let prefix = Row::index(&table.account, table.uid, number);
         let bounds = key_condition(select.condition, keys);
         let mut range = match &bounds {
             Some(bounds) => bounds.range(table, number, keys),
-            None => Range::prefix(&Row::index(&table.account, table.uid, number)),
+            None => Range::prefix(&prefix),
         };
         let is_reverse = match select.order {
             None => false,
@@ -106,7 +107,7 @@ impl Dynamo {
         let mut first = 0;
         if let Some(key) = &select.start {
             let row = start_row(table, index, key)?;
-            first = row.hash(&Row::index(&table.account, table.uid, number));
+            first = row.hash(&prefix);
             range = match is_reverse {
                 false => range.after(&row),
                 true => range.until(&row),
@@ -134,7 +135,7 @@ impl Dynamo {
             limit: select.limit,
             is_consistent: select.is_consistent,
             partitions: (bounds.is_none() && table.provisioned.is_none())
-                .then(|| Partitions::of(first, u32::MAX)),
+                .then(|| Partitions::of(prefix, first, u32::MAX)),
         })?;
         Ok((found.items, found.last, found.usage))
     }

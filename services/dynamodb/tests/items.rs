@@ -493,7 +493,7 @@ async fn a_scan_pays_for_each_partition_it_comes_through() {
     let whole = units(&scan("demand", is_consistent.clone()).await).unwrap_or_default();
     assert!((40.0..=43.0).contains(&whole), "{whole}");
 
-    // Page by page, each pays for the partitions that it touches: no more than two for one item.
+    // Page by page, each pays for the partitions that it comes through.
     let (mut pages, mut start) = (0, Value::Null);
     loop {
         let mut more = json!({"ConsistentRead": true, "Limit": 1});

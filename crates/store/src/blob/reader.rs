@@ -38,7 +38,6 @@ enum Source {
         map: MapFile,
         /// Where the stretch begins that is being mapped.
         offset: u64,
-        end: u64,
         mapping: JoinHandle<io::Result<Bytes>>,
     },
 }
@@ -86,7 +85,6 @@ impl BlobStream {
                 file,
                 map,
                 offset,
-                end,
             },
             _ => Source::File {
                 file,
@@ -140,13 +138,13 @@ impl Stream for BlobStream {
                 file,
                 map,
                 offset,
-                end,
                 mapping,
             } => match ready!(Pin::new(&mut *mapping).poll(context)) {
                 Ok(Ok(piece)) => {
+                    let end = *offset + left;
                     *offset += piece.len() as u64;
-                    if offset < end {
-                        *mapping = map_stretch(file, *map, *offset, *end);
+                    if *offset < end {
+                        *mapping = map_stretch(file, *map, *offset, end);
                     }
                     Some(Ok(piece))
                 }

@@ -53,7 +53,7 @@ impl Blobs {
                     .try_for_each(|piece| out.write_all(piece))
                     .map_err(failed())
             }
-            Place::Files(dir, _) => {
+            Place::Files(dir) => {
                 let mut file = File::open(path_of(dir, id)).map_err(failed())?;
                 let len = file.metadata().map_err(failed())?.len();
                 out.write_all(&len.to_le_bytes()).map_err(failed())?;
@@ -77,7 +77,7 @@ impl Blobs {
         let mut content = input.take(len);
         let is_new = match &self.0.place {
             Place::Memory(blobs) => !blobs.lock().contains_key(&id),
-            Place::Files(dir, _) => !path_of(dir, id).exists(),
+            Place::Files(dir) => !path_of(dir, id).exists(),
         };
         let copied = if is_new && is_wanted {
             self.0.loaded.lock().insert(id);
@@ -90,7 +90,7 @@ impl Blobs {
                     blobs.lock().insert(id, [Bytes::from(bytes)].into());
                     copied as u64
                 }
-                Place::Files(dir, _) => {
+                Place::Files(dir) => {
                     let path = path_of(dir, id);
                     if let Some(dir) = path.parent() {
                         fs::create_dir_all(dir).map_err(failed())?;

@@ -47,7 +47,7 @@ impl BlobWriter {
         self.len += piece.len() as u64;
         self.buffered += piece.len();
         self.pieces.push(piece);
-        if self.buffered >= BUFFER && matches!(self.blobs.0.place, Place::Files(..)) {
+        if self.buffered >= BUFFER && matches!(self.blobs.0.place, Place::Files(_)) {
             self.flush(false).await?;
         }
         Ok(())
@@ -66,7 +66,7 @@ impl BlobWriter {
     /// Completes the blob. With [`Durability::Disk`](crate::Durability::Disk) its content is on
     /// the disk afterwards.
     pub async fn finish(mut self) -> Result<NewBlob, Error> {
-        if matches!(self.blobs.0.place, Place::Files(..)) {
+        if matches!(self.blobs.0.place, Place::Files(_)) {
             let is_written = self.pieces.is_empty() && !matches!(self.file, File::None);
             if self.blobs.0.sync || !is_written {
                 self.flush(true).await?;
@@ -89,7 +89,7 @@ impl BlobWriter {
 
     /// Starts writing what is buffered, once the piece before is through.
     async fn flush(&mut self, last: bool) -> Result<(), Error> {
-        let Place::Files(dir, _) = &self.blobs.0.place else {
+        let Place::Files(dir) = &self.blobs.0.place else {
             return Ok(());
         };
         let path = path_of(dir, self.id);
@@ -173,7 +173,7 @@ impl Drop for BlobWriter {
             return;
         }
         let (blobs, id) = (self.blobs.clone(), self.id);
-        let Place::Files(dir, _) = &blobs.0.place else {
+        let Place::Files(dir) = &blobs.0.place else {
             blobs.set_linked(id);
             return;
         };
