@@ -87,6 +87,7 @@ impl Starter {
             .stdout(self.stdout)
             .stderr(self.stderr);
         let memory = self.spec.limits.memory_bytes;
+        let open_files = self.spec.limits.open_files;
         let fds = command.fds;
         // SAFETY: between fork and exec only system calls are made, on numbers and descriptors moved into the closure.
         unsafe {
@@ -95,7 +96,8 @@ impl Starter {
                     return Err(io::Error::last_os_error());
                 }
                 limit_memory(memory)?;
-                pass(&fds)
+                pass(&fds)?;
+                limit_open_files(open_files)
             });
         }
         let spawned = blocking("start the program", move || Ok(spawner::spawn(child))).await?;
@@ -128,20 +130,36 @@ impl Starter {
     }
 }
 
+/// Lowers a limit of the calling process, for good. Between fork and exec, so without allocating.
+macro_rules! lower {
+    ($resource:expr, $to:expr) => {
+        // SAFETY: the record lives across both calls. The hard limit is kept below what it was, never above.
+        unsafe {
+            let mut limit = std::mem::zeroed::<libc::rlimit>();
+            if libc::getrlimit($resource, &raw mut limit) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            limit.rlim_max = limit.rlim_max.min($to as libc::rlim_t);
+            limit.rlim_cur = limit.rlim_max;
+            if libc::setrlimit($resource, &raw const limit) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    };
+}
+
 /// Bytes of private writable memory, of each process by itself: an address-space limit would break what reserves more than it uses.
 fn limit_memory(bytes: Option<u64>) -> io::Result<()> {
-    let Some(bytes) = bytes else { return Ok(()) };
-    // SAFETY: the record lives across both calls. The hard limit is kept below what it was, never above.
-    unsafe {
-        let mut limit = std::mem::zeroed::<libc::rlimit>();
-        if libc::getrlimit(libc::RLIMIT_DATA, &raw mut limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        limit.rlim_max = limit.rlim_max.min(bytes as libc::rlim_t);
-        limit.rlim_cur = limit.rlim_max;
-        if libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    if let Some(bytes) = bytes {
+        lower!(libc::RLIMIT_DATA, bytes);
+    }
+    Ok(())
+}
+
+/// How many files the process has open at once.
+pub(crate) fn limit_open_files(count: Option<u32>) -> io::Result<()> {
+    if let Some(count) = count {
+        lower!(libc::RLIMIT_NOFILE, count);
     }
     Ok(())
 }

@@ -118,6 +118,8 @@ pub struct Limits {
     pub cpu: Option<f64>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Files and sockets that one process has open at once.
+    pub open_files: Option<u32>,
 }
 
 /// The numeric identity of the processes.

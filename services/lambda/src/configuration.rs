@@ -95,6 +95,11 @@ pub fn last_modified(millis: i64) -> String {
 }
 
 impl Configuration {
+    /// Whether its invocations are traced, also those that nobody else traces.
+    pub fn is_traced(&self) -> bool {
+        self.tracing == "Active"
+    }
+
     /// The RevisionId.
     pub fn shown_revision(&self) -> &str {
         self.mark.as_deref().unwrap_or(&self.revision)

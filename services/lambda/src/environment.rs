@@ -16,6 +16,7 @@ use tokio::time::Instant as Deadline;
 
 use crate::channel::{Channel, Invoke, Said};
 use crate::configuration::Configuration;
+use crate::extension::{self, Extensions, Failure, Supervisor};
 use crate::log::Log;
 use crate::name::Name;
 use crate::provisioned::Member;
@@ -85,8 +86,11 @@ pub struct Environment {
     /// Milliseconds that initialization took, until it has been reported.
     pub init: Option<f64>,
     pub task: PathBuf,
-    /// The server that the function's own bootstrap talks to.
-    pub _runtime_api: Option<RuntimeApi>,
+    pub extensions: Arc<Extensions>,
+    /// What started its extensions, where it has any.
+    pub supervisor: Option<Supervisor>,
+    /// The server that extensions talk to, and the function's own bootstrap.
+    pub _runtime_api: RuntimeApi,
     pub is_frozen: bool,
     /// Whether it can take another invocation.
     pub is_sound: bool,
@@ -94,6 +98,8 @@ pub struct Environment {
     pub used: u64,
     /// How it ended where it was ended from here.
     pub ended: Option<Exit>,
+    /// Why it ends, as extensions are told.
+    pub reason: &'static str,
     /// Its place among provisioned environments.
     pub member: Option<Member>,
 }
@@ -105,7 +111,9 @@ impl Environment {
         let before = self.init.unwrap_or(0.0);
         let timeout =
             Duration::from_secs(u64::try_from(self.blueprint.configuration.timeout).unwrap_or(3));
-        let outcome = self.hear(Deadline::now() + INIT_LIMIT + timeout).await;
+        let outcome = self
+            .hear_ready(Deadline::now() + INIT_LIMIT + timeout)
+            .await;
         self.init = Some(before + started.elapsed().as_secs_f64() * 1000.0);
         let (status, kind, error) = match outcome {
             Heard::Said(Said::Ready { boto3 }, _) => {
@@ -120,12 +128,21 @@ impl Environment {
                 ("error", kind, Ended::Failed(payload))
             }
             Heard::Late => ("timeout", "Sandbox.Timedout".into(), self.timed_out(id)),
+            Heard::Failed(failure) => {
+                let (kind, ended) = extension_failed(id, &failure);
+                ("error", kind, ended)
+            }
             Heard::Gone(exit) => {
                 let (kind, ended) = exited(id, exit);
                 ("error", kind, ended)
             }
         };
         self.is_sound = false;
+        self.reason = if status == "timeout" {
+            "timeout"
+        } else {
+            "failure"
+        };
         let millis = self.init.unwrap_or(0.0);
         self.log.platform(
             format!("INIT_REPORT Init Duration: {millis:.2} ms\tPhase: init\tStatus: {status}\tError Type: {kind}\n"),
@@ -134,6 +151,47 @@ impl Environment {
                     "metrics": { "durationMs": round(millis) } }),
         );
         Err(error)
+    }
+
+    /// Waits until the runtime and the extensions are ready, or one of them says or does otherwise.
+    async fn hear_ready(&mut self, deadline: Deadline) -> Heard {
+        let extensions = self.extensions.clone();
+        let heard = tokio::select! {
+            biased;
+            heard = self.hear(deadline) => heard,
+            failure = extensions.failed(), if self.supervisor.is_some() => Heard::Failed(failure),
+        };
+        let is_ready = matches!(heard, Heard::Said(Said::Ready { .. }, _));
+        if !is_ready || extensions.is_empty() {
+            return heard;
+        }
+        let all = tokio::time::timeout_at(deadline, extensions.initialized());
+        match self.while_logging(all).await {
+            Err(_) => return Heard::Late,
+            Ok(Err(failure)) => return Heard::Failed(failure),
+            Ok(Ok(())) => {}
+        }
+        for (name, events) in extensions.list() {
+            let wanted = events.join(",");
+            self.log.platform(
+                format!("EXTENSION\tName: {name}\tState: Ready\tEvents: [{wanted}]\n"),
+                "platform.extension",
+                json!({ "name": name, "state": "Ready", "events": events }),
+            );
+        }
+        heard
+    }
+
+    /// Waits for something, logging what is printed meanwhile.
+    async fn while_logging<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        tokio::pin!(wait);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut wait => return answer,
+                Some(line) = self.lines.recv() => self.log.line(&line.bytes),
+            }
+        }
     }
 
     /// Gives it the processor time of its memory.
@@ -172,8 +230,21 @@ impl Environment {
         }
     }
 
-    /// Ends it.
-    pub async fn end(self) {
+    /// Ends it, once its extensions have had their time.
+    pub async fn end(mut self) {
+        let is_running = self.sandbox.exit().is_none();
+        if let Some(supervisor) = self.supervisor.take().filter(|_| is_running) {
+            if self.is_frozen {
+                self.is_frozen = self.sandbox.thaw().await.is_err();
+            }
+            supervisor.end();
+            let extensions = self.extensions.clone();
+            let reason = self.reason;
+            let ending = extensions.shut_down(reason, millis_after(extension::SHUTDOWN));
+            if self.while_logging(ending).await {
+                self.rest().await;
+            }
+        }
         if let Err(e) = self.sandbox.kill().await {
             tracing::warn!(error = %e, "an execution environment could not be removed");
         }
@@ -199,24 +270,38 @@ impl Environment {
             json!({ "requestId": id, "version": version }),
         );
         let started = Instant::now();
+        let deadline = Deadline::now() + Duration::from_millis(timeout);
+        let report = |took, status, kind| Report {
+            id: id.clone(),
+            started,
+            deadline,
+            took,
+            status,
+            kind,
+        };
         let heard = match ready {
             Err(ended) => {
-                let report = Report::new(id, started.elapsed(), "error", error_of(&ended));
+                let report = report(started.elapsed(), "error", error_of(&ended));
                 return (ended, report);
             }
             Ok(()) => {
+                let trace = self.trace(event);
+                let extensions = self.extensions.clone();
+                let until = millis_after(Duration::from_millis(timeout));
+                extensions.invoke(event, &trace, until);
                 let header = Invoke {
                     id: id.clone(),
                     arn: event.arn.clone(),
                     millis: timeout,
                     client_context: event.client_context.clone(),
-                    trace: event.trace.clone(),
+                    trace: Some(trace),
                 };
                 match self.channel.send(&header, &event.payload).await {
-                    Ok(()) => {
-                        let deadline = Deadline::now() + Duration::from_millis(timeout);
-                        self.answer(deadline, sink).await
-                    }
+                    Ok(()) => tokio::select! {
+                        biased;
+                        heard = self.answer(deadline, sink) => heard,
+                        failure = extensions.failed(), if !extensions.is_empty() => Heard::Failed(failure),
+                    },
                     Err(_) => Heard::Gone(self.sandbox.wait().await),
                 }
             }
@@ -224,40 +309,105 @@ impl Environment {
         let took = started.elapsed();
         match heard {
             Heard::Said(Said::Done, payload) => {
-                (Ended::Done(payload), Report::new(id, took, "success", None))
+                (Ended::Done(payload), report(took, "success", None))
             }
             Heard::Said(Said::Error { last }, payload) => {
                 self.is_sound &= !last;
                 let kind = error_type(&payload);
-                (Ended::Failed(payload), Report::new(id, took, "error", kind))
+                (Ended::Failed(payload), report(took, "error", kind))
             }
             Heard::Said(..) => {
-                self.is_sound = false;
+                self.fail();
                 let (kind, ended) = exited(id, Exit::default());
-                (ended, Report::new(id, took, "error", Some(kind)))
+                (ended, report(took, "error", Some(kind)))
             }
             Heard::Late => {
                 self.is_sound = false;
+                self.reason = "timeout";
                 let ended = self.timed_out(id);
                 let limit = Duration::from_millis(timeout);
-                (ended, Report::new(id, limit.max(took), "timeout", None))
+                (ended, report(limit.max(took), "timeout", None))
             }
             Heard::Gone(exit) => {
-                self.is_sound = false;
+                self.fail();
                 let (kind, ended) = exited(id, exit);
-                (ended, Report::new(id, took, "error", Some(kind)))
+                (ended, report(took, "error", Some(kind)))
+            }
+            Heard::Failed(failure) => {
+                self.fail();
+                let (kind, ended) = extension_failed(id, &failure);
+                (ended, report(took, "error", Some(kind)))
             }
         }
     }
 
-    /// Takes what is still to be printed and adds the END and REPORT lines.
-    pub async fn finish(&mut self, report: Report) {
+    /// It takes no other invocation.
+    fn fail(&mut self) {
+        self.is_sound = false;
+        self.reason = "failure";
+    }
+
+    /// The trace that an invocation is part of; one that begins with it, where it came with none.
+    fn trace(&self, event: &Event) -> String {
+        let given = event.trace.clone().unwrap_or_default();
+        if given.contains("Root=") && given.contains("Parent=") {
+            return given;
+        }
+        let mut trace = match given.contains("Root=") {
+            true => given,
+            false => {
+                let secs = millis_after(Duration::ZERO) / 1000;
+                format!("Root=1-{secs:08x}-{}", cloud::ids::hex(24))
+            }
+        };
+        trace += &format!(";Parent={}", cloud::ids::hex(16));
+        if !trace.contains("Sampled=") {
+            let is_traced = self.blueprint.configuration.is_traced();
+            trace += if is_traced {
+                ";Sampled=1"
+            } else {
+                ";Sampled=0"
+            };
+        }
+        trace
+    }
+
+    /// Waits until the extensions are through, too; the report tells what they cost.
+    async fn await_extensions(&mut self, report: &mut Report) {
+        let extensions = self.extensions.clone();
+        if extensions.is_empty() || !self.is_sound {
+            return;
+        }
+        let all = tokio::time::timeout_at(report.deadline, extensions.finished());
+        let all = self.while_logging(all).await;
+        report.took = report.started.elapsed();
+        match all {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                self.fail();
+                (report.status, report.kind) = ("error", Some(failure.kind.to_owned()));
+                let (id, text) = (&report.id, failure.text);
+                self.log
+                    .write(format!("RequestId: {id} Error: {text}\n{}\n", failure.kind));
+            }
+            Err(_) => {
+                self.is_sound = false;
+                self.reason = "timeout";
+                (report.status, report.kind) = ("timeout", None);
+            }
+        }
+    }
+
+    /// Waits for the extensions, takes what is still to be printed and adds the END and REPORT lines.
+    pub async fn finish(&mut self, mut report: Report) {
+        self.await_extensions(&mut report).await;
         self.drain().await;
         let Report {
             id,
             took,
             status,
             kind,
+            ..
         } = report;
         if status == "timeout" {
             let time = self.log_time();
@@ -441,25 +591,25 @@ enum Heard {
     Said(Said, Bytes),
     Late,
     Gone(Exit),
+    /// An extension has.
+    Failed(Failure),
 }
 
 /// What the log is to say at the end of an invocation.
 pub struct Report {
     id: String,
+    started: Instant,
+    deadline: Deadline,
     took: Duration,
     status: &'static str,
     kind: Option<String>,
 }
 
-impl Report {
-    fn new(id: &str, took: Duration, status: &'static str, kind: Option<String>) -> Report {
-        Report {
-            id: id.to_owned(),
-            took,
-            status,
-            kind,
-        }
-    }
+/// Milliseconds of the system's clock, which functions see, so much later.
+fn millis_after(later: Duration) -> i64 {
+    let time = std::time::SystemTime::now() + later;
+    let since = time.duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn round(millis: f64) -> f64 {
@@ -512,4 +662,10 @@ fn exited(id: &str, exit: Exit) -> (String, Ended) {
     let message = format!("RequestId: {id} Error: {}", exit_text(exit));
     let body = json!({ "errorType": "Runtime.ExitError", "errorMessage": message }).to_string();
     (kind.to_owned(), Ended::Failed(body.into()))
+}
+
+fn extension_failed(id: &str, failure: &Failure) -> (String, Ended) {
+    let message = format!("RequestId: {id} Error: {}", failure.text);
+    let body = json!({ "errorType": failure.kind, "errorMessage": message }).to_string();
+    (failure.kind.to_owned(), Ended::Failed(body.into()))
 }

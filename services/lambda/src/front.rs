@@ -53,7 +53,7 @@ impl Front for Urls {
                 return Before::Answer(
                     self.download(request.uri())
                         .await
-                        .unwrap_or_else(|e| refuse(e.status, &e.message)),
+                        .unwrap_or_else(|e| refuse(e.status, &*e.message)),
                 );
             }
             let (parts, body) = request.into_parts();
@@ -72,18 +72,31 @@ impl Front for Urls {
     }
 }
 
-fn refuse(status: u16, message: &str) -> Response {
+fn refuse(status: u16, message: impl Into<serde_json::Value>) -> Response {
     Response::new(
         status,
         "application/json",
-        json!({ "Message": message }).to_string(),
+        json!({ "Message": message.into() }).to_string(),
     )
+}
+
+/// The code of the fault for a URL that does not exist.
+const NOBODYS: &str = "NoSuchUrl";
+const ERROR_TYPE: &str = "x-amzn-ErrorType";
+const FORBIDDEN: &str = "Forbidden. For troubleshooting Function URL authorization issues, see: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html";
+
+fn forbidden(message: impl Into<serde_json::Value>) -> Response {
+    let mut response = refuse(403, message);
+    let kind = "AccessDeniedException".to_owned();
+    response.headers.push((ERROR_TYPE.into(), kind));
+    response
 }
 
 fn failed(fault: &Fault) -> Response {
     match fault.status {
-        429 => refuse(429, &fault.message),
-        status @ (403 | 404 | 413) => refuse(status, &fault.message),
+        403 if fault.is(NOBODYS) => forbidden(serde_json::Value::Null),
+        403 => forbidden(&*fault.message),
+        status @ (404 | 413 | 429) => refuse(status, &*fault.message),
         _ => {
             tracing::warn!(%fault, cause = fault.cause, "a function URL's request failed");
             Response::new(502, "application/json", "Internal Server Error".to_owned())
@@ -152,7 +165,8 @@ impl Urls {
         body: Body,
     ) -> Result<Response, Fault> {
         let state = &self.0;
-        let none = || Fault::sender(404, "NotFound", "Not Found");
+        // As AWS answers for what is nobody's: a message that is null.
+        let none = || Fault::sender(403, NOBODYS, "");
         let read = state.cloud.store.read();
         let Owner {
             account,
@@ -204,9 +218,10 @@ impl Urls {
         Ok(response)
     }
 
-    /// Whether the caller may use the URL.
+    /// Whether the caller may use the URL: since October 2025 the function's policy must allow both actions
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html>).
     fn admit(&self, ctx: &Context, name: &Name, url: &Url) -> Result<(), Fault> {
-        let forbidden = || Err(Fault::sender(403, "AccessDeniedException", "Forbidden"));
+        let forbidden = || Err(Fault::sender(403, "AccessDeniedException", FORBIDDEN));
         let is_anonymous = ctx.principal.kind == PrincipalKind::Anonymous;
         if url.auth == "AWS_IAM" {
             if is_anonymous {
@@ -236,17 +251,18 @@ impl Urls {
                 account: ctx.account.clone(),
             }
         };
-        if policy::allows(
-            &found.document(),
-            &caller,
-            "lambda:InvokeFunctionUrl",
-            name,
-            &context,
-        ) {
-            Ok(())
-        } else {
-            forbidden()
+        let document = found.document();
+        for action in ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"] {
+            if !policy::allows(&document, &caller, action, name, &context) {
+                tracing::warn!(
+                    function = name.function,
+                    action,
+                    "a function URL's caller is not let in: the function's policy does not allow the action"
+                );
+                return forbidden();
+            }
         }
+        Ok(())
     }
 }
 

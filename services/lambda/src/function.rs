@@ -397,7 +397,7 @@ pub async fn create(
 }
 
 /// What AWS answers while a function is being made: clients wait for `Active`, which it is by their next request.
-fn pending(shown: &mut FunctionConfiguration) {
+pub fn pending(shown: &mut FunctionConfiguration) {
     shown.state = Some("Pending".into());
     shown.state_reason = Some("The function is being created.".into());
     shown.state_reason_code = Some("Creating".into());

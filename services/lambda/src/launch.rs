@@ -14,21 +14,24 @@ use crate::channel::Channel;
 use crate::code;
 use crate::configuration::Configuration;
 use crate::environment::{Blueprint, Environment};
+use crate::extension::{self, Extensions, Supervisor};
 use crate::interpreter::{self, Interpreter, Language};
 use crate::log::Log;
-use crate::name::Name;
-use crate::runtime_api::RuntimeApi;
+use crate::runtime_api::{RuntimeApi, Tenant};
 use crate::state::State;
+use crate::variables::variables;
 
 /// The code of the fault for a function whose own bootstrap cannot be started.
 pub const INVALID_ENTRYPOINT: &str = "Runtime.InvalidEntrypoint";
 /// Output lines that wait to be read.
 const LINES: usize = 1024;
 const MIB: u64 = 1 << 20;
-/// Seconds of a role's session in an environment.
-const SESSION: i64 = 12 * 3600;
-
-const BOOTSTRAPS: [(&str, &[u8]); 5] = [
+const BOOTSTRAPS: [(&str, &[u8]); 7] = [
+    (
+        "extensions.sh",
+        include_bytes!("../bootstrap/extensions.sh"),
+    ),
+    ("wrapper.sh", include_bytes!("../bootstrap/wrapper.sh")),
     (
         "python/bootstrap.py",
         include_bytes!("../bootstrap/python/bootstrap.py"),
@@ -101,6 +104,9 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     };
     let mut mounts = vec![mount(&task, "/var/task"), mount(&own, "/var/runtime")];
     mounts.extend(opt.as_ref().map(|opt| mount(opt, "/opt")));
+    // Scripts name interpreters by AWS's paths.
+    let installed = found.as_ref().and_then(|f| f.program.parent()?.parent());
+    mounts.extend(installed.map(|installed| mount(installed, "/var/lang")));
     let visible = found
         .iter()
         .flat_map(|f| f.mounts.iter().cloned())
@@ -123,6 +129,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
             // AWS initializes functions with all it has; their share begins with the first invocation.
             cpu: None,
             pids: Some(1024),
+            open_files: Some(1024),
         },
         hostname: Some("169.254.10.1".into()),
         output: Output::merged_to(sender),
@@ -156,48 +163,62 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     };
     #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
     let started = Instant::now();
+    let programs = opt.as_deref().map(extension::programs).unwrap_or_default();
+    let has_programs = !programs.is_empty();
+    let extensions = Arc::new(Extensions::new(programs));
+    let wrapper = wrapper(&blueprint.configuration, language, &inside);
+    let is_plain = wrapper.is_none() && !has_programs;
     let zygote = match (&found, language) {
-        (Some(found), Language::Python(_)) => zygote(state, found, &task, opt.as_deref()).await,
+        (Some(found), Language::Python(_)) if is_plain => {
+            zygote(state, found, &task, opt.as_deref()).await
+        }
         _ => None,
     };
-    let mut runtime_api = None;
-    let sandbox = match (zygote, &found) {
-        (Some(zygote), _) => zygote.fork(prepared, command, String::new()).await?,
-        (None, Some(found)) => {
+    // The server's end of the descriptor that other bootstraps have inside.
+    let bridge = match found {
+        None => command.fds.pop().map(std::os::unix::net::UnixStream::from),
+        Some(_) => None,
+    };
+    let runtime_api = serve(state, &blueprint, bridge, &extensions).await?;
+    command
+        .env
+        .push(("AWS_LAMBDA_RUNTIME_API".into(), runtime_api.address()));
+    let mut supervisor = None;
+    let sandbox = match zygote {
+        Some(zygote) => zygote.fork(prepared, command, String::new()).await?,
+        None => {
+            command.argv = match &found {
+                Some(found) => argv(found, language, &blueprint.configuration, &inside),
+                None => vec![own_bootstrap(&task, opt.as_deref(), &inside)?],
+            };
+            let scripts = inside("/var/runtime");
+            if let Some(wrapper) = wrapper {
+                let started = ["/bin/sh".into(), format!("{scripts}/wrapper.sh"), wrapper];
+                command.argv.splice(..0, started);
+            }
             if let Language::Java(_) = language {
                 command.stdin = command.fds.pop();
             }
-            command.argv = argv(found, language, &blueprint.configuration, &inside);
-            prepared.exec(command).await?
-        }
-        (None, None) => {
-            let place = [(Some(&task), "/var/task"), (opt.as_ref(), "/opt")]
-                .into_iter()
-                .find_map(|(host, seen)| {
-                    host.filter(|host| host.join("bootstrap").is_file())
-                        .map(|_| seen)
-                });
-            let Some(place) = place else {
-                let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
-                return Err(Fault::receiver(502, INVALID_ENTRYPOINT, text));
-            };
-            // The server's end of the descriptor that other bootstraps have inside.
-            let theirs = command.fds.pop().map(std::os::unix::net::UnixStream::from);
-            let Some(theirs) = theirs else {
-                return Err(Fault::internal("no channel"));
-            };
-            theirs.set_nonblocking(true)?;
-            let clock = state.cloud.clock.clone();
-            let now = move || clock.now().0 - clock.offset();
-            let server = RuntimeApi::start(UnixStream::from_std(theirs)?, now).await?;
-            command
-                .env
-                .push(("AWS_LAMBDA_RUNTIME_API".into(), server.address()));
-            runtime_api = Some(server);
-            command.argv = vec![format!("{}/bootstrap", inside(place))];
+            if has_programs {
+                let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+                ours.set_nonblocking(true)?;
+                // The script has it at 4, whether or not the runtime has one at 3.
+                if command.fds.is_empty() {
+                    command.fds.push(std::fs::File::open("/dev/null")?.into());
+                }
+                command.fds.push(theirs.into());
+                let started = [
+                    "/bin/sh".into(),
+                    format!("{scripts}/extensions.sh"),
+                    format!("{}/extensions", inside("/opt")),
+                ];
+                command.argv.splice(..0, started);
+                let ours = UnixStream::from_std(ours)?;
+                supervisor = Some(Supervisor::start(ours, extensions.clone()));
+            }
             match prepared.exec(command).await {
                 Ok(sandbox) => sandbox,
-                Err(e @ runtime::Error::Exec { .. }) => {
+                Err(e @ runtime::Error::Exec { .. }) if found.is_none() => {
                     return Err(Fault::receiver(502, INVALID_ENTRYPOINT, e.to_string()));
                 }
                 Err(e) => return Err(e.into()),
@@ -213,11 +234,14 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         blueprint: blueprint.clone(),
         init: None,
         task,
+        extensions,
+        supervisor,
         _runtime_api: runtime_api,
         is_frozen: false,
         is_sound: true,
         used: 0,
         ended: None,
+        reason: "spindown",
         member: None,
     };
     let version = interpreter::version_name(&runtime);
@@ -233,6 +257,69 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     }
     environment.init = Some(started.elapsed().as_secs_f64() * 1000.0);
     Ok(environment)
+}
+
+/// The Runtime and Extensions API of an environment; with a stream, its bootstrap is to speak HTTP.
+async fn serve(
+    state: &State,
+    blueprint: &Blueprint,
+    stream: Option<std::os::unix::net::UnixStream>,
+    extensions: &Arc<Extensions>,
+) -> Result<RuntimeApi, Fault> {
+    let stream = match stream {
+        Some(stream) => {
+            stream.set_nonblocking(true)?;
+            Some(UnixStream::from_std(stream)?)
+        }
+        None => None,
+    };
+    let handler = blueprint.configuration.handler.clone();
+    let tenant = Tenant {
+        account: blueprint.name.account.clone(),
+        function: blueprint.name.function.clone(),
+        version: blueprint.version.clone(),
+        handler: handler.unwrap_or_default(),
+        extensions: extensions.clone(),
+    };
+    let clock = state.cloud.clock.clone();
+    let now = move || clock.now().0 - clock.offset();
+    Ok(RuntimeApi::start(tenant, stream, now).await?)
+}
+
+/// The script that a function's own bootstrap is.
+fn own_bootstrap(
+    task: &Path,
+    opt: Option<&Path>,
+    inside: &impl Fn(&str) -> String,
+) -> Result<String, Fault> {
+    let has = |host: &Path| host.join("bootstrap").is_file();
+    if has(task) {
+        return Ok(format!("{}/bootstrap", inside("/var/task")));
+    }
+    if opt.is_some_and(has) {
+        return Ok(format!("{}/bootstrap", inside("/opt")));
+    }
+    let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
+    Err(Fault::receiver(502, INVALID_ENTRYPOINT, text))
+}
+
+/// The script that is to start the runtime, where the function names one
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html>). A function's own bootstrap is started without.
+fn wrapper(
+    configuration: &Configuration,
+    language: Language,
+    inside: &impl Fn(&str) -> String,
+) -> Option<String> {
+    if matches!(language, Language::Provided) {
+        return None;
+    }
+    let variables = configuration.environment.as_ref()?;
+    let script = variables.get("AWS_LAMBDA_EXEC_WRAPPER")?;
+    let shown = ["/opt", "/var/task"].into_iter().find_map(|place| {
+        let rest = script.strip_prefix(place)?;
+        rest.starts_with('/').then(|| inside(place) + rest)
+    });
+    (!script.is_empty()).then(|| shown.unwrap_or_else(|| script.clone()))
 }
 
 fn size(mib: i32) -> u64 {
@@ -296,110 +383,4 @@ async fn zygote<'a>(
         }
     }
     found.zygote(state, false).await
-}
-
-/// The environment variables, AWS's over the function's own.
-async fn variables(
-    state: &State,
-    blueprint: &Blueprint,
-    log: &Log,
-    inside: &impl Fn(&str) -> String,
-) -> Vec<(String, String)> {
-    let (name, configuration) = (&blueprint.name, &blueprint.configuration);
-    let runtime = configuration.runtime.as_deref().unwrap_or_default();
-    let port = state.cloud.config.port;
-    let opt = inside("/opt");
-    let mut all: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
-    let mut set = |key: &str, value: String| {
-        all.insert(key.to_owned(), value);
-    };
-    // What a function may set otherwise.
-    set("AWS_ENDPOINT_URL", format!("http://localhost:{port}"));
-    set("LOCALSTACK_HOSTNAME", "localhost".into());
-    set("EDGE_PORT", port.to_string());
-    set("TZ", ":UTC".into());
-    set("LANG", "en_US.UTF-8".into());
-    set("PATH", format!("/usr/local/bin:/usr/bin:/bin:{opt}/bin"));
-    set(
-        "LD_LIBRARY_PATH",
-        format!(
-            "/var/lang/lib:/lib64:/usr/lib64:{0}:{0}/lib:{opt}/lib",
-            inside("/var/task")
-        ),
-    );
-    // Where there is no private root, /tmp is another directory.
-    set("HOME", inside("/tmp"));
-    set("TMPDIR", inside("/tmp"));
-    if runtime.starts_with("nodejs") {
-        set(
-            "NODE_PATH",
-            format!("{opt}/nodejs/node_modules:{opt}/nodejs"),
-        );
-    }
-    if let Language::Ruby(major, minor) = interpreter::language(runtime) {
-        let task = inside("/var/task");
-        set(
-            "GEM_PATH",
-            format!(
-                "{task}/vendor/bundle/ruby/{major}.{minor}.0:{opt}/ruby/gems/{major}.{minor}.0"
-            ),
-        );
-        set("RUBYLIB", format!("{task}:{opt}/ruby/lib"));
-    }
-    for (key, value) in configuration.environment.iter().flatten() {
-        set(key, value.clone());
-    }
-    let (access_key, secret, token) = credentials(state, name, &configuration.role).await;
-    set("AWS_ACCESS_KEY_ID", access_key);
-    set("AWS_SECRET_ACCESS_KEY", secret);
-    if let Some(token) = token {
-        set("AWS_SESSION_TOKEN", token);
-    }
-    set("AWS_REGION", name.region.clone());
-    set("AWS_DEFAULT_REGION", name.region.clone());
-    set("AWS_LAMBDA_FUNCTION_NAME", name.function.clone());
-    set("AWS_LAMBDA_FUNCTION_VERSION", blueprint.version.clone());
-    set(
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-        configuration.memory.to_string(),
-    );
-    set("AWS_LAMBDA_LOG_GROUP_NAME", log.group.clone());
-    set("AWS_LAMBDA_LOG_STREAM_NAME", log.stream.clone());
-    set(
-        "AWS_LAMBDA_INITIALIZATION_TYPE",
-        blueprint.initialization_type().into(),
-    );
-    set("AWS_EXECUTION_ENV", format!("AWS_Lambda_{runtime}"));
-    set(
-        "AWS_LAMBDA_LOG_FORMAT",
-        if configuration.logging.json {
-            "JSON"
-        } else {
-            "Text"
-        }
-        .into(),
-    );
-    if let Some(level) = &configuration.logging.application_level {
-        set("AWS_LAMBDA_LOG_LEVEL", level.clone());
-    }
-    set("LAMBDA_TASK_ROOT", inside("/var/task"));
-    set("LAMBDA_RUNTIME_DIR", inside("/var/runtime"));
-    set(
-        "_HANDLER",
-        configuration.handler.clone().unwrap_or_default(),
-    );
-    all.into_iter().collect()
-}
-
-/// Access key, secret and token of the execution role; of the account where no such role was made.
-async fn credentials(state: &State, name: &Name, role: &str) -> (String, String, Option<String>) {
-    if let Some(roles) = state.cloud.ports.roles()
-        && roles.check(role, "lambda.amazonaws.com").is_ok()
-    {
-        match roles.assume(role, &name.function, SESSION).await {
-            Ok(c) => return (c.access_key, c.secret_key, Some(c.session_token)),
-            Err(fault) => tracing::warn!(role, %fault, "the execution role could not be assumed"),
-        }
-    }
-    (name.account.clone(), "test".into(), None)
 }

@@ -17,6 +17,7 @@ mod destination;
 mod discovery;
 mod environment;
 mod event_source;
+mod extension;
 mod feed;
 mod front;
 mod function;
@@ -42,6 +43,7 @@ mod stream;
 mod tag;
 mod target;
 mod url;
+mod variables;
 mod version;
 
 pub use service::service;

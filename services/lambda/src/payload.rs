@@ -42,6 +42,10 @@ pub fn event(ctx: &Context, id: &str, parts: &Parts, body: &Bytes) -> Value {
     let mut headers: Map<String, Value> = Map::new();
     let mut cookies = Vec::new();
     for (name, value) in &parts.headers {
+        // What concerns the connection is not the function's.
+        if name == http::header::CONNECTION {
+            continue;
+        }
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         if name == "cookie" {
             cookies.extend(value.split(';').map(|c| json!(c.trim())));
@@ -55,6 +59,21 @@ pub fn event(ctx: &Context, id: &str, parts: &Parts, body: &Bytes) -> Value {
                 headers.insert(name.as_str().to_owned(), json!(value));
             }
         }
+    }
+    let port = if ctx.secure { "443" } else { "80" };
+    let port = host(parts)
+        .and_then(|h| h.rsplit_once(':'))
+        .map_or(port, |(_, port)| port);
+    let own = [
+        (
+            "x-forwarded-proto",
+            if ctx.secure { "https" } else { "http" },
+        ),
+        ("x-forwarded-port", port),
+        ("x-forwarded-for", &ctx.source_ip.to_string()),
+    ];
+    for (name, value) in own {
+        headers.insert(name.to_owned(), json!(value));
     }
     let query = parts.uri.query().unwrap_or("");
     let mut parameters: Map<String, Value> = Map::new();
@@ -76,6 +95,8 @@ pub fn event(ctx: &Context, id: &str, parts: &Parts, body: &Bytes) -> Value {
     let path = percent_encoding::percent_decode_str(parts.uri.path())
         .decode_utf8_lossy()
         .into_owned();
+    // A URL's own slash and that of a path which is put behind it are one.
+    let path = format!("/{}", path.trim_start_matches('/'));
     let domain = host(parts)
         .unwrap_or_default()
         .split(':')
@@ -142,10 +163,10 @@ pub fn from_payload(payload: &Bytes) -> Response {
         Err(_) => return bad_gateway(),
     };
     let Some(status) = value.get("statusCode") else {
-        // Anything else is the body itself.
+        // Anything else is the body itself, without the spaces that some runtimes put into their JSON.
         let body = match value {
             Value::String(text) => Bytes::from(text),
-            _ => payload.clone(),
+            _ => compact(payload),
         };
         return Response::new(200, "application/json", body);
     };
@@ -170,6 +191,22 @@ pub fn from_payload(payload: &Bytes) -> Response {
     };
     response.body = body.into();
     response
+}
+
+/// JSON without the space between its parts; everything else stays as it was written, numbers too.
+fn compact(json: &[u8]) -> Bytes {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let kept = json.iter().copied().filter(|&byte| {
+        let is_space = !is_text && byte.is_ascii_whitespace();
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            _ => {}
+        }
+        !is_space
+    });
+    kept.collect::<Vec<u8>>().into()
 }
 
 /// Status, headers and cookies as a function gives them.

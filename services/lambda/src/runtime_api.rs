@@ -1,4 +1,4 @@
-//! The Runtime API over HTTP, for bootstraps that functions bring themselves.
+//! The Runtime API over HTTP, for bootstraps that functions bring themselves, and the Extensions API, for all environments.
 //!
 //! Each environment has a server of its own. It listens on a random loopback address, so that functions, which share the host's network, do
 //! not come upon each other's.
@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::channel::{Channel, Invoke, Said};
+use crate::extension::{Extensions, Refusal};
 use crate::invocation::SYNC_LIMIT;
 
 /// A running server; dropping it ends it.
@@ -33,18 +34,31 @@ impl Drop for RuntimeApi {
     }
 }
 
+/// Who asks.
+pub struct Tenant {
+    pub account: String,
+    pub function: String,
+    pub version: String,
+    pub handler: String,
+    pub extensions: Arc<Extensions>,
+}
+
 /// What a connection needs.
 struct Bridge {
-    channel: Mutex<Channel>,
+    tenant: Tenant,
+    /// To the environment, where its bootstrap speaks HTTP.
+    channel: Option<Mutex<Channel>>,
     is_ready: std::sync::atomic::AtomicBool,
     /// Milliseconds by which the region's clock is ahead; functions see the system's.
     now: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
 impl RuntimeApi {
-    /// Begins to serve the environment at the other end of the stream. `now` is the time as the function sees it.
+    /// Begins to serve an environment. The stream leads to it where its bootstrap is to speak HTTP; `now` is the time as the function
+    /// sees it.
     pub async fn start(
-        stream: UnixStream,
+        tenant: Tenant,
+        stream: Option<UnixStream>,
         now: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> std::io::Result<RuntimeApi> {
         let mut random = [0; 3];
@@ -57,7 +71,8 @@ impl RuntimeApi {
             };
         let address = listener.local_addr()?;
         let bridge = Arc::new(Bridge {
-            channel: Mutex::new(Channel::new(stream)),
+            tenant,
+            channel: stream.map(|stream| Mutex::new(Channel::new(stream))),
             is_ready: false.into(),
             now: Box::new(now),
         });
@@ -99,34 +114,163 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    Ok(match (request.method(), parts.as_slice()) {
-        (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next(&bridge).await,
-        (&Method::POST, ["2018-06-01", "runtime", "invocation", _, "response"]) => {
+    Ok(match (parts.as_slice(), &bridge.channel) {
+        (["2020-01-01", "extension", rest @ ..], _) => extension(&bridge, request, rest).await,
+        (["2022-07-01", "telemetry"], _) => unsupported("Telemetry"),
+        (["2020-08-15", "logs"], _) => unsupported("Logs"),
+        (["2018-06-01", "runtime", rest @ ..], Some(channel)) => {
+            runtime(&bridge, channel, request, rest).await
+        }
+        _ => no_path(&path),
+    })
+}
+
+fn no_path(path: &str) -> Response<Full<Bytes>> {
+    plain(
+        StatusCode::NOT_FOUND,
+        json!({ "errorType": "InvalidPath", "errorMessage": path }),
+    )
+}
+
+/// As AWS's own emulator of the Runtime API answers for what it does not have: extensions go on without it.
+fn unsupported(what: &str) -> Response<Full<Bytes>> {
+    plain(
+        StatusCode::ACCEPTED,
+        json!({ "errorType": format!("{what}.NotSupported"), "errorMessage": format!("{what} API is not supported") }),
+    )
+}
+
+async fn runtime(
+    bridge: &Bridge,
+    channel: &Mutex<Channel>,
+    request: Request<Incoming>,
+    path: &[&str],
+) -> Response<Full<Bytes>> {
+    match (request.method(), path) {
+        (&Method::GET, ["invocation", "next"]) => next(bridge, channel).await,
+        (&Method::POST, ["invocation", _, "response"]) => {
             let streams = request
                 .headers()
                 .get("lambda-runtime-function-response-mode")
                 .is_some_and(|v| v == "streaming");
             if streams {
-                stream(&bridge, request).await
+                stream(channel, request).await
             } else {
-                whole(&bridge, request, Said::Done).await
+                whole(channel, request, Said::Done).await
             }
         }
-        (&Method::POST, ["2018-06-01", "runtime", "invocation", _, "error"]) => {
-            whole(&bridge, request, Said::Error { last: false }).await
+        (&Method::POST, ["invocation", _, "error"]) => {
+            whole(channel, request, Said::Error { last: false }).await
         }
-        (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => {
-            whole(&bridge, request, Said::InitError).await
+        (&Method::POST, ["init", "error"]) => whole(channel, request, Said::InitError).await,
+        _ => no_path(request.uri().path()),
+    }
+}
+
+const EXTENSION_NAME: &str = "lambda-extension-name";
+const EXTENSION_ID: &str = "lambda-extension-identifier";
+const EXTENSION_FEATURES: &str = "lambda-extension-accept-feature";
+const EXTENSION_ERROR: &str = "lambda-extension-function-error-type";
+/// Bytes of what an extension says.
+const EXTENSION_LIMIT: usize = 256 << 10;
+
+/// Answers an extension.
+async fn extension(
+    bridge: &Bridge,
+    request: Request<Incoming>,
+    path: &[&str],
+) -> Response<Full<Bytes>> {
+    let answer = match (request.method(), path) {
+        (&Method::POST, ["register"]) => register(&bridge.tenant, request).await,
+        (&Method::GET, ["event", "next"]) => next_event(&bridge.tenant, &request).await,
+        (&Method::POST, ["init", "error"]) => {
+            give_up(&bridge.tenant, &request, "Extension.InitError")
         }
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            json!({ "errorType": "InvalidPath", "errorMessage": path }),
-        ),
+        (&Method::POST, ["exit", "error"]) => {
+            give_up(&bridge.tenant, &request, "Extension.ExitError")
+        }
+        _ => return no_path(request.uri().path()),
+    };
+    answer.unwrap_or_else(|Refusal { kind, text }| {
+        plain(
+            StatusCode::FORBIDDEN,
+            json!({ "errorType": kind, "errorMessage": text }),
+        )
     })
 }
 
-async fn next(bridge: &Bridge) -> Response<Full<Bytes>> {
-    let mut channel = bridge.channel.lock().await;
+type Answer = Result<Response<Full<Bytes>>, Refusal>;
+
+fn header<'r>(request: &'r Request<Incoming>, name: &str) -> Option<&'r str> {
+    let value = request.headers().get(name)?.to_str().ok()?;
+    (!value.is_empty()).then_some(value)
+}
+
+fn identifier(request: &Request<Incoming>) -> Result<&str, Refusal> {
+    header(request, EXTENSION_ID).ok_or_else(|| Refusal {
+        kind: "Extension.MissingExtensionIdentifier",
+        text: "Missing Lambda-Extension-Identifier header".into(),
+    })
+}
+
+fn with_id(mut response: Response<Full<Bytes>>, id: &str) -> Response<Full<Bytes>> {
+    if let Ok(id) = http::HeaderValue::from_str(id) {
+        response.headers_mut().insert(EXTENSION_ID, id);
+    }
+    response
+}
+
+async fn register(tenant: &Tenant, request: Request<Incoming>) -> Answer {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        #[serde(default)]
+        events: Vec<String>,
+    }
+    let name = header(&request, EXTENSION_NAME).map(str::to_owned);
+    let name = name.ok_or_else(|| Refusal {
+        kind: "Extension.InvalidExtensionName",
+        text: "Empty extension name".into(),
+    })?;
+    let wants_account = header(&request, EXTENSION_FEATURES)
+        .is_some_and(|all| all.split(',').any(|f| f.trim() == "accountId"));
+    let malformed = |text: String| Refusal {
+        kind: "InvalidRequestFormat",
+        text,
+    };
+    let body = Limited::new(request.into_body(), EXTENSION_LIMIT);
+    let body = body.collect().await.map_err(|e| malformed(e.to_string()))?;
+    let asked: Asked =
+        serde_json::from_slice(&body.to_bytes()).map_err(|e| malformed(e.to_string()))?;
+    let id = tenant.extensions.register(&name, asked.events)?;
+    let mut shown = json!({
+        "functionName": tenant.function,
+        "functionVersion": tenant.version,
+        "handler": tenant.handler,
+    });
+    if wants_account {
+        shown["accountId"] = json!(tenant.account);
+    }
+    Ok(with_id(plain(StatusCode::OK, shown), &id))
+}
+
+async fn next_event(tenant: &Tenant, request: &Request<Incoming>) -> Answer {
+    let id = identifier(request)?;
+    let event = tenant.extensions.next(id).await?;
+    Ok(with_id(plain(StatusCode::OK, event), id))
+}
+
+fn give_up(tenant: &Tenant, request: &Request<Incoming>, kind: &'static str) -> Answer {
+    let id = identifier(request)?;
+    let why = header(request, EXTENSION_ERROR).ok_or_else(|| Refusal {
+        kind: "Extension.MissingHeader",
+        text: "Lambda-Extension-Function-Error-Type not found".into(),
+    })?;
+    tenant.extensions.give_up(id, kind, why)?;
+    Ok(accepted())
+}
+
+async fn next(bridge: &Bridge, channel: &Mutex<Channel>) -> Response<Full<Bytes>> {
+    let mut channel = channel.lock().await;
     if !bridge
         .is_ready
         .swap(true, std::sync::atomic::Ordering::AcqRel)
@@ -166,15 +310,18 @@ fn accepted() -> Response<Full<Bytes>> {
     plain(StatusCode::ACCEPTED, json!({ "status": "OK" }))
 }
 
-async fn whole(bridge: &Bridge, request: Request<Incoming>, said: Said) -> Response<Full<Bytes>> {
+async fn whole(
+    channel: &Mutex<Channel>,
+    request: Request<Incoming>,
+    said: Said,
+) -> Response<Full<Bytes>> {
     let body = Limited::new(request.into_body(), SYNC_LIMIT + 1)
         .collect()
         .await;
     let Ok(body) = body.map(http_body_util::Collected::to_bytes) else {
         let text = format!("Exceeded maximum allowed payload size ({SYNC_LIMIT} bytes).");
         let error = json!({ "errorType": "Function.ResponseSizeTooLarge", "errorMessage": format!("Response payload size exceeded maximum allowed payload size ({SYNC_LIMIT} bytes).") });
-        let _ = bridge
-            .channel
+        let _ = channel
             .lock()
             .await
             .send(&Said::Error { last: false }, error.to_string().as_bytes())
@@ -184,19 +331,19 @@ async fn whole(bridge: &Bridge, request: Request<Incoming>, said: Said) -> Respo
             json!({ "errorType": "RequestEntityTooLarge", "errorMessage": text }),
         );
     };
-    match bridge.channel.lock().await.send(&said, &body).await {
+    match channel.lock().await.send(&said, &body).await {
         Ok(()) => accepted(),
         Err(_) => gone(),
     }
 }
 
-async fn stream(bridge: &Bridge, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn stream(channel: &Mutex<Channel>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let content_type = request
         .headers()
         .get("content-type")
         .and_then(|v| v.to_str().ok())
         .map(str::to_owned);
-    let mut channel = bridge.channel.lock().await;
+    let mut channel = channel.lock().await;
     if channel
         .send(&Said::Start { content_type }, b"")
         .await

@@ -169,6 +169,7 @@ pub async fn create(
 ) -> Result<api::CreateFunctionUrlConfigOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
     check(&name)?;
+    let asked_mode = input.invoke_mode.clone();
     let mut url = Url {
         id: cloud::ids::lower(32),
         auth: input.auth_type,
@@ -201,13 +202,14 @@ pub async fn create(
         })
         .await?;
     let shown = describe(ctx, state, &name, &url);
+    // Who did not say how it is invoked is not told either.
     Ok(api::CreateFunctionUrlConfigOutput {
         function_url: shown.function_url,
         function_arn: shown.function_arn,
         auth_type: shown.auth_type,
         cors: shown.cors,
         creation_time: shown.creation_time,
-        invoke_mode: shown.invoke_mode,
+        invoke_mode: asked_mode,
     })
 }
 
@@ -241,6 +243,7 @@ pub async fn update(
     input: api::UpdateFunctionUrlConfigInput,
 ) -> Result<api::UpdateFunctionUrlConfigOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
+    let asked_mode = input.invoke_mode.clone();
     let url = state
         .change(&name, |tx| {
             state.resolve(tx, &name).map_err(|_| no_function())?;
@@ -261,7 +264,7 @@ pub async fn update(
         cors: shown.cors,
         creation_time: shown.creation_time,
         last_modified_time: shown.last_modified_time,
-        invoke_mode: shown.invoke_mode,
+        invoke_mode: asked_mode,
     })
 }
 

@@ -8,7 +8,7 @@ use wire::Fault;
 
 use crate::api::{self, FunctionConfiguration};
 use crate::configuration::Configuration;
-use crate::function::{Function, Published, Settings, listed};
+use crate::function::{self, Function, Published, Settings, listed};
 use crate::name::{LATEST, Name};
 use crate::state::State;
 use crate::{code, errors, layer, provisioned, revision};
@@ -263,13 +263,15 @@ fn settle(
     function.latest.revision = cloud::ids::uuid();
     function.latest.mark = None;
     tx.put(&state.functions, &name.key(), &function)?;
-    let mut shown = if publish {
+    if publish {
         let (number, configuration) = publish_in(state, tx, name, &mut function, None, ctx.time.0)?;
         let version = number.to_string();
-        configuration.describe(name, name.arn_of(&version), &version)
-    } else {
-        function.latest.describe(name, name.arn(), LATEST)
-    };
+        // A version is made like a function, not changed.
+        let mut shown = configuration.describe(name, name.arn_of(&version), &version);
+        function::pending(&mut shown);
+        return Ok(shown);
+    }
+    let mut shown = function.latest.describe(name, name.arn(), LATEST);
     in_progress(&mut shown);
     Ok(shown)
 }

@@ -240,9 +240,10 @@ async fn versions_stay_and_aliases_point_to_them() {
         .await
         .json();
     assert_eq!(
-        (&updated["Version"], &updated["LastUpdateStatus"]),
-        (&json!("2"), &json!("InProgress"))
+        (&updated["Version"], &updated["State"]),
+        (&json!("2"), &json!("Pending"))
     );
+    assert_eq!(updated["LastUpdateStatus"], Value::Null);
     assert_eq!(region.invoke("f", json!({})).await.json(), "two $LATEST");
     assert_eq!(region.invoke("f:1", json!({})).await.json(), "one 1");
     let alias = json!({ "Name": "live", "FunctionVersion": "1" });

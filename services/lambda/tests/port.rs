@@ -123,7 +123,7 @@ async fn a_function_has_the_credentials_of_its_role() {
     region.python("f", code, role("good")).await;
     assert_eq!(
         region.invoke("f", Value::Null).await.json(),
-        json!(["ASIAEXAMPLE", "token of f"])
+        json!(["ASIAEXAMPLE", "token of f@lambda_function"])
     );
     region.python("made-up", code, role("never-made")).await;
     assert_eq!(

@@ -27,6 +27,8 @@ async fn url(region: &Region, name: &str, more: Value) -> String {
         )
         .await;
     assert_eq!(made.status, 201, "{:?}", made.body);
+    // Who did not say how it is invoked is not told either.
+    assert_eq!(made.json()["InvokeMode"], more["InvokeMode"]);
     let url = made.json()["FunctionUrl"].as_str().unwrap().to_owned();
     url.trim_start_matches("http://")
         .trim_end_matches('/')
@@ -34,14 +36,12 @@ async fn url(region: &Region, name: &str, more: Value) -> String {
 }
 
 async fn open(region: &Region, name: &str) {
-    let ask = json!({ "StatementId": "url", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE" });
-    assert_eq!(
-        region
-            .call("POST", &format!("{F}/{name}/policy"), ask)
-            .await
-            .status,
-        201
-    );
+    let url = json!({ "StatementId": "url", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE" });
+    let function = json!({ "StatementId": "function", "Action": "lambda:InvokeFunction", "Principal": "*", "InvokedViaFunctionUrl": true });
+    for ask in [url, function] {
+        let path = format!("{F}/{name}/policy");
+        assert_eq!(region.call("POST", &path, ask).await.status, 201);
+    }
 }
 
 const ECHO: &str = r#"
@@ -62,9 +62,12 @@ async fn a_function_url_answers_http() {
     let host = url(&region, "f", cors).await;
     let headers = [("host", host.as_str()), ("content-type", "text/plain")];
     let refused = region.send("POST", "/p?q=1&q=2", &headers, "body").await;
+    let text = refused.json()["Message"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("Forbidden. For troubleshooting"), "{text}");
+    let kind = Some("AccessDeniedException");
     assert_eq!(
-        (refused.status, refused.json()["Message"].as_str()),
-        (403, Some("Forbidden"))
+        (refused.status, refused.header("x-amzn-errortype")),
+        (403, kind)
     );
     open(&region, "f").await;
     let answer = region.send("POST", "/p?q=1&q=2", &headers, "body").await;
@@ -90,8 +93,8 @@ async fn a_function_url_answers_http() {
         )
         .await;
     assert_eq!(
-        (plain.status, plain.json()),
-        (200, json!({ "hello": "world" }))
+        (plain.status, &plain.body[..]),
+        (200, &br#"{"hello":"world"}"#[..])
     );
     assert_eq!(
         plain.header("access-control-allow-origin"),
@@ -121,13 +124,33 @@ async fn a_function_url_answers_http() {
             .status,
         204
     );
+    let gone = region.send("GET", "/plain", &[("host", &host)], "").await;
     assert_eq!(
-        region
-            .send("GET", "/plain", &[("host", &host)], "")
-            .await
-            .status,
-        404
+        (gone.status, &gone.body[..]),
+        (403, &br#"{"Message":null}"#[..])
     );
+    assert_eq!(gone.header("x-amzn-errortype"), kind);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_url_needs_both_permissions() {
+    let code = "def handler(event, context):\n    h = event['headers']\n    return [event['rawPath'], h['x-forwarded-proto'], h['x-forwarded-port'], 'connection' in h]\n";
+    let region = Region::start().await;
+    region.python("f", code, Value::Null).await;
+    let host = url(&region, "f", Value::Null).await;
+    let path = format!("{F}/f/policy");
+    let get = async || {
+        let headers = [("host", host.as_str()), ("connection", "keep-alive")];
+        region.send("GET", "//a/b", &headers, "").await
+    };
+    let url = json!({ "StatementId": "url", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE" });
+    region.call("POST", &path, url).await;
+    assert_eq!(get().await.status, 403);
+    let function = json!({ "StatementId": "function", "Action": "lambda:InvokeFunction", "Principal": "*", "InvokedViaFunctionUrl": true });
+    region.call("POST", &path, function).await;
+    let answer = get().await;
+    let port = host.rsplit_once(':').unwrap().1;
+    assert_eq!(answer.json(), json!(["/a/b", "http", port, false]));
 }
 
 /// Tests need no more than Python; with Node.js on the host they go further.

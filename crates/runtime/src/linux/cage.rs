@@ -110,6 +110,7 @@ pub(crate) struct Starter {
     stdout: OwnedFd,
     stderr: OwnedFd,
     user: User,
+    open_files: Option<u32>,
     own_network: bool,
 }
 
@@ -119,6 +120,7 @@ pub(crate) async fn prepare(host: Arc<Linux>, spec: Spec) -> Result<(Starter, Re
         Readers::start(&spec.output).map_err(Error::setup("make output pipes"))?;
     let own_network = spec.network == Network::None;
     let user = spec.user;
+    let open_files = spec.limits.open_files;
     let work = tokio::task::spawn_blocking(move || build(host, spec, own_network));
     let (guard, control) = work
         .await
@@ -131,6 +133,7 @@ pub(crate) async fn prepare(host: Arc<Linux>, spec: Spec) -> Result<(Starter, Re
             stdout,
             stderr,
             user,
+            open_files,
             own_network,
         },
         readers,
@@ -244,6 +247,10 @@ impl Starter {
         self.user
     }
 
+    pub(crate) fn open_files(&self) -> Option<u32> {
+        self.open_files
+    }
+
     /// The sandbox of a zygote's fork; `status` tells how the fork ends, or nothing when the zygote dies first.
     pub(crate) fn adopted(
         self,
@@ -293,6 +300,7 @@ async fn blocking_start(starter: Starter, command: Command) -> Result<io::Result
             env: command.env,
             workdir,
             user: starter.user,
+            open_files: starter.open_files,
         };
         message::send(&starter.control, &Request::Exec(exec), &fds)?;
         // A short program may end before the answer about its start is written.

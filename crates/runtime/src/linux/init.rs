@@ -21,6 +21,7 @@ use super::confine::confine;
 use super::message::{self, Exec, Reply, Request, Setup};
 use super::root;
 use super::spawn::CONTROL;
+use crate::process;
 
 /// Above every number a program's own descriptors are put at.
 const HIGH: RawFd = 128;
@@ -187,6 +188,7 @@ impl Init {
         }
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         arrange(fds)?;
+        process::limit_open_files(exec.open_files)?;
         confine(exec.user)?;
         let mut last = Errno::ENOENT;
         for program in candidates(&exec.argv[0], path) {

@@ -42,6 +42,7 @@ pub(crate) struct Exec {
     pub env: Vec<(String, String)>,
     pub workdir: PathBuf,
     pub user: User,
+    pub open_files: Option<u32>,
 }
 
 /// What process 1 answers or reports.

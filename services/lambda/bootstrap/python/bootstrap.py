@@ -318,10 +318,12 @@ def find_code():
     task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     opt = os.environ.get("CUMULO_LAYERS_ROOT", "/opt")
     version = "python{}.{}".format(*sys.version_info[:2])
-    first = [task] + [p for p in os.environ.get("PYTHONPATH", "").split(":") if p]
+    # The runtime's own directory is named there; ours holds no modules for functions.
+    runtime = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime")
+    first = [task] + [p for p in os.environ.get("PYTHONPATH", "").split(":") if p not in ("", runtime)]
     first += [opt + "/python/lib/" + version + "/site-packages", opt + "/python"]
     own = os.path.dirname(os.path.abspath(__file__))
-    rest = [p for p in sys.path if p not in first and p not in ("", own)]
+    rest = [p for p in sys.path if p not in first and p not in ("", own, runtime)]
     extra = [p for p in os.environ.get("CUMULO_EXTRA_PACKAGES", "").split(":") if p]
     for name in ("CUMULO_LAYERS_ROOT", "CUMULO_EXTRA_PACKAGES"):
         os.environ.pop(name, None)

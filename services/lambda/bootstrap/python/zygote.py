@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -61,6 +62,8 @@ def become(fds, request):
     for number, fd in enumerate(high):
         os.dup2(fd, number)
     os.closerange(4, 1024)
+    if order["open_files"]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (order["open_files"],) * 2)
     os.setgroups([])
     os.setresgid(order["gid"], order["gid"], order["gid"])
     os.setresuid(order["uid"], order["uid"], order["uid"])

@@ -191,6 +191,14 @@ impl Region {
         self.call("POST", "/2015-03-31/functions", request).await
     }
 
+    /// Publishes a layer and answers its version's ARN.
+    pub async fn layer(&self, name: &str, files: &[(&str, &str)]) -> String {
+        let content = json!({ "Content": { "ZipFile": STANDARD.encode(zip(files)) } });
+        let path = format!("/2018-10-31/layers/{name}/versions");
+        let made = self.call("POST", &path, content).await.json();
+        made["LayerVersionArn"].as_str().unwrap().to_owned()
+    }
+
     pub async fn invoke(&self, name: &str, payload: Value) -> Answer {
         self.call(
             "POST",
@@ -249,11 +257,8 @@ pub fn zip(files: &[(&str, &str)]) -> Vec<u8> {
 pub fn zip_bytes(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in files {
-        let mode = if name.ends_with("bootstrap") {
-            0o755
-        } else {
-            0o644
-        };
+        let is_program = name.ends_with("bootstrap") || name.starts_with("extensions/");
+        let mode = if is_program { 0o755 } else { 0o644 };
         writer
             .start_file(
                 *name,
