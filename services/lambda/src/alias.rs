@@ -209,6 +209,11 @@ pub async fn delete(
             tx.delete(&state.aliases, &key);
             tx.delete(&state.policies, &key);
             tx.delete(&state.provisioned, &key);
+            // Its URL goes with it.
+            if let Some(url) = tx.get(&state.urls, &key)? {
+                tx.delete(&state.url_owners, &url.id);
+                tx.delete(&state.urls, &key);
+            }
             Ok(())
         })
         .await?;

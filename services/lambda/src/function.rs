@@ -290,6 +290,10 @@ pub async fn create(
         qualifier: None,
         ..Name::read(ctx, &input.function_name, None)?
     };
+    if name.account != ctx.account {
+        // AWS says no more.
+        return Err(Fault::sender(403, "AccessDeniedException", ""));
+    }
     if name.function.len() > 64 {
         return Err(invalid(format!(
             "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: Member must have length less than or \

@@ -86,6 +86,13 @@ const OFFERED: [&str; 25] = [
     "java8.al2",
 ];
 
+/// What a layer may be compatible with, as AWS lists it to who asks for something else.
+const COMPATIBLE: &str = "ruby3.5, ruby2.6, dotnetcore1.0, python3.7, nodejs8.10, nasa, ruby2.7, python2.7-greengrass, dotnetcore2.0, python3.8, \
+java21, dotnet6, dotnetcore2.1, python3.9, java11, nodejs6.10, provided, dotnetcore3.1, dotnet8, java25, java17, nodejs, nodejs4.3, java8.al2, \
+go1.x, dotnet10, nodejs20.x, go1.9, byol, nodejs10.x, provided.al2023, nodejs22.x, python3.10, java8, nodejs12.x, python3.11, nodejs24.x, \
+nodejs8.x, python3.12, nodejs14.x, nodejs8.9, nodejs26.x, python3.13, python3.14, nodejs16.x, python3.15, provided.al2, nodejs4.3-edge, \
+nodejs18.x, ruby3.2, python3.4, ruby3.3, ruby3.4, ruby2.5, python3.6, python2.7";
+
 /// What runs a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Language {
@@ -145,6 +152,27 @@ pub fn check(runtime: &str) -> Result<(), Fault> {
         OFFERED.join(", ")
     );
     Err(errors::invalid_parameter_value_exception(text))
+}
+
+/// Whether layers can be asked for that are compatible with a runtime and an architecture.
+pub fn check_compatible(runtime: Option<&str>, architecture: Option<&str>) -> Result<(), Fault> {
+    let asked = [
+        ("compatibleRuntime", runtime, COMPATIBLE),
+        ("compatibleArchitecture", architecture, "x86_64, arm64"),
+    ];
+    for (member, value, known) in asked {
+        let wrong = value.filter(|value| {
+            let is_newer = member == "compatibleRuntime" && RUNTIMES.contains(value);
+            !is_newer && known.split(", ").all(|k| k != *value)
+        });
+        if let Some(value) = wrong {
+            let text = format!(
+                "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: [{known}]"
+            );
+            return Err(Fault::sender(400, "ValidationException", text));
+        }
+    }
+    Ok(())
 }
 
 /// A stable ARN for the version of a runtime.

@@ -7,6 +7,7 @@ use wire::Fault;
 
 use crate::api;
 use crate::configuration::{Code, LayerUse, last_modified};
+use crate::interpreter;
 use crate::policy::{self, Policy};
 use crate::state::State;
 use crate::{code, errors, revision};
@@ -316,6 +317,10 @@ pub fn list_versions(
     ctx: &Context,
     input: &api::ListLayerVersionsInput,
 ) -> Result<api::ListLayerVersionsOutput, Fault> {
+    interpreter::check_compatible(
+        input.compatible_runtime.as_deref(),
+        input.compatible_architecture.as_deref(),
+    )?;
     let layer = Layer::read(ctx, &input.layer_name);
     let most = usize::try_from(input.max_items.unwrap_or(50))
         .unwrap_or(50)
@@ -366,6 +371,10 @@ pub fn list(
     ctx: &Context,
     input: &api::ListLayersInput,
 ) -> Result<api::ListLayersOutput, Fault> {
+    interpreter::check_compatible(
+        input.compatible_runtime.as_deref(),
+        input.compatible_architecture.as_deref(),
+    )?;
     let most = usize::try_from(input.max_items.unwrap_or(50))
         .unwrap_or(50)
         .clamp(1, 50);

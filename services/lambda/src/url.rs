@@ -22,6 +22,9 @@ pub struct Url {
     pub auth: String,
     /// `BUFFERED` or `RESPONSE_STREAM`.
     pub mode: String,
+    /// Whether anybody asked for that mode: what makes or changes the URL does not speak of it otherwise.
+    #[serde(default)]
+    pub is_mode_chosen: bool,
     pub cors: Option<Cors>,
     pub created: i64,
     pub modified: i64,
@@ -169,10 +172,10 @@ pub async fn create(
 ) -> Result<api::CreateFunctionUrlConfigOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
     check(&name)?;
-    let asked_mode = input.invoke_mode.clone();
     let mut url = Url {
         id: cloud::ids::lower(32),
         auth: input.auth_type,
+        is_mode_chosen: input.invoke_mode.is_some(),
         mode: input.invoke_mode.unwrap_or_else(|| "BUFFERED".into()),
         cors: input.cors.map(Into::into),
         created: ctx.time.0,
@@ -202,14 +205,13 @@ pub async fn create(
         })
         .await?;
     let shown = describe(ctx, state, &name, &url);
-    // Who did not say how it is invoked is not told either.
     Ok(api::CreateFunctionUrlConfigOutput {
         function_url: shown.function_url,
         function_arn: shown.function_arn,
         auth_type: shown.auth_type,
         cors: shown.cors,
         creation_time: shown.creation_time,
-        invoke_mode: asked_mode,
+        invoke_mode: shown.invoke_mode.filter(|_| url.is_mode_chosen),
     })
 }
 
@@ -243,12 +245,12 @@ pub async fn update(
     input: api::UpdateFunctionUrlConfigInput,
 ) -> Result<api::UpdateFunctionUrlConfigOutput, Fault> {
     let name = Name::read(ctx, &input.function_name, input.qualifier.as_deref())?;
-    let asked_mode = input.invoke_mode.clone();
     let url = state
         .change(&name, |tx| {
             state.resolve(tx, &name).map_err(|_| no_function())?;
             let mut url = tx.get(&state.urls, &name.qualified())?.ok_or_else(none)?;
             url.auth = input.auth_type.unwrap_or(url.auth);
+            url.is_mode_chosen |= input.invoke_mode.is_some();
             url.mode = input.invoke_mode.unwrap_or(url.mode);
             url.cors = input.cors.map(Into::into).or(url.cors);
             url.modified = ctx.time.0;
@@ -264,7 +266,7 @@ pub async fn update(
         cors: shown.cors,
         creation_time: shown.creation_time,
         last_modified_time: shown.last_modified_time,
-        invoke_mode: asked_mode,
+        invoke_mode: shown.invoke_mode.filter(|_| url.is_mode_chosen),
     })
 }
 
