@@ -131,3 +131,31 @@ def test_a_queue_of_a_million_messages(make_region):
     print(f"{used:.0f} MiB under load")
     assert many["send"] < few["send"] * 1.5 and many["receive"] < few["receive"] * 1.5
     assert seconds < 1 and used < 300
+
+
+def test_a_stream_of_a_million_records(make_region):
+    region = make_region()
+
+    def streams():
+        return Api(region, "kinesis", "Kinesis_20131202", "1.1")
+    streams()("CreateStream", {"StreamName": "many", "ShardCount": 2})
+
+    def record(n):
+        return {"Data": "c29tZSB0ZXh0IG9mIGEgcmVjb3JkIHRoYXQgaXMgb25lIG9mIG1hbnk=", "PartitionKey": f"key-{n}"}
+
+    def batch(api, numbers):
+        answer = api("PutRecords", {"StreamName": "many", "Records": [record(n) for n in numbers]})
+        assert answer["FailedRecordCount"] == 0
+
+    def measure():
+        api = streams()
+        return {"put": median(lambda n: api("PutRecord", dict(record(n), StreamName="many")))}
+    fill(streams, batch, 0, 1000, 500)
+    few = measure()
+    fill(streams, batch, 1000, ITEMS, 500)
+    many = measure()
+    used = resident(region)
+    seconds = report("stream", few, many, region)
+    print(f"{used:.0f} MiB under load")
+    assert many["put"] < few["put"] * 1.5
+    assert seconds < 1 and used < 300
