@@ -22,6 +22,8 @@ pub struct Spec {
     pub limits: Limits,
     /// The host name inside; the host's own when absent.
     pub hostname: Option<String>,
+    /// Further names of the loopback address. The process backend has no hosts file of its own and ignores them.
+    pub names: Vec<String>,
     /// Who the processes run as.
     pub user: User,
     /// The network they see.

@@ -23,6 +23,7 @@ use crate::provisioned::Member;
 use crate::runtime_api::RuntimeApi;
 use crate::state::State;
 use crate::stream::Piece;
+use crate::telemetry::Category;
 
 /// How long a function may take to initialize before the invocation's own time begins to count.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// How long an ended process is listened to.
 const LAST_WORDS: Duration = Duration::from_millis(20);
+/// How long extensions have to take telemetry before their environment is stopped or ended.
+const TELEMETRY: Duration = Duration::from_millis(500);
 /// Bytes of a streamed answer that a caller who wants it whole can get, and one more.
 const MOST_GATHERED: usize = crate::invocation::SYNC_LIMIT + 1;
 const MIB: u64 = 1 << 20;
@@ -120,6 +123,11 @@ impl Environment {
                 if boto3 {
                     self.remember_boto3(state);
                 }
+                let millis = self.init.unwrap_or(0.0);
+                let kind = self.blueprint.initialization_type();
+                self.log.telemetry.tell(Category::Platform, "platform.initReport", || {
+                    json!({ "initializationType": kind, "phase": "init", "status": "success", "metrics": { "durationMs": round(millis) } })
+                });
                 self.give_share().await;
                 return Ok(());
             }
@@ -161,12 +169,23 @@ impl Environment {
             heard = self.hear(deadline) => heard,
             failure = extensions.failed(), if self.supervisor.is_some() => Heard::Failed(failure),
         };
-        let is_ready = matches!(heard, Heard::Said(Said::Ready { .. }, _));
-        if !is_ready || extensions.is_empty() {
+        if !matches!(heard, Heard::Said(Said::Ready { .. }, _)) {
+            return heard;
+        }
+        let kind = self.blueprint.initialization_type();
+        self.log.telemetry.tell(
+            Category::Platform,
+            "platform.initRuntimeDone",
+            || json!({ "initializationType": kind, "phase": "init", "status": "success" }),
+        );
+        if extensions.is_empty() {
+            self.log.telemetry.close();
             return heard;
         }
         let all = tokio::time::timeout_at(deadline, extensions.initialized());
-        match self.while_logging(all).await {
+        let all = self.while_logging(all).await;
+        self.log.telemetry.close();
+        match all {
             Err(_) => return Heard::Late,
             Ok(Err(failure)) => return Heard::Failed(failure),
             Ok(Ok(())) => {}
@@ -189,7 +208,7 @@ impl Environment {
             tokio::select! {
                 biased;
                 answer = &mut wait => return answer,
-                Some(line) = self.lines.recv() => self.log.line(&line.bytes),
+                Some(line) = self.lines.recv() => self.log.line(&line),
             }
         }
     }
@@ -226,7 +245,17 @@ impl Environment {
     /// Stops all its processes where they are.
     pub async fn freeze(&mut self) {
         if !self.is_frozen {
+            self.log.telemetry.flush(TELEMETRY).await;
+            self.log.telemetry.stop(true);
             self.is_frozen = self.sandbox.freeze().await.is_ok();
+        }
+    }
+
+    /// Lets its processes go on.
+    async fn thaw(&mut self) {
+        if self.is_frozen {
+            self.is_frozen = self.sandbox.thaw().await.is_err();
+            self.log.telemetry.stop(false);
         }
     }
 
@@ -234,9 +263,8 @@ impl Environment {
     pub async fn end(mut self) {
         let is_running = self.sandbox.exit().is_none();
         if let Some(supervisor) = self.supervisor.take().filter(|_| is_running) {
-            if self.is_frozen {
-                self.is_frozen = self.sandbox.thaw().await.is_err();
-            }
+            self.thaw().await;
+            self.log.telemetry.flush(TELEMETRY).await;
             supervisor.end();
             let extensions = self.extensions.clone();
             let reason = self.reason;
@@ -259,9 +287,7 @@ impl Environment {
         ready: Result<(), Ended>,
         sink: Option<&mpsc::Sender<Piece>>,
     ) -> (Ended, Report) {
-        if self.is_frozen {
-            self.is_frozen = self.sandbox.thaw().await.is_err();
-        }
+        self.thaw().await;
         let timeout = u64::try_from(self.blueprint.configuration.timeout).unwrap_or(3) * 1000;
         let (id, version) = (&event.id, &self.blueprint.version);
         self.log.platform(
@@ -499,12 +525,12 @@ impl Environment {
         loop {
             tokio::select! {
                 biased;
-                Some(line) = self.lines.recv() => self.log.line(&line.bytes),
+                Some(line) = self.lines.recv() => self.log.line(&line),
                 () = &mut flushed => break,
             }
         }
         while let Ok(line) = self.lines.try_recv() {
-            self.log.line(&line.bytes);
+            self.log.line(&line);
         }
     }
 
@@ -556,7 +582,7 @@ impl Environment {
                 },
                 line = self.lines.recv(), if printing => {
                     match line {
-                        Some(line) => self.log.line(&line.bytes),
+                        Some(line) => self.log.line(&line),
                         None => printing = false,
                     }
                     continue;

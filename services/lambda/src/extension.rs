@@ -217,6 +217,11 @@ impl Extensions {
         })
     }
 
+    /// The name of the extension of that id.
+    pub fn name_of(&self, id: &str) -> Result<String, Refusal> {
+        self.book.lock().find(id).map(|e| e.name.clone())
+    }
+
     /// The next event for an extension; waits until there is one.
     pub async fn next(&self, id: &str) -> Result<Value, Refusal> {
         self.change(|book| {
@@ -319,6 +324,10 @@ impl Extensions {
 
     /// Tells those that want to know of the environment's end, and waits until the programs among them have ended, for no longer than they
     /// have. `false` where nobody wants to know.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "processes of the host have the host's time"
+    )]
     pub async fn shut_down(&self, reason: &str, deadline: i64) -> bool {
         let told = json!({
             "eventType": SHUTDOWN_EVENT, "shutdownReason": reason, "deadlineMs": deadline,

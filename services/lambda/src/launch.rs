@@ -19,6 +19,7 @@ use crate::interpreter::{self, Interpreter, Language};
 use crate::log::Log;
 use crate::runtime_api::{RuntimeApi, Tenant};
 use crate::state::State;
+use crate::telemetry;
 use crate::variables::variables;
 
 /// The code of the fault for a function whose own bootstrap cannot be started.
@@ -116,6 +117,8 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         target: path,
         read_only: true,
     }));
+    let programs = opt.as_deref().map(extension::programs).unwrap_or_default();
+    let has_programs = !programs.is_empty();
     let (memory, storage) = (size(configuration.memory), size(configuration.storage));
     let spec = Spec {
         mounts,
@@ -132,7 +135,12 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
             open_files: Some(1024),
         },
         hostname: Some("169.254.10.1".into()),
-        output: Output::merged_to(sender),
+        output: match has_programs {
+            // What extensions print is told apart by the second stream.
+            true => Output::to(sender),
+            false => Output::merged_to(sender),
+        },
+        names: telemetry::HOSTS.map(str::to_owned).into(),
         ..Spec::default()
     };
     let host = state.host().await?;
@@ -163,8 +171,6 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     };
     #[allow(clippy::disallowed_methods, reason = "measures, decides nothing")]
     let started = Instant::now();
-    let programs = opt.as_deref().map(extension::programs).unwrap_or_default();
-    let has_programs = !programs.is_empty();
     let extensions = Arc::new(Extensions::new(programs));
     let wrapper = wrapper(&blueprint.configuration, language, &inside);
     let is_plain = wrapper.is_none() && !has_programs;
@@ -179,7 +185,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
         None => command.fds.pop().map(std::os::unix::net::UnixStream::from),
         Some(_) => None,
     };
-    let runtime_api = serve(state, &blueprint, bridge, &extensions).await?;
+    let runtime_api = serve(state, &blueprint, bridge, &extensions, &log).await?;
     command
         .env
         .push(("AWS_LAMBDA_RUNTIME_API".into(), runtime_api.address()));
@@ -204,7 +210,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
                 ours.set_nonblocking(true)?;
                 // The script has it at 4, whether or not the runtime has one at 3.
                 if command.fds.is_empty() {
-                    command.fds.push(std::fs::File::open("/dev/null")?.into());
+                    command.fds.push(nothing()?);
                 }
                 command.fds.push(theirs.into());
                 let started = [
@@ -265,6 +271,7 @@ async fn serve(
     blueprint: &Blueprint,
     stream: Option<std::os::unix::net::UnixStream>,
     extensions: &Arc<Extensions>,
+    log: &Log,
 ) -> Result<RuntimeApi, Fault> {
     let stream = match stream {
         Some(stream) => {
@@ -280,10 +287,17 @@ async fn serve(
         version: blueprint.version.clone(),
         handler: handler.unwrap_or_default(),
         extensions: extensions.clone(),
+        telemetry: log.telemetry.clone(),
     };
     let clock = state.cloud.clock.clone();
     let now = move || clock.now().0 - clock.offset();
     Ok(RuntimeApi::start(tenant, stream, now).await?)
+}
+
+/// A descriptor to read nothing from.
+#[allow(clippy::disallowed_methods, reason = "no file that holds anything")]
+fn nothing() -> std::io::Result<std::os::fd::OwnedFd> {
+    Ok(std::fs::File::open("/dev/null")?.into())
 }
 
 /// The script that a function's own bootstrap is.

@@ -42,6 +42,7 @@ mod state;
 mod stream;
 mod tag;
 mod target;
+mod telemetry;
 mod url;
 mod variables;
 mod version;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use runtime::{Line, Stream};
 use tokio::sync::mpsc;
 use wire::Timestamp;
 
 use crate::name::Name;
 use crate::state::State;
+use crate::telemetry::{Category, Telemetry};
 
 /// Events sent at once, in bytes, below the API's own bound.
 const BATCH_BYTES: usize = 900_000;
@@ -32,6 +34,8 @@ pub struct Log {
     /// The stream's name.
     pub stream: String,
     tail: Option<String>,
+    /// Hears the same.
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Log {
@@ -65,6 +69,7 @@ impl Log {
             group: group.to_owned(),
             stream,
             tail: None,
+            telemetry: Arc::new(Telemetry::new(&state.cloud)),
         }
     }
 
@@ -93,16 +98,25 @@ impl Log {
     }
 
     /// Adds a line that a process printed; a record of several lines comes as one, marked by U+001E.
-    pub fn line(&mut self, bytes: &[u8]) {
-        let text = match bytes.strip_prefix(b"\x1e") {
+    pub fn line(&mut self, line: &Line) {
+        let mut text = match line.bytes.strip_prefix(b"\x1e") {
             Some(record) => String::from_utf8_lossy(record).replace('\x1e', "\n"),
-            None => String::from_utf8_lossy(bytes).into_owned(),
+            None => String::from_utf8_lossy(&line.bytes).into_owned(),
         };
-        self.write(text + "\n");
+        text.push('\n');
+        // Only extensions have the second stream to themselves: see `launch`.
+        let (category, kind) = match line.stream {
+            Stream::Stdout => (Category::Function, "function"),
+            Stream::Stderr => (Category::Extension, "extension"),
+        };
+        self.telemetry.tell(category, kind, || text.as_str().into());
+        self.write(text);
     }
 
     /// Adds a line of the platform: its text, or its type and record where logs are JSON.
     pub fn platform(&mut self, text: String, kind: &str, record: serde_json::Value) {
+        self.telemetry
+            .tell(Category::Platform, kind, || record.clone());
         if self.json {
             let time = self.state.cloud.clock.now().iso8601_millis();
             self.write(

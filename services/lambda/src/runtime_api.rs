@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::channel::{Channel, Invoke, Said};
 use crate::extension::{Extensions, Refusal};
 use crate::invocation::SYNC_LIMIT;
+use crate::telemetry::{Denial, Telemetry};
 
 /// A running server; dropping it ends it.
 pub struct RuntimeApi {
@@ -41,6 +42,7 @@ pub struct Tenant {
     pub version: String,
     pub handler: String,
     pub extensions: Arc<Extensions>,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What a connection needs.
@@ -116,7 +118,7 @@ async fn answer(
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     Ok(match (parts.as_slice(), &bridge.channel) {
         (["2020-01-01", "extension", rest @ ..], _) => extension(&bridge, request, rest).await,
-        (["2022-07-01", "telemetry"], _) => unsupported("Telemetry"),
+        (["2022-07-01", "telemetry"], _) => telemetry(&bridge.tenant, request).await,
         (["2020-08-15", "logs"], _) => unsupported("Logs"),
         (["2018-06-01", "runtime", rest @ ..], Some(channel)) => {
             runtime(&bridge, channel, request, rest).await
@@ -191,12 +193,40 @@ async fn extension(
         }
         _ => return no_path(request.uri().path()),
     };
-    answer.unwrap_or_else(|Refusal { kind, text }| {
-        plain(
-            StatusCode::FORBIDDEN,
-            json!({ "errorType": kind, "errorMessage": text }),
-        )
-    })
+    answer.unwrap_or_else(forbidden)
+}
+
+fn forbidden(refusal: Refusal) -> Response<Full<Bytes>> {
+    let Refusal { kind, text } = refusal;
+    plain(
+        StatusCode::FORBIDDEN,
+        json!({ "errorType": kind, "errorMessage": text }),
+    )
+}
+
+/// Subscribes an extension to telemetry.
+async fn telemetry(tenant: &Tenant, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::PUT {
+        return no_path(request.uri().path());
+    }
+    let name = identifier(&request).and_then(|id| tenant.extensions.name_of(id));
+    let name = match name {
+        Ok(name) => name,
+        Err(refusal) => return forbidden(refusal),
+    };
+    let body = Limited::new(request.into_body(), EXTENSION_LIMIT);
+    let outcome = match body.collect().await {
+        Ok(body) => tenant.telemetry.subscribe(&name, &body.to_bytes()),
+        Err(error) => Err(Denial::Invalid(error.to_string())),
+    };
+    match outcome {
+        Ok(()) => plain(StatusCode::OK, json!("OK")),
+        Err(Denial::Closed(refusal)) => forbidden(refusal),
+        Err(Denial::Invalid(text)) => plain(
+            StatusCode::BAD_REQUEST,
+            json!({ "errorType": "ValidationError", "errorMessage": text }),
+        ),
+    }
 }
 
 type Answer = Result<Response<Full<Bytes>>, Refusal>;

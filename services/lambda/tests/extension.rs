@@ -24,11 +24,31 @@ if os.environ.get("AGENT") == "falls":
 answer = call("/2020-01-01/extension/register", json.dumps({"events": ["INVOKE", "SHUTDOWN"]}).encode(),
               Name=os.path.basename(sys.argv[0]), Accept_Feature="accountId")
 me = answer.headers["Lambda-Extension-Identifier"]
+if os.environ.get("AGENT") == "listens":
+    import http.server, threading
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            for event in json.loads(self.rfile.read(int(self.headers["Content-Length"]))):
+                heard.append([event["type"], event["record"], event["time"]])
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        def log_message(self, *_):
+            pass
+    heard = []
+    server = http.server.ThreadingHTTPServer(("sandbox.localdomain", 0), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    wanted = {"schemaVersion": "2022-12-13", "types": ["platform", "function", "extension"], "buffering": {"timeoutMs": 25, "maxBytes": 262144, "maxItems": 1000},
+              "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:%d/" % server.server_port}}
+    request = urllib.request.Request(base + "/2022-07-01/telemetry", json.dumps(wanted).encode(), {"Lambda-Extension-Identifier": me}, method="PUT")
+    print("agent: subscribed", urllib.request.urlopen(request).read().decode(), flush=True)
 print("agent: registered", json.dumps(json.load(answer), sort_keys=True), flush=True)
 while True:
     event = json.load(call("/2020-01-01/extension/event/next", Identifier=me))
     print("agent:", event["eventType"], event.get("requestId", event.get("shutdownReason")), flush=True)
     if event["eventType"] == "SHUTDOWN":
+        if os.environ.get("AGENT") == "listens":
+            print("agent: heard", json.dumps(heard), flush=True)
         break
     if os.environ.get("AGENT") == "crashes":
         os._exit(3)
@@ -78,6 +98,55 @@ async fn an_extension_hears_of_invocations_and_of_the_end() {
     region.logged("f", "agent: SHUTDOWN spindown").await;
     let log = region.logged("f", "agent: done").await;
     assert!(log.contains("runtime: TERM"), "{log}");
+}
+
+#[tokio::test]
+async fn an_extension_hears_what_happens_and_what_is_printed() {
+    let app = "def handler(event, context):\n    print('hello', event)\n    return 1\n";
+    let region = Region::start().await;
+    let layer = region.layer("agent", &[("extensions/agent", AGENT)]).await;
+    region
+        .python("f", app, with(&layer, asked("listens")))
+        .await;
+    for n in 0..2 {
+        assert_eq!(region.invoke("f", json!({ "n": n })).await.json(), 1);
+    }
+    region.logged_times("f", "REPORT", 2).await;
+    region
+        .call("DELETE", "/2015-03-31/functions/f", Value::Null)
+        .await;
+    let log = region.logged("f", "agent: done").await;
+    assert!(log.contains("agent: subscribed \"OK\""), "{log}");
+    let heard = log.lines().find_map(|l| l.strip_prefix("agent: heard "));
+    let heard: Vec<(String, Value, String)> = serde_json::from_str(heard.unwrap()).unwrap();
+    let kinds: Vec<&str> = heard.iter().map(|(kind, ..)| kind.as_str()).collect();
+    let is_line = |kind: &str, text: &str| {
+        heard
+            .iter()
+            .filter(|(k, record, _)| k == kind && record.as_str() == Some(text))
+            .count()
+    };
+    assert_eq!(kinds[0], "platform.initStart", "{log}");
+    for (kind, times) in [
+        ("platform.telemetrySubscription", 1),
+        ("platform.initRuntimeDone", 1),
+        ("platform.initReport", 1),
+        ("platform.start", 2),
+        ("platform.runtimeDone", 2),
+        ("platform.report", 2),
+    ] {
+        assert_eq!(
+            kinds.iter().filter(|k| **k == kind).count(),
+            times,
+            "{kind}: {log}"
+        );
+    }
+    assert_eq!(is_line("function", "hello {'n': 1}\n"), 1, "{log}");
+    assert_eq!(
+        is_line("extension", "agent: subscribed \"OK\"\n"),
+        1,
+        "{log}"
+    );
 }
 
 #[tokio::test]

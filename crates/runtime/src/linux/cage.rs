@@ -188,6 +188,7 @@ fn build(host: Arc<Linux>, spec: Spec, own_network: bool) -> Result<(Guard, Unix
         scratch: spec.scratch,
         files: spec.files,
         hostname: spec.hostname,
+        names: spec.names,
         user: spec.user,
         own_network,
         thaw: thaw.to_owned(),

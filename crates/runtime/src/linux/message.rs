@@ -30,6 +30,7 @@ pub(crate) struct Setup {
     pub scratch: Vec<Scratch>,
     pub files: Vec<File>,
     pub hostname: Option<String>,
+    pub names: Vec<String>,
     pub user: User,
     pub own_network: bool,
     /// What to write into the first descriptor to thaw the sandbox.

@@ -248,7 +248,7 @@ fn skeleton(setup: &Setup, sources: &Sources, lowers: &[PathBuf]) -> io::Result<
     for name in ["dev", "proc", "sys"] {
         skeleton.directory(Path::new(name))?;
     }
-    network_files(&mut skeleton, setup.hostname.as_deref())?;
+    network_files(&mut skeleton, setup.hostname.as_deref(), &setup.names)?;
     for file in &setup.files {
         skeleton.file(&file.target, Some(&file.content))?;
     }
@@ -277,7 +277,11 @@ fn skeleton(setup: &Setup, sources: &Sources, lowers: &[PathBuf]) -> io::Result<
 }
 
 /// Names must resolve inside as they do outside, also where the host's files are links into hidden directories.
-fn network_files(skeleton: &mut Skeleton, hostname: Option<&str>) -> io::Result<()> {
+fn network_files(
+    skeleton: &mut Skeleton,
+    hostname: Option<&str>,
+    names: &[String],
+) -> io::Result<()> {
     if let Ok(resolver) = std::fs::read("/etc/resolv.conf") {
         skeleton.file(Path::new("/etc/resolv.conf"), Some(&resolver))?;
     }
@@ -289,6 +293,9 @@ fn network_files(skeleton: &mut Skeleton, hostname: Option<&str>) -> io::Result<
             Path::new("/etc/hostname"),
             Some(format!("{hostname}\n").as_bytes()),
         )?;
+    }
+    for name in names {
+        hosts.extend_from_slice(format!("\n127.0.0.1 {name}\n").as_bytes());
     }
     skeleton.file(Path::new("/etc/hosts"), Some(&hosts))
 }
