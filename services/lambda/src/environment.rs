@@ -16,6 +16,9 @@ use tokio::time::Instant as Deadline;
 
 use crate::channel::{Channel, Invoke, Said};
 use crate::configuration::Configuration;
+use crate::ending::{
+    Ended, Report, error_of, error_type, exit_text, exited, extension_failed, round,
+};
 use crate::extension::{self, Extensions, Failure, Supervisor};
 use crate::log::Log;
 use crate::name::Name;
@@ -70,13 +73,30 @@ pub struct Event {
     pub trace: Option<String>,
 }
 
-/// How an invocation ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// With an answer.
-    Done(Bytes),
-    /// With an error of the function or the platform.
-    Failed(Bytes),
+impl Event {
+    /// The trace that an invocation is part of; one that begins with it, where it came with none.
+    fn trace(&self, is_traced: bool) -> String {
+        let given = self.trace.clone().unwrap_or_default();
+        if given.contains("Root=") && given.contains("Parent=") {
+            return given;
+        }
+        let mut trace = match given.contains("Root=") {
+            true => given,
+            false => {
+                let secs = millis_after(Duration::ZERO) / 1000;
+                format!("Root=1-{secs:08x}-{}", cloud::ids::hex(24))
+            }
+        };
+        trace += &format!(";Parent={}", cloud::ids::hex(16));
+        if !trace.contains("Sampled=") {
+            trace += if is_traced {
+                ";Sampled=1"
+            } else {
+                ";Sampled=0"
+            };
+        }
+        trace
+    }
 }
 
 /// A running environment.
@@ -304,6 +324,7 @@ impl Environment {
             took,
             status,
             kind,
+            failure: None,
         };
         let heard = match ready {
             Err(ended) => {
@@ -311,7 +332,7 @@ impl Environment {
                 return (ended, report);
             }
             Ok(()) => {
-                let trace = self.trace(event);
+                let trace = event.trace(self.blueprint.configuration.is_traced());
                 let extensions = self.extensions.clone();
                 let until = millis_after(Duration::from_millis(timeout));
                 extensions.invoke(event, &trace, until);
@@ -362,7 +383,9 @@ impl Environment {
             Heard::Failed(failure) => {
                 self.fail();
                 let (kind, ended) = extension_failed(id, &failure);
-                (ended, report(took, "error", Some(kind)))
+                let mut report = report(took, "error", Some(kind));
+                report.failure = Some(failure);
+                (ended, report)
             }
         }
     }
@@ -371,31 +394,6 @@ impl Environment {
     fn fail(&mut self) {
         self.is_sound = false;
         self.reason = "failure";
-    }
-
-    /// The trace that an invocation is part of; one that begins with it, where it came with none.
-    fn trace(&self, event: &Event) -> String {
-        let given = event.trace.clone().unwrap_or_default();
-        if given.contains("Root=") && given.contains("Parent=") {
-            return given;
-        }
-        let mut trace = match given.contains("Root=") {
-            true => given,
-            false => {
-                let secs = millis_after(Duration::ZERO) / 1000;
-                format!("Root=1-{secs:08x}-{}", cloud::ids::hex(24))
-            }
-        };
-        trace += &format!(";Parent={}", cloud::ids::hex(16));
-        if !trace.contains("Sampled=") {
-            let is_traced = self.blueprint.configuration.is_traced();
-            trace += if is_traced {
-                ";Sampled=1"
-            } else {
-                ";Sampled=0"
-            };
-        }
-        trace
     }
 
     /// Waits until the extensions are through, too; the report tells what they cost.
@@ -412,9 +410,7 @@ impl Environment {
             Ok(Err(failure)) => {
                 self.fail();
                 (report.status, report.kind) = ("error", Some(failure.kind.to_owned()));
-                let (id, text) = (&report.id, failure.text);
-                self.log
-                    .write(format!("RequestId: {id} Error: {text}\n{}\n", failure.kind));
+                report.failure = Some(failure);
             }
             Err(_) => {
                 self.is_sound = false;
@@ -433,6 +429,7 @@ impl Environment {
             took,
             status,
             kind,
+            failure,
             ..
         } = report;
         if status == "timeout" {
@@ -441,6 +438,10 @@ impl Environment {
             self.log.write(format!(
                 "{time} {id} Task timed out after {seconds}.00 seconds\n\n"
             ));
+        } else if let Some(failure) = failure {
+            let Failure { kind, text } = failure;
+            self.log
+                .write(format!("RequestId: {id} Error: {text}\n{kind}\n"));
         } else if let Some(kind) = kind
             .as_deref()
             .filter(|k| k.starts_with("Runtime.ExitError") || *k == "Runtime.OutOfMemory")
@@ -621,77 +622,9 @@ enum Heard {
     Failed(Failure),
 }
 
-/// What the log is to say at the end of an invocation.
-pub struct Report {
-    id: String,
-    started: Instant,
-    deadline: Deadline,
-    took: Duration,
-    status: &'static str,
-    kind: Option<String>,
-}
-
 /// Milliseconds of the system's clock, which functions see, so much later.
 fn millis_after(later: Duration) -> i64 {
     let time = std::time::SystemTime::now() + later;
     let since = time.duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn round(millis: f64) -> f64 {
-    (millis * 1000.0).round() / 1000.0
-}
-
-fn error_type(payload: &[u8]) -> Option<String> {
-    let error: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    Some(error.get("errorType")?.as_str()?.to_owned())
-}
-
-fn error_of(ended: &Ended) -> Option<String> {
-    match ended {
-        Ended::Done(_) => None,
-        Ended::Failed(payload) => error_type(payload),
-    }
-}
-
-fn exit_text(exit: Exit) -> String {
-    match (exit.code, exit.signal) {
-        _ if exit.oom_killed => "Runtime exited with error: signal: killed".into(),
-        (Some(0), _) | (None, None) => "Runtime exited without providing a reason".into(),
-        (Some(code), _) => format!("Runtime exited with error: exit status {code}"),
-        (None, Some(signal)) => {
-            format!("Runtime exited with error: signal: {}", signal_name(signal))
-        }
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal {
-        4 => "illegal instruction".into(),
-        6 => "aborted".into(),
-        7 => "bus error".into(),
-        8 => "floating point exception".into(),
-        9 => "killed".into(),
-        11 => "segmentation fault".into(),
-        13 => "broken pipe".into(),
-        15 => "terminated".into(),
-        other => format!("signal {other}"),
-    }
-}
-
-fn exited(id: &str, exit: Exit) -> (String, Ended) {
-    let kind = if exit.oom_killed {
-        "Runtime.OutOfMemory"
-    } else {
-        "Runtime.ExitError"
-    };
-    let message = format!("RequestId: {id} Error: {}", exit_text(exit));
-    let body = json!({ "errorType": "Runtime.ExitError", "errorMessage": message }).to_string();
-    (kind.to_owned(), Ended::Failed(body.into()))
-}
-
-fn extension_failed(id: &str, failure: &Failure) -> (String, Ended) {
-    let message = format!("RequestId: {id} Error: {}", failure.text);
-    let body = json!({ "errorType": failure.kind, "errorMessage": message }).to_string();
-    (failure.kind.to_owned(), Ended::Failed(body.into()))
 }

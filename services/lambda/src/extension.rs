@@ -345,7 +345,8 @@ impl Extensions {
             is_told
         });
         if is_told {
-            let has_ended = |e: &Extension| !e.is_program || e.phase == Phase::Ended;
+            let is_awaited = |e: &Extension| e.is_program && e.wants(SHUTDOWN_EVENT);
+            let has_ended = |e: &Extension| !is_awaited(e) || e.phase == Phase::Ended;
             let all = self.until(|book| book.registered.iter().all(has_ended));
             // Who needs longer is stopped.
             let _ = tokio::time::timeout(SHUTDOWN, all).await;

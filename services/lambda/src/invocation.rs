@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use wire::Fault;
 
 use crate::api::{InvokeAsyncInput, InvokeAsyncOutput, InvokeInput, InvokeOutput};
-use crate::environment::{Blueprint, Ended, Event};
+use crate::ending::Ended;
+use crate::environment::{Blueprint, Event};
 use crate::launch;
 use crate::name::Name;
 use crate::pool::{self, ACCOUNT_LIMIT, Permit, Pools};

@@ -15,6 +15,7 @@ mod concurrency;
 mod configuration;
 mod destination;
 mod discovery;
+mod ending;
 mod environment;
 mod event_source;
 mod extension;

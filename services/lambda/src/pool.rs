@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use wire::Fault;
 
 use crate::api::TooManyRequestsException;
-use crate::environment::{Blueprint, Environment, Report};
+use crate::ending::Report;
+use crate::environment::{Blueprint, Environment};
 use crate::name::Name;
 use crate::state::State;
 
