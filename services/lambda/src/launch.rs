@@ -368,9 +368,6 @@ fn argv(
             "-cp".into(),
             format!("{own}/java/bootstrap.jar"),
             "cumulo.Bootstrap".into(),
-            inside("/var/task"),
-            inside("/opt"),
-            configuration.handler.clone().unwrap_or_default(),
         ],
         _ => vec![program, "-B".into(), format!("{own}/python/bootstrap.py")],
     }

@@ -102,6 +102,7 @@ public class Plain implements RequestStreamHandler {
   public Object fails(Object event) { throw new IllegalStateException("no such thing"); }
   public Object exits(Object event) { System.exit(3); return null; }
   public Object hoards(Object event) { List<long[]> all = new ArrayList<>(); while (true) all.add(new long[1 << 20]); }
+  public String property(String name) { return System.getProperty(name); }
 }"#,
     ),
     (
@@ -249,6 +250,27 @@ async fn java_handlers_of_every_form_answer() {
             json!({ "n": [1, 2.5, null], "count": count, "left": true, "custom": { "a": "b" }, "memory": 512 })
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_gives_java_options_as_awss_guide_does() {
+    if !is_there("javac") {
+        return;
+    }
+    let script =
+        "#!/bin/bash\nargs=(\"$@\")\nexec \"${args[@]:0:$#-1}\" -Dwrapped=yes \"${args[@]: -1}\"\n";
+    let region = Region::start().await;
+    let layer = region.layer("wrap", &[("bootstrap", script)]).await;
+    let zip = java_zip();
+    let request = json!({
+        "FunctionName": "f", "Runtime": "java17", "Handler": "example.Plain::property", "Role": "arn:aws:iam::000000000000:role/r",
+        "MemorySize": 512, "Timeout": 20, "Code": { "ZipFile": STANDARD.encode(&zip) }, "Layers": [layer],
+        "Environment": { "Variables": { "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap" } },
+    });
+    let made = region.call("POST", "/2015-03-31/functions", request).await;
+    assert_eq!(made.status, 201, "{:?}", made.body);
+    let answer = region.invoke("f", json!("wrapped")).await;
+    assert_eq!(answer.json(), "yes", "{}", region.log_of("f"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

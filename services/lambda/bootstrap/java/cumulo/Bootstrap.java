@@ -112,7 +112,8 @@ final class Bootstrap {
     /** {@code task directory, layers' directory, handler}. */
     public static void main(String[] arguments) throws IOException {
         try {
-            new Bootstrap().run(arguments[0], arguments[1], arguments[2]);
+            // No arguments: scripts that start the runtime put options before the last word, which must be the class.
+            new Bootstrap().run(System.getenv("LAMBDA_TASK_ROOT"), System.getenv("CUMULO_LAYERS_ROOT"), System.getenv("_HANDLER"));
         } catch (EOFException e) {
             // The server has closed the socket.
             Runtime.getRuntime().halt(0);
