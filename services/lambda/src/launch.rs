@@ -1,7 +1,7 @@
 //! How execution environments start: their sandbox, their variables, their process.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use runtime::{Limits, Mount, Output, Scratch, Spec};
@@ -105,6 +105,7 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     };
     let mut mounts = vec![mount(&task, "/var/task"), mount(&own, "/var/runtime")];
     mounts.extend(opt.as_ref().map(|opt| mount(opt, "/opt")));
+    mounts.extend(shell().map(|bash| mount(bash, "/bin/sh")));
     // Scripts name interpreters by AWS's paths.
     let installed = found.as_ref().and_then(|f| f.program.parent()?.parent());
     mounts.extend(installed.map(|installed| mount(installed, "/var/lang")));
@@ -298,6 +299,19 @@ async fn serve(
 #[allow(clippy::disallowed_methods, reason = "no file that holds anything")]
 fn nothing() -> std::io::Result<std::os::fd::OwnedFd> {
     Ok(std::fs::File::open("/dev/null")?.into())
+}
+
+/// What `/bin/sh` is on Amazon Linux, where the host has it and has another one there: scripts of functions count on it, those of AWS's
+/// own guides too.
+#[allow(clippy::disallowed_methods, reason = "looks at the host's programs")]
+fn shell() -> Option<&'static Path> {
+    static BASH: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let bash = BASH.get_or_init(|| {
+        let bash = std::fs::canonicalize("/bin/bash").ok()?;
+        let is_other = std::fs::canonicalize("/bin/sh").is_ok_and(|sh| sh != bash);
+        is_other.then_some(bash)
+    });
+    bash.as_deref()
 }
 
 /// The script that a function's own bootstrap is.

@@ -232,6 +232,25 @@ async fn a_script_starts_the_runtime_where_the_function_names_one() {
 }
 
 #[tokio::test]
+async fn a_shell_script_finds_amazon_linuxs_shell() {
+    let bootstrap = r#"#!/bin/sh
+set -euo pipefail
+base="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+words=(a b)
+exec python3 -c 'import sys, urllib.request
+base = sys.argv[1]
+while True:
+    answer = urllib.request.urlopen(base + "/next")
+    id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+    urllib.request.urlopen(base + "/" + id + "/response", b"%d" % len(sys.argv))' "$base" "${words[@]}"
+"#;
+    let region = Region::start().await;
+    let more = json!({ "Runtime": "provided.al2023" });
+    region.create("f", &[("bootstrap", bootstrap)], more).await;
+    assert_eq!(region.invoke("f", json!({})).await.json(), 4);
+}
+
+#[tokio::test]
 async fn a_function_sees_the_variables_and_limits_that_aws_gives() {
     let app = r#"
 import os, resource, sys
