@@ -42,21 +42,12 @@ struct Inner {
     next: AtomicU64,
     subscribers: RwLock<HashMap<&'static str, Vec<Subscriber>>>,
     sender: mpsc::UnboundedSender<(u64, Stored)>,
-    /// The numbers of facts that everybody has been told.
-    told: mpsc::UnboundedSender<u64>,
-    receivers: parking_lot::Mutex<Option<Receivers>>,
-}
-
-struct Receivers {
-    new: mpsc::UnboundedReceiver<(u64, Stored)>,
-    told: mpsc::UnboundedReceiver<u64>,
+    receiver: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<(u64, Stored)>>>,
 }
 
 /// How long a failing subscriber is left alone, in milliseconds, doubling from the first to the last.
 const RETRY_FIRST: i64 = 100;
 const RETRY_LAST: i64 = 60_000;
-/// How many told facts are removed in one transaction at most.
-const REMOVED_AT_ONCE: usize = 256;
 
 impl Facts {
     pub(crate) fn new(store: &Store, clock: &Clock) -> Result<Facts, store::Error> {
@@ -66,8 +57,7 @@ impl Facts {
             .range(&table, Range::all().reverse().limit(1))
             .next()
             .transpose()?;
-        let (sender, new) = mpsc::unbounded_channel();
-        let (told, told_receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::unbounded_channel();
         Ok(Facts(Arc::new(Inner {
             store: store.clone(),
             clock: clock.clone(),
@@ -75,11 +65,7 @@ impl Facts {
             next: AtomicU64::new(last.map_or(1, |(n, _)| n + 1)),
             subscribers: RwLock::default(),
             sender,
-            told,
-            receivers: parking_lot::Mutex::new(Some(Receivers {
-                new,
-                told: told_receiver,
-            })),
+            receiver: parking_lot::Mutex::new(Some(receiver)),
         })))
     }
 
@@ -122,10 +108,9 @@ impl Facts {
 
     /// Begins to tell facts: first what a crash left untold, then new ones as they come.
     pub(crate) fn start(&self) {
-        let Some(Receivers { mut new, told }) = self.0.receivers.lock().take() else {
+        let Some(mut receiver) = self.0.receiver.lock().take() else {
             return;
         };
-        tokio::spawn(self.0.clone().remove_told(told));
         let left: Vec<_> = self
             .0
             .store
@@ -135,12 +120,12 @@ impl Facts {
             .collect();
         let inner = self.0.clone();
         tokio::spawn(async move {
-            let known: std::collections::HashSet<u64> = left.iter().map(|(n, _)| *n).collect();
+            let told: std::collections::HashSet<u64> = left.iter().map(|(n, _)| *n).collect();
             for (seq, stored) in left {
                 tokio::spawn(inner.clone().tell(seq, stored));
             }
-            while let Some((seq, stored)) = new.recv().await {
-                if !known.contains(&seq) {
+            while let Some((seq, stored)) = receiver.recv().await {
+                if !told.contains(&seq) {
                     tokio::spawn(inner.clone().tell(seq, stored));
                 }
             }
@@ -171,24 +156,14 @@ impl Inner {
                 pause = (pause * 2).min(RETRY_LAST);
             }
         }
-        // The receiver lives as long as the process.
-        let _ = self.told.send(seq);
-    }
-
-    /// Removes facts once they are told. Those that are told at the same time go in one transaction: a message to ten queues is ten
-    /// facts.
-    async fn remove_told(self: Arc<Self>, mut told: mpsc::UnboundedReceiver<u64>) {
-        let mut gone = Vec::new();
-        while told.recv_many(&mut gone, REMOVED_AT_ONCE).await > 0 {
-            let done = self.store.transact(Scope::new(&["cloud.facts"]), |tx| {
-                for seq in gone.drain(..) {
-                    tx.delete(&self.table, &seq);
-                }
-                Ok::<_, store::Error>(())
-            });
-            if let Err(e) = done.await {
-                tracing::error!(error = %e, "told facts could not be removed and will be told again after a restart");
-            }
+        let key = seq.to_string();
+        let scope = ["cloud.facts", &key];
+        let done = self.store.transact(Scope::new(&scope), |tx| {
+            tx.delete(&self.table, &seq);
+            Ok::<_, store::Error>(())
+        });
+        if let Err(e) = done.await {
+            tracing::error!(error = %e, "a told fact could not be removed and will be told again after a restart");
         }
     }
 }
