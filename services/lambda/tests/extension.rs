@@ -77,7 +77,14 @@ fn asked(kind: &str) -> Value {
 
 #[tokio::test]
 async fn an_extension_hears_of_invocations_and_of_the_end() {
-    let region = Region::start().await;
+    let sandboxed = Region::start().await;
+    hears(&sandboxed).await;
+    let scratch = tempfile::tempdir().unwrap();
+    let plain = Region::with(store::Options::default(), scratch, "process").await;
+    hears(&plain).await;
+}
+
+async fn hears(region: &Region) {
     let layer = region.layer("agent", &[("extensions/agent", AGENT)]).await;
     let made = region.python("f", APP, with(&layer, json!({}))).await;
     assert_eq!(made.status, 201);
