@@ -260,7 +260,21 @@ async fn a_script_gives_java_options_as_awss_guide_does() {
     let script =
         "#!/bin/bash\nargs=(\"$@\")\nexec \"${args[@]:0:$#-1}\" -Dwrapped=yes \"${args[@]: -1}\"\n";
     let region = Region::start().await;
-    let layer = region.layer("wrap", &[("bootstrap", script)]).await;
+    // With an extension, Java's socket comes to it through one more script.
+    let agent = r#"#!/usr/bin/env python3
+import os, urllib.request
+base = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2020-01-01/extension/"
+answer = urllib.request.urlopen(urllib.request.Request(base + "register", b'{"events": ["INVOKE"]}', {"Lambda-Extension-Name": "agent"}))
+me = {"Lambda-Extension-Identifier": answer.headers["Lambda-Extension-Identifier"]}
+while True:
+    print("agent:", urllib.request.urlopen(urllib.request.Request(base + "event/next", headers=me)).read(), flush=True)
+"#;
+    let layer = region
+        .layer(
+            "wrap",
+            &[("bootstrap", script), ("extensions/agent", agent)],
+        )
+        .await;
     let zip = java_zip();
     let request = json!({
         "FunctionName": "f", "Runtime": "java17", "Handler": "example.Plain::property", "Role": "arn:aws:iam::000000000000:role/r",
@@ -271,6 +285,7 @@ async fn a_script_gives_java_options_as_awss_guide_does() {
     assert_eq!(made.status, 201, "{:?}", made.body);
     let answer = region.invoke("f", json!("wrapped")).await;
     assert_eq!(answer.json(), "yes", "{}", region.log_of("f"));
+    region.logged("f", "agent: b'{").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
