@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 
 use crate::blob::Blobs;
@@ -65,7 +66,7 @@ pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
     pub(crate) tables: Mutex<BTreeMap<u32, Registered>>,
     /// Tables whose name is on disk, in the rows of [`NAMES`].
-    named: Mutex<HashSet<u32>>,
+    named: RwLock<FxHashSet<u32>>,
     locks: Locks,
     /// Transactions share it; what needs a state that stands still has it alone.
     gate: RwLock<()>,
@@ -142,7 +143,7 @@ impl Store {
             engine,
             blobs,
             tables: Mutex::default(),
-            named: Mutex::default(),
+            named: RwLock::default(),
             locks: Locks::new(),
             gate: RwLock::new(()),
             counts: Mutex::new(()),
@@ -339,7 +340,9 @@ impl Store {
             (None, Some(receiver))
         };
         drop(counting);
-        self.0.named.lock().extend(named);
+        if !named.is_empty() {
+            self.0.named.write().extend(named);
+        }
         for id in linked {
             self.0.blobs.set_linked(id);
         }
@@ -373,7 +376,7 @@ impl Store {
 
     /// The names on disk are about to go; the next write to a table puts its name back.
     pub(crate) fn forget_names(&self) {
-        self.0.named.lock().clear();
+        self.0.named.write().clear();
     }
 
     /// Moves recent rows from the journal to their place: for a clean end, so that the next start
@@ -385,7 +388,7 @@ impl Store {
     /// Adds the names of tables that `batch` writes to for the first time.
     fn name_tables(&self, batch: &mut Batch) -> Vec<u32> {
         let mut new: Vec<u32> = Vec::new();
-        let named = self.0.named.lock();
+        let named = self.0.named.read();
         for (key, _) in batch.iter() {
             let Some(id) = key.first_chunk().map(|id| u32::from_be_bytes(*id)) else {
                 continue;
