@@ -154,25 +154,32 @@ pub fn check(runtime: &str) -> Result<(), Fault> {
     Err(errors::invalid_parameter_value_exception(text))
 }
 
-/// Whether layers can be asked for that are compatible with a runtime and an architecture.
-pub fn check_compatible(runtime: Option<&str>, architecture: Option<&str>) -> Result<(), Fault> {
-    let asked = [
-        ("compatibleRuntime", runtime, COMPATIBLE),
-        ("compatibleArchitecture", architecture, "x86_64, arm64"),
-    ];
-    for (member, value, known) in asked {
-        let wrong = value.filter(|value| {
-            let is_newer = member == "compatibleRuntime" && RUNTIMES.contains(value);
-            !is_newer && known.split(", ").all(|k| k != *value)
-        });
-        if let Some(value) = wrong {
+/// Whether a layer may be compatible with these runtimes.
+pub fn check_layer(runtimes: &[String]) -> Result<(), Fault> {
+    if runtimes.iter().all(|r| RUNTIMES.contains(&r.as_str())) {
+        return Ok(());
+    }
+    let text = format!(
+        "1 validation error detected: Value '[{}]' at 'compatibleRuntimes' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
+        runtimes.join(", "),
+        OFFERED.join(", ")
+    );
+    Err(Fault::sender(400, "ValidationException", text))
+}
+
+/// Whether layers can be asked for that are compatible with a runtime.
+pub fn check_compatible(runtime: Option<&str>) -> Result<(), Fault> {
+    let is_known =
+        |runtime: &str| RUNTIMES.contains(&runtime) || COMPATIBLE.split(", ").any(|k| k == runtime);
+    match runtime.filter(|runtime| !is_known(runtime)) {
+        None => Ok(()),
+        Some(runtime) => {
             let text = format!(
-                "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: [{known}]"
+                "1 validation error detected: Value '{runtime}' at 'compatibleRuntime' failed to satisfy constraint: Member must satisfy enum value set: [{COMPATIBLE}]"
             );
-            return Err(Fault::sender(400, "ValidationException", text));
+            Err(Fault::sender(400, "ValidationException", text))
         }
     }
-    Ok(())
 }
 
 /// A stable ARN for the version of a runtime.

@@ -168,12 +168,22 @@ fn full(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
+fn check_version(version: i64) -> Result<(), Fault> {
+    match version {
+        ..1 => Err(errors::invalid_parameter_value_exception(
+            "Layer Version Cannot be less than 1",
+        )),
+        _ => Ok(()),
+    }
+}
+
 pub async fn publish(
     state: &State,
     ctx: &Context,
     input: api::PublishLayerVersionInput,
 ) -> Result<api::PublishLayerVersionOutput, Fault> {
     let layer = Layer::read(ctx, &input.layer_name);
+    interpreter::check_layer(input.compatible_runtimes.as_deref().unwrap_or_default())?;
     let source = code::Source {
         zip: input.content.zip_file,
         bucket: input.content.s3_bucket,
@@ -251,11 +261,7 @@ pub fn get(
     input: &api::GetLayerVersionInput,
 ) -> Result<api::GetLayerVersionOutput, Fault> {
     let layer = Layer::read(ctx, &input.layer_name);
-    if input.version_number < 1 {
-        return Err(errors::invalid_parameter_value_exception(
-            "Layer Version Cannot be less than 1.",
-        ));
-    }
+    check_version(input.version_number)?;
     let record = find(state, &layer, input.version_number)?;
     Ok(describe(ctx, &layer, input.version_number, record))
 }
@@ -281,6 +287,7 @@ pub async fn delete(
     input: &api::DeleteLayerVersionInput,
 ) -> Result<(), Fault> {
     let layer = Layer::read(ctx, &input.layer_name);
+    check_version(input.version_number)?;
     layer
         .change(state, |tx| {
             let key = layer.key(input.version_number);
@@ -317,10 +324,7 @@ pub fn list_versions(
     ctx: &Context,
     input: &api::ListLayerVersionsInput,
 ) -> Result<api::ListLayerVersionsOutput, Fault> {
-    interpreter::check_compatible(
-        input.compatible_runtime.as_deref(),
-        input.compatible_architecture.as_deref(),
-    )?;
+    interpreter::check_compatible(input.compatible_runtime.as_deref())?;
     let layer = Layer::read(ctx, &input.layer_name);
     let most = usize::try_from(input.max_items.unwrap_or(50))
         .unwrap_or(50)
@@ -371,10 +375,7 @@ pub fn list(
     ctx: &Context,
     input: &api::ListLayersInput,
 ) -> Result<api::ListLayersOutput, Fault> {
-    interpreter::check_compatible(
-        input.compatible_runtime.as_deref(),
-        input.compatible_architecture.as_deref(),
-    )?;
+    interpreter::check_compatible(input.compatible_runtime.as_deref())?;
     let most = usize::try_from(input.max_items.unwrap_or(50))
         .unwrap_or(50)
         .clamp(1, 50);

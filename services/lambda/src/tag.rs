@@ -21,6 +21,12 @@ fn tagged(ctx: &Context, resource: &str) -> Result<Name, Fault> {
         .parse::<Arn>()
         .ok()
         .and_then(|arn| Name::of_arn(&arn));
+    let is_provider = |arn: Arn| arn.resource.starts_with("capacity-provider:");
+    if resource.parse::<Arn>().is_ok_and(is_provider) {
+        // There are none here.
+        let text = format!("Capacity provider not found: {resource}");
+        return Err(errors::resource_not_found_exception(text));
+    }
     let name =
         found.ok_or_else(|| invalid(format!("The resource {resource} is not a function's ARN")))?;
     if name.qualifier.is_some() {

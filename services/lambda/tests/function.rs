@@ -531,3 +531,58 @@ async fn functions_survive_a_killed_server_and_a_lost_scratch_directory() {
     let again = Region::over(region::kept(left.path()), tempfile::tempdir().unwrap()).await;
     assert_eq!(again.invoke("f", json!({})).await.json(), "one $LATEST");
 }
+
+#[tokio::test]
+async fn layers_are_of_known_runtimes_and_versions() {
+    let region = Region::start().await;
+    let layers = "/2018-10-31/layers";
+    let wrong = json!({ "Content": { "ZipFile": STANDARD.encode(zip(&[("a", "b")])) },
+                        "CompatibleRuntimes": ["cobol"] });
+    let path = format!("{layers}/l/versions");
+    let (code, text) = region.call("POST", &path, wrong).await.error();
+    assert_eq!(code, "ValidationException");
+    let begin = "1 validation error detected: Value '[cobol]' at 'compatibleRuntimes'";
+    assert!(text.starts_with(begin), "{text}");
+    for path in [
+        format!("{layers}?CompatibleRuntime=cobol"),
+        format!("{layers}/l/versions?CompatibleArchitecture=vax"),
+    ] {
+        let (code, _) = region.call("GET", &path, Value::Null).await.error();
+        assert_eq!(code, "ValidationException", "{path}");
+    }
+    let below = region
+        .call("DELETE", &format!("{layers}/l/versions/-1"), Value::Null)
+        .await;
+    let text = "Layer Version Cannot be less than 1".to_owned();
+    assert_eq!(
+        below.error(),
+        ("InvalidParameterValueException".into(), text)
+    );
+}
+
+#[tokio::test]
+async fn an_alias_takes_its_url_along_and_accounts_keep_to_their_own() {
+    let region = Region::start().await;
+    region
+        .python("f", "def handler(e, c): pass\n", json!({ "Publish": true }))
+        .await;
+    let alias = json!({ "Name": "live", "FunctionVersion": "1" });
+    region.call("POST", &format!("{F}/f/aliases"), alias).await;
+    let url = "/2021-10-31/functions/f/url?Qualifier=live";
+    let made = region
+        .call("POST", url, json!({ "AuthType": "NONE" }))
+        .await;
+    assert_eq!(made.status, 201);
+    region
+        .call("DELETE", &format!("{F}/f/aliases/live"), Value::Null)
+        .await;
+    assert_eq!(region.call("GET", url, Value::Null).await.status, 404);
+    let foreign = "arn:aws:lambda:us-east-1:999999999999:function:g";
+    let refused = region
+        .python(foreign, "def handler(e, c): pass\n", json!({}))
+        .await;
+    assert_eq!(
+        (refused.status, refused.error().0.as_str()),
+        (403, "AccessDeniedException")
+    );
+}
