@@ -73,6 +73,12 @@ pub struct Event {
     pub trace: Option<String>,
 }
 
+/// A trace that begins now, as `X-Amzn-Trace-Id` has it.
+pub fn new_trace() -> String {
+    let secs = millis_after(Duration::ZERO) / 1000;
+    format!("Root=1-{secs:08x}-{}", cloud::ids::hex(24))
+}
+
 impl Event {
     /// The trace that an invocation is part of; one that begins with it, where it came with none.
     fn trace(&self, is_traced: bool) -> String {
@@ -82,10 +88,7 @@ impl Event {
         }
         let mut trace = match given.contains("Root=") {
             true => given,
-            false => {
-                let secs = millis_after(Duration::ZERO) / 1000;
-                format!("Root=1-{secs:08x}-{}", cloud::ids::hex(24))
-            }
+            false => new_trace(),
         };
         trace += &format!(";Parent={}", cloud::ids::hex(16));
         if !trace.contains("Sampled=") {

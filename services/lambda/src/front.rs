@@ -11,7 +11,7 @@ use store::Read;
 use wire::protocol::Response;
 use wire::{Body, Fault};
 
-use crate::environment::Event;
+use crate::environment::{Event, new_trace};
 use crate::invocation::SYNC_LIMIT;
 use crate::name::{LATEST, Name};
 use crate::payload::{self, bad_gateway, from_payload, host, split_prelude};
@@ -196,12 +196,14 @@ impl Urls {
             .collect(SYNC_LIMIT as u64)
             .await
             .map_err(|_| Fault::sender(413, "RequestTooLarge", "Request Too Long"))?;
+        let trace = ctx.trace.clone().unwrap_or_else(new_trace);
+        let payload = payload::event(ctx, id, parts, &body, &trace);
         let event = Event {
             id: ctx.request_id.clone(),
             arn: name.full_arn(),
-            payload: payload::event(ctx, id, parts, &body).to_string().into(),
+            payload: payload.to_string().into(),
             client_context: None,
-            trace: ctx.trace.clone(),
+            trace: Some(trace),
         };
         let (streamed, _) = stream::begin(state, name, event, false)?;
         let mut response = if url.mode == "RESPONSE_STREAM" {

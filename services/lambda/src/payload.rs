@@ -38,7 +38,7 @@ fn is_text(content_type: &str) -> bool {
 }
 
 /// The event in payload format 2.0.
-pub fn event(ctx: &Context, id: &str, parts: &Parts, body: &Bytes) -> Value {
+pub fn event(ctx: &Context, id: &str, parts: &Parts, body: &Bytes, trace: &str) -> Value {
     let mut headers: Map<String, Value> = Map::new();
     let mut cookies = Vec::new();
     for (name, value) in &parts.headers {
@@ -70,6 +70,7 @@ pub fn event(ctx: &Context, id: &str, parts: &Parts, body: &Bytes) -> Value {
             if ctx.secure { "https" } else { "http" },
         ),
         ("x-forwarded-port", port),
+        ("x-amzn-trace-id", trace),
         ("x-forwarded-for", &ctx.source_ip.to_string()),
     ];
     for (name, value) in own {

@@ -134,7 +134,7 @@ async fn a_function_url_answers_http() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_url_needs_both_permissions() {
-    let code = "def handler(event, context):\n    h = event['headers']\n    return [event['rawPath'], h['x-forwarded-proto'], h['x-forwarded-port'], 'connection' in h]\n";
+    let code = "def handler(event, context):\n    h = event['headers']\n    return [event['rawPath'], h['x-forwarded-proto'], h['x-forwarded-port'], 'connection' in h, h['x-amzn-trace-id'][:7]]\n";
     let region = Region::start().await;
     region.python("f", code, Value::Null).await;
     let host = url(&region, "f", Value::Null).await;
@@ -150,7 +150,10 @@ async fn a_function_url_needs_both_permissions() {
     region.call("POST", &path, function).await;
     let answer = get().await;
     let port = host.rsplit_once(':').unwrap().1;
-    assert_eq!(answer.json(), json!(["/a/b", "http", port, false]));
+    assert_eq!(
+        answer.json(),
+        json!(["/a/b", "http", port, false, "Root=1-"])
+    );
 }
 
 /// Tests need no more than Python; with Node.js on the host they go further.
