@@ -236,11 +236,12 @@ fn user_directory(name: &str) -> PathBuf {
     home.map(|home| home.join(name)).unwrap_or_default()
 }
 
-/// Whether every sandbox shows a path anyway.
+/// Whether every sandbox shows a path anyway. The root counts: an interpreter in `/bin` is in `/usr/bin`, and nobody is shown all there is.
 fn is_system(path: &Path) -> bool {
-    ["/usr", "/bin", "/lib", "/lib64", "/etc"]
-        .iter()
-        .any(|p| path.starts_with(p))
+    path.parent().is_none()
+        || ["/usr", "/bin", "/lib", "/lib64", "/etc"]
+            .iter()
+            .any(|p| path.starts_with(p))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Runtimes by their names, and the host's interpreters that run them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -217,6 +217,17 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
+    /// Where it is installed, if environments are shown that: its `bin` and `lib` are there.
+    pub fn home(&self) -> Option<&Path> {
+        let home = self.program.parent()?.parent()?;
+        if home.parent().is_none() {
+            // What is in `/bin` is in `/usr/bin`.
+            return Some(Path::new("/usr"));
+        }
+        let is_seen = home.starts_with("/usr") || self.mounts.iter().any(|m| home.starts_with(m));
+        is_seen.then_some(home)
+    }
+
     /// A program of that version that needs to see those directories.
     pub fn new(program: PathBuf, version: String, mounts: Vec<PathBuf>) -> Interpreter {
         Interpreter {
@@ -332,6 +343,21 @@ impl Interpreter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interpreters_home_is_what_environments_see() {
+        let home = |program: &str, mounts: &[&str]| {
+            let mounts = mounts.iter().map(PathBuf::from).collect();
+            let found = Interpreter::new(program.into(), "1".into(), mounts);
+            found.home().map(|home| home.display().to_string())
+        };
+        assert_eq!(home("/usr/bin/node", &[]).as_deref(), Some("/usr"));
+        assert_eq!(home("/bin/node", &[]).as_deref(), Some("/usr"));
+        let own = "/root/.pyenv/versions/3.12.1";
+        let program = format!("{own}/bin/python3.12");
+        assert_eq!(home(&program, &[own]).as_deref(), Some(own));
+        assert_eq!(home("/root/bin/python3", &["/opt/python"]), None);
+    }
 
     #[test]
     fn runtimes_are_told_by_their_names() {

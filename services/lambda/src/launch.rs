@@ -107,8 +107,8 @@ pub async fn start(state: &Arc<State>, blueprint: Arc<Blueprint>) -> Result<Envi
     mounts.extend(opt.as_ref().map(|opt| mount(opt, "/opt")));
     mounts.extend(shell().map(|bash| mount(bash, "/bin/sh")));
     // Scripts name interpreters by AWS's paths.
-    let installed = found.as_ref().and_then(|f| f.program.parent()?.parent());
-    mounts.extend(installed.map(|installed| mount(installed, "/var/lang")));
+    let home = found.as_ref().and_then(|f| f.home());
+    mounts.extend(home.map(|home| mount(home, "/var/lang")));
     let visible = found
         .iter()
         .flat_map(|f| f.mounts.iter().cloned())

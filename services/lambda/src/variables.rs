@@ -35,8 +35,8 @@ pub(crate) async fn variables(
     set("LANG", "en_US.UTF-8".into());
     let language = interpreter::language(runtime);
     let interpreters = match language {
-        Language::Provided => "",
-        _ => "/var/lang/bin:",
+        Language::Provided => String::new(),
+        _ => format!("{}/bin:", inside("/var/lang")),
     };
     set(
         "PATH",
@@ -47,7 +47,7 @@ pub(crate) async fn variables(
         format!("/var/lang/lib:/lib64:/usr/lib64:{own}:{own}/lib:{task}:{task}/lib:{opt}/lib"),
     );
     // As the shell leaves them that starts AWS's bootstraps.
-    set("PWD", "/var/task".into());
+    set("PWD", task.clone());
     set("SHLVL", "0".into());
     set("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".into());
     let (daemon, port) = XRAY;
