@@ -19,16 +19,19 @@ struct Inner {
 
 impl Clock {
     /// Now.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.system().0.saturating_add(self.offset()))
+    }
+    /// The system's time, by which clients sign and processes of the host go.
     #[allow(
         clippy::disallowed_methods,
         reason = "the one place that asks the system"
     )]
-    pub fn now(&self) -> Timestamp {
+    pub fn system(&self) -> Timestamp {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
-        let system = i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2);
-        Timestamp(system.saturating_add(self.offset()))
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2))
     }
     /// Milliseconds ahead of the system's time.
     pub fn offset(&self) -> i64 {

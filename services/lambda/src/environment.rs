@@ -13,13 +13,14 @@ use runtime::{Exit, Line, Sandbox};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant as Deadline;
+use wire::Timestamp;
 
 use crate::channel::{Channel, Invoke, Said};
 use crate::configuration::Configuration;
 use crate::ending::{
     Ended, Report, error_of, error_type, exit_text, exited, extension_failed, round,
 };
-use crate::extension::{self, Extensions, Failure, Supervisor};
+use crate::extension::{Extensions, Failure, Supervisor};
 use crate::log::Log;
 use crate::name::Name;
 use crate::provisioned::Member;
@@ -73,22 +74,21 @@ pub struct Event {
     pub trace: Option<String>,
 }
 
-/// A trace that begins now, as `X-Amzn-Trace-Id` has it.
-pub fn new_trace() -> String {
-    let secs = millis_after(Duration::ZERO) / 1000;
-    format!("Root=1-{secs:08x}-{}", cloud::ids::hex(24))
+/// A trace that begins then, as `X-Amzn-Trace-Id` has it.
+pub fn new_trace(at: Timestamp) -> String {
+    format!("Root=1-{:08x}-{}", at.secs(), cloud::ids::hex(24))
 }
 
 impl Event {
     /// The trace that an invocation is part of; one that begins with it, where it came with none.
-    fn trace(&self, is_traced: bool) -> String {
+    fn trace(&self, at: Timestamp, is_traced: bool) -> String {
         let given = self.trace.clone().unwrap_or_default();
         if given.contains("Root=") && given.contains("Parent=") {
             return given;
         }
         let mut trace = match given.contains("Root=") {
             true => given,
-            false => new_trace(),
+            false => new_trace(at),
         };
         trace += &format!(";Parent={}", cloud::ids::hex(16));
         if !trace.contains("Sampled=") {
@@ -291,7 +291,7 @@ impl Environment {
             supervisor.end();
             let extensions = self.extensions.clone();
             let reason = self.reason;
-            let ending = extensions.shut_down(reason, millis_after(extension::SHUTDOWN));
+            let ending = extensions.shut_down(reason, self.log.system());
             if self.while_logging(ending).await {
                 self.rest().await;
             }
@@ -335,10 +335,11 @@ impl Environment {
                 return (ended, report);
             }
             Ok(()) => {
-                let trace = event.trace(self.blueprint.configuration.is_traced());
+                let now = self.log.system();
+                let trace = event.trace(now, self.blueprint.configuration.is_traced());
                 let extensions = self.extensions.clone();
-                let until = millis_after(Duration::from_millis(timeout));
-                extensions.invoke(event, &trace, until);
+                let until = now.plus_millis(i64::try_from(timeout).unwrap_or(i64::MAX));
+                extensions.invoke(event, &trace, until.0);
                 let header = Invoke {
                     id: id.clone(),
                     arn: event.arn.clone(),
@@ -623,11 +624,4 @@ enum Heard {
     Gone(Exit),
     /// An extension has.
     Failed(Failure),
-}
-
-/// Milliseconds of the system's clock, which functions see, so much later.
-fn millis_after(later: Duration) -> i64 {
-    let time = std::time::SystemTime::now() + later;
-    let since = time.duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -9,19 +9,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use wire::Timestamp;
 
 use crate::environment::Event;
+use crate::watched::Watched;
 
 /// How many an environment may have.
 const MOST: usize = 10;
-/// How long extensions have when their environment ends.
-pub const SHUTDOWN: Duration = Duration::from_secs(2);
+/// How long extensions have when their environment ends, milliseconds.
+const SHUTDOWN_MILLIS: i64 = 2_000;
+const SHUTDOWN: Duration = Duration::from_millis(SHUTDOWN_MILLIS.unsigned_abs());
 
 const INVOKE: &str = "INVOKE";
 const SHUTDOWN_EVENT: &str = "SHUTDOWN";
@@ -133,53 +135,30 @@ impl Book {
 }
 
 /// The extensions of an environment.
-pub struct Extensions {
-    book: Mutex<Book>,
-    changed: Notify,
-}
+pub struct Extensions(Watched<Book>);
 
 impl Extensions {
     /// Programs of these names are about to be started.
     pub fn new(programs: Vec<String>) -> Extensions {
-        Extensions {
-            book: Mutex::new(Book {
-                expected: programs,
-                ..Book::default()
-            }),
-            changed: Notify::new(),
-        }
-    }
-
-    /// Changes what is known and answers for it.
-    fn change<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
-        let answer = f(&mut self.book.lock());
-        self.changed.notify_waiters();
-        answer
-    }
-
-    /// Waits until there is an answer.
-    async fn wait<T>(&self, mut ask: impl FnMut(&mut Book) -> Option<T>) -> T {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(answer) = ask(&mut self.book.lock()) {
-                return answer;
-            }
-            changed.await;
-        }
+        Extensions(Watched::new(Book {
+            expected: programs,
+            ..Book::default()
+        }))
     }
 
     /// Waits until something holds or an extension has failed.
     async fn until(&self, holds: impl Fn(&Book) -> bool) -> Result<(), Failure> {
-        self.wait(|book| match &book.failure {
-            Some(failure) => Some(Err(failure.clone())),
-            None => holds(book).then_some(Ok(())),
-        })
-        .await
+        self.0
+            .wait(|book| match &book.failure {
+                Some(failure) => Some(Err(failure.clone())),
+                None => holds(book).then_some(Ok(())),
+            })
+            .await
     }
 
     /// Registers the extension of that name for events; its id.
     pub fn register(&self, name: &str, events: Vec<String>) -> Result<String, Refusal> {
-        self.change(|book| {
+        self.0.change(|book| {
             let at = book.expected.iter().position(|expected| expected == name);
             let allowed: &[&str] = match at {
                 Some(_) => &[INVOKE, SHUTDOWN_EVENT],
@@ -219,19 +198,19 @@ impl Extensions {
 
     /// The name of the extension of that id.
     pub fn name_of(&self, id: &str) -> Result<String, Refusal> {
-        self.book.lock().find(id).map(|e| e.name.clone())
+        self.0.quietly().find(id).map(|e| e.name.clone())
     }
 
     /// The next event for an extension; waits until there is one.
     pub async fn next(&self, id: &str) -> Result<Value, Refusal> {
-        self.change(|book| {
+        self.0.change(|book| {
             let extension = book.find(id)?;
             if extension.waiting.is_empty() {
                 extension.phase = Phase::Ready;
             }
             Ok(())
         })?;
-        let event = self.wait(|book| match book.find(id) {
+        let event = self.0.wait(|book| match book.find(id) {
             Ok(extension) => extension.waiting.pop_front().map(Ok),
             Err(refusal) => Some(Err(refusal)),
         });
@@ -240,7 +219,7 @@ impl Extensions {
 
     /// An extension says that it cannot go on.
     pub fn give_up(&self, id: &str, kind: &'static str, why: &str) -> Result<(), Refusal> {
-        self.change(|book| {
+        self.0.change(|book| {
             let extension = book.find(id)?;
             extension.phase = Phase::Ended;
             let text = format!("{}: {why}", extension.name);
@@ -251,7 +230,7 @@ impl Extensions {
 
     /// An extension's program has ended.
     fn ended(&self, name: &str, code: &str) {
-        self.change(|book| {
+        self.0.change(|book| {
             book.expected.retain(|expected| expected != name);
             if let Some(extension) = book.registered.iter_mut().find(|e| e.name == name) {
                 extension.phase = Phase::Ended;
@@ -281,7 +260,7 @@ impl Extensions {
     /// Waits until every extension is there and waits for what comes; registration ends then.
     pub async fn initialized(&self) -> Result<(), Failure> {
         self.until(Book::is_ready).await?;
-        self.change(|book| book.is_closed = true);
+        self.0.change(|book| book.is_closed = true);
         Ok(())
     }
 
@@ -292,13 +271,13 @@ impl Extensions {
 
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
-        let book = self.book.lock();
+        let book = self.0.quietly();
         book.registered.is_empty() && book.expected.is_empty()
     }
 
     /// The names of those that registered, with the events they want.
     pub fn list(&self) -> Vec<(String, Vec<String>)> {
-        let book = self.book.lock();
+        let book = self.0.quietly();
         let named = |e: &Extension| (e.name.clone(), e.events.clone());
         book.registered.iter().map(named).collect()
     }
@@ -315,7 +294,7 @@ impl Extensions {
             "invokedFunctionArn": event.arn,
             "tracing": { "type": "X-Amzn-Trace-Id", "value": trace },
         });
-        self.change(|book| {
+        self.0.change(|book| {
             for extension in book.registered.iter_mut().filter(|e| e.wants(INVOKE)) {
                 extension.tell(told.clone());
             }
@@ -328,11 +307,12 @@ impl Extensions {
         clippy::disallowed_methods,
         reason = "processes of the host have the host's time"
     )]
-    pub async fn shut_down(&self, reason: &str, deadline: i64) -> bool {
+    pub async fn shut_down(&self, reason: &str, now: Timestamp) -> bool {
+        let deadline = now.plus_millis(SHUTDOWN_MILLIS).0;
         let told = json!({
             "eventType": SHUTDOWN_EVENT, "shutdownReason": reason, "deadlineMs": deadline,
         });
-        let is_told = self.change(|book| {
+        let is_told = self.0.change(|book| {
             book.is_ending = true;
             book.failure = None;
             let mut is_told = false;
@@ -426,7 +406,7 @@ mod tests {
         );
         let agent = all.register("agent", both).unwrap();
         let within = all.register("within", vec![INVOKE.into()]).unwrap();
-        assert!(!all.book.lock().is_ready());
+        assert!(!all.0.quietly().is_ready());
         let asking = async {
             tokio::join!(all.next(&agent), all.next(&within), async {
                 all.initialized().await.unwrap();
@@ -436,7 +416,7 @@ mod tests {
         let (first, second, ()) = asking.await;
         assert_eq!(first.unwrap()["eventType"], "INVOKE");
         assert_eq!(second.unwrap()["requestId"], "id");
-        assert!(!all.book.lock().is_ready());
+        assert!(!all.0.quietly().is_ready());
         assert_eq!(
             kind(all.register("late", vec![])),
             "Extension.RegistrationClosed"
@@ -446,7 +426,7 @@ mod tests {
             "Extension.UnknownExtensionIdentifier"
         );
         let ending = async {
-            let reason = all.shut_down("spindown", 7);
+            let reason = all.shut_down("spindown", Timestamp(7));
             let ends = async {
                 let told = all.next(&agent).await.unwrap();
                 assert_eq!(told["shutdownReason"], "spindown");

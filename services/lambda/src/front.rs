@@ -196,7 +196,8 @@ impl Urls {
             .collect(SYNC_LIMIT as u64)
             .await
             .map_err(|_| Fault::sender(413, "RequestTooLarge", "Request Too Long"))?;
-        let trace = ctx.trace.clone().unwrap_or_else(new_trace);
+        let trace = ctx.trace.clone();
+        let trace = trace.unwrap_or_else(|| new_trace(state.cloud.clock.system()));
         let payload = payload::event(ctx, id, parts, &body, &trace);
         let event = Event {
             id: ctx.request_id.clone(),

@@ -353,10 +353,10 @@ mod tests {
         };
         assert_eq!(home("/usr/bin/node", &[]).as_deref(), Some("/usr"));
         assert_eq!(home("/bin/node", &[]).as_deref(), Some("/usr"));
-        let own = "/root/.pyenv/versions/3.12.1";
+        let own = "/srv/python/3.12.1";
         let program = format!("{own}/bin/python3.12");
         assert_eq!(home(&program, &[own]).as_deref(), Some(own));
-        assert_eq!(home("/root/bin/python3", &["/opt/python"]), None);
+        assert_eq!(home("/srv/bin/python3", &["/opt/python"]), None);
     }
 
     #[test]

@@ -290,9 +290,7 @@ async fn serve(
         extensions: extensions.clone(),
         telemetry: log.telemetry.clone(),
     };
-    let clock = state.cloud.clock.clone();
-    let now = move || clock.now().0 - clock.offset();
-    Ok(RuntimeApi::start(tenant, stream, now).await?)
+    Ok(RuntimeApi::start(tenant, stream, state.cloud.clock.clone()).await?)
 }
 
 /// A descriptor to read nothing from.

@@ -47,5 +47,6 @@ mod telemetry;
 mod url;
 mod variables;
 mod version;
+mod watched;
 
 pub use service::service;

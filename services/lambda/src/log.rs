@@ -144,6 +144,11 @@ impl Log {
         self.state.cloud.clock.now()
     }
 
+    /// The time as processes of the host see it.
+    pub fn system(&self) -> Timestamp {
+        self.state.cloud.clock.system()
+    }
+
     /// Begins to keep what `LogType=Tail` gives back.
     pub fn keep_tail(&mut self) {
         self.tail = Some(String::new());

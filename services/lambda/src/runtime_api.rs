@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cloud::Clock;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -51,17 +52,15 @@ struct Bridge {
     /// To the environment, where its bootstrap speaks HTTP.
     channel: Option<Mutex<Channel>>,
     is_ready: std::sync::atomic::AtomicBool,
-    /// Milliseconds by which the region's clock is ahead; functions see the system's.
-    now: Box<dyn Fn() -> i64 + Send + Sync>,
+    clock: Clock,
 }
 
 impl RuntimeApi {
-    /// Begins to serve an environment. The stream leads to it where its bootstrap is to speak HTTP; `now` is the time as the function
-    /// sees it.
+    /// Begins to serve an environment. The stream leads to it where its bootstrap is to speak HTTP.
     pub async fn start(
         tenant: Tenant,
         stream: Option<UnixStream>,
-        now: impl Fn() -> i64 + Send + Sync + 'static,
+        clock: Clock,
     ) -> std::io::Result<RuntimeApi> {
         let mut random = [0; 3];
         cloud::ids::random(&mut random);
@@ -76,7 +75,7 @@ impl RuntimeApi {
             tenant,
             channel: stream.map(|stream| Mutex::new(Channel::new(stream))),
             is_ready: false.into(),
-            now: Box::new(now),
+            clock,
         });
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -314,7 +313,11 @@ async fn next(bridge: &Bridge, channel: &Mutex<Channel>) -> Response<Full<Bytes>
     let Some((invoke, payload)) = channel.receive::<Invoke>().await else {
         return gone();
     };
-    let deadline = (bridge.now)().saturating_add(i64::try_from(invoke.millis).unwrap_or(0));
+    let deadline = bridge
+        .clock
+        .system()
+        .0
+        .saturating_add(i64::try_from(invoke.millis).unwrap_or(0));
     let mut builder = Response::builder()
         .header("Content-Type", "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", &invoke.id)

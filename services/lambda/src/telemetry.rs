@@ -16,10 +16,10 @@ use cloud::{Cloud, HttpCall};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::extension::Refusal;
+use crate::watched::Watched;
 
 /// What events are of, as subscriptions name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ const MOST_PAST: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a subscription is refused: the status, the error's type and text.
+/// Why a subscription is refused.
 pub enum Denial {
     /// It asks for something else than what can be had.
     Invalid(String),
@@ -150,41 +150,28 @@ struct Subscriber {
     categories: Vec<Category>,
     url: String,
     buffering: Buffering,
-    waiting: Mutex<Waiting>,
-    changed: Notify,
+    waiting: Watched<Waiting>,
 }
 
 impl Subscriber {
     fn push(&self, event: &str) {
-        let mut waiting = self.waiting.lock();
-        if waiting.bytes + event.len() > MOST_WAITING {
-            waiting.dropped.0 += 1;
-            waiting.dropped.1 += event.len();
-            return;
-        }
-        waiting.bytes += event.len();
-        waiting.events.push(event.to_owned());
-        drop(waiting);
-        self.changed.notify_waiters();
-    }
-
-    fn set(&self, f: impl FnOnce(&mut Waiting)) {
-        f(&mut self.waiting.lock());
-        self.changed.notify_waiters();
+        self.waiting.change(|waiting| {
+            if waiting.bytes + event.len() > MOST_WAITING {
+                waiting.dropped.0 += 1;
+                waiting.dropped.1 += event.len();
+                return;
+            }
+            waiting.bytes += event.len();
+            waiting.events.push(event.to_owned());
+        });
     }
 
     async fn until(&self, holds: impl Fn(&Waiting) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if holds(&self.waiting.lock()) {
-                return;
-            }
-            changed.await;
-        }
+        self.waiting.wait(|w| holds(w).then_some(())).await;
     }
 
     /// The next batch, once it is due.
-    async fn batch(&self) -> String {
+    async fn batch(&self, cloud: &Cloud) -> String {
         self.until(|w| !w.events.is_empty()).await;
         let Buffering {
             max_items,
@@ -195,7 +182,7 @@ impl Subscriber {
             |w: &Waiting| w.is_urgent || w.events.len() >= max_items || w.bytes >= max_bytes;
         // Whether it is full or old, it is due.
         let _ = tokio::time::timeout(Duration::from_millis(timeout_ms), self.until(is_full)).await;
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.waiting.quietly();
         let count = waiting.events.len().min(max_items);
         let mut events: Vec<String> = waiting.events.drain(..count).collect();
         waiting.bytes -= events.iter().map(String::len).sum::<usize>();
@@ -203,7 +190,7 @@ impl Subscriber {
         let (records, bytes) = std::mem::take(&mut waiting.dropped);
         if records > 0 {
             let record = json!({ "reason": "Some logs were dropped because they were not taken in time", "droppedRecords": records, "droppedBytes": bytes });
-            events.push(event(&now(), "platform.logsDropped", record));
+            events.push(event(cloud, "platform.logsDropped", record));
         }
         format!("[{}]", events.join(","))
     }
@@ -211,7 +198,7 @@ impl Subscriber {
     /// Sends what comes, for as long as the environment lives.
     async fn deliver(&self, cloud: &Cloud) {
         loop {
-            let batch = self.batch().await;
+            let batch = self.batch(cloud).await;
             loop {
                 self.until(|w| !w.is_stopped).await;
                 let mut call = HttpCall::post(self.url.as_str(), batch.clone())
@@ -228,19 +215,15 @@ impl Subscriber {
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            self.set(|w| w.is_under_way = false);
+            self.waiting.change(|w| w.is_under_way = false);
         }
     }
 }
 
-fn event(time: &str, kind: &str, record: Value) -> String {
+/// JSON of what happens now, as extensions see the time.
+fn event(cloud: &Cloud, kind: &str, record: Value) -> String {
+    let time = cloud.clock.system().iso8601_millis();
     json!({ "time": time, "type": kind, "record": record }).to_string()
-}
-
-fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-    wire::Timestamp(millis).iso8601_millis()
 }
 
 #[derive(Default)]
@@ -274,7 +257,7 @@ impl Telemetry {
         if !self.is_heard.load(Ordering::Acquire) {
             return;
         }
-        let text = event(&now(), kind, record());
+        let text = event(&self.cloud, kind, record());
         let mut book = self.book.lock();
         for subscriber in &book.subscribers {
             if subscriber.categories.contains(&category) {
@@ -303,8 +286,7 @@ impl Telemetry {
                 categories: types.clone(),
                 url,
                 buffering: asked.buffering,
-                waiting: Mutex::default(),
-                changed: Notify::new(),
+                waiting: Watched::default(),
             });
             for (category, event) in &book.past {
                 if types.contains(category) {
@@ -337,7 +319,7 @@ impl Telemetry {
         }
         let subscribers = self.book.lock().subscribers.clone();
         for subscriber in &subscribers {
-            subscriber.set(|w| w.is_urgent = true);
+            subscriber.waiting.change(|w| w.is_urgent = true);
         }
         let all = async {
             for subscriber in &subscribers {
@@ -348,14 +330,14 @@ impl Telemetry {
         // What is not taken now is sent later.
         let _ = tokio::time::timeout(within, all).await;
         for subscriber in &subscribers {
-            subscriber.set(|w| w.is_urgent = false);
+            subscriber.waiting.change(|w| w.is_urgent = false);
         }
     }
 
     /// Says whether the environment is stopped.
     pub fn stop(&self, is_stopped: bool) {
         for subscriber in &self.book.lock().subscribers {
-            subscriber.set(|w| w.is_stopped = is_stopped);
+            subscriber.waiting.change(|w| w.is_stopped = is_stopped);
         }
     }
 }

@@ -137,7 +137,7 @@ pub fn verify(
     let headers = request.headers();
     let text = |name: &str| wire::header::text(headers, name);
     // Clients sign by their own clock, which does not move with the region's.
-    let now = Timestamp(cloud.clock.now().0.saturating_sub(cloud.clock.offset())).date_time();
+    let now = cloud.clock.system().date_time();
     let query = uri.query().unwrap_or_default();
     let canonical = Request {
         method: request.method().as_str(),
