@@ -188,14 +188,17 @@ impl Connection {
         } = self;
         let traffic = Traffic::default();
         let seen = traffic.clone();
+        // Counted per connection: counters that all threads share cost each request more than what they count.
+        let shared = Arc::new((gateway, runtime));
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (gateway, runtime) = (gateway.clone(), runtime.clone());
+            let shared = shared.clone();
             let busy = seen.begin();
             async move {
+                let (gateway, runtime) = &*shared;
                 let head = request.method() == http::Method::HEAD;
                 let request = request.map(|body| incoming(body, limits.body_timeout));
                 let answer = gateway.answer(request, peer.ip(), secure);
-                let response = within(&runtime, answer).await;
+                let response = within(runtime, answer).await;
                 linger::served();
                 let answer = outgoing(response, head);
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Answer { body, _busy: busy }))

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::range::row_key;
+use crate::range::with_row_key;
 use crate::{Error, Key, KeyFor, Read, Record, Table, record};
 
 /// Longer rows are decoded each time: the few that are kept must not take much memory.
@@ -28,7 +28,8 @@ impl<V: Record> Decoded<V> {
         table: &Table<K, V>,
         key: &impl KeyFor<K>,
     ) -> Result<Option<Arc<V>>, Error> {
-        let Some(bytes) = crate::read::Raw::get(read, &row_key(table.id(), key))? else {
+        let found = with_row_key(table.id(), key, |key| crate::read::Raw::get(read, key))?;
+        let Some(bytes) = found else {
             return Ok(None);
         };
         if bytes.len() > LONGEST {

@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::range::{row_key, with_row_key};
 use crate::{Error, Key, KeyFor, Range, Read, Record, Rows, Table, Tx};
 
 /// Append-only sequences, one per key `K`, each numbered from 1 without gaps.
@@ -13,7 +14,7 @@ pub struct Log<K, T> {
     pub(crate) heads: Table<K, Head>,
 }
 
-/// The number of the last entry.
+/// The number of the last entry ever appended: kept where entries are deleted, so that it outlives the last of them.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Head(u64);
 
@@ -24,13 +25,19 @@ impl<K: Key, T: Record> Log<K, T> {
     pub fn append(&self, tx: &mut Tx<'_>, key: &impl KeyFor<K>, entry: &T) -> Result<u64, Error> {
         let number = self.last(tx, key)? + 1;
         tx.put(&self.entries, &(key, number), entry)?;
-        tx.put(&self.heads, key, &Head(number))?;
+        tx.set_head(row_key(self.heads.id(), key), Some(number));
         Ok(number)
     }
 
     /// The number of the last entry ever appended, 0 before the first.
     pub fn last(&self, reader: &impl Read, key: &impl KeyFor<K>) -> Result<u64, Error> {
-        Ok(Read::get(reader, &self.heads, key)?.map_or(0, |Head(number)| number))
+        if let Some(number) = with_row_key(self.heads.id(), key, |log| reader.head(log)) {
+            return Ok(number);
+        }
+        let kept = Read::get(reader, &self.heads, key)?.map_or(0, |Head(number)| number);
+        let mut entries = reader.range(&self.entries, self.range_of(key).reverse().limit(1));
+        let last = entries.next_key()?.map_or(0, |(_, number)| number);
+        Ok(last.max(kept))
     }
 
     /// The entries from number `from` on, each with its key and number. Chain `limit` or `reverse`
@@ -86,6 +93,10 @@ impl<K: Key, T: Record> Log<K, T> {
         while let Some((_, number)) = rows.next_key()? {
             numbers.push(number);
         }
+        let last = self.last(tx, key)?;
+        if numbers.last() == Some(&last) {
+            tx.put(&self.heads, key, &Head(last))?;
+        }
         for &number in &numbers {
             tx.delete(&self.entries, &(key, number));
         }
@@ -95,6 +106,7 @@ impl<K: Key, T: Record> Log<K, T> {
     /// Forgets the numbering of `key`; entries must have been truncated before.
     pub fn forget(&self, tx: &mut Tx<'_>, key: &impl KeyFor<K>) {
         tx.delete(&self.heads, key);
+        tx.set_head(row_key(self.heads.id(), key), None);
     }
 }
 

@@ -1,10 +1,13 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
+use bytes::Bytes;
+
 use crate::engine::{Row, Scanned, Span};
 use crate::key::escape;
 use crate::read::Raw;
 use crate::record;
+use crate::scratch::scratch;
 use crate::{Error, Key, KeyFor, PrefixOf, Record, Table};
 
 /// Which rows of a table, in which order.
@@ -324,9 +327,19 @@ impl<K: Key, V: Record> Iterator for Rows<'_, K, V> {
 }
 
 /// Appends `table` and `key` as the engine orders them.
-pub(crate) fn row_key<K>(table: [u8; 4], key: &impl KeyFor<K>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64);
-    bytes.extend_from_slice(&table);
-    key.encode(&mut bytes);
-    bytes
+pub(crate) fn with_row_key<K, R>(
+    table: [u8; 4],
+    key: &impl KeyFor<K>,
+    f: impl FnOnce(&[u8]) -> R,
+) -> R {
+    scratch(|bytes| {
+        bytes.extend_from_slice(&table);
+        key.encode(bytes);
+        f(bytes)
+    })
+}
+
+/// The same, to be kept.
+pub(crate) fn row_key<K>(table: [u8; 4], key: &impl KeyFor<K>) -> Bytes {
+    with_row_key(table, key, Bytes::copy_from_slice)
 }

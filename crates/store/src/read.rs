@@ -2,15 +2,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::engine::{Engine, Row, Scanned, Span};
-use crate::range::row_key;
+use crate::engine::{Row, Scanned, Span};
+use crate::range::with_row_key;
 use crate::record;
-use crate::{Error, Key, KeyFor, Range, Record, Rows, Table};
+use crate::store::Inner;
+use crate::{Error, Key, KeyFor, Range, Record, Rows, Store, Table};
 
 /// Reading bytes, of committed state or of a transaction.
 pub trait Raw {
     #[doc(hidden)]
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// The number of the last entry of a log, by its row of heads, where that is known without looking it up.
+    #[doc(hidden)]
+    fn head(&self, log: &[u8]) -> Option<u64>;
 
     #[doc(hidden)]
     #[allow(
@@ -45,7 +50,7 @@ pub trait Read: Raw + Sized {
         table: &Table<K, V>,
         key: &impl KeyFor<K>,
     ) -> Result<Option<V>, Error> {
-        match Raw::get(self, &row_key(table.id(), key))? {
+        match with_row_key(table.id(), key, |key| Raw::get(self, key))? {
             Some(bytes) => record::decode(&bytes).map(Some),
             None => Ok(None),
         }
@@ -57,7 +62,7 @@ pub trait Read: Raw + Sized {
         table: &Table<K, V>,
         key: &impl KeyFor<K>,
     ) -> Result<bool, Error> {
-        Ok(Raw::get(self, &row_key(table.id(), key))?.is_some())
+        Ok(with_row_key(table.id(), key, |key| Raw::get(self, key))?.is_some())
     }
 
     /// The rows of `range`, read as they are asked for.
@@ -71,12 +76,33 @@ pub trait Read: Raw + Sized {
 /// Each read sees whole transactions, but two reads may see different moments: what must be
 /// decided on one state belongs into a transaction.
 #[derive(Clone)]
-pub struct View(pub(crate) Arc<dyn Engine>);
+pub struct View(pub(crate) Arc<Inner>);
+
+/// What reads committed state.
+trait Committed {
+    fn inner(&self) -> &Inner;
+}
+
+impl Committed for View {
+    fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Committed for Store {
+    fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
 
 #[allow(private_interfaces, reason = "only this crate can call it")]
-impl Raw for View {
+impl<C: Committed> Raw for C {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        self.0.get(key)
+        self.inner().engine.get(key)
+    }
+
+    fn head(&self, log: &[u8]) -> Option<u64> {
+        self.inner().heads.get(log)
     }
 
     fn scan(
@@ -86,12 +112,15 @@ impl Raw for View {
         limit: usize,
         out: &mut Vec<Row>,
     ) -> Result<Scanned, Error> {
-        self.0.scan(span, reverse, limit, out)
+        self.inner().engine.scan(span, reverse, limit, out)
     }
 
     fn scan_recent(&self, span: &Span, limit: usize, out: &mut Vec<Row>) -> bool {
-        self.0.scan_recent(span, limit, out)
+        self.inner().engine.scan_recent(span, limit, out)
     }
 }
 
 impl Read for View {}
+
+/// As a [`View`], without counting one more reader: for what every request reads on its way.
+impl Read for Store {}

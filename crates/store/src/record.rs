@@ -1,6 +1,8 @@
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::scratch::{keep, scratch};
 use crate::{BlobId, Error};
 
 /// A value a table or a log can hold.
@@ -31,11 +33,12 @@ pub trait Record: Serialize + DeserializeOwned {
     }
 }
 
-pub(crate) fn encode<V: Record>(value: &V) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::with_capacity(128);
-    out.push(V::VERSION);
-    rmp_serde::encode::write_named(&mut out, value)?;
-    Ok(out)
+pub(crate) fn encode<V: Record>(value: &V) -> Result<Bytes, Error> {
+    scratch(|out| {
+        out.push(V::VERSION);
+        rmp_serde::encode::write_named(out, value)?;
+        Ok(keep(out))
+    })
 }
 
 pub(crate) fn decode<V: Record>(bytes: &[u8]) -> Result<V, Error> {

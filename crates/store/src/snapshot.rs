@@ -278,6 +278,7 @@ impl Store {
         if matcher.whole {
             self.forget_names();
         }
+        self.0.heads.clear();
         let (now, pending) = self.commit(changes.into_iter().collect(), links, vec![remove])?;
         drop(paused);
         if let Some(now) = now {

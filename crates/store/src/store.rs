@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::blob::Blobs;
 use crate::engine::{Batch, Durable, Engine, Memory};
+use crate::heads::Heads;
 use crate::scope::{Locked, Locks};
 use crate::table::id_of;
 use crate::{BlobId, Error, Log, Record, Scope, Table, Tx, View};
@@ -59,7 +60,7 @@ impl FromStr for Durability {
 
 /// The state of a region. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) engine: Arc<dyn Engine>,
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     locks: Locks,
     /// Transactions share it; what needs a state that stands still has it alone.
     gate: RwLock<()>,
+    pub(crate) heads: Heads,
     /// Held while reference counts are read and changed: blobs are shared between scopes.
     counts: Mutex<()>,
     /// Dropped last: the directory is ours until everything else is closed.
@@ -146,6 +148,7 @@ impl Store {
             named: RwLock::default(),
             locks: Locks::new(),
             gate: RwLock::new(()),
+            heads: Heads::new(),
             counts: Mutex::new(()),
             _lock: lock,
         })))
@@ -188,7 +191,7 @@ impl Store {
 
     /// Committed state, without a lock.
     pub fn read(&self) -> View {
-        View(self.0.engine.clone())
+        View(self.0.clone())
     }
 
     /// Runs `f` in a serializable transaction under the lock of `scope` and applies what it did if
@@ -278,9 +281,11 @@ impl Store {
             writes,
             links,
             hooks,
+            heads,
             ..
         } = tx;
         let (now, pending) = self.commit(writes.into_iter().collect(), links, hooks)?;
+        self.0.heads.apply(heads);
         drop(entered);
         // Behind the locks: a hook may wake someone who wants it.
         if let Some(now) = now {

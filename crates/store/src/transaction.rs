@@ -17,6 +17,8 @@ pub struct Tx<'s> {
     pub(crate) writes: BTreeMap<Bytes, Option<Bytes>>,
     pub(crate) links: BTreeMap<BlobId, i64>,
     pub(crate) hooks: Vec<Box<dyn FnOnce() + Send>>,
+    /// The new last numbers of logs, by their rows of heads; few. `None` for one that was forgotten.
+    pub(crate) heads: Vec<(Bytes, Option<u64>)>,
 }
 
 impl<'s> Tx<'s> {
@@ -26,6 +28,7 @@ impl<'s> Tx<'s> {
             writes: BTreeMap::new(),
             links: BTreeMap::new(),
             hooks: Vec::new(),
+            heads: Vec::new(),
         }
     }
 
@@ -38,13 +41,21 @@ impl<'s> Tx<'s> {
     ) -> Result<(), Error> {
         let value = record::encode(value)?;
         self.writes
-            .insert(row_key(table.id(), key).into(), Some(value.into()));
+            .insert(row_key(table.id(), key), Some(value));
         Ok(())
     }
 
     /// Removes the record of `key`, if there is one.
     pub fn delete<K: Key, V: Record>(&mut self, table: &Table<K, V>, key: &impl KeyFor<K>) {
-        self.writes.insert(row_key(table.id(), key).into(), None);
+        self.writes.insert(row_key(table.id(), key), None);
+    }
+
+    /// Sets the last number of a log.
+    pub(crate) fn set_head(&mut self, log: Bytes, number: Option<u64>) {
+        match self.heads.iter_mut().find(|(known, _)| *known == log) {
+            Some((_, old)) => *old = number,
+            None => self.heads.push((log, number)),
+        }
     }
 
     /// Counts one more record that uses the blob; the first link makes it permanent.
@@ -70,6 +81,13 @@ impl Raw for Tx<'_> {
         match self.writes.get(key) {
             Some(value) => Ok(value.clone()),
             None => self.store.engine.get(key),
+        }
+    }
+
+    fn head(&self, log: &[u8]) -> Option<u64> {
+        match self.heads.iter().find(|(known, _)| *known == log) {
+            Some((_, number)) => *number,
+            None => self.store.heads.get(log),
         }
     }
 

@@ -332,6 +332,100 @@ fn a_log_numbers_its_entries_without_gaps_even_when_truncated() {
     });
 }
 
+/// What is done to a log.
+#[derive(Clone, Copy, Debug)]
+enum LogStep {
+    /// Appends so many entries in one transaction.
+    Append(u64),
+    /// Appends, and then fails.
+    Fail,
+    /// Deletes the entries before so many from the last, at most so many.
+    Truncate(u64, usize),
+    /// Deletes all entries, and the numbering.
+    Forget,
+    Flush,
+    Reopen,
+}
+
+fn log_step() -> impl Strategy<Value = LogStep> {
+    prop_oneof![
+        4 => (1u64..4).prop_map(LogStep::Append),
+        1 => Just(LogStep::Fail),
+        2 => (0u64..4, 1usize..6).prop_map(|(kept, most)| LogStep::Truncate(kept, most)),
+        1 => Just(LogStep::Forget),
+        1 => Just(LogStep::Flush),
+        1 => Just(LogStep::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_log_never_gives_a_number_twice(steps in proptest::collection::vec((0..2usize, log_step()), 1..40)) {
+        let dir = Some(tempfile::tempdir().unwrap());
+        let mut subject = Subject::new(dir, Durability::Process, false);
+        let mut log = subject.store.log::<(String,), Item>("test.steps");
+        // Of each key: the last number, and the numbers that are there.
+        let mut known: [(u64, Vec<u64>); 2] = Default::default();
+        for (which, step) in steps {
+            let key = [("a",), ("b",)][which];
+            let (last, numbers) = &mut known[which];
+            let transact = |f: &dyn Fn(&mut store::Tx<'_>) -> Result<(), Error>| {
+                subject.store.transact_now::<_, Error>(Scope::new(SCOPE), |tx| f(tx))
+            };
+            match step {
+                LogStep::Append(count) => {
+                    let from = *last;
+                    transact(&|tx| {
+                        for n in 1..=count {
+                            assert_eq!(log.append(tx, &key, &Item(n))?, from + n);
+                            assert_eq!(log.last(tx, &key)?, from + n);
+                        }
+                        Ok(())
+                    }).unwrap();
+                    *last += count;
+                    numbers.extend(from + 1..=*last);
+                }
+                LogStep::Fail => {
+                    let failed = transact(&|tx| {
+                        log.append(tx, &key, &Item(0))?;
+                        Err(Error::Corrupt("changed my mind".into()))
+                    });
+                    prop_assert!(failed.is_err());
+                }
+                LogStep::Truncate(kept, most) => {
+                    let before = (*last + 1).saturating_sub(kept);
+                    transact(&|tx| log.truncate(tx, &key, before, most).map(drop)).unwrap();
+                    let gone = numbers.iter().take(most).filter(|n| **n < before).count();
+                    numbers.drain(..gone);
+                }
+                LogStep::Forget => {
+                    transact(&|tx| {
+                        log.truncate(tx, &key, u64::MAX, usize::MAX)?;
+                        log.forget(tx, &key);
+                        Ok(())
+                    }).unwrap();
+                    (*last, *numbers) = (0, Vec::new());
+                }
+                LogStep::Flush => subject.store.flush().unwrap(),
+                LogStep::Reopen => {
+                    let dir = subject.dir.take();
+                    drop(subject);
+                    subject = Subject::new(dir, Durability::Process, false);
+                    log = subject.store.log("test.steps");
+                }
+            }
+            for (key, (last, numbers)) in [("a",), ("b",)].iter().zip(&known) {
+                prop_assert_eq!(log.last(&subject.store, key).unwrap(), *last);
+                let view = subject.store.read();
+                let found: Vec<u64> = log.range(&view, key, 0, 1000).map(|row| row.unwrap().0.1).collect();
+                prop_assert_eq!(&found, numbers);
+            }
+        }
+    }
+}
+
 #[test]
 fn everything_is_there_after_reopening() {
     for (durability, is_flushing) in [

@@ -249,7 +249,7 @@ impl Dynamo {
         loop {
             let found = self
                 .catalog
-                .find(&self.cloud.store.read(), account, region, name)?
+                .find(&self.cloud.store, account, region, name)?
                 .ok_or_else(|| no_table(name))?;
             let uid = found.uid.to_string();
             let tables = ["dynamodb.tables", account, region, name];

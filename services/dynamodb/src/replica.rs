@@ -165,7 +165,7 @@ impl Dynamo {
         let key = key.attributes()?;
         loop {
             let found = self.catalog.find(
-                &self.cloud.store.read(),
+                &self.cloud.store,
                 &place.account,
                 &place.region,
                 &place.name,

@@ -63,7 +63,7 @@ impl Dynamo {
 
     async fn share_settings(&self, changed: Changed) -> Result<(), Fault> {
         let found = self.catalog.find(
-            &self.cloud.store.read(),
+            &self.cloud.store,
             &changed.account,
             &changed.region,
             &changed.name,

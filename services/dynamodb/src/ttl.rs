@@ -147,7 +147,7 @@ impl Dynamo {
 
     /// Plans the job for the first of all ends.
     pub async fn plan_first_end(&self, table: &TableRecord) -> Result<(), Fault> {
-        let first = self.first_end(&self.cloud.store.read(), table)?;
+        let first = self.first_end(&self.cloud.store, table)?;
         match first {
             Some(seconds) => self.plan_end(table, seconds).await,
             None => Ok(()),

@@ -333,7 +333,7 @@ impl Events {
         }
         let name = input.archive_name;
         let key = (ctx.account.as_str(), ctx.region.as_str(), name.as_str());
-        let old = self.archive(&self.cloud.store.read(), key.0, key.1, key.2)?;
+        let old = self.archive(&self.cloud.store, key.0, key.1, key.2)?;
         if let Some(text) = &input.event_pattern {
             pattern::parse(text)?;
         }
@@ -376,7 +376,7 @@ impl Events {
     ) -> Result<DeleteArchiveOutput, Fault> {
         let name = input.archive_name;
         let key = (ctx.account.as_str(), ctx.region.as_str(), name.as_str());
-        let old = self.archive(&self.cloud.store.read(), key.0, key.1, key.2)?;
+        let old = self.archive(&self.cloud.store, key.0, key.1, key.2)?;
         let place = old.place(key.0, key.1);
         let scope = ["events.archive", key.0, key.1, key.2];
         let bus_scope = place.scope();

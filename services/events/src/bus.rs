@@ -160,7 +160,7 @@ impl Events {
     ) -> Result<DescribeEventBusOutput, Fault> {
         let place = Place::of(ctx, input.name.as_deref());
         self.begin_default(&place, ctx.time.0).await?;
-        let bus = self.bus(&self.cloud.store.read(), &place)?;
+        let bus = self.bus(&self.cloud.store, &place)?;
         Ok(DescribeEventBusOutput {
             name: Some(place.bus.clone()),
             arn: Some(place.arn()),

@@ -91,7 +91,7 @@ impl Events {
         create.await?;
         Ok(CreateApiDestinationOutput {
             api_destination_arn: Some(arn(key.0, key.1, key.2, &destination.id)),
-            api_destination_state: Some(self.state(&self.cloud.store.read(), &destination)),
+            api_destination_state: Some(self.state(&self.cloud.store, &destination)),
             creation_time: Some(ctx.time),
             last_modified_time: Some(ctx.time),
         })
@@ -203,7 +203,7 @@ impl Events {
         let destination = update.await?;
         Ok(UpdateApiDestinationOutput {
             api_destination_arn: Some(arn(key.0, key.1, key.2, &destination.id)),
-            api_destination_state: Some(self.state(&self.cloud.store.read(), &destination)),
+            api_destination_state: Some(self.state(&self.cloud.store, &destination)),
             creation_time: Some(Timestamp(destination.created)),
             last_modified_time: Some(Timestamp(destination.modified)),
         })

@@ -146,7 +146,7 @@ impl Events {
         ctx: &Context,
         input: DescribeEndpointInput,
     ) -> Result<DescribeEndpointOutput, Fault> {
-        let stored = self.endpoint(&self.cloud.store.read(), ctx, &input.name)?;
+        let stored = self.endpoint(&self.cloud.store, ctx, &input.name)?;
         let shown = stored.shown(ctx, &input.name);
         Ok(DescribeEndpointOutput {
             name: shown.name,

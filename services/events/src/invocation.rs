@@ -88,7 +88,7 @@ impl Events {
     /// Calls an API destination with a delivery.
     pub(crate) async fn invoke(&self, arn: &Arn, delivery: &Delivery) -> Result<(), Refusal> {
         let destination = self.destination(arn).map_err(Refusal::Never)?;
-        let found = self.connection_of_arn(&self.cloud.store.read(), &destination.connection);
+        let found = self.connection_of_arn(&self.cloud.store, &destination.connection);
         let (_, connection) = found.map_err(Refusal::Never)?;
         if connection.state == connection_state::DEAUTHORIZED {
             let text = "The connection of the API destination is not authorized.";

@@ -148,7 +148,7 @@ impl Events {
         input: PutPermissionInput,
     ) -> Result<PutPermissionOutput, Fault> {
         let place = Place::of(ctx, input.event_bus_name.as_deref());
-        self.bus(&self.cloud.store.read(), &place)?;
+        self.bus(&self.cloud.store, &place)?;
         let whole = match &input.policy {
             Some(policy) => {
                 if input.statement_id.is_some() || input.principal.is_some() {

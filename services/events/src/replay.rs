@@ -223,7 +223,7 @@ impl Events {
         input: DescribeReplayInput,
     ) -> Result<DescribeReplayOutput, Fault> {
         let name = input.replay_name;
-        let replay = self.replay(&self.cloud.store.read(), ctx, &name)?;
+        let replay = self.replay(&self.cloud.store, ctx, &name)?;
         let bus = replay.place(&ctx.account, &ctx.region).arn();
         Ok(DescribeReplayOutput {
             replay_arn: Some(arn(&ctx.account, &ctx.region, &name)),

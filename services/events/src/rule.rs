@@ -295,7 +295,7 @@ impl Events {
         state: &str,
     ) -> Result<(), Fault> {
         let place = Place::of(ctx, bus);
-        self.bus(&self.cloud.store.read(), &place)?;
+        self.bus(&self.cloud.store, &place)?;
         self.change_rule(&place, name, |_, rule| {
             rule.check_managed(name, false)?;
             if state == rule_state::ENABLED && !rule.is_enabled() {

@@ -266,7 +266,7 @@ impl Firehose {
         input: DescribeDeliveryStreamInput,
     ) -> Result<DescribeDeliveryStreamOutput, Fault> {
         let place = Place::of(ctx, &input.delivery_stream_name);
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let is_behind = input.exclusive_start_destination_id.is_some();
         Ok(DescribeDeliveryStreamOutput {
             delivery_stream_description: DeliveryStreamDescription {

@@ -79,12 +79,9 @@ impl Firehose {
                 Ok(())
             })
         });
-        let is_empty = |view: &store::View| {
-            view.range(&self.streams, Range::all().limit(1))
-                .next()
-                .is_none()
-        };
-        if is_empty(&self.cloud.store.read()) {
+        let view = self.cloud.store.read();
+        let mut streams = view.range(&self.streams, Range::all().limit(1));
+        if streams.next().is_none() {
             return;
         }
         let me = self.me.clone();
@@ -142,7 +139,7 @@ impl Firehose {
 
     /// Writes out what was gathered: everything there is now, or only what fills the buffer.
     async fn flush(&self, place: &Place, everything: bool) {
-        let found = self.stream(&self.cloud.store.read(), place);
+        let found = self.stream(&self.cloud.store, place);
         let Ok(stream) = found else { return };
         let turn: Arc<tokio::sync::Mutex<()>> = self
             .flushing
@@ -280,7 +277,7 @@ impl Firehose {
             })
             .await?;
         if let Some(buffer) = given_up {
-            let last = self.entries.last(&self.cloud.store.read(), &key)?;
+            let last = self.entries.last(&self.cloud.store, &key)?;
             tracing::warn!(
                 stream = place.name,
                 bytes = buffer.bytes,

@@ -33,7 +33,7 @@ impl Firehose {
         input: PutRecordInput,
     ) -> Result<PutRecordOutput, Fault> {
         let place = Place::of(ctx, &input.delivery_stream_name);
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let encrypted = admit(&stream)?;
         let entry = Entry::new(ctx.time, input.record.data);
         self.append(&place, &stream, vec![entry]).await?;
@@ -49,7 +49,7 @@ impl Firehose {
         input: PutRecordBatchInput,
     ) -> Result<PutRecordBatchOutput, Fault> {
         let place = Place::of(ctx, &input.delivery_stream_name);
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let encrypted = admit(&stream)?;
         let size: usize = input.records.iter().map(|r| r.data.len()).sum();
         if size > BATCH_LIMIT {

@@ -72,7 +72,7 @@ impl Firehose {
         input: ListTagsForDeliveryStreamInput,
     ) -> Result<ListTagsForDeliveryStreamOutput, Fault> {
         let place = Place::of(ctx, &input.delivery_stream_name);
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let limit = usize::try_from(input.limit.unwrap_or(50)).unwrap_or(50);
         let after = input.exclusive_start_tag_key.as_deref();
         let place_of = |key| stream.tags.iter().position(|(k, _)| k == key);

@@ -104,7 +104,7 @@ impl Glue {
         input: GetDatabaseInput,
     ) -> Result<GetDatabaseOutput, Fault> {
         let place = Place::of(ctx, input.catalog_id.as_deref(), &input.name)?;
-        let database = self.database(&self.cloud.store.read(), &place)?;
+        let database = self.database(&self.cloud.store, &place)?;
         Ok(GetDatabaseOutput {
             database: Some(database.describe(&place.account)?),
         })

@@ -304,7 +304,7 @@ impl Glue {
         input: BatchDeleteTableInput,
     ) -> Result<BatchDeleteTableOutput, Fault> {
         let place = Place::of(ctx, input.catalog_id.as_deref(), &input.database_name)?;
-        self.database(&self.cloud.store.read(), &place)?;
+        self.database(&self.cloud.store, &place)?;
         let mut errors = Vec::new();
         for name in input.tables_to_delete {
             if let Err(fault) = self.delete(&place, &name).await {

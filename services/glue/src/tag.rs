@@ -52,7 +52,7 @@ impl Glue {
         input: GetTagsInput,
     ) -> Result<GetTagsOutput, Fault> {
         let place = Place::of_arn(&input.resource_arn)?;
-        let database = self.database(&self.cloud.store.read(), &place)?;
+        let database = self.database(&self.cloud.store, &place)?;
         Ok(GetTagsOutput {
             tags: Some(database.tags),
         })

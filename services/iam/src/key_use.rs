@@ -102,7 +102,7 @@ impl Iam {
             return Ok(Some(newest.clone()));
         }
         Ok(Read::get(
-            &self.cloud.store.read(),
+            &self.cloud.store,
             &self.key_uses,
             &(account, id),
         )?)

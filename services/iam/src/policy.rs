@@ -386,7 +386,7 @@ impl Iam {
         input: ListEntitiesForPolicyInput,
     ) -> Result<ListEntitiesForPolicyOutput, Fault> {
         let (account, arn) = (ctx.account.as_str(), input.policy_arn.as_str());
-        if !self.policy_exists(&self.cloud.store.read(), account, arn)? {
+        if !self.policy_exists(&self.cloud.store, account, arn)? {
             return Err(no_policy(arn));
         }
         let as_boundary = input.policy_usage_filter.as_deref() != Some("PermissionsPolicy");

@@ -132,7 +132,7 @@ impl Iam {
     /// Whether an entity of that name exists.
     pub(crate) fn exists<E: Entity>(&self, account: &str, name: &str) -> Result<bool, Fault> {
         Ok(store::Read::contains(
-            &self.cloud.store.read(),
+            &self.cloud.store,
             &E::table(self),
             &(account, &key(name)),
         )?)

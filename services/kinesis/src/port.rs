@@ -112,7 +112,7 @@ impl DataStreams for Kinesis {
 
     fn changed(&self, stream: &Arn, shard: &str) -> Result<Arc<Notify>, Fault> {
         let place = place(stream)?;
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let number = self.shard_number(&place, shard)?;
         Ok(self.wiring.wake(stream.id, number))
     }

@@ -129,7 +129,7 @@ impl Kinesis {
         if let Some(routes) = self.wiring.routes(stream.id, stream.layout) {
             return Ok(routes);
         }
-        let open = self.open(&self.cloud.store.read(), &place.account, stream)?;
+        let open = self.open(&self.cloud.store, &place.account, stream)?;
         Ok(self.wiring.build(stream.id, stream.layout, &open))
     }
 
@@ -188,7 +188,7 @@ impl Kinesis {
             if let Some(sequence) = appended.and_then(|all| all.into_iter().next()) {
                 return Ok(sequence);
             }
-            stream = self.stream(&self.cloud.store.read(), place)?;
+            stream = self.stream(&self.cloud.store, place)?;
         }
     }
 
@@ -219,7 +219,7 @@ impl Kinesis {
         key: String,
         data: Bytes,
     ) -> Result<(), Fault> {
-        let stream = self.stream(&self.cloud.store.read(), place)?;
+        let stream = self.stream(&self.cloud.store, place)?;
         let new = admit(&stream, "", data, Some(key), None)?;
         self.put(place, stream, new).await.map(drop)
     }
@@ -234,7 +234,7 @@ impl Kinesis {
             input.stream_name.as_deref(),
             input.stream_arn.as_deref(),
         )?;
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let explicit = input.explicit_hash_key.as_deref();
         let new = admit(&stream, "", input.data, input.partition_key, explicit)?;
         if let Some(before) = &input.sequence_number_for_ordering
@@ -271,7 +271,7 @@ impl Kinesis {
             input.stream_name.as_deref(),
             input.stream_arn.as_deref(),
         )?;
-        let mut stream = self.stream(&self.cloud.store.read(), &place)?;
+        let mut stream = self.stream(&self.cloud.store, &place)?;
         let encryption_type = encrypted(&stream);
         let mut all = Vec::with_capacity(input.records.len());
         let mut size = 0;
@@ -346,7 +346,7 @@ impl Kinesis {
                 }
             }
             if !waiting.is_empty() {
-                stream = self.stream(&self.cloud.store.read(), place)?;
+                stream = self.stream(&self.cloud.store, place)?;
             }
         }
         let failed = results.iter().filter(|r| r.error_code.is_some()).count();

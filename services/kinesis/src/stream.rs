@@ -383,7 +383,7 @@ impl Kinesis {
             input.stream_name.as_deref(),
             input.stream_arn.as_deref(),
         )?;
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         Ok(DescribeStreamSummaryOutput {
             stream_description_summary: StreamDescriptionSummary {
                 stream_arn: place.arn(),

@@ -111,7 +111,7 @@ impl Kinesis {
             input.stream_name.as_deref(),
             input.stream_arn.as_deref(),
         )?;
-        let stream = self.stream(&self.cloud.store.read(), &place)?;
+        let stream = self.stream(&self.cloud.store, &place)?;
         let mut tags = shown(&stream.tags);
         if let Some(after) = &input.exclusive_start_tag_key {
             tags.retain(|tag| tag.key > *after);

@@ -199,7 +199,7 @@ impl Pipes {
         input: DescribePipeInput,
     ) -> Result<DescribePipeOutput, Fault> {
         let place = Place::new(ctx, &input.name);
-        let pipe = self.pipe(&self.cloud.store.read(), &place)?;
+        let pipe = self.pipe(&self.cloud.store, &place)?;
         let of_enrichment = pipe.of_enrichment.as_deref();
         let of_target = pipe.of_target.as_deref();
         Ok(DescribePipeOutput {

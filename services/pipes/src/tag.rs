@@ -59,7 +59,7 @@ impl Pipes {
         input: ListTagsForResourceInput,
     ) -> Result<ListTagsForResourceOutput, Fault> {
         let place = place(&input.resource_arn)?;
-        let pipe = self.pipe(&self.cloud.store.read(), &place)?;
+        let pipe = self.pipe(&self.cloud.store, &place)?;
         Ok(ListTagsForResourceOutput {
             tags: Some(pipe.tags),
         })

@@ -74,7 +74,7 @@ impl Schedules {
         input: ListTagsForResourceInput,
     ) -> Result<ListTagsForResourceOutput, Fault> {
         let (account, region, name) = group(&input.resource_arn)?;
-        let found = self.group(&self.cloud.store.read(), &account, &region, &name)?;
+        let found = self.group(&self.cloud.store, &account, &region, &name)?;
         let tags = found.tags.into_iter();
         Ok(ListTagsForResourceOutput {
             tags: Some(tags.map(|(key, value)| Tag { key, value }).collect()),

@@ -143,7 +143,7 @@ impl Sns {
         note: &Note,
         status: Status<'_>,
     ) -> Result<(), Fault> {
-        let topic = self.topic(&self.cloud.store.read(), place)?;
+        let topic = self.topic(&self.cloud.store, place)?;
         let names = note.kind.names();
         let (what, name) = match status.has_succeeded {
             true => ("SUCCESS", names.success_role),

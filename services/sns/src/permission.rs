@@ -94,7 +94,7 @@ impl Sns {
         action: &str,
     ) -> Result<(Place, Arc<Topic>), Fault> {
         let place = Place::of(ctx, arn, what)?;
-        let topic = self.topic(&self.cloud.store.read(), &place)?;
+        let topic = self.topic(&self.cloud.store, &place)?;
         self.permit(ctx, &place, &topic, action)?;
         Ok((place, topic))
     }

@@ -267,7 +267,7 @@ impl Sns {
         let Ok((place, id)) = parse(text) else {
             return Ok(Ok(None));
         };
-        let found = self.subscription(&self.cloud.store.read(), &place, &id);
+        let found = self.subscription(&self.cloud.store, &place, &id);
         Ok(Ok(found.ok().and_then(|(_, s)| s.token)))
     }
 

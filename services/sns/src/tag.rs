@@ -47,7 +47,7 @@ impl Sns {
     fn taggable(&self, ctx: &Context, arn: &str, action: &str) -> Result<Place, Fault> {
         let place = Place::of(ctx, arn, "ResourceArn")?;
         let topic = self
-            .topic(&self.cloud.store.read(), &place)
+            .topic(&self.cloud.store, &place)
             .map_err(renamed)?;
         self.permit(ctx, &place, &topic, action)?;
         Ok(place)
@@ -94,7 +94,7 @@ impl Sns {
     ) -> Result<ListTagsForResourceOutput, Fault> {
         let place = self.taggable(ctx, &input.resource_arn, "SNS:ListTagsForResource")?;
         let topic = self
-            .topic(&self.cloud.store.read(), &place)
+            .topic(&self.cloud.store, &place)
             .map_err(renamed)?;
         let tags = topic.tags.iter().map(|(key, value)| Tag {
             key: key.clone(),

@@ -197,7 +197,7 @@ impl Sqs {
                 ));
             }
         };
-        let tasks = self.tasks(&self.cloud.store.read(), &from)?;
+        let tasks = self.tasks(&self.cloud.store, &from)?;
         let shown = tasks.into_iter().take(most).map(|task| {
             let is_running = task.status == "RUNNING";
             ListMessageMoveTasksResultEntry {
@@ -253,7 +253,7 @@ impl Sqs {
         let (Some(from), Some(id)) = (parts.next().and_then(Name::of_text), parts.nth(1)) else {
             return Ok(());
         };
-        let tasks = self.tasks(&self.cloud.store.read(), &from)?;
+        let tasks = self.tasks(&self.cloud.store, &from)?;
         let Some(task) = tasks
             .into_iter()
             .find(|t| t.id == id && t.status == "RUNNING")

@@ -148,7 +148,7 @@ impl Sqs {
     /// The queue's record, shared with others who read it.
     pub(crate) fn find(&self, name: &Name) -> Result<Arc<Queue>, Fault> {
         self.decoded
-            .get(&self.cloud.store.read(), &self.tables.queues, &name.key())?
+            .get(&self.cloud.store, &self.tables.queues, &name.key())?
             .ok_or_else(no_queue)
     }
 

@@ -21,6 +21,7 @@ use super::base::Base;
 use super::hot::Hot;
 use super::journal::{self, Journal};
 use super::{Batch, Done, Engine, Row, Scanned, Span, merge};
+use crate::scratch::scratch;
 use crate::{Durability, Error};
 
 type Recent = BTreeMap<Bytes, Option<Bytes>>;
@@ -244,9 +245,12 @@ impl Engine for Durable {
         if batch.is_empty() {
             return Ok(());
         }
-        let entry = journal::encode(&batch)?;
-        let mut journal = shared.journal.lock();
-        journal.append(&entry)?;
+        let journal = scratch(|entry| {
+            journal::encode(&batch, entry)?;
+            let mut journal = shared.journal.lock();
+            journal.append(entry)?;
+            Ok::<_, Error>(journal)
+        })?;
         let waiting = done.map(|done| (journal.file(), done));
         let mut recent = shared.recent.write();
         recent.apply(batch);
