@@ -145,7 +145,7 @@ mod tests {
             )
         };
         assert!(text.contains(&line(2)) && text.contains(&line(4)), "{text}");
-        assert!(text.contains(&format!("status=\"2xx\",le=\"0.0001\"}} 0\n")));
+        assert!(text.contains("status=\"2xx\",le=\"0.0001\"} 0\n"));
         assert!(text.contains(&format!("status=\"2xx\",le=\"0.00025\"}} {n}\n")));
     }
 }

@@ -7,6 +7,7 @@
 mod lent;
 mod pin;
 mod reader;
+mod spare;
 mod transfer;
 mod writer;
 
@@ -110,6 +111,7 @@ struct Held {
     holders: usize,
     waiting: Vec<BlobId>,
     pinned: HashMap<BlobId, pin::Pinned>,
+    spares: spare::Spares,
 }
 
 enum Place {
@@ -172,6 +174,7 @@ impl Blobs {
                 Ok(BlobStream::of_pieces(pieces, range))
             }
             Place::Files(dir) => {
+                let reading = self.reading(id).ok_or(Error::NoBlob(id))?;
                 let file = fs::File::open(path_of(dir, id)).map_err(|error| {
                     if error.kind() == std::io::ErrorKind::NotFound {
                         Error::NoBlob(id)
@@ -179,7 +182,7 @@ impl Blobs {
                         Error::io(format!("opening blob {id}"))(error)
                     }
                 })?;
-                BlobStream::of_file(file, self.0.map, range)
+                BlobStream::of_file(file, self.0.map, range, reading)
                     .map_err(Error::io(format!("reading blob {id}")))
             }
         }
@@ -216,6 +219,7 @@ impl Blobs {
 
     /// Deletes the content, unless a snapshot still copies or a reader has pinned it: then behind them.
     pub(crate) fn remove(&self, id: BlobId) {
+        let sparable = self.sparable(id);
         let mut held = self.0.held.lock();
         if held.holders > 0 {
             held.waiting.push(id);
@@ -223,6 +227,9 @@ impl Blobs {
         }
         if let Some(pinned) = held.pinned.get_mut(&id) {
             pinned.is_dead = true;
+            return;
+        }
+        if sparable.is_some_and(|len| self.spare(&mut held.spares, id, len)) {
             return;
         }
         drop(held);

@@ -40,8 +40,7 @@ impl<'s> Tx<'s> {
         value: &V,
     ) -> Result<(), Error> {
         let value = record::encode(value)?;
-        self.writes
-            .insert(row_key(table.id(), key), Some(value));
+        self.writes.insert(row_key(table.id(), key), Some(value));
         Ok(())
     }
 

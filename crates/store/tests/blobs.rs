@@ -317,3 +317,50 @@ fn a_damaged_snapshot_changes_nothing() {
     }
     assert!(store.read().contains(&objects, &("a", "later")).unwrap());
 }
+
+/// The files under a directory, by their inode.
+fn inodes(dir: &std::path::Path) -> Vec<u64> {
+    use std::os::unix::fs::DirEntryExt;
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .flat_map(|entry| match entry.path().is_dir() {
+            true => inodes(&entry.path()),
+            false => vec![entry.ino()],
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_file_of_a_deleted_blob_takes_in_another_and_nobody_notices() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(Some(&dir));
+    let files = dir.path().join("data/blobs");
+    let first = put(&store, "a", "k", &content(2_500_000)).await;
+    let inode = inodes(&files);
+    release(&store, first.id).await;
+    is_gone(&store, first.id).await;
+    // Shorter, longer than one buffer, longer than the file, and empty.
+    for len in [20_000, 1_500_000, 3_000_000, 0] {
+        let blob = put(&store, "a", "k", &content(len)).await;
+        assert_eq!(inodes(&files), inode, "{len}: the same file");
+        let whole = read(&store, blob.id, 0..u64::MAX).await.unwrap();
+        assert!(whole == content(len), "{len}: nothing of the one before");
+        assert!(matches!(
+            store.blobs().read(first.id, 0..1),
+            Err(Error::NoBlob(_))
+        ));
+        release(&store, blob.id).await;
+        is_gone(&store, blob.id).await;
+    }
+    // What is being read is not written over.
+    let kept = put(&store, "a", "k", &content(300_000)).await;
+    let mut reader = store.blobs().read(kept.id, 0..u64::MAX).unwrap();
+    release(&store, kept.id).await;
+    is_gone(&store, kept.id).await;
+    put(&store, "a", "k", &Bytes::from(vec![7; 300_000])).await;
+    let mut all = Vec::new();
+    while let Some(piece) = reader.next().await {
+        all.extend_from_slice(&piece.unwrap());
+    }
+    assert_eq!(all, content(300_000));
+}

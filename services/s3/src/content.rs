@@ -21,8 +21,9 @@ use crate::object::Piece;
 pub const INLINE: u64 = 16 * 1024;
 /// The longest object of one request: 5 GiB.
 pub const MAX_PUT: u64 = 5 << 30;
-/// Bytes that are worth a thread away from those that serve requests.
-const BATCH: usize = 128 * 1024;
+/// Bytes that are worth a thread away from those that serve requests: what a connection reads at once is 128 KiB, with a request's
+/// headers in the first of them.
+const BATCH: usize = 64 * 1024;
 /// Bytes that may wait to be hashed.
 const AHEAD: usize = 2 * 1024 * 1024;
 

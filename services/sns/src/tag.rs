@@ -46,9 +46,7 @@ fn renamed(fault: Fault) -> Fault {
 impl Sns {
     fn taggable(&self, ctx: &Context, arn: &str, action: &str) -> Result<Place, Fault> {
         let place = Place::of(ctx, arn, "ResourceArn")?;
-        let topic = self
-            .topic(&self.cloud.store, &place)
-            .map_err(renamed)?;
+        let topic = self.topic(&self.cloud.store, &place).map_err(renamed)?;
         self.permit(ctx, &place, &topic, action)?;
         Ok(place)
     }
@@ -93,9 +91,7 @@ impl Sns {
         input: ListTagsForResourceInput,
     ) -> Result<ListTagsForResourceOutput, Fault> {
         let place = self.taggable(ctx, &input.resource_arn, "SNS:ListTagsForResource")?;
-        let topic = self
-            .topic(&self.cloud.store, &place)
-            .map_err(renamed)?;
+        let topic = self.topic(&self.cloud.store, &place).map_err(renamed)?;
         let tags = topic.tags.iter().map(|(key, value)| Tag {
             key: key.clone(),
             value: value.clone(),

@@ -12,6 +12,7 @@ use futures_core::Stream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::lent;
+use super::spare::Reading;
 use crate::MapFile;
 
 /// The content of a blob, as [`Blobs::read`](crate::Blobs::read) gives it.
@@ -28,13 +29,13 @@ enum Source {
         skip: u64,
     },
     File {
-        file: Arc<fs::File>,
+        file: Arc<Opened>,
         offset: u64,
         /// A piece that must come from the disk.
         awaited: Option<JoinHandle<io::Result<Bytes>>>,
     },
     Mapped {
-        file: Arc<fs::File>,
+        file: Arc<Opened>,
         map: MapFile,
         /// Where the stretch begins that is being mapped.
         offset: u64,
@@ -42,18 +43,40 @@ enum Source {
     },
 }
 
+/// A blob's file, which keeps its content as long as this lives.
+struct Opened {
+    file: fs::File,
+    _reading: Reading,
+}
+
+/// A stretch that is mapped.
+struct Stretch {
+    bytes: Bytes,
+    /// Behind the bytes: these are let go first.
+    _file: Arc<Opened>,
+}
+
+impl AsRef<[u8]> for Stretch {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// What is mapped at once: a thread is asked for the next stretch while this one is sent, which then costs nothing.
 const STRETCH: u64 = 4 << 20;
 
 /// Begins to map the stretch at `offset`.
 fn map_stretch(
-    file: &Arc<fs::File>,
+    file: &Arc<Opened>,
     map: MapFile,
     offset: u64,
     end: u64,
 ) -> JoinHandle<io::Result<Bytes>> {
     let file = file.clone();
-    spawn_blocking(move || map(&file, offset..end.min(offset + STRETCH)))
+    spawn_blocking(move || {
+        let bytes = map(&file.file, offset..end.min(offset + STRETCH))?;
+        Ok(Bytes::from_owner(Stretch { bytes, _file: file }))
+    })
 }
 
 impl BlobStream {
@@ -74,9 +97,14 @@ impl BlobStream {
         file: fs::File,
         map: Option<MapFile>,
         range: Range<u64>,
+        reading: Reading,
     ) -> io::Result<BlobStream> {
         let len = file.metadata()?.len();
-        let (file, offset) = (Arc::new(file), range.start);
+        let file = Arc::new(Opened {
+            file,
+            _reading: reading,
+        });
+        let offset = range.start;
         let end = range.end.min(len);
         let left = end.saturating_sub(offset);
         let source = match map {
@@ -165,14 +193,14 @@ impl Stream for BlobStream {
             } => {
                 let len = left.min(lent::LEN as u64) as usize;
                 let piece = match awaited {
-                    None => read_now(file, *offset, len).transpose(),
+                    None => read_now(&file.file, *offset, len).transpose(),
                     Some(_) => None,
                 };
                 let piece = match piece {
                     Some(piece) => piece,
                     None => {
                         let (file, offset) = (file.clone(), *offset);
-                        let read = move || read_piece(&file, offset, len);
+                        let read = move || read_piece(&file.file, offset, len);
                         let task = awaited.get_or_insert_with(|| spawn_blocking(read));
                         let piece = ready!(Pin::new(task).poll(context));
                         *awaited = None;

@@ -77,7 +77,10 @@ impl Blobs {
         let mut content = input.take(len);
         let is_new = match &self.0.place {
             Place::Memory(blobs) => !blobs.lock().contains_key(&id),
-            Place::Files(dir) => !path_of(dir, id).exists(),
+            Place::Files(dir) => {
+                self.unspare(id);
+                !path_of(dir, id).exists()
+            }
         };
         let copied = if is_new && is_wanted {
             self.0.loaded.lock().insert(id);

@@ -22,8 +22,14 @@ pub struct BlobWriter {
 
 enum File {
     None,
-    Open(fs::File),
-    Busy(JoinHandle<io::Result<fs::File>>),
+    Open(Opened),
+    Busy(JoinHandle<io::Result<Opened>>),
+}
+
+struct Opened {
+    file: fs::File,
+    /// How long it was before: there may be more in it than what is written.
+    old: u64,
 }
 
 /// What is handed to a blocking thread at once.
@@ -67,8 +73,9 @@ impl BlobWriter {
     /// the disk afterwards.
     pub async fn finish(mut self) -> Result<NewBlob, Error> {
         if matches!(self.blobs.0.place, Place::Files(_)) {
-            let is_written = self.pieces.is_empty() && !matches!(self.file, File::None);
-            if self.blobs.0.sync || !is_written {
+            self.settle().await?;
+            let is_whole = matches!(&self.file, File::Open(opened) if opened.old <= self.len);
+            if self.blobs.0.sync || !self.pieces.is_empty() || !is_whole {
                 self.flush(true).await?;
             }
             self.settle().await?;
@@ -95,25 +102,31 @@ impl BlobWriter {
         let path = path_of(dir, self.id);
         self.settle().await?;
         let pieces = mem::take(&mut self.pieces);
-        self.buffered = 0;
+        let buffered = mem::take(&mut self.buffered) as u64;
         let open = match mem::replace(&mut self.file, File::None) {
-            File::Open(file) => Some(file),
+            File::Open(opened) => Some(opened),
             _ => None,
         };
-        let sync = last && self.blobs.0.sync;
+        let (blobs, len) = (self.blobs.clone(), self.len);
         self.file = File::Busy(tokio::task::spawn_blocking(move || {
-            let mut file = match open {
-                Some(file) => file,
-                None => create(&path)?,
+            let mut opened = match open {
+                Some(opened) => opened,
+                None => {
+                    let (file, old) = blobs.file(&path, buffered)?;
+                    Opened { file, old }
+                }
             };
-            write_pieces(&mut file, &pieces)?;
-            if sync {
-                file.sync_all()?;
+            write_pieces(&mut opened.file, &pieces)?;
+            if last && opened.old > len {
+                opened.file.set_len(len)?;
+            }
+            if last && blobs.0.sync {
+                opened.file.sync_all()?;
                 if let Some(dir) = path.parent() {
                     fs::File::open(dir)?.sync_all()?;
                 }
             }
-            Ok(file)
+            Ok(opened)
         }));
         Ok(())
     }
@@ -147,24 +160,6 @@ fn write_pieces(file: &mut fs::File, pieces: &[Bytes]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn create(path: &std::path::Path) -> io::Result<fs::File> {
-    let create = || {
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-    };
-    match create() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(dir) = path.parent() {
-                fs::create_dir_all(dir)?;
-            }
-            create()
-        }
-        result => result,
-    }
 }
 
 impl Drop for BlobWriter {
