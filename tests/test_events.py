@@ -508,3 +508,80 @@ def test_the_cli_puts_and_lists(region):
     assert region.aws("events", "test-event-pattern", "--event-pattern", '{"source": ["x"]}', "--event", json.dumps({
         "id": "1", "account": "1", "source": "x", "time": "2026-01-01T00:00:00Z", "region": "r", "resources": [],
         "detail-type": "d", "detail": {}}))["Result"]
+
+
+def test_a_partner_sends_to_the_bus_that_a_customer_makes_for_it(region):
+    """The partner is another account; what it sends arrives only while its source is active."""
+    partner, events = region.client("events", account="111111111111"), region.client("events")
+    name = "aws.partner/shop.example/orders/eu"
+    pattern = {"account": ["000000000000"]}
+
+    def error(call, **input):
+        with pytest.raises(ClientError) as refused:
+            call(**input)
+        return refused.value.response["Error"]["Code"]
+
+    def send(n, source=name):
+        entry = {"Source": source, "DetailType": "order", "Detail": json.dumps({"n": n})}
+        return partner.put_partner_events(Entries=[entry])
+
+    def state():
+        return events.describe_event_source(Name=name)["State"]
+
+    assert error(events.create_event_bus, Name=name, EventSourceName=name) == "ResourceNotFoundException"
+    arn = partner.create_partner_event_source(Name=name, Account="000000000000")["EventSourceArn"]
+    assert arn == f"arn:aws:events:us-east-1::event-source/{name}"
+    assert error(partner.create_partner_event_source, Name=name, Account="000000000000") == "ResourceAlreadyExistsException"
+    pending = events.describe_event_source(Name=name)
+    assert (pending["State"], pending["CreatedBy"], pending["Arn"]) == ("PENDING", "shop.example", arn)
+    assert (pending["ExpirationTime"] - pending["CreationTime"]).days == 14
+    assert [s["Name"] for s in partner.list_partner_event_sources(NamePrefix="aws.partner/shop.example/")["PartnerEventSources"]] == [name]
+    # Nobody listens yet, and nobody else's source is one's own.
+    assert send(0)["FailedEntryCount"] == 0
+    refused = send(0, "aws.partner/shop.example/orders/us")["Entries"][0]
+    assert refused["ErrorCode"] == "ResourceNotFoundException"
+    assert error(events.describe_partner_event_source, Name=name) == "ResourceNotFoundException"
+
+    assert error(events.create_event_bus, Name=name) == "ValidationException"
+    bus = events.create_event_bus(Name=name, EventSourceName=name)["EventBusArn"]
+    assert bus == f"arn:aws:events:us-east-1:000000000000:event-bus/{name}"
+    url, queue = make_queue(region, "partners")
+    events.put_rule(Name="all", EventBusName=name, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="all", EventBusName=name, Targets=[{"Id": "q", "Arn": queue}])
+    active = events.describe_event_source(Name=name)
+    assert active["State"] == "ACTIVE" and "ExpirationTime" not in active
+    accounts = partner.list_partner_event_source_accounts(EventSourceName=name)["PartnerEventSourceAccounts"]
+    assert [(a["Account"], a["State"]) for a in accounts] == [("000000000000", "ACTIVE")]
+    sent = send(1)["Entries"][0]["EventId"]
+    [event] = [json.loads(m["Body"]) for m in take(region, url)]
+    assert (event["id"], event["source"], event["account"], event["detail"]) == (sent, name, "000000000000", {"n": 1})
+
+    events.deactivate_event_source(Name=name)
+    assert state() == "PENDING" and error(events.deactivate_event_source, Name=name) == "InvalidStateException"
+    send(2)
+    events.activate_event_source(Name=name)
+    send(3)
+    assert [json.loads(m["Body"])["detail"] for m in take(region, url)] == [{"n": 3}]
+
+    # The partner deletes it: the customer sees that until the bus goes, too.
+    partner.delete_partner_event_source(Name=name, Account="000000000000")
+    assert state() == "DELETED" and send(4)["FailedEntryCount"] == 1
+    events.delete_event_bus(Name=name)
+    assert error(events.describe_event_source, Name=name) == "ResourceNotFoundException"
+    assert events.list_event_sources(NamePrefix="aws.partner/shop.example/")["EventSources"] == []
+
+
+def test_a_partners_source_that_nobody_takes_is_gone_after_two_weeks(make_region):
+    region = make_region()
+    partner, events = region.client("events", account="111111111111"), region.client("events")
+    name = "aws.partner/shop.example/orders/eu"
+    partner.create_partner_event_source(Name=name, Account="000000000000")
+    region.cumulo("clock", "advance", "13d")
+    assert [s["State"] for s in events.list_event_sources()["EventSources"]] == ["PENDING"]
+    region.cumulo("clock", "advance", "2d")
+    assert events.list_event_sources()["EventSources"] == []
+    assert partner.list_partner_event_sources(NamePrefix="aws.partner/shop.example/")["PartnerEventSources"] == []
+    # The name is free again.
+    partner.create_partner_event_source(Name=name, Account="222222222222")
+    accounts = partner.list_partner_event_source_accounts(EventSourceName=name)["PartnerEventSourceAccounts"]
+    assert [a["Account"] for a in accounts] == ["222222222222"]

@@ -19,6 +19,32 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `ActivateEventSourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ActivateEventSourceInput {
+    pub name: String,
+}
+impl Decode for ActivateEventSourceInput {
+    const SCHEMA: &'static Schema = &S_ACTIVATE_EVENT_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACTIVATE_EVENT_SOURCE_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_ACTIVATE_EVENT_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ActivateEventSourceInput { name })
+    }
+}
 /// `ApiDestination`
 #[derive(Clone, Debug, Default)]
 pub struct ApiDestination {
@@ -1660,6 +1686,82 @@ impl Encode for CreateEventBusOutput {
         w.end_structure();
     }
 }
+/// `CreatePartnerEventSourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePartnerEventSourceInput {
+    pub name: String,
+    pub account: String,
+}
+impl Decode for CreatePartnerEventSourceInput {
+    const SCHEMA: &'static Schema = &S_CREATE_PARTNER_EVENT_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_PARTNER_EVENT_SOURCE_REQUEST.members;
+        let mut name = None;
+        let mut account = None;
+        r.structure(&S_CREATE_PARTNER_EVENT_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => account = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        if account.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(name), Some(account)) = (name, account) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreatePartnerEventSourceInput { name, account })
+    }
+}
+/// `CreatePartnerEventSourceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct CreatePartnerEventSourceOutput {
+    pub event_source_arn: Option<String>,
+}
+impl Encode for CreatePartnerEventSourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_PARTNER_EVENT_SOURCE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_PARTNER_EVENT_SOURCE_RESPONSE);
+        if let Some(v) = &self.event_source_arn {
+            w.member(&S_CREATE_PARTNER_EVENT_SOURCE_RESPONSE.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DeactivateEventSourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeactivateEventSourceInput {
+    pub name: String,
+}
+impl Decode for DeactivateEventSourceInput {
+    const SCHEMA: &'static Schema = &S_DEACTIVATE_EVENT_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DEACTIVATE_EVENT_SOURCE_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_DEACTIVATE_EVENT_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeactivateEventSourceInput { name })
+    }
+}
 /// `DeadLetterConfig`
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterConfig {
@@ -1959,6 +2061,38 @@ impl Decode for DeleteEventBusInput {
             return Err(DecodeError::Rejected);
         };
         Ok(DeleteEventBusInput { name })
+    }
+}
+/// `DeletePartnerEventSourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DeletePartnerEventSourceInput {
+    pub name: String,
+    pub account: String,
+}
+impl Decode for DeletePartnerEventSourceInput {
+    const SCHEMA: &'static Schema = &S_DELETE_PARTNER_EVENT_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_PARTNER_EVENT_SOURCE_REQUEST.members;
+        let mut name = None;
+        let mut account = None;
+        r.structure(&S_DELETE_PARTNER_EVENT_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                1 => account = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        if account.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(name), Some(account)) = (name, account) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeletePartnerEventSourceInput { name, account })
     }
 }
 /// `DeleteRuleRequest`
@@ -2525,6 +2659,124 @@ impl Encode for DescribeEventBusOutput {
         }
         if let Some(v) = &self.managed_by {
             w.member(&S_DESCRIBE_EVENT_BUS_RESPONSE.members[9]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeEventSourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeEventSourceInput {
+    pub name: String,
+}
+impl Decode for DescribeEventSourceInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_EVENT_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_EVENT_SOURCE_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_DESCRIBE_EVENT_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeEventSourceInput { name })
+    }
+}
+/// `DescribeEventSourceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeEventSourceOutput {
+    pub arn: Option<String>,
+    pub created_by: Option<String>,
+    pub creation_time: Option<Timestamp>,
+    pub expiration_time: Option<Timestamp>,
+    pub name: Option<String>,
+    pub state: Option<String>,
+}
+impl Encode for DescribeEventSourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_EVENT_SOURCE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_EVENT_SOURCE_RESPONSE);
+        if let Some(v) = &self.arn {
+            w.member(&S_DESCRIBE_EVENT_SOURCE_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.created_by {
+            w.member(&S_DESCRIBE_EVENT_SOURCE_RESPONSE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_DESCRIBE_EVENT_SOURCE_RESPONSE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration_time {
+            w.member(&S_DESCRIBE_EVENT_SOURCE_RESPONSE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_DESCRIBE_EVENT_SOURCE_RESPONSE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_DESCRIBE_EVENT_SOURCE_RESPONSE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribePartnerEventSourceRequest`
+#[derive(Clone, Debug, Default)]
+pub struct DescribePartnerEventSourceInput {
+    pub name: String,
+}
+impl Decode for DescribePartnerEventSourceInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_PARTNER_EVENT_SOURCE_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_PARTNER_EVENT_SOURCE_REQUEST.members;
+        let mut name = None;
+        r.structure(&S_DESCRIBE_PARTNER_EVENT_SOURCE_REQUEST, &mut |r, i| {
+            match i {
+                0 => name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name),) = (name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribePartnerEventSourceInput { name })
+    }
+}
+/// `DescribePartnerEventSourceResponse`
+#[derive(Clone, Debug, Default)]
+pub struct DescribePartnerEventSourceOutput {
+    pub arn: Option<String>,
+    pub name: Option<String>,
+}
+impl Encode for DescribePartnerEventSourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_PARTNER_EVENT_SOURCE_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_PARTNER_EVENT_SOURCE_RESPONSE);
+        if let Some(v) = &self.arn {
+            w.member(&S_DESCRIBE_PARTNER_EVENT_SOURCE_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_DESCRIBE_PARTNER_EVENT_SOURCE_RESPONSE.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -3128,6 +3380,49 @@ impl Encode for EventBus {
         w.end_structure();
     }
 }
+/// `EventSource`
+#[derive(Clone, Debug, Default)]
+pub struct EventSource {
+    pub arn: Option<String>,
+    pub created_by: Option<String>,
+    pub creation_time: Option<Timestamp>,
+    pub expiration_time: Option<Timestamp>,
+    pub name: Option<String>,
+    pub state: Option<String>,
+}
+impl Encode for EventSource {
+    fn schema(&self) -> &'static Schema {
+        &S_EVENT_SOURCE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_EVENT_SOURCE);
+        if let Some(v) = &self.arn {
+            w.member(&S_EVENT_SOURCE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.created_by {
+            w.member(&S_EVENT_SOURCE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_EVENT_SOURCE.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration_time {
+            w.member(&S_EVENT_SOURCE.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_EVENT_SOURCE.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_EVENT_SOURCE.members[5]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `FailoverConfig`
 #[derive(Clone, Debug, Default)]
 pub struct FailoverConfig {
@@ -3650,6 +3945,201 @@ impl Encode for ListEventBusesOutput {
         w.end_structure();
     }
 }
+/// `ListEventSourcesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListEventSourcesInput {
+    pub name_prefix: Option<String>,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for ListEventSourcesInput {
+    const SCHEMA: &'static Schema = &S_LIST_EVENT_SOURCES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_EVENT_SOURCES_REQUEST.members;
+        let mut name_prefix = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(&S_LIST_EVENT_SOURCES_REQUEST, &mut |r, i| {
+            match i {
+                0 => name_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                2 => limit = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListEventSourcesInput {
+            name_prefix,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `ListEventSourcesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListEventSourcesOutput {
+    pub event_sources: Option<Vec<EventSource>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListEventSourcesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_EVENT_SOURCES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_EVENT_SOURCES_RESPONSE);
+        if let Some(v) = &self.event_sources {
+            w.member(&S_LIST_EVENT_SOURCES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_EVENT_SOURCES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_EVENT_SOURCES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPartnerEventSourceAccountsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPartnerEventSourceAccountsInput {
+    pub event_source_name: String,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for ListPartnerEventSourceAccountsInput {
+    const SCHEMA: &'static Schema = &S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_REQUEST.members;
+        let mut event_source_name = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(
+            &S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_REQUEST,
+            &mut |r, i| {
+                match i {
+                    0 => event_source_name = Some(Read::read(r, a, &m[0])?),
+                    1 => next_token = Some(Read::read(r, a, &m[1])?),
+                    2 => limit = Some(Read::read(r, a, &m[2])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if event_source_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(event_source_name),) = (event_source_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPartnerEventSourceAccountsInput {
+            event_source_name,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `ListPartnerEventSourceAccountsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPartnerEventSourceAccountsOutput {
+    pub partner_event_source_accounts: Option<Vec<PartnerEventSourceAccount>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListPartnerEventSourceAccountsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE);
+        if let Some(v) = &self.partner_event_source_accounts {
+            w.member(&S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListPartnerEventSourcesRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListPartnerEventSourcesInput {
+    pub name_prefix: String,
+    pub next_token: Option<String>,
+    pub limit: Option<i32>,
+}
+impl Decode for ListPartnerEventSourcesInput {
+    const SCHEMA: &'static Schema = &S_LIST_PARTNER_EVENT_SOURCES_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_PARTNER_EVENT_SOURCES_REQUEST.members;
+        let mut name_prefix = None;
+        let mut next_token = None;
+        let mut limit = None;
+        r.structure(&S_LIST_PARTNER_EVENT_SOURCES_REQUEST, &mut |r, i| {
+            match i {
+                0 => name_prefix = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                2 => limit = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if name_prefix.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(name_prefix),) = (name_prefix,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ListPartnerEventSourcesInput {
+            name_prefix,
+            next_token,
+            limit,
+        })
+    }
+}
+/// `ListPartnerEventSourcesResponse`
+#[derive(Clone, Debug, Default)]
+pub struct ListPartnerEventSourcesOutput {
+    pub partner_event_sources: Option<Vec<PartnerEventSource>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListPartnerEventSourcesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_PARTNER_EVENT_SOURCES_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_PARTNER_EVENT_SOURCES_RESPONSE);
+        if let Some(v) = &self.partner_event_sources {
+            w.member(&S_LIST_PARTNER_EVENT_SOURCES_RESPONSE.members[0]);
+            encode::list(
+                w,
+                S_LIST_PARTNER_EVENT_SOURCES_RESPONSE.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_PARTNER_EVENT_SOURCES_RESPONSE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ListReplaysRequest`
 #[derive(Clone, Debug, Default)]
 pub struct ListReplaysInput {
@@ -4041,6 +4531,62 @@ impl Encode for NetworkConfiguration {
         w.end_structure();
     }
 }
+/// `PartnerEventSource`
+#[derive(Clone, Debug, Default)]
+pub struct PartnerEventSource {
+    pub arn: Option<String>,
+    pub name: Option<String>,
+}
+impl Encode for PartnerEventSource {
+    fn schema(&self) -> &'static Schema {
+        &S_PARTNER_EVENT_SOURCE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PARTNER_EVENT_SOURCE);
+        if let Some(v) = &self.arn {
+            w.member(&S_PARTNER_EVENT_SOURCE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.name {
+            w.member(&S_PARTNER_EVENT_SOURCE.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PartnerEventSourceAccount`
+#[derive(Clone, Debug, Default)]
+pub struct PartnerEventSourceAccount {
+    pub account: Option<String>,
+    pub creation_time: Option<Timestamp>,
+    pub expiration_time: Option<Timestamp>,
+    pub state: Option<String>,
+}
+impl Encode for PartnerEventSourceAccount {
+    fn schema(&self) -> &'static Schema {
+        &S_PARTNER_EVENT_SOURCE_ACCOUNT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PARTNER_EVENT_SOURCE_ACCOUNT);
+        if let Some(v) = &self.account {
+            w.member(&S_PARTNER_EVENT_SOURCE_ACCOUNT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_time {
+            w.member(&S_PARTNER_EVENT_SOURCE_ACCOUNT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.expiration_time {
+            w.member(&S_PARTNER_EVENT_SOURCE_ACCOUNT.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.state {
+            w.member(&S_PARTNER_EVENT_SOURCE_ACCOUNT.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `PlacementConstraint`
 #[derive(Clone, Debug, Default)]
 pub struct PlacementConstraint {
@@ -4293,6 +4839,134 @@ impl Encode for PutEventsResultEntry {
         }
         if let Some(v) = &self.error_message {
             w.member(&S_PUT_EVENTS_RESULT_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PutPartnerEventsRequest`
+#[derive(Clone, Debug, Default)]
+pub struct PutPartnerEventsInput {
+    pub entries: Vec<PutPartnerEventsRequestEntry>,
+}
+impl Decode for PutPartnerEventsInput {
+    const SCHEMA: &'static Schema = &S_PUT_PARTNER_EVENTS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_PARTNER_EVENTS_REQUEST.members;
+        let mut entries = None;
+        r.structure(&S_PUT_PARTNER_EVENTS_REQUEST, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut entries,
+                    decode::nested::<PutPartnerEventsRequestEntry>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if entries.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(entries),) = (entries,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PutPartnerEventsInput { entries })
+    }
+}
+/// `PutPartnerEventsRequestEntry`
+#[derive(Clone, Debug, Default)]
+pub struct PutPartnerEventsRequestEntry {
+    pub time: Option<Timestamp>,
+    pub source: Option<String>,
+    pub resources: Option<Vec<String>>,
+    pub detail_type: Option<String>,
+    pub detail: Option<String>,
+}
+impl Decode for PutPartnerEventsRequestEntry {
+    const SCHEMA: &'static Schema = &S_PUT_PARTNER_EVENTS_REQUEST_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PUT_PARTNER_EVENTS_REQUEST_ENTRY.members;
+        let mut time = None;
+        let mut source = None;
+        let mut resources = None;
+        let mut detail_type = None;
+        let mut detail = None;
+        r.structure(&S_PUT_PARTNER_EVENTS_REQUEST_ENTRY, &mut |r, i| {
+            match i {
+                0 => time = Some(Read::read(r, a, &m[0])?),
+                1 => source = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(r, a, &m[2], &mut resources, <String as Read>::read)?,
+                3 => detail_type = Some(Read::read(r, a, &m[3])?),
+                4 => detail = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(PutPartnerEventsRequestEntry {
+            time,
+            source,
+            resources,
+            detail_type,
+            detail,
+        })
+    }
+}
+/// `PutPartnerEventsResponse`
+#[derive(Clone, Debug, Default)]
+pub struct PutPartnerEventsOutput {
+    pub failed_entry_count: Option<i32>,
+    pub entries: Option<Vec<PutPartnerEventsResultEntry>>,
+}
+impl Encode for PutPartnerEventsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_PARTNER_EVENTS_RESPONSE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_PARTNER_EVENTS_RESPONSE);
+        if let Some(v) = &self.failed_entry_count {
+            w.member(&S_PUT_PARTNER_EVENTS_RESPONSE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.entries {
+            w.member(&S_PUT_PARTNER_EVENTS_RESPONSE.members[1]);
+            encode::list(
+                w,
+                S_PUT_PARTNER_EVENTS_RESPONSE.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `PutPartnerEventsResultEntry`
+#[derive(Clone, Debug, Default)]
+pub struct PutPartnerEventsResultEntry {
+    pub event_id: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+}
+impl Encode for PutPartnerEventsResultEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_PUT_PARTNER_EVENTS_RESULT_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PUT_PARTNER_EVENTS_RESULT_ENTRY);
+        if let Some(v) = &self.event_id {
+            w.member(&S_PUT_PARTNER_EVENTS_RESULT_ENTRY.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_code {
+            w.member(&S_PUT_PARTNER_EVENTS_RESULT_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_message {
+            w.member(&S_PUT_PARTNER_EVENTS_RESULT_ENTRY.members[2]);
             v.write(w);
         }
         w.end_structure();
@@ -6365,8 +7039,44 @@ impl Encode for UpdateEventBusOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct ActivateEventSourceOutput {}
+impl Encode for ActivateEventSourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeactivateEventSourceOutput {}
+impl Encode for DeactivateEventSourceOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct DeleteEventBusOutput {}
 impl Encode for DeleteEventBusOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DeletePartnerEventSourceOutput {}
+impl Encode for DeletePartnerEventSourceOutput {
     fn schema(&self) -> &'static Schema {
         &wire::schema::EMPTY
     }
@@ -6435,10 +7145,19 @@ impl Encode for RemovePermissionOutput {
         w.end_structure();
     }
 }
+static S_ACCOUNT_ID: Schema = Schema::new("AccountId", Kind::String)
+    .min(12)
+    .max(12)
+    .pattern(r#"\d{12}"#);
 static S_ACTION: Schema = Schema::new("Action", Kind::String)
     .min(1)
     .max(64)
     .pattern("events:[a-zA-Z]+");
+static S_ACTIVATE_EVENT_SOURCE_REQUEST: Schema = Schema::new(
+    "ActivateEventSourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("Name", &S_EVENT_SOURCE_NAME).required()]);
 static S_API_DESTINATION: Schema = Schema::new("ApiDestination", Kind::Structure).members(&[
     Member::new("ApiDestinationArn", &S_API_DESTINATION_ARN),
     Member::new("Name", &S_API_DESTINATION_NAME),
@@ -6851,9 +7570,22 @@ static S_CREATE_EVENT_BUS_RESPONSE: Schema = Schema::new("CreateEventBusResponse
         Member::new("DeadLetterConfig", &S_DEAD_LETTER_CONFIG),
         Member::new("LogConfig", &S_LOG_CONFIG),
     ]);
+static S_CREATE_PARTNER_EVENT_SOURCE_REQUEST: Schema =
+    Schema::new("CreatePartnerEventSourceRequest", Kind::Structure).members(&[
+        Member::new("Name", &S_EVENT_SOURCE_NAME).required(),
+        Member::new("Account", &S_ACCOUNT_ID).required(),
+    ]);
+static S_CREATE_PARTNER_EVENT_SOURCE_RESPONSE: Schema =
+    Schema::new("CreatePartnerEventSourceResponse", Kind::Structure)
+        .members(&[Member::new("EventSourceArn", &wire::schema::STRING)]);
 static S_CREATED_BY: Schema = Schema::new("CreatedBy", Kind::String).min(1).max(128);
 static S_DATABASE: Schema = Schema::new("Database", Kind::String).min(1).max(64);
 static S_DB_USER: Schema = Schema::new("DbUser", Kind::String).min(1).max(128);
+static S_DEACTIVATE_EVENT_SOURCE_REQUEST: Schema = Schema::new(
+    "DeactivateEventSourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("Name", &S_EVENT_SOURCE_NAME).required()]);
 static S_DEAD_LETTER_CONFIG: Schema = Schema::new("DeadLetterConfig", Kind::Structure)
     .members(&[Member::new("Arn", &S_RESOURCE_ARN)]);
 static S_DEAUTHORIZE_CONNECTION_REQUEST: Schema = Schema::new(
@@ -6897,6 +7629,11 @@ static S_DELETE_ENDPOINT_REQUEST: Schema = Schema::new("DeleteEndpointRequest", 
 static S_DELETE_ENDPOINT_RESPONSE: Schema = Schema::new("DeleteEndpointResponse", Kind::Structure);
 static S_DELETE_EVENT_BUS_REQUEST: Schema = Schema::new("DeleteEventBusRequest", Kind::Structure)
     .members(&[Member::new("Name", &S_EVENT_BUS_NAME).required()]);
+static S_DELETE_PARTNER_EVENT_SOURCE_REQUEST: Schema =
+    Schema::new("DeletePartnerEventSourceRequest", Kind::Structure).members(&[
+        Member::new("Name", &S_EVENT_SOURCE_NAME).required(),
+        Member::new("Account", &S_ACCOUNT_ID).required(),
+    ]);
 static S_DELETE_RULE_REQUEST: Schema =
     Schema::new("DeleteRuleRequest", Kind::Structure).members(&[
         Member::new("Name", &S_RULE_NAME).required(),
@@ -7014,6 +7751,30 @@ static S_DESCRIBE_EVENT_BUS_RESPONSE: Schema =
         Member::new("CreationTime", &wire::schema::TIMESTAMP),
         Member::new("LastModifiedTime", &wire::schema::TIMESTAMP),
         Member::new("ManagedBy", &S_MANAGED_BY),
+    ]);
+static S_DESCRIBE_EVENT_SOURCE_REQUEST: Schema = Schema::new(
+    "DescribeEventSourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("Name", &S_EVENT_SOURCE_NAME).required()]);
+static S_DESCRIBE_EVENT_SOURCE_RESPONSE: Schema =
+    Schema::new("DescribeEventSourceResponse", Kind::Structure).members(&[
+        Member::new("Arn", &wire::schema::STRING),
+        Member::new("CreatedBy", &wire::schema::STRING),
+        Member::new("CreationTime", &wire::schema::TIMESTAMP),
+        Member::new("ExpirationTime", &wire::schema::TIMESTAMP),
+        Member::new("Name", &wire::schema::STRING),
+        Member::new("State", &S_EVENT_SOURCE_STATE),
+    ]);
+static S_DESCRIBE_PARTNER_EVENT_SOURCE_REQUEST: Schema = Schema::new(
+    "DescribePartnerEventSourceRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("Name", &S_EVENT_SOURCE_NAME).required()]);
+static S_DESCRIBE_PARTNER_EVENT_SOURCE_RESPONSE: Schema =
+    Schema::new("DescribePartnerEventSourceResponse", Kind::Structure).members(&[
+        Member::new("Arn", &wire::schema::STRING),
+        Member::new("Name", &wire::schema::STRING),
     ]);
 static S_DESCRIBE_REPLAY_REQUEST: Schema = Schema::new("DescribeReplayRequest", Kind::Structure)
     .members(&[Member::new("ReplayName", &S_REPLAY_NAME).required()]);
@@ -7164,10 +7925,26 @@ static S_EVENT_PATTERN: Schema = Schema::new("EventPattern", Kind::String).max(4
 static S_EVENT_RESOURCE: Schema = Schema::new("EventResource", Kind::String).max(2048);
 static S_EVENT_RESOURCE_LIST: Schema = Schema::new("EventResourceList", Kind::List)
     .members(&[Member::new("member", &S_EVENT_RESOURCE)]);
+static S_EVENT_SOURCE: Schema = Schema::new("EventSource", Kind::Structure).members(&[
+    Member::new("Arn", &wire::schema::STRING),
+    Member::new("CreatedBy", &wire::schema::STRING),
+    Member::new("CreationTime", &wire::schema::TIMESTAMP),
+    Member::new("ExpirationTime", &wire::schema::TIMESTAMP),
+    Member::new("Name", &wire::schema::STRING),
+    Member::new("State", &S_EVENT_SOURCE_STATE),
+]);
+static S_EVENT_SOURCE_LIST: Schema =
+    Schema::new("EventSourceList", Kind::List).members(&[Member::new("member", &S_EVENT_SOURCE)]);
 static S_EVENT_SOURCE_NAME: Schema = Schema::new("EventSourceName", Kind::String)
     .min(1)
     .max(256)
     .pattern(r#"aws\.partner(/[\.\-_A-Za-z0-9]+){2,}"#);
+static S_EVENT_SOURCE_NAME_PREFIX: Schema = Schema::new("EventSourceNamePrefix", Kind::String)
+    .min(1)
+    .max(256)
+    .pattern(r#"[/\.\-_A-Za-z0-9]+"#);
+static S_EVENT_SOURCE_STATE: Schema =
+    Schema::new("EventSourceState", Kind::String).values(&["PENDING", "ACTIVE", "DELETED"]);
 static S_FAILOVER_CONFIG: Schema = Schema::new("FailoverConfig", Kind::Structure).members(&[
     Member::new("Primary", &S_PRIMARY).required(),
     Member::new("Secondary", &S_SECONDARY).required(),
@@ -7292,6 +8069,42 @@ static S_LIST_EVENT_BUSES_RESPONSE: Schema = Schema::new("ListEventBusesResponse
         Member::new("EventBuses", &S_EVENT_BUS_LIST),
         Member::new("NextToken", &S_NEXT_TOKEN),
     ]);
+static S_LIST_EVENT_SOURCES_REQUEST: Schema =
+    Schema::new("ListEventSourcesRequest", Kind::Structure).members(&[
+        Member::new("NamePrefix", &S_EVENT_SOURCE_NAME_PREFIX),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+        Member::new("Limit", &S_LIMIT_MAX100),
+    ]);
+static S_LIST_EVENT_SOURCES_RESPONSE: Schema =
+    Schema::new("ListEventSourcesResponse", Kind::Structure).members(&[
+        Member::new("EventSources", &S_EVENT_SOURCE_LIST),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+    ]);
+static S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_REQUEST: Schema =
+    Schema::new("ListPartnerEventSourceAccountsRequest", Kind::Structure).members(&[
+        Member::new("EventSourceName", &S_EVENT_SOURCE_NAME).required(),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+        Member::new("Limit", &S_LIMIT_MAX100),
+    ]);
+static S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE: Schema =
+    Schema::new("ListPartnerEventSourceAccountsResponse", Kind::Structure).members(&[
+        Member::new(
+            "PartnerEventSourceAccounts",
+            &S_PARTNER_EVENT_SOURCE_ACCOUNT_LIST,
+        ),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+    ]);
+static S_LIST_PARTNER_EVENT_SOURCES_REQUEST: Schema =
+    Schema::new("ListPartnerEventSourcesRequest", Kind::Structure).members(&[
+        Member::new("NamePrefix", &S_PARTNER_EVENT_SOURCE_NAME_PREFIX).required(),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+        Member::new("Limit", &S_LIMIT_MAX100),
+    ]);
+static S_LIST_PARTNER_EVENT_SOURCES_RESPONSE: Schema =
+    Schema::new("ListPartnerEventSourcesResponse", Kind::Structure).members(&[
+        Member::new("PartnerEventSources", &S_PARTNER_EVENT_SOURCE_LIST),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+    ]);
 static S_LIST_REPLAYS_REQUEST: Schema =
     Schema::new("ListReplaysRequest", Kind::Structure).members(&[
         Member::new("NamePrefix", &S_REPLAY_NAME),
@@ -7379,6 +8192,28 @@ static S_NON_PARTNER_EVENT_BUS_NAME_OR_ARN: Schema = Schema::new(
 .min(1)
 .max(1600)
 .pattern(r#"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus\/)?[\.\-_A-Za-z0-9]+"#);
+static S_PARTNER_EVENT_SOURCE: Schema =
+    Schema::new("PartnerEventSource", Kind::Structure).members(&[
+        Member::new("Arn", &wire::schema::STRING),
+        Member::new("Name", &wire::schema::STRING),
+    ]);
+static S_PARTNER_EVENT_SOURCE_ACCOUNT: Schema =
+    Schema::new("PartnerEventSourceAccount", Kind::Structure).members(&[
+        Member::new("Account", &S_ACCOUNT_ID),
+        Member::new("CreationTime", &wire::schema::TIMESTAMP),
+        Member::new("ExpirationTime", &wire::schema::TIMESTAMP),
+        Member::new("State", &S_EVENT_SOURCE_STATE),
+    ]);
+static S_PARTNER_EVENT_SOURCE_ACCOUNT_LIST: Schema =
+    Schema::new("PartnerEventSourceAccountList", Kind::List)
+        .members(&[Member::new("member", &S_PARTNER_EVENT_SOURCE_ACCOUNT)]);
+static S_PARTNER_EVENT_SOURCE_LIST: Schema = Schema::new("PartnerEventSourceList", Kind::List)
+    .members(&[Member::new("member", &S_PARTNER_EVENT_SOURCE)]);
+static S_PARTNER_EVENT_SOURCE_NAME_PREFIX: Schema =
+    Schema::new("PartnerEventSourceNamePrefix", Kind::String)
+        .min(1)
+        .max(256)
+        .pattern(r#"aws\.partner/[\.\-_A-Za-z0-9]+/[/\.\-_A-Za-z0-9]*"#);
 static S_PATH_PARAMETER: Schema =
     Schema::new("PathParameter", Kind::String).pattern(r#"^(?!\s*$).+"#);
 static S_PATH_PARAMETER_LIST: Schema = Schema::new("PathParameterList", Kind::List)
@@ -7447,6 +8282,38 @@ static S_PUT_EVENTS_RESULT_ENTRY: Schema = Schema::new("PutEventsResultEntry", K
     ]);
 static S_PUT_EVENTS_RESULT_ENTRY_LIST: Schema = Schema::new("PutEventsResultEntryList", Kind::List)
     .members(&[Member::new("member", &S_PUT_EVENTS_RESULT_ENTRY)]);
+static S_PUT_PARTNER_EVENTS_REQUEST: Schema = Schema::new(
+    "PutPartnerEventsRequest",
+    Kind::Structure,
+)
+.members(&[Member::new("Entries", &S_PUT_PARTNER_EVENTS_REQUEST_ENTRY_LIST).required()]);
+static S_PUT_PARTNER_EVENTS_REQUEST_ENTRY: Schema =
+    Schema::new("PutPartnerEventsRequestEntry", Kind::Structure).members(&[
+        Member::new("Time", &wire::schema::TIMESTAMP),
+        Member::new("Source", &S_EVENT_SOURCE_NAME),
+        Member::new("Resources", &S_EVENT_RESOURCE_LIST),
+        Member::new("DetailType", &wire::schema::STRING),
+        Member::new("Detail", &wire::schema::STRING),
+    ]);
+static S_PUT_PARTNER_EVENTS_REQUEST_ENTRY_LIST: Schema =
+    Schema::new("PutPartnerEventsRequestEntryList", Kind::List)
+        .members(&[Member::new("member", &S_PUT_PARTNER_EVENTS_REQUEST_ENTRY)])
+        .min(1)
+        .max(20);
+static S_PUT_PARTNER_EVENTS_RESPONSE: Schema =
+    Schema::new("PutPartnerEventsResponse", Kind::Structure).members(&[
+        Member::new("FailedEntryCount", &wire::schema::INTEGER),
+        Member::new("Entries", &S_PUT_PARTNER_EVENTS_RESULT_ENTRY_LIST),
+    ]);
+static S_PUT_PARTNER_EVENTS_RESULT_ENTRY: Schema =
+    Schema::new("PutPartnerEventsResultEntry", Kind::Structure).members(&[
+        Member::new("EventId", &S_EVENT_ID),
+        Member::new("ErrorCode", &wire::schema::STRING),
+        Member::new("ErrorMessage", &wire::schema::STRING),
+    ]);
+static S_PUT_PARTNER_EVENTS_RESULT_ENTRY_LIST: Schema =
+    Schema::new("PutPartnerEventsResultEntryList", Kind::List)
+        .members(&[Member::new("member", &S_PUT_PARTNER_EVENTS_RESULT_ENTRY)]);
 static S_PUT_PERMISSION_REQUEST: Schema = Schema::new("PutPermissionRequest", Kind::Structure)
     .members(&[
         Member::new("EventBusName", &S_NON_PARTNER_EVENT_BUS_NAME),
@@ -8008,6 +8875,12 @@ pub mod endpoint_state {
     pub const UPDATE_FAILED: &str = "UPDATE_FAILED";
     pub const DELETE_FAILED: &str = "DELETE_FAILED";
 }
+/// Values of `EventSourceState`
+pub mod event_source_state {
+    pub const PENDING: &str = "PENDING";
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const DELETED: &str = "DELETED";
+}
 /// Values of `IncludeDetail`
 pub mod include_detail {
     pub const NONE: &str = "NONE";
@@ -8076,6 +8949,17 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationException"),
     operations: &[
         Operation {
+            name: "ActivateEventSource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ACTIVATE_EVENT_SOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "CancelReplay",
             method: "POST",
             uri: "/",
@@ -8137,6 +9021,28 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_CREATE_EVENT_BUS_REQUEST,
             output: &S_CREATE_EVENT_BUS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "CreatePartnerEventSource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_PARTNER_EVENT_SOURCE_REQUEST,
+            output: &S_CREATE_PARTNER_EVENT_SOURCE_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DeactivateEventSource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DEACTIVATE_EVENT_SOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -8208,6 +9114,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "DeletePartnerEventSource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_PARTNER_EVENT_SOURCE_REQUEST,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "DeleteRule",
             method: "POST",
             uri: "/",
@@ -8269,6 +9186,28 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_DESCRIBE_EVENT_BUS_REQUEST,
             output: &S_DESCRIBE_EVENT_BUS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribeEventSource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_EVENT_SOURCE_REQUEST,
+            output: &S_DESCRIBE_EVENT_SOURCE_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribePartnerEventSource",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_PARTNER_EVENT_SOURCE_REQUEST,
+            output: &S_DESCRIBE_PARTNER_EVENT_SOURCE_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -8373,6 +9312,39 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "ListEventSources",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_EVENT_SOURCES_REQUEST,
+            output: &S_LIST_EVENT_SOURCES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "ListPartnerEventSourceAccounts",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_REQUEST,
+            output: &S_LIST_PARTNER_EVENT_SOURCE_ACCOUNTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "ListPartnerEventSources",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_PARTNER_EVENT_SOURCES_REQUEST,
+            output: &S_LIST_PARTNER_EVENT_SOURCES_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "ListReplays",
             method: "POST",
             uri: "/",
@@ -8434,6 +9406,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_PUT_EVENTS_REQUEST,
             output: &S_PUT_EVENTS_RESPONSE,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "PutPartnerEvents",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_PUT_PARTNER_EVENTS_REQUEST,
+            output: &S_PUT_PARTNER_EVENTS_RESPONSE,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -8593,21 +9576,16 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
     ],
-    absent: &[
-        ("ActivateEventSource", "POST", "/"),
-        ("CreatePartnerEventSource", "POST", "/"),
-        ("DeactivateEventSource", "POST", "/"),
-        ("DeletePartnerEventSource", "POST", "/"),
-        ("DescribeEventSource", "POST", "/"),
-        ("DescribePartnerEventSource", "POST", "/"),
-        ("ListEventSources", "POST", "/"),
-        ("ListPartnerEventSourceAccounts", "POST", "/"),
-        ("ListPartnerEventSources", "POST", "/"),
-        ("PutPartnerEvents", "POST", "/"),
-    ],
+    absent: &[],
 };
 /// The operations that exist here.
 pub trait Events: Send + Sync + 'static {
+    /// `ActivateEventSource`
+    fn activate_event_source(
+        &self,
+        ctx: &Context,
+        input: ActivateEventSourceInput,
+    ) -> impl Future<Output = Result<ActivateEventSourceOutput, Fault>> + Send;
     /// `CancelReplay`
     fn cancel_replay(
         &self,
@@ -8644,6 +9622,18 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: CreateEventBusInput,
     ) -> impl Future<Output = Result<CreateEventBusOutput, Fault>> + Send;
+    /// `CreatePartnerEventSource`
+    fn create_partner_event_source(
+        &self,
+        ctx: &Context,
+        input: CreatePartnerEventSourceInput,
+    ) -> impl Future<Output = Result<CreatePartnerEventSourceOutput, Fault>> + Send;
+    /// `DeactivateEventSource`
+    fn deactivate_event_source(
+        &self,
+        ctx: &Context,
+        input: DeactivateEventSourceInput,
+    ) -> impl Future<Output = Result<DeactivateEventSourceOutput, Fault>> + Send;
     /// `DeauthorizeConnection`
     fn deauthorize_connection(
         &self,
@@ -8680,6 +9670,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: DeleteEventBusInput,
     ) -> impl Future<Output = Result<DeleteEventBusOutput, Fault>> + Send;
+    /// `DeletePartnerEventSource`
+    fn delete_partner_event_source(
+        &self,
+        ctx: &Context,
+        input: DeletePartnerEventSourceInput,
+    ) -> impl Future<Output = Result<DeletePartnerEventSourceOutput, Fault>> + Send;
     /// `DeleteRule`
     fn delete_rule(
         &self,
@@ -8716,6 +9712,18 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeEventBusInput,
     ) -> impl Future<Output = Result<DescribeEventBusOutput, Fault>> + Send;
+    /// `DescribeEventSource`
+    fn describe_event_source(
+        &self,
+        ctx: &Context,
+        input: DescribeEventSourceInput,
+    ) -> impl Future<Output = Result<DescribeEventSourceOutput, Fault>> + Send;
+    /// `DescribePartnerEventSource`
+    fn describe_partner_event_source(
+        &self,
+        ctx: &Context,
+        input: DescribePartnerEventSourceInput,
+    ) -> impl Future<Output = Result<DescribePartnerEventSourceOutput, Fault>> + Send;
     /// `DescribeReplay`
     fn describe_replay(
         &self,
@@ -8770,6 +9778,24 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: ListEventBusesInput,
     ) -> impl Future<Output = Result<ListEventBusesOutput, Fault>> + Send;
+    /// `ListEventSources`
+    fn list_event_sources(
+        &self,
+        ctx: &Context,
+        input: ListEventSourcesInput,
+    ) -> impl Future<Output = Result<ListEventSourcesOutput, Fault>> + Send;
+    /// `ListPartnerEventSourceAccounts`
+    fn list_partner_event_source_accounts(
+        &self,
+        ctx: &Context,
+        input: ListPartnerEventSourceAccountsInput,
+    ) -> impl Future<Output = Result<ListPartnerEventSourceAccountsOutput, Fault>> + Send;
+    /// `ListPartnerEventSources`
+    fn list_partner_event_sources(
+        &self,
+        ctx: &Context,
+        input: ListPartnerEventSourcesInput,
+    ) -> impl Future<Output = Result<ListPartnerEventSourcesOutput, Fault>> + Send;
     /// `ListReplays`
     fn list_replays(
         &self,
@@ -8806,6 +9832,12 @@ pub trait Events: Send + Sync + 'static {
         ctx: &Context,
         input: PutEventsInput,
     ) -> impl Future<Output = Result<PutEventsOutput, Fault>> + Send;
+    /// `PutPartnerEvents`
+    fn put_partner_events(
+        &self,
+        ctx: &Context,
+        input: PutPartnerEventsInput,
+    ) -> impl Future<Output = Result<PutPartnerEventsOutput, Fault>> + Send;
     /// `PutPermission`
     fn put_permission(
         &self,
@@ -8906,6 +9938,15 @@ impl<T: Events> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<ActivateEventSourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .activate_event_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
                 let input = decode::input::<CancelReplayInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8914,7 +9955,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            2 => {
                 let input = decode::input::<CreateApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8923,7 +9964,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            3 => {
                 let input = decode::input::<CreateArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8932,7 +9973,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            4 => {
                 let input = decode::input::<CreateConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8941,7 +9982,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            5 => {
                 let input = decode::input::<CreateEndpointInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8950,7 +9991,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<CreateEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8959,7 +10000,25 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
+                let input = decode::input::<CreatePartnerEventSourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_partner_event_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
+                let input = decode::input::<DeactivateEventSourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .deactivate_event_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            9 => {
                 let input = decode::input::<DeauthorizeConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8968,7 +10027,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            10 => {
                 let input = decode::input::<DeleteApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8977,7 +10036,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            11 => {
                 let input = decode::input::<DeleteArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8986,7 +10045,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            12 => {
                 let input = decode::input::<DeleteConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -8995,7 +10054,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            13 => {
                 let input = decode::input::<DeleteEndpointInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9004,7 +10063,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            14 => {
                 let input = decode::input::<DeleteEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9013,7 +10072,16 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            15 => {
+                let input = decode::input::<DeletePartnerEventSourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_partner_event_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
                 let input = decode::input::<DeleteRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9022,7 +10090,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            17 => {
                 let input = decode::input::<DescribeApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9031,7 +10099,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            18 => {
                 let input = decode::input::<DescribeArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9040,7 +10108,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            19 => {
                 let input = decode::input::<DescribeConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9049,7 +10117,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            20 => {
                 let input = decode::input::<DescribeEndpointInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9058,7 +10126,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            21 => {
                 let input = decode::input::<DescribeEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9067,7 +10135,25 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            22 => {
+                let input = decode::input::<DescribeEventSourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_event_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
+                let input = decode::input::<DescribePartnerEventSourceInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_partner_event_source(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            24 => {
                 let input = decode::input::<DescribeReplayInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9076,7 +10162,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            25 => {
                 let input = decode::input::<DescribeRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9085,7 +10171,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            26 => {
                 let input = decode::input::<DisableRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9094,7 +10180,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            27 => {
                 let input = decode::input::<EnableRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9103,7 +10189,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            28 => {
                 let input = decode::input::<ListApiDestinationsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9112,7 +10198,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            29 => {
                 let input = decode::input::<ListArchivesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9121,7 +10207,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            30 => {
                 let input = decode::input::<ListConnectionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9130,7 +10216,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            31 => {
                 let input = decode::input::<ListEndpointsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9139,7 +10225,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            32 => {
                 let input = decode::input::<ListEventBusesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9148,7 +10234,34 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            33 => {
+                let input = decode::input::<ListEventSourcesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_event_sources(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
+                let input = decode::input::<ListPartnerEventSourceAccountsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_partner_event_source_accounts(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
+                let input = decode::input::<ListPartnerEventSourcesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_partner_event_sources(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            36 => {
                 let input = decode::input::<ListReplaysInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9157,7 +10270,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            37 => {
                 let input = decode::input::<ListRuleNamesByTargetInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9166,7 +10279,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            38 => {
                 let input = decode::input::<ListRulesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9175,7 +10288,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            39 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9184,7 +10297,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            40 => {
                 let input = decode::input::<ListTargetsByRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9193,7 +10306,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            41 => {
                 let input = decode::input::<PutEventsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9202,7 +10315,16 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            42 => {
+                let input = decode::input::<PutPartnerEventsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .put_partner_events(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            43 => {
                 let input = decode::input::<PutPermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9211,7 +10333,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            44 => {
                 let input = decode::input::<PutRuleInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9220,7 +10342,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            45 => {
                 let input = decode::input::<PutTargetsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9229,7 +10351,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            46 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9238,7 +10360,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            47 => {
                 let input = decode::input::<RemoveTargetsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9247,7 +10369,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            48 => {
                 let input = decode::input::<StartReplayInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9256,7 +10378,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            49 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9265,7 +10387,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            50 => {
                 let input = decode::input::<TestEventPatternInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9274,7 +10396,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            51 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9283,7 +10405,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            52 => {
                 let input = decode::input::<UpdateApiDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9292,7 +10414,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            53 => {
                 let input = decode::input::<UpdateArchiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9301,7 +10423,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            54 => {
                 let input = decode::input::<UpdateConnectionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9310,7 +10432,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            55 => {
                 let input = decode::input::<UpdateEndpointInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -9319,7 +10441,7 @@ impl<T: Events> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            56 => {
                 let input = decode::input::<UpdateEventBusInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

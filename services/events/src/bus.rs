@@ -11,7 +11,7 @@ use crate::api::*;
 use crate::errors::*;
 use crate::place::{Place, invalid};
 use crate::service::Events;
-use crate::{page, tag};
+use crate::{page, partner, tag};
 
 /// A bus as it is stored. The default one has a row once something of it was set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -108,14 +108,18 @@ impl Events {
         input: CreateEventBusInput,
     ) -> Result<CreateEventBusOutput, Fault> {
         let place = Place::new(ctx, &input.name);
-        if let Some(source) = &input.event_source_name {
-            return Err(resource_not_found_exception(format!(
-                "Event source {source} does not exist."
-            )));
-        }
-        if input.name.contains('/') {
-            return Err(invalid("Event bus name must not contain '/'."));
-        }
+        let is_partners = match &input.event_source_name {
+            Some(source) if *source == input.name => true,
+            Some(source) => {
+                return Err(invalid(format!(
+                    "Event bus name must match the event source name {source}."
+                )));
+            }
+            None if input.name.contains('/') => {
+                return Err(invalid("Event bus name must not contain '/'."));
+            }
+            None => false,
+        };
         let bus = Bus {
             created: Some(ctx.time.0),
             modified: Some(ctx.time.0),
@@ -129,7 +133,12 @@ impl Events {
         let scope = ["events", &ctx.account, &ctx.region];
         let own = place.scope();
         let store = &self.cloud.store;
-        let create = store.transact(Scope::new(&scope).and(&own), |tx| {
+        let partners = partner::scope(&ctx.region);
+        let mut scopes = Scope::new(&scope).and(&own);
+        if is_partners {
+            scopes = scopes.and(&partners);
+        }
+        let create = store.transact(scopes, |tx| {
             if place.is_default() || tx.contains(&self.buses, &place.key())? {
                 return Err(resource_already_exists_exception(format!(
                     "Event bus {} already exists.",
@@ -139,6 +148,9 @@ impl Events {
             let all = Range::prefix(&(&ctx.account, &ctx.region)).limit(MOST);
             if tx.range(&self.buses, all).count() >= MOST {
                 return Err(crate::place::too_many());
+            }
+            if is_partners {
+                self.begin_source(tx, &place, ctx.time.0)?;
             }
             tx.put(&self.buses, &place.key(), &bus)?;
             Ok(())
@@ -250,13 +262,22 @@ impl Events {
         }
         let scope = place.scope();
         let store = &self.cloud.store;
-        let delete = store.transact(Scope::new(&scope), |tx| {
+        let is_partners = partner::is_partners(&place.bus);
+        let partners = partner::scope(&place.region);
+        let mut scopes = Scope::new(&scope);
+        if is_partners {
+            scopes = scopes.and(&partners);
+        }
+        let delete = store.transact(scopes, |tx| {
             // Deleting what is not there succeeds.
             if !tx.contains(&self.buses, &place.key())? {
                 return Ok::<_, Fault>(());
             }
             for name in self.rule_names(tx, &place)? {
                 self.remove_rule(tx, &place, &name)?;
+            }
+            if is_partners {
+                self.end_source(tx, &place, ctx.time.0)?;
             }
             tx.delete(&self.routes, &place.key());
             tx.delete(&self.buses, &place.key());

@@ -11,6 +11,7 @@ mod event;
 mod input;
 mod invocation;
 mod page;
+mod partner;
 mod pattern;
 mod permission;
 mod place;

@@ -8,6 +8,7 @@ use store::Scope;
 use wire::Fault;
 
 use crate::api::{PutEventsInput, PutEventsOutput, PutEventsRequestEntry, PutEventsResultEntry};
+use crate::bus::Bus;
 use crate::event::{Event, Parts, compact};
 use crate::place::{DEFAULT, Place, invalid, invalid_parameter};
 use crate::service::Events;
@@ -16,9 +17,9 @@ use crate::service::Events;
 const LIMIT: usize = 1_048_576;
 
 /// Why an entry is not taken: code and message.
-type Reason = (&'static str, String);
+pub(crate) type Reason = (&'static str, String);
 
-fn required<'a>(value: Option<&'a String>, name: &str) -> Result<&'a str, Reason> {
+pub(crate) fn required<'a>(value: Option<&'a String>, name: &str) -> Result<&'a str, Reason> {
     value
         .map(String::as_str)
         .filter(|text| !text.is_empty())
@@ -41,7 +42,7 @@ fn size(entry: &PutEventsRequestEntry) -> usize {
 }
 
 /// Whether a text is a JSON object.
-fn is_object(text: &str) -> bool {
+pub(crate) fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
@@ -112,34 +113,9 @@ impl Events {
             .iter()
             .map(|entry| self.admit(ctx, entry))
             .collect();
-        let places: HashSet<&Place> = admitted.iter().flatten().map(|(place, _)| place).collect();
-        let scopes: Vec<_> = places.iter().map(|place| place.scope()).collect();
-        let scopes: Vec<_> = scopes.iter().map(|scope| Scope::new(scope)).collect();
-        let own = ["events.put", &ctx.account, &ctx.region];
-        let store = &self.cloud.store;
-        let put = store.transact(Scope::shared(&own).and_all(&scopes), |tx| {
-            let mut outcomes = Vec::new();
-            for entry in &admitted {
-                let outcome = match entry {
-                    // What is put on a bus that is not there is dropped.
-                    Ok((place, event)) => match self.bus(tx, place) {
-                        Err(_) => Ok(event.id.clone()),
-                        Ok(bus) => match self.permit(ctx, place, &bus, "events:PutEvents") {
-                            Ok(()) => {
-                                self.route(tx, place, event, None)?;
-                                Ok(event.id.clone())
-                            }
-                            Err(fault) => Err((fault.code.to_string(), fault.message.to_string())),
-                        },
-                    },
-                    Err((code, message)) => Err(((*code).to_owned(), message.clone())),
-                };
-                outcomes.push(outcome);
-            }
-            Ok::<_, Fault>(outcomes)
-        });
+        let permitted = |place: &Place, bus: &Bus| self.permit(ctx, place, bus, "events:PutEvents");
+        let put = self.put_all(ctx, &admitted, permitted).await?;
         let entries: Vec<_> = put
-            .await?
             .into_iter()
             .map(|outcome| match outcome {
                 Ok(id) => PutEventsResultEntry {
@@ -158,5 +134,40 @@ impl Events {
             failed_entry_count: i32::try_from(failed).ok(),
             entries: Some(entries),
         })
+    }
+    /// Puts what was admitted on its buses, as far as `permitted` says. Answers each event's id, or code and message of an error.
+    pub(crate) async fn put_all(
+        &self,
+        ctx: &Context,
+        admitted: &[Result<(Place, Event), Reason>],
+        permitted: impl Fn(&Place, &Bus) -> Result<(), Fault>,
+    ) -> Result<Vec<Result<String, (String, String)>>, Fault> {
+        let places: HashSet<&Place> = admitted.iter().flatten().map(|(place, _)| place).collect();
+        let scopes: Vec<_> = places.iter().map(|place| place.scope()).collect();
+        let scopes: Vec<_> = scopes.iter().map(|scope| Scope::new(scope)).collect();
+        let own = ["events.put", &ctx.account, &ctx.region];
+        let store = &self.cloud.store;
+        let put = store.transact(Scope::shared(&own).and_all(&scopes), |tx| {
+            let mut outcomes = Vec::new();
+            for entry in admitted {
+                let outcome = match entry {
+                    // What is put on a bus that is not there is dropped.
+                    Ok((place, event)) => match self.bus(tx, place) {
+                        Err(_) => Ok(event.id.clone()),
+                        Ok(bus) => match permitted(place, &bus) {
+                            Ok(()) => {
+                                self.route(tx, place, event, None)?;
+                                Ok(event.id.clone())
+                            }
+                            Err(fault) => Err((fault.code.to_string(), fault.message.to_string())),
+                        },
+                    },
+                    Err((code, message)) => Err(((*code).to_owned(), message.clone())),
+                };
+                outcomes.push(outcome);
+            }
+            Ok(outcomes)
+        });
+        put.await
     }
 }

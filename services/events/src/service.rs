@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::destination::Destination;
 use crate::endpoint;
 use crate::invocation::Token;
+use crate::partner::{Offer, Source};
 use crate::place::Place;
 use crate::replay::Replay;
 use crate::routing::{Routes, Stamp};
@@ -39,6 +40,8 @@ pub fn service(cloud: &Cloud) -> Service {
         connections: store.table("events.connections"),
         destinations: store.table("events.destinations"),
         endpoints: store.table("events.endpoints"),
+        sources: store.table("events.sources"),
+        offers: store.table("events.offers"),
         known: RwLock::default(),
         tokens: Mutex::default(),
         slots: Mutex::default(),
@@ -82,6 +85,10 @@ pub(crate) struct Events {
     pub(crate) connections: Table<(String, String, String), Connection>,
     pub(crate) destinations: Table<(String, String, String), Destination>,
     pub(crate) endpoints: Table<(String, String, String), endpoint::Stored>,
+    /// Partners' sources by the customer's account, the region and name.
+    pub(crate) sources: Table<(String, String, String), Source>,
+    /// The same by the partner's account.
+    pub(crate) offers: Table<(String, String, String), Offer>,
     /// Who listens, as far as it was read.
     pub(crate) known: RwLock<HashMap<Place, Arc<Routes>>>,
     /// Tokens of authorization servers, by the connection's id.
@@ -148,4 +155,14 @@ operations! {
     list_endpoints: ListEndpointsInput => ListEndpointsOutput,
     update_endpoint: UpdateEndpointInput => UpdateEndpointOutput,
     delete_endpoint: DeleteEndpointInput => DeleteEndpointOutput,
+    create_partner_event_source: CreatePartnerEventSourceInput => CreatePartnerEventSourceOutput,
+    describe_partner_event_source: DescribePartnerEventSourceInput => DescribePartnerEventSourceOutput,
+    list_partner_event_sources: ListPartnerEventSourcesInput => ListPartnerEventSourcesOutput,
+    list_partner_event_source_accounts: ListPartnerEventSourceAccountsInput => ListPartnerEventSourceAccountsOutput,
+    delete_partner_event_source: DeletePartnerEventSourceInput => DeletePartnerEventSourceOutput,
+    put_partner_events: PutPartnerEventsInput => PutPartnerEventsOutput,
+    describe_event_source: DescribeEventSourceInput => DescribeEventSourceOutput,
+    list_event_sources: ListEventSourcesInput => ListEventSourcesOutput,
+    activate_event_source: ActivateEventSourceInput => ActivateEventSourceOutput,
+    deactivate_event_source: DeactivateEventSourceInput => DeactivateEventSourceOutput,
 }
