@@ -93,9 +93,10 @@ impl<K: Key, T: Record> Log<K, T> {
         while let Some((_, number)) = rows.next_key()? {
             numbers.push(number);
         }
-        let last = self.last(tx, key)?;
-        if numbers.last() == Some(&last) {
-            tx.put(&self.heads, key, &Head(last))?;
+        if let Some(&newest) = numbers.last()
+            && newest == self.last(tx, key)?
+        {
+            tx.put(&self.heads, key, &Head(newest))?;
         }
         for &number in &numbers {
             tx.delete(&self.entries, &(key, number));

@@ -326,7 +326,7 @@ impl<K: Key, V: Record> Iterator for Rows<'_, K, V> {
     }
 }
 
-/// Appends `table` and `key` as the engine orders them.
+/// Calls `f` with the row of `key` in `table`, as the engine orders them.
 pub(crate) fn with_row_key<K, R>(
     table: [u8; 4],
     key: &impl KeyFor<K>,

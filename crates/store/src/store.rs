@@ -71,6 +71,7 @@ pub(crate) struct Inner {
     locks: Locks,
     /// Transactions share it; what needs a state that stands still has it alone.
     gate: RwLock<()>,
+    /// Last numbers of logs: a part of the state that is not looked up.
     pub(crate) heads: Heads,
     /// Held while reference counts are read and changed: blobs are shared between scopes.
     counts: Mutex<()>,

@@ -108,8 +108,8 @@ impl Events {
         input: CreateEventBusInput,
     ) -> Result<CreateEventBusOutput, Fault> {
         let place = Place::new(ctx, &input.name);
-        let is_partners = match &input.event_source_name {
-            Some(source) if *source == input.name => true,
+        match &input.event_source_name {
+            Some(source) if *source == input.name => {}
             Some(source) => {
                 return Err(invalid(format!(
                     "Event bus name must match the event source name {source}."
@@ -118,8 +118,8 @@ impl Events {
             None if input.name.contains('/') => {
                 return Err(invalid("Event bus name must not contain '/'."));
             }
-            None => false,
-        };
+            None => {}
+        }
         let bus = Bus {
             created: Some(ctx.time.0),
             modified: Some(ctx.time.0),
@@ -134,11 +134,9 @@ impl Events {
         let own = place.scope();
         let store = &self.cloud.store;
         let partners = partner::scope(&ctx.region);
-        let mut scopes = Scope::new(&scope).and(&own);
-        if is_partners {
-            scopes = scopes.and(&partners);
-        }
-        let create = store.transact(scopes, |tx| {
+        let whole = Scope::new(&scope).and(&own);
+        let whole = partner::with_partners(whole, &place.bus, &partners);
+        let create = store.transact(whole, |tx| {
             if place.is_default() || tx.contains(&self.buses, &place.key())? {
                 return Err(resource_already_exists_exception(format!(
                     "Event bus {} already exists.",
@@ -149,7 +147,7 @@ impl Events {
             if tx.range(&self.buses, all).count() >= MOST {
                 return Err(crate::place::too_many());
             }
-            if is_partners {
+            if partner::is_partners(&place.bus) {
                 self.begin_source(tx, &place, ctx.time.0)?;
             }
             tx.put(&self.buses, &place.key(), &bus)?;
@@ -262,13 +260,9 @@ impl Events {
         }
         let scope = place.scope();
         let store = &self.cloud.store;
-        let is_partners = partner::is_partners(&place.bus);
         let partners = partner::scope(&place.region);
-        let mut scopes = Scope::new(&scope);
-        if is_partners {
-            scopes = scopes.and(&partners);
-        }
-        let delete = store.transact(scopes, |tx| {
+        let whole = partner::with_partners(Scope::new(&scope), &place.bus, &partners);
+        let delete = store.transact(whole, |tx| {
             // Deleting what is not there succeeds.
             if !tx.contains(&self.buses, &place.key())? {
                 return Ok::<_, Fault>(());
@@ -276,7 +270,7 @@ impl Events {
             for name in self.rule_names(tx, &place)? {
                 self.remove_rule(tx, &place, &name)?;
             }
-            if is_partners {
+            if partner::is_partners(&place.bus) {
                 self.end_source(tx, &place, ctx.time.0)?;
             }
             tx.delete(&self.routes, &place.key());

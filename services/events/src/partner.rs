@@ -10,10 +10,10 @@ use wire::{Fault, Timestamp};
 
 use crate::api::*;
 use crate::errors::*;
-use crate::event::{Event, Parts, compact};
+use crate::event::Event;
 use crate::page;
 use crate::place::Place;
-use crate::put::{Reason, is_object, required};
+use crate::put::{Given, Reason};
 use crate::service::Events;
 
 /// A source as its customer has it.
@@ -22,14 +22,19 @@ pub(crate) struct Source {
     /// The partner's account.
     partner: String,
     created: i64,
-    /// Whether the customer's bus receives.
-    is_active: bool,
-    /// Whether the partner has deleted it, while the customer has a bus for it.
-    is_deleted: bool,
-    /// Since when it has been pending.
-    pending: i64,
+    state: State,
 }
 impl Record for Source {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
+    /// Nothing receives from it, since when.
+    Pending(i64),
+    /// The customer's bus receives.
+    Active,
+    /// The partner has deleted it, while the customer has a bus for it.
+    Deleted,
+}
 
 /// A source as its partner has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,24 +48,20 @@ impl Record for Offer {}
 const PATIENCE: i64 = 14 * 24 * 3600 * 1000;
 
 impl Source {
-    fn is_pending(&self) -> bool {
-        !self.is_active && !self.is_deleted
-    }
     fn expires(&self) -> Option<i64> {
-        self.is_pending().then_some(self.pending + PATIENCE)
+        match self.state {
+            State::Pending(since) => Some(since + PATIENCE),
+            State::Active | State::Deleted => None,
+        }
     }
     fn is_there(&self, now: i64) -> bool {
         self.expires().is_none_or(|end| end > now)
     }
     fn state(&self) -> String {
-        let state = match self {
-            Source {
-                is_deleted: true, ..
-            } => event_source_state::DELETED,
-            Source {
-                is_active: true, ..
-            } => event_source_state::ACTIVE,
-            _ => event_source_state::PENDING,
+        let state = match self.state {
+            State::Pending(_) => event_source_state::PENDING,
+            State::Active => event_source_state::ACTIVE,
+            State::Deleted => event_source_state::DELETED,
         };
         state.into()
     }
@@ -94,6 +95,14 @@ pub(crate) fn is_partners(bus: &str) -> bool {
 /// Two of one name are not to be made at once; sources are few.
 pub(crate) fn scope(region: &str) -> [&str; 2] {
     ["events.partners", region]
+}
+
+/// Also locks `partners`, a [`scope`], where the bus that comes or goes is a partner's.
+pub(crate) fn with_partners<'a>(scope: Scope<'a>, bus: &str, partners: &'a [&'a str]) -> Scope<'a> {
+    match is_partners(bus) {
+        true => scope.and(partners),
+        false => scope,
+    }
 }
 
 impl Events {
@@ -131,10 +140,10 @@ impl Events {
         now: i64,
     ) -> Result<(), Fault> {
         let mut source = self.source(tx, place.key(), now)?;
-        if source.is_deleted {
+        if source.state == State::Deleted {
             return Err(missing(&place.bus));
         }
-        source.is_active = true;
+        source.state = State::Active;
         tx.put(&self.sources, &place.key(), &source)?;
         Ok(())
     }
@@ -144,10 +153,10 @@ impl Events {
         let Some(mut source) = Read::get(tx, &self.sources, &place.key())? else {
             return Ok(());
         };
-        if source.is_deleted {
+        if source.state == State::Deleted {
             tx.delete(&self.sources, &place.key());
         } else {
-            (source.is_active, source.pending) = (false, now);
+            source.state = State::Pending(now);
             tx.put(&self.sources, &place.key(), &source)?;
         }
         Ok(())
@@ -176,9 +185,7 @@ impl Events {
             let source = Source {
                 partner: ctx.account.clone(),
                 created: ctx.time.0,
-                is_active: false,
-                is_deleted: false,
-                pending: ctx.time.0,
+                state: State::Pending(ctx.time.0),
             };
             tx.put(&self.offers, &(&ctx.account, &ctx.region, name), &offer)?;
             tx.put(&self.sources, &key, &source)?;
@@ -214,8 +221,7 @@ impl Events {
             tx.delete(&self.offers, &own);
             if tx.contains(&self.buses, &place.key())? {
                 let source = Source {
-                    is_active: false,
-                    is_deleted: true,
+                    state: State::Deleted,
                     ..source
                 };
                 tx.put(&self.sources, &place.key(), &source)?;
@@ -350,16 +356,19 @@ impl Events {
         let switch = store.transact(Scope::new(&scope), |tx| {
             let mut source = self.source(tx, place.key(), ctx.time.0)?;
             let has_bus = tx.contains(&self.buses, &place.key())?;
-            if source.is_deleted || source.is_active == is_active || !has_bus {
-                let wanted = match is_active {
-                    true => event_source_state::PENDING,
-                    false => event_source_state::ACTIVE,
-                };
-                return Err(invalid_state_exception(format!(
-                    "Event source {name} is not in {wanted} state."
-                )));
-            }
-            (source.is_active, source.pending) = (is_active, ctx.time.0);
+            source.state = match source.state {
+                State::Pending(_) if is_active && has_bus => State::Active,
+                State::Active if !is_active => State::Pending(ctx.time.0),
+                _ => {
+                    let wanted = match is_active {
+                        true => event_source_state::PENDING,
+                        false => event_source_state::ACTIVE,
+                    };
+                    return Err(invalid_state_exception(format!(
+                        "Event source {name} is not in {wanted} state."
+                    )));
+                }
+            };
             tx.put(&self.sources, &place.key(), &source)?;
             Ok(())
         });
@@ -390,39 +399,26 @@ impl Events {
         ctx: &Context,
         entry: &PutPartnerEventsRequestEntry,
     ) -> Result<(Place, Event), Reason> {
-        let name = required(entry.source.as_ref(), "Source")?;
-        let detail_type = required(entry.detail_type.as_ref(), "DetailType")?;
-        let detail = required(entry.detail.as_ref(), "Detail")?;
-        let malformed = || ("MalformedDetail", "Detail is malformed.".to_owned());
-        if !is_object(detail) {
-            return Err(malformed());
-        }
+        let given = Given::read((&entry.source, &entry.detail_type, &entry.detail), |_| {
+            Ok(())
+        })?;
+        let name = given.source;
         let customer = self.customer(&self.cloud.store, ctx, name);
         let (account, source) = customer.map_err(|fault| {
             let text = fault.message.to_string();
             ("ResourceNotFoundException", text)
         })?;
-        let event = Event::new(&Parts {
-            id: &cloud::ids::uuid(),
-            detail_type,
-            source: name,
-            account: &account,
-            time: &entry.time.unwrap_or(ctx.time).iso8601_secs(),
-            region: &ctx.region,
-            replay: None,
-            resources: entry.resources.as_deref().unwrap_or_default(),
-            detail: &compact(detail),
-        });
+        let event = given.event(ctx, &account, entry.time, entry.resources.as_deref())?;
         let place = Place {
             account,
             region: ctx.region.clone(),
             // A source that is pending has no bus for what is sent to it.
-            bus: match source.is_active {
-                true => name.to_owned(),
-                false => String::new(),
+            bus: match source.state {
+                State::Active => name.to_owned(),
+                State::Pending(_) | State::Deleted => String::new(),
             },
         };
-        Ok((place, event.map_err(|_| malformed())?))
+        Ok((place, event))
     }
 
     pub(crate) async fn put_partner_events(

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use cloud::{Arn, Context};
 use serde::de::IgnoredAny;
 use store::Scope;
-use wire::Fault;
+use wire::{Fault, Timestamp};
 
 use crate::api::{PutEventsInput, PutEventsOutput, PutEventsRequestEntry, PutEventsResultEntry};
 use crate::bus::Bus;
@@ -19,7 +19,7 @@ const LIMIT: usize = 1_048_576;
 /// Why an entry is not taken: code and message.
 pub(crate) type Reason = (&'static str, String);
 
-pub(crate) fn required<'a>(value: Option<&'a String>, name: &str) -> Result<&'a str, Reason> {
+fn required<'a>(value: Option<&'a String>, name: &str) -> Result<&'a str, Reason> {
     value
         .map(String::as_str)
         .filter(|text| !text.is_empty())
@@ -28,6 +28,58 @@ pub(crate) fn required<'a>(value: Option<&'a String>, name: &str) -> Result<&'a 
                 format!("Parameter {name} is not valid. Reason: {name} is a required argument.");
             ("InvalidArgument", text)
         })
+}
+
+/// What every event that is put must say.
+pub(crate) struct Given<'a> {
+    pub(crate) source: &'a str,
+    detail_type: &'a str,
+    detail: &'a str,
+}
+
+fn malformed() -> Reason {
+    ("MalformedDetail", "Detail is malformed.".to_owned())
+}
+
+impl<'a> Given<'a> {
+    /// Reads source, detail type and detail, of which `check_source` may refuse the first.
+    pub(crate) fn read(
+        (source, detail_type, detail): (&'a Option<String>, &'a Option<String>, &'a Option<String>),
+        check_source: impl FnOnce(&str) -> Result<(), Reason>,
+    ) -> Result<Given<'a>, Reason> {
+        let given = Given {
+            source: required(source.as_ref(), "Source")?,
+            detail_type: required(detail_type.as_ref(), "DetailType")?,
+            detail: required(detail.as_ref(), "Detail")?,
+        };
+        check_source(given.source)?;
+        match is_object(given.detail) {
+            true => Ok(given),
+            false => Err(malformed()),
+        }
+    }
+
+    /// The event, in that account.
+    pub(crate) fn event(
+        &self,
+        ctx: &Context,
+        account: &str,
+        time: Option<Timestamp>,
+        resources: Option<&[String]>,
+    ) -> Result<Event, Reason> {
+        let event = Event::new(&Parts {
+            id: &cloud::ids::uuid(),
+            detail_type: self.detail_type,
+            source: self.source,
+            account,
+            time: &time.unwrap_or(ctx.time).iso8601_secs(),
+            region: &ctx.region,
+            replay: None,
+            resources: resources.unwrap_or_default(),
+            detail: &compact(self.detail),
+        });
+        event.map_err(|_| malformed())
+    }
 }
 
 /// An entry's size, as EventBridge counts it.
@@ -42,7 +94,7 @@ fn size(entry: &PutEventsRequestEntry) -> usize {
 }
 
 /// Whether a text is a JSON object.
-pub(crate) fn is_object(text: &str) -> bool {
+fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
@@ -53,18 +105,16 @@ impl Events {
         ctx: &Context,
         entry: &PutEventsRequestEntry,
     ) -> Result<(Place, Event), Reason> {
-        let source = required(entry.source.as_ref(), "Source")?;
-        let detail_type = required(entry.detail_type.as_ref(), "DetailType")?;
-        let detail = required(entry.detail.as_ref(), "Detail")?;
-        if source.to_ascii_lowercase().starts_with("aws.") {
-            return Err((
-                "NotAuthorizedForSourceException",
-                "Not authorized for the source.".to_owned(),
-            ));
-        }
-        if !is_object(detail) {
-            return Err(("MalformedDetail", "Detail is malformed.".to_owned()));
-        }
+        let given = Given::read(
+            (&entry.source, &entry.detail_type, &entry.detail),
+            |source| match source.to_ascii_lowercase().starts_with("aws.") {
+                true => Err((
+                    "NotAuthorizedForSourceException",
+                    "Not authorized for the source.".to_owned(),
+                )),
+                false => Ok(()),
+            },
+        )?;
         let place = match &entry.event_bus_name {
             Some(name) => match name.parse::<Arn>() {
                 Ok(arn) => Place::of_arn(&arn).ok_or_else(|| {
@@ -75,19 +125,7 @@ impl Events {
             },
             None => Place::new(ctx, DEFAULT),
         };
-        let event = Event::new(&Parts {
-            id: &cloud::ids::uuid(),
-            detail_type,
-            source,
-            account: &ctx.account,
-            time: &entry.time.unwrap_or(ctx.time).iso8601_secs(),
-            region: &ctx.region,
-            replay: None,
-            resources: entry.resources.as_deref().unwrap_or_default(),
-            detail: &compact(detail),
-        });
-        let mut event =
-            event.map_err(|_| ("MalformedDetail", "Detail is malformed.".to_owned()))?;
+        let mut event = given.event(ctx, &ctx.account, entry.time, entry.resources.as_deref())?;
         event.trace = entry.trace_header.clone().or_else(|| ctx.trace.clone());
         Ok((place, event))
     }

@@ -90,13 +90,17 @@ impl Blobs {
 
     /// Sees to it that a deleted blob has no file, for one that comes back. Blocks.
     pub(super) fn unspare(&self, id: BlobId) {
-        let is_being_renamed = || self.0.held.lock().spares.taken.contains(&id);
-        while is_being_renamed() {
+        loop {
+            let mut held = self.0.held.lock();
+            let spares = &mut held.spares;
+            if !spares.taken.contains(&id) {
+                // Under the same lock: nobody may take it in between.
+                let here = spares.idle.extract_if(.., |spare| spare.id == id);
+                return self.0.unlink_all(here.map(|spare| spare.id).collect());
+            }
+            drop(held);
             std::thread::yield_now();
         }
-        let idle = &mut self.0.held.lock().spares.idle;
-        let here = idle.extract_if(.., |spare| spare.id == id);
-        self.0.unlink_all(here.map(|spare| spare.id).collect());
     }
 
     /// The length of a blob's file where that could be kept.
@@ -132,11 +136,8 @@ impl Blobs {
     /// A file at `path` for about `len` bytes, and how long it is already: what it holds is to be written over, and what is behind
     /// the end cut off.
     pub(super) fn file(&self, path: &Path, len: u64) -> io::Result<(fs::File, u64)> {
-        let Place::Files(dir) = &self.0.place else {
-            return create(path).map(|file| (file, 0));
-        };
         let spare = self.0.held.lock().spares.take(len);
-        if let Some(spare) = spare {
+        if let (Some(spare), Place::Files(dir)) = (spare, &self.0.place) {
             let old = path_of(dir, spare.id);
             let file = in_folder(path, || fs::rename(&old, path))
                 .and_then(|()| OpenOptions::new().write(true).open(path));
