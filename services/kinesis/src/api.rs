@@ -19,6 +19,316 @@ use wire::{
     Location, Member, Operation, Protocol, Reader, Schema, ServiceModel, Timestamp,
     TimestampFormat, Validation, Writer,
 };
+/// `AcknowledgeDeadLetterQueueRecordsErrorEntry`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeDeadLetterQueueRecordsErrorEntry {
+    pub receipt_handle: String,
+    pub error_code: String,
+    pub error_message: Option<String>,
+}
+impl Encode for AcknowledgeDeadLetterQueueRecordsErrorEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.error_code;
+            w.member(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_message {
+            w.member(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AcknowledgeDeadLetterQueueRecordsInput`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeDeadLetterQueueRecordsInput {
+    pub queue_arn: String,
+    pub entries: Vec<AcknowledgeDeadLetterQueueRecordsRequestEntry>,
+}
+impl Decode for AcknowledgeDeadLetterQueueRecordsInput {
+    const SCHEMA: &'static Schema = &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_INPUT.members;
+        let mut queue_arn = None;
+        let mut entries = None;
+        r.structure(
+            &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_INPUT,
+            &mut |r, i| {
+                match i {
+                    0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => decode::list(
+                        r,
+                        a,
+                        &m[1],
+                        &mut entries,
+                        decode::nested::<AcknowledgeDeadLetterQueueRecordsRequestEntry>,
+                    )?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if entries.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_arn), Some(entries)) = (queue_arn, entries) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AcknowledgeDeadLetterQueueRecordsInput { queue_arn, entries })
+    }
+}
+/// `AcknowledgeDeadLetterQueueRecordsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeDeadLetterQueueRecordsOutput {
+    pub successful: Vec<AcknowledgeDeadLetterQueueRecordsResultEntry>,
+    pub failed: Vec<AcknowledgeDeadLetterQueueRecordsErrorEntry>,
+}
+impl Encode for AcknowledgeDeadLetterQueueRecordsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT);
+        {
+            let v = &self.successful;
+            w.member(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        {
+            let v = &self.failed;
+            w.member(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `AcknowledgeDeadLetterQueueRecordsRequestEntry`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeDeadLetterQueueRecordsRequestEntry {
+    pub receipt_handle: String,
+}
+impl Decode for AcknowledgeDeadLetterQueueRecordsRequestEntry {
+    const SCHEMA: &'static Schema = &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY.members;
+        let mut receipt_handle = None;
+        r.structure(
+            &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY,
+            &mut |r, i| {
+                match i {
+                    0 => receipt_handle = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if receipt_handle.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(receipt_handle),) = (receipt_handle,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AcknowledgeDeadLetterQueueRecordsRequestEntry { receipt_handle })
+    }
+}
+/// `AcknowledgeDeadLetterQueueRecordsResultEntry`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeDeadLetterQueueRecordsResultEntry {
+    pub receipt_handle: String,
+}
+impl Encode for AcknowledgeDeadLetterQueueRecordsResultEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AcknowledgeQueueRecordsErrorEntry`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeQueueRecordsErrorEntry {
+    pub receipt_handle: String,
+    pub error_code: String,
+    pub error_message: Option<String>,
+}
+impl Encode for AcknowledgeQueueRecordsErrorEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.error_code;
+            w.member(&S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_message {
+            w.member(&S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AcknowledgeQueueRecordsInput`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeQueueRecordsInput {
+    pub queue_arn: String,
+    pub entries: Vec<AcknowledgeQueueRecordsRequestEntry>,
+}
+impl Decode for AcknowledgeQueueRecordsInput {
+    const SCHEMA: &'static Schema = &S_ACKNOWLEDGE_QUEUE_RECORDS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACKNOWLEDGE_QUEUE_RECORDS_INPUT.members;
+        let mut queue_arn = None;
+        let mut entries = None;
+        r.structure(&S_ACKNOWLEDGE_QUEUE_RECORDS_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut entries,
+                    decode::nested::<AcknowledgeQueueRecordsRequestEntry>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if entries.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_arn), Some(entries)) = (queue_arn, entries) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AcknowledgeQueueRecordsInput { queue_arn, entries })
+    }
+}
+/// `AcknowledgeQueueRecordsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeQueueRecordsOutput {
+    pub successful: Vec<AcknowledgeQueueRecordsResultEntry>,
+    pub failed: Vec<AcknowledgeQueueRecordsErrorEntry>,
+}
+impl Encode for AcknowledgeQueueRecordsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT);
+        {
+            let v = &self.successful;
+            w.member(&S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        {
+            let v = &self.failed;
+            w.member(&S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `AcknowledgeQueueRecordsRequestEntry`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeQueueRecordsRequestEntry {
+    pub receipt_handle: String,
+}
+impl Decode for AcknowledgeQueueRecordsRequestEntry {
+    const SCHEMA: &'static Schema = &S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY.members;
+        let mut receipt_handle = None;
+        r.structure(&S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY, &mut |r, i| {
+            match i {
+                0 => receipt_handle = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if receipt_handle.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(receipt_handle),) = (receipt_handle,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AcknowledgeQueueRecordsRequestEntry { receipt_handle })
+    }
+}
+/// `AcknowledgeQueueRecordsResultEntry`
+#[derive(Clone, Debug, Default)]
+pub struct AcknowledgeQueueRecordsResultEntry {
+    pub receipt_handle: String,
+}
+impl Encode for AcknowledgeQueueRecordsResultEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `AddTagsToStreamInput`
 #[derive(Clone, Debug, Default)]
 pub struct AddTagsToStreamInput {
@@ -172,6 +482,76 @@ impl Encode for ConsumerDescription {
         w.end_structure();
     }
 }
+/// `CreateQueueInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateQueueInput {
+    pub queue_name: String,
+    pub stream_configuration_list: Vec<QueueStreamConfiguration>,
+    pub queue_attributes: Option<QueueAttributes>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+impl Decode for CreateQueueInput {
+    const SCHEMA: &'static Schema = &S_CREATE_QUEUE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_QUEUE_INPUT.members;
+        let mut queue_name = None;
+        let mut stream_configuration_list = None;
+        let mut queue_attributes = None;
+        let mut tags = None;
+        r.structure(&S_CREATE_QUEUE_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut stream_configuration_list,
+                    decode::nested::<QueueStreamConfiguration>,
+                )?,
+                2 => queue_attributes = Some(decode::nested(r, a, &m[2])?),
+                3 => decode::map(r, a, &m[3], &mut tags, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if stream_configuration_list.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_name), Some(stream_configuration_list)) =
+            (queue_name, stream_configuration_list)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateQueueInput {
+            queue_name,
+            stream_configuration_list,
+            queue_attributes,
+            tags,
+        })
+    }
+}
+/// `CreateQueueOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateQueueOutput {
+    pub queue_description: QueueDescription,
+}
+impl Encode for CreateQueueOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_QUEUE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_QUEUE_OUTPUT);
+        {
+            let v = &self.queue_description;
+            w.member(&S_CREATE_QUEUE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CreateStreamInput`
 #[derive(Clone, Debug, Default)]
 pub struct CreateStreamInput {
@@ -224,6 +604,56 @@ impl Decode for CreateStreamInput {
         })
     }
 }
+/// `DeadLetterConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterConfiguration {
+    pub target_type: String,
+    pub max_receive_count: Option<i32>,
+}
+impl Decode for DeadLetterConfiguration {
+    const SCHEMA: &'static Schema = &S_DEAD_LETTER_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DEAD_LETTER_CONFIGURATION.members;
+        let mut target_type = None;
+        let mut max_receive_count = None;
+        r.structure(&S_DEAD_LETTER_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => target_type = Some(Read::read(r, a, &m[0])?),
+                1 => max_receive_count = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if target_type.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(target_type),) = (target_type,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeadLetterConfiguration {
+            target_type,
+            max_receive_count,
+        })
+    }
+}
+impl Encode for DeadLetterConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_DEAD_LETTER_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DEAD_LETTER_CONFIGURATION);
+        {
+            let v = &self.target_type;
+            w.member(&S_DEAD_LETTER_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_receive_count {
+            w.member(&S_DEAD_LETTER_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DecreaseStreamRetentionPeriodInput`
 #[derive(Clone, Debug, Default)]
 pub struct DecreaseStreamRetentionPeriodInput {
@@ -262,6 +692,32 @@ impl Decode for DecreaseStreamRetentionPeriodInput {
             stream_arn,
             stream_id,
         })
+    }
+}
+/// `DeleteQueueInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteQueueInput {
+    pub queue_arn: String,
+}
+impl Decode for DeleteQueueInput {
+    const SCHEMA: &'static Schema = &S_DELETE_QUEUE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_QUEUE_INPUT.members;
+        let mut queue_arn = None;
+        r.structure(&S_DELETE_QUEUE_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(queue_arn),) = (queue_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteQueueInput { queue_arn })
     }
 }
 /// `DeleteResourcePolicyInput`
@@ -451,6 +907,51 @@ impl Encode for DescribeLimitsOutput {
         if let Some(v) = &self.channel_count_limit {
             w.member(&S_DESCRIBE_LIMITS_OUTPUT.members[5]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeQueueInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeQueueInput {
+    pub queue_arn: String,
+}
+impl Decode for DescribeQueueInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_QUEUE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_QUEUE_INPUT.members;
+        let mut queue_arn = None;
+        r.structure(&S_DESCRIBE_QUEUE_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(queue_arn),) = (queue_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeQueueInput { queue_arn })
+    }
+}
+/// `DescribeQueueOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeQueueOutput {
+    pub queue_description: QueueDescription,
+}
+impl Encode for DescribeQueueOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_QUEUE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_QUEUE_OUTPUT);
+        {
+            let v = &self.queue_description;
+            w.member(&S_DESCRIBE_QUEUE_OUTPUT.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -1169,6 +1670,68 @@ impl Encode for KMSThrottlingException {
         w.structure(&S_KMS_THROTTLING_EXCEPTION);
         if let Some(v) = &self.message {
             w.member(&S_KMS_THROTTLING_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListQueuesInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListQueuesInput {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub stream_filter: Option<Vec<QueueStreamFilter>>,
+}
+impl Decode for ListQueuesInput {
+    const SCHEMA: &'static Schema = &S_LIST_QUEUES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_QUEUES_INPUT.members;
+        let mut max_results = None;
+        let mut next_token = None;
+        let mut stream_filter = None;
+        r.structure(&S_LIST_QUEUES_INPUT, &mut |r, i| {
+            match i {
+                0 => max_results = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut stream_filter,
+                    decode::nested::<QueueStreamFilter>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListQueuesInput {
+            max_results,
+            next_token,
+            stream_filter,
+        })
+    }
+}
+/// `ListQueuesOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListQueuesOutput {
+    pub queue_summaries: Vec<QueueSummary>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListQueuesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_QUEUES_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_QUEUES_OUTPUT);
+        {
+            let v = &self.queue_summaries;
+            w.member(&S_LIST_QUEUES_OUTPUT.members[0]);
+            encode::list(w, S_LIST_QUEUES_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_QUEUES_OUTPUT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -1906,6 +2469,484 @@ impl Decode for PutResourcePolicyInput {
         })
     }
 }
+/// `QueueAttributes`
+#[derive(Clone, Debug, Default)]
+pub struct QueueAttributes {
+    pub visibility_timeout_seconds: Option<i32>,
+    pub dead_letter_configuration: Option<DeadLetterConfiguration>,
+}
+impl Decode for QueueAttributes {
+    const SCHEMA: &'static Schema = &S_QUEUE_ATTRIBUTES;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_QUEUE_ATTRIBUTES.members;
+        let mut visibility_timeout_seconds = None;
+        let mut dead_letter_configuration = None;
+        r.structure(&S_QUEUE_ATTRIBUTES, &mut |r, i| {
+            match i {
+                0 => visibility_timeout_seconds = Some(Read::read(r, a, &m[0])?),
+                1 => dead_letter_configuration = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(QueueAttributes {
+            visibility_timeout_seconds,
+            dead_letter_configuration,
+        })
+    }
+}
+impl Encode for QueueAttributes {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_ATTRIBUTES
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_ATTRIBUTES);
+        if let Some(v) = &self.visibility_timeout_seconds {
+            w.member(&S_QUEUE_ATTRIBUTES.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.dead_letter_configuration {
+            w.member(&S_QUEUE_ATTRIBUTES.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueueDescription`
+#[derive(Clone, Debug, Default)]
+pub struct QueueDescription {
+    pub queue_name: String,
+    pub queue_arn: String,
+    pub queue_status: String,
+    pub queue_creation_timestamp: Timestamp,
+    pub stream_configuration_list: Vec<QueueStreamConfiguration>,
+    pub queue_attributes: Option<QueueAttributes>,
+}
+impl Encode for QueueDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_DESCRIPTION);
+        {
+            let v = &self.queue_name;
+            w.member(&S_QUEUE_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_arn;
+            w.member(&S_QUEUE_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_status;
+            w.member(&S_QUEUE_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_creation_timestamp;
+            w.member(&S_QUEUE_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.stream_configuration_list;
+            w.member(&S_QUEUE_DESCRIPTION.members[4]);
+            encode::list(w, S_QUEUE_DESCRIPTION.members[4].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.queue_attributes {
+            w.member(&S_QUEUE_DESCRIPTION.members[5]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueueRecord`
+#[derive(Clone, Debug, Default)]
+pub struct QueueRecord {
+    pub receipt_handle: String,
+    pub record_id: String,
+    pub partition_key: Option<String>,
+    pub data: Bytes,
+    pub approximate_arrival_timestamp: Timestamp,
+    pub first_receive_timestamp: Timestamp,
+    pub receive_count: i32,
+}
+impl Encode for QueueRecord {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_RECORD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_RECORD);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_QUEUE_RECORD.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.record_id;
+            w.member(&S_QUEUE_RECORD.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.partition_key {
+            w.member(&S_QUEUE_RECORD.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.data;
+            w.member(&S_QUEUE_RECORD.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.approximate_arrival_timestamp;
+            w.member(&S_QUEUE_RECORD.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.first_receive_timestamp;
+            w.member(&S_QUEUE_RECORD.members[5]);
+            v.write(w);
+        }
+        {
+            let v = &self.receive_count;
+            w.member(&S_QUEUE_RECORD.members[6]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueueStartingPosition`
+#[derive(Clone, Debug, Default)]
+pub struct QueueStartingPosition {
+    pub r#type: String,
+    pub timestamp: Option<Timestamp>,
+}
+impl Decode for QueueStartingPosition {
+    const SCHEMA: &'static Schema = &S_QUEUE_STARTING_POSITION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_QUEUE_STARTING_POSITION.members;
+        let mut r#type = None;
+        let mut timestamp = None;
+        r.structure(&S_QUEUE_STARTING_POSITION, &mut |r, i| {
+            match i {
+                0 => r#type = Some(Read::read(r, a, &m[0])?),
+                1 => timestamp = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if r#type.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(r#type),) = (r#type,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(QueueStartingPosition { r#type, timestamp })
+    }
+}
+impl Encode for QueueStartingPosition {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_STARTING_POSITION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_STARTING_POSITION);
+        {
+            let v = &self.r#type;
+            w.member(&S_QUEUE_STARTING_POSITION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.timestamp {
+            w.member(&S_QUEUE_STARTING_POSITION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueueStreamConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct QueueStreamConfiguration {
+    pub stream_arn: String,
+    pub starting_position: Option<QueueStartingPosition>,
+}
+impl Decode for QueueStreamConfiguration {
+    const SCHEMA: &'static Schema = &S_QUEUE_STREAM_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_QUEUE_STREAM_CONFIGURATION.members;
+        let mut stream_arn = None;
+        let mut starting_position = None;
+        r.structure(&S_QUEUE_STREAM_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => stream_arn = Some(Read::read(r, a, &m[0])?),
+                1 => starting_position = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if stream_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(stream_arn),) = (stream_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(QueueStreamConfiguration {
+            stream_arn,
+            starting_position,
+        })
+    }
+}
+impl Encode for QueueStreamConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_STREAM_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_STREAM_CONFIGURATION);
+        {
+            let v = &self.stream_arn;
+            w.member(&S_QUEUE_STREAM_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.starting_position {
+            w.member(&S_QUEUE_STREAM_CONFIGURATION.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueueStreamFilter`
+#[derive(Clone, Debug, Default)]
+pub struct QueueStreamFilter {
+    pub stream_arn: String,
+    pub stream_creation_timestamp: Option<Timestamp>,
+}
+impl Decode for QueueStreamFilter {
+    const SCHEMA: &'static Schema = &S_QUEUE_STREAM_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_QUEUE_STREAM_FILTER.members;
+        let mut stream_arn = None;
+        let mut stream_creation_timestamp = None;
+        r.structure(&S_QUEUE_STREAM_FILTER, &mut |r, i| {
+            match i {
+                0 => stream_arn = Some(Read::read(r, a, &m[0])?),
+                1 => stream_creation_timestamp = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if stream_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(stream_arn),) = (stream_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(QueueStreamFilter {
+            stream_arn,
+            stream_creation_timestamp,
+        })
+    }
+}
+/// `QueueStreamIdentifier`
+#[derive(Clone, Debug, Default)]
+pub struct QueueStreamIdentifier {
+    pub stream_arn: String,
+    pub stream_creation_timestamp: Timestamp,
+}
+impl Encode for QueueStreamIdentifier {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_STREAM_IDENTIFIER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_STREAM_IDENTIFIER);
+        {
+            let v = &self.stream_arn;
+            w.member(&S_QUEUE_STREAM_IDENTIFIER.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.stream_creation_timestamp;
+            w.member(&S_QUEUE_STREAM_IDENTIFIER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `QueueSummary`
+#[derive(Clone, Debug, Default)]
+pub struct QueueSummary {
+    pub queue_name: String,
+    pub queue_arn: String,
+    pub queue_status: String,
+    pub queue_creation_timestamp: Timestamp,
+    pub streams: Vec<QueueStreamIdentifier>,
+}
+impl Encode for QueueSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_QUEUE_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_QUEUE_SUMMARY);
+        {
+            let v = &self.queue_name;
+            w.member(&S_QUEUE_SUMMARY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_arn;
+            w.member(&S_QUEUE_SUMMARY.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_status;
+            w.member(&S_QUEUE_SUMMARY.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.queue_creation_timestamp;
+            w.member(&S_QUEUE_SUMMARY.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.streams;
+            w.member(&S_QUEUE_SUMMARY.members[4]);
+            encode::list(w, S_QUEUE_SUMMARY.members[4].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `ReceiveDeadLetterQueueRecordsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ReceiveDeadLetterQueueRecordsInput {
+    pub queue_arn: String,
+    pub limit: Option<i32>,
+    pub wait_time_seconds: Option<i32>,
+    pub visibility_timeout_seconds: Option<i32>,
+}
+impl Decode for ReceiveDeadLetterQueueRecordsInput {
+    const SCHEMA: &'static Schema = &S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_INPUT.members;
+        let mut queue_arn = None;
+        let mut limit = None;
+        let mut wait_time_seconds = None;
+        let mut visibility_timeout_seconds = None;
+        r.structure(&S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => wait_time_seconds = Some(Read::read(r, a, &m[2])?),
+                3 => visibility_timeout_seconds = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(queue_arn),) = (queue_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReceiveDeadLetterQueueRecordsInput {
+            queue_arn,
+            limit,
+            wait_time_seconds,
+            visibility_timeout_seconds,
+        })
+    }
+}
+/// `ReceiveDeadLetterQueueRecordsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ReceiveDeadLetterQueueRecordsOutput {
+    pub queue_records: Vec<QueueRecord>,
+}
+impl Encode for ReceiveDeadLetterQueueRecordsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT);
+        {
+            let v = &self.queue_records;
+            w.member(&S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `ReceiveQueueRecordsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ReceiveQueueRecordsInput {
+    pub queue_arn: String,
+    pub limit: Option<i32>,
+    pub wait_time_seconds: Option<i32>,
+    pub visibility_timeout_seconds: Option<i32>,
+}
+impl Decode for ReceiveQueueRecordsInput {
+    const SCHEMA: &'static Schema = &S_RECEIVE_QUEUE_RECORDS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RECEIVE_QUEUE_RECORDS_INPUT.members;
+        let mut queue_arn = None;
+        let mut limit = None;
+        let mut wait_time_seconds = None;
+        let mut visibility_timeout_seconds = None;
+        r.structure(&S_RECEIVE_QUEUE_RECORDS_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => wait_time_seconds = Some(Read::read(r, a, &m[2])?),
+                3 => visibility_timeout_seconds = Some(Read::read(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(queue_arn),) = (queue_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReceiveQueueRecordsInput {
+            queue_arn,
+            limit,
+            wait_time_seconds,
+            visibility_timeout_seconds,
+        })
+    }
+}
+/// `ReceiveQueueRecordsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ReceiveQueueRecordsOutput {
+    pub queue_records: Vec<QueueRecord>,
+}
+impl Encode for ReceiveQueueRecordsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RECEIVE_QUEUE_RECORDS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RECEIVE_QUEUE_RECORDS_OUTPUT);
+        {
+            let v = &self.queue_records;
+            w.member(&S_RECEIVE_QUEUE_RECORDS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_RECEIVE_QUEUE_RECORDS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `Record`
 #[derive(Clone, Debug, Default)]
 pub struct Record {
@@ -2079,6 +3120,161 @@ impl Encode for ResourceNotFoundException {
         w.structure(&S_RESOURCE_NOT_FOUND_EXCEPTION);
         if let Some(v) = &self.message {
             w.member(&S_RESOURCE_NOT_FOUND_EXCEPTION.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RestoreDeadLetterQueueRecordsErrorEntry`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreDeadLetterQueueRecordsErrorEntry {
+    pub receipt_handle: String,
+    pub error_code: String,
+    pub error_message: Option<String>,
+}
+impl Encode for RestoreDeadLetterQueueRecordsErrorEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.error_code;
+            w.member(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_message {
+            w.member(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `RestoreDeadLetterQueueRecordsInput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreDeadLetterQueueRecordsInput {
+    pub queue_arn: String,
+    pub entries: Vec<RestoreDeadLetterQueueRecordsRequestEntry>,
+}
+impl Decode for RestoreDeadLetterQueueRecordsInput {
+    const SCHEMA: &'static Schema = &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_INPUT.members;
+        let mut queue_arn = None;
+        let mut entries = None;
+        r.structure(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut entries,
+                    decode::nested::<RestoreDeadLetterQueueRecordsRequestEntry>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if entries.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_arn), Some(entries)) = (queue_arn, entries) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RestoreDeadLetterQueueRecordsInput { queue_arn, entries })
+    }
+}
+/// `RestoreDeadLetterQueueRecordsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreDeadLetterQueueRecordsOutput {
+    pub successful: Vec<RestoreDeadLetterQueueRecordsResultEntry>,
+    pub failed: Vec<RestoreDeadLetterQueueRecordsErrorEntry>,
+}
+impl Encode for RestoreDeadLetterQueueRecordsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT);
+        {
+            let v = &self.successful;
+            w.member(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        {
+            let v = &self.failed;
+            w.member(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `RestoreDeadLetterQueueRecordsRequestEntry`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreDeadLetterQueueRecordsRequestEntry {
+    pub receipt_handle: String,
+}
+impl Decode for RestoreDeadLetterQueueRecordsRequestEntry {
+    const SCHEMA: &'static Schema = &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY.members;
+        let mut receipt_handle = None;
+        r.structure(
+            &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY,
+            &mut |r, i| {
+                match i {
+                    0 => receipt_handle = Some(Read::read(r, a, &m[0])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if receipt_handle.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(receipt_handle),) = (receipt_handle,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RestoreDeadLetterQueueRecordsRequestEntry { receipt_handle })
+    }
+}
+/// `RestoreDeadLetterQueueRecordsResultEntry`
+#[derive(Clone, Debug, Default)]
+pub struct RestoreDeadLetterQueueRecordsResultEntry {
+    pub receipt_handle: String,
+}
+impl Encode for RestoreDeadLetterQueueRecordsResultEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY.members[0]);
             v.write(w);
         }
         w.end_structure();
@@ -2915,6 +4111,175 @@ impl Encode for UpdateAccountSettingsOutput {
         w.end_structure();
     }
 }
+/// `UpdateDeadLetterQueueRecordsVisibilityErrorEntry`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeadLetterQueueRecordsVisibilityErrorEntry {
+    pub receipt_handle: String,
+    pub error_code: String,
+    pub error_message: Option<String>,
+}
+impl Encode for UpdateDeadLetterQueueRecordsVisibilityErrorEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.error_code;
+            w.member(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_message {
+            w.member(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateDeadLetterQueueRecordsVisibilityInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeadLetterQueueRecordsVisibilityInput {
+    pub queue_arn: String,
+    pub entries: Vec<UpdateDeadLetterQueueRecordsVisibilityRequestEntry>,
+}
+impl Decode for UpdateDeadLetterQueueRecordsVisibilityInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_INPUT.members;
+        let mut queue_arn = None;
+        let mut entries = None;
+        r.structure(
+            &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_INPUT,
+            &mut |r, i| {
+                match i {
+                    0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                    1 => decode::list(
+                        r,
+                        a,
+                        &m[1],
+                        &mut entries,
+                        decode::nested::<UpdateDeadLetterQueueRecordsVisibilityRequestEntry>,
+                    )?,
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if entries.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_arn), Some(entries)) = (queue_arn, entries) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateDeadLetterQueueRecordsVisibilityInput { queue_arn, entries })
+    }
+}
+/// `UpdateDeadLetterQueueRecordsVisibilityOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeadLetterQueueRecordsVisibilityOutput {
+    pub successful: Vec<UpdateDeadLetterQueueRecordsVisibilityResultEntry>,
+    pub failed: Vec<UpdateDeadLetterQueueRecordsVisibilityErrorEntry>,
+}
+impl Encode for UpdateDeadLetterQueueRecordsVisibilityOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT);
+        {
+            let v = &self.successful;
+            w.member(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        {
+            let v = &self.failed;
+            w.member(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateDeadLetterQueueRecordsVisibilityRequestEntry`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeadLetterQueueRecordsVisibilityRequestEntry {
+    pub receipt_handle: String,
+    pub visibility_timeout_seconds: i32,
+}
+impl Decode for UpdateDeadLetterQueueRecordsVisibilityRequestEntry {
+    const SCHEMA: &'static Schema = &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY.members;
+        let mut receipt_handle = None;
+        let mut visibility_timeout_seconds = None;
+        r.structure(
+            &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY,
+            &mut |r, i| {
+                match i {
+                    0 => receipt_handle = Some(Read::read(r, a, &m[0])?),
+                    1 => visibility_timeout_seconds = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if receipt_handle.is_none() {
+            a.missing(&m[0]);
+        }
+        if visibility_timeout_seconds.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(receipt_handle), Some(visibility_timeout_seconds)) =
+            (receipt_handle, visibility_timeout_seconds)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateDeadLetterQueueRecordsVisibilityRequestEntry {
+            receipt_handle,
+            visibility_timeout_seconds,
+        })
+    }
+}
+/// `UpdateDeadLetterQueueRecordsVisibilityResultEntry`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateDeadLetterQueueRecordsVisibilityResultEntry {
+    pub receipt_handle: String,
+}
+impl Encode for UpdateDeadLetterQueueRecordsVisibilityResultEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `UpdateMaxRecordSizeInput`
 #[derive(Clone, Debug, Default)]
 pub struct UpdateMaxRecordSizeInput {
@@ -2949,6 +4314,226 @@ impl Decode for UpdateMaxRecordSizeInput {
             stream_id,
             max_record_size_in_ki_b,
         })
+    }
+}
+/// `UpdateQueueInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueInput {
+    pub queue_arn: String,
+    pub queue_attributes: QueueAttributes,
+}
+impl Decode for UpdateQueueInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_QUEUE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_QUEUE_INPUT.members;
+        let mut queue_arn = None;
+        let mut queue_attributes = None;
+        r.structure(&S_UPDATE_QUEUE_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                1 => queue_attributes = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if queue_attributes.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_arn), Some(queue_attributes)) = (queue_arn, queue_attributes) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateQueueInput {
+            queue_arn,
+            queue_attributes,
+        })
+    }
+}
+/// `UpdateQueueOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueOutput {
+    pub queue_description: QueueDescription,
+}
+impl Encode for UpdateQueueOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_QUEUE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_QUEUE_OUTPUT);
+        {
+            let v = &self.queue_description;
+            w.member(&S_UPDATE_QUEUE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateQueueRecordsVisibilityErrorEntry`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueRecordsVisibilityErrorEntry {
+    pub receipt_handle: String,
+    pub error_code: String,
+    pub error_message: Option<String>,
+}
+impl Encode for UpdateQueueRecordsVisibilityErrorEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.error_code;
+            w.member(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_message {
+            w.member(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateQueueRecordsVisibilityInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueRecordsVisibilityInput {
+    pub queue_arn: String,
+    pub entries: Vec<UpdateQueueRecordsVisibilityRequestEntry>,
+}
+impl Decode for UpdateQueueRecordsVisibilityInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_QUEUE_RECORDS_VISIBILITY_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_QUEUE_RECORDS_VISIBILITY_INPUT.members;
+        let mut queue_arn = None;
+        let mut entries = None;
+        r.structure(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_INPUT, &mut |r, i| {
+            match i {
+                0 => queue_arn = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut entries,
+                    decode::nested::<UpdateQueueRecordsVisibilityRequestEntry>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if queue_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if entries.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(queue_arn), Some(entries)) = (queue_arn, entries) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateQueueRecordsVisibilityInput { queue_arn, entries })
+    }
+}
+/// `UpdateQueueRecordsVisibilityOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueRecordsVisibilityOutput {
+    pub successful: Vec<UpdateQueueRecordsVisibilityResultEntry>,
+    pub failed: Vec<UpdateQueueRecordsVisibilityErrorEntry>,
+}
+impl Encode for UpdateQueueRecordsVisibilityOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT);
+        {
+            let v = &self.successful;
+            w.member(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        {
+            let v = &self.failed;
+            w.member(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateQueueRecordsVisibilityRequestEntry`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueRecordsVisibilityRequestEntry {
+    pub receipt_handle: String,
+    pub visibility_timeout_seconds: i32,
+}
+impl Decode for UpdateQueueRecordsVisibilityRequestEntry {
+    const SCHEMA: &'static Schema = &S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY.members;
+        let mut receipt_handle = None;
+        let mut visibility_timeout_seconds = None;
+        r.structure(
+            &S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY,
+            &mut |r, i| {
+                match i {
+                    0 => receipt_handle = Some(Read::read(r, a, &m[0])?),
+                    1 => visibility_timeout_seconds = Some(Read::read(r, a, &m[1])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if receipt_handle.is_none() {
+            a.missing(&m[0]);
+        }
+        if visibility_timeout_seconds.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(receipt_handle), Some(visibility_timeout_seconds)) =
+            (receipt_handle, visibility_timeout_seconds)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateQueueRecordsVisibilityRequestEntry {
+            receipt_handle,
+            visibility_timeout_seconds,
+        })
+    }
+}
+/// `UpdateQueueRecordsVisibilityResultEntry`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateQueueRecordsVisibilityResultEntry {
+    pub receipt_handle: String,
+}
+impl Encode for UpdateQueueRecordsVisibilityResultEntry {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY);
+        {
+            let v = &self.receipt_handle;
+            w.member(&S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
     }
 }
 /// `UpdateShardCountInput`
@@ -3249,6 +4834,18 @@ impl Encode for DecreaseStreamRetentionPeriodOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct DeleteQueueOutput {}
+impl Encode for DeleteQueueOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct DeleteResourcePolicyOutput {}
 impl Encode for DeleteResourcePolicyOutput {
     fn schema(&self) -> &'static Schema {
@@ -3431,6 +5028,117 @@ impl Encode for UpdateStreamRecordDistributionStrategyOutput {
 pub type DisableEnhancedMonitoringOutput = EnhancedMonitoringOutput;
 /// `EnhancedMonitoringOutput`
 pub type EnableEnhancedMonitoringOutput = EnhancedMonitoringOutput;
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY: Schema = Schema::new(
+    "AcknowledgeDeadLetterQueueRecordsErrorEntry",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+    Member::new("ErrorCode", &wire::schema::STRING).required(),
+    Member::new("ErrorMessage", &wire::schema::STRING),
+]);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY_LIST: Schema = Schema::new(
+    "AcknowledgeDeadLetterQueueRecordsErrorEntryList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY,
+)]);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_INPUT: Schema =
+    Schema::new("AcknowledgeDeadLetterQueueRecordsInput", Kind::Structure).members(&[
+        Member::new("QueueARN", &S_QUEUE_ARN).required(),
+        Member::new(
+            "Entries",
+            &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY_LIST,
+        )
+        .required(),
+    ]);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT: Schema =
+    Schema::new("AcknowledgeDeadLetterQueueRecordsOutput", Kind::Structure).members(&[
+        Member::new(
+            "Successful",
+            &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY_LIST,
+        )
+        .required(),
+        Member::new(
+            "Failed",
+            &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY_LIST,
+        )
+        .required(),
+    ]);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY: Schema = Schema::new(
+    "AcknowledgeDeadLetterQueueRecordsRequestEntry",
+    Kind::Structure,
+)
+.members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY_LIST: Schema = Schema::new(
+    "AcknowledgeDeadLetterQueueRecordsRequestEntryList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY,
+)])
+.min(1)
+.max(10);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY: Schema = Schema::new(
+    "AcknowledgeDeadLetterQueueRecordsResultEntry",
+    Kind::Structure,
+)
+.members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY_LIST: Schema = Schema::new(
+    "AcknowledgeDeadLetterQueueRecordsResultEntryList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY,
+)]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY: Schema =
+    Schema::new("AcknowledgeQueueRecordsErrorEntry", Kind::Structure).members(&[
+        Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+        Member::new("ErrorCode", &wire::schema::STRING).required(),
+        Member::new("ErrorMessage", &wire::schema::STRING),
+    ]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY_LIST: Schema =
+    Schema::new("AcknowledgeQueueRecordsErrorEntryList", Kind::List).members(&[Member::new(
+        "member",
+        &S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY,
+    )]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_INPUT: Schema =
+    Schema::new("AcknowledgeQueueRecordsInput", Kind::Structure).members(&[
+        Member::new("QueueARN", &S_QUEUE_ARN).required(),
+        Member::new("Entries", &S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY_LIST).required(),
+    ]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT: Schema =
+    Schema::new("AcknowledgeQueueRecordsOutput", Kind::Structure).members(&[
+        Member::new("Successful", &S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY_LIST).required(),
+        Member::new("Failed", &S_ACKNOWLEDGE_QUEUE_RECORDS_ERROR_ENTRY_LIST).required(),
+    ]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY: Schema = Schema::new(
+    "AcknowledgeQueueRecordsRequestEntry",
+    Kind::Structure,
+)
+.members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY_LIST: Schema =
+    Schema::new("AcknowledgeQueueRecordsRequestEntryList", Kind::List)
+        .members(&[Member::new(
+            "member",
+            &S_ACKNOWLEDGE_QUEUE_RECORDS_REQUEST_ENTRY,
+        )])
+        .min(1)
+        .max(10);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY: Schema = Schema::new(
+    "AcknowledgeQueueRecordsResultEntry",
+    Kind::Structure,
+)
+.members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY_LIST: Schema =
+    Schema::new("AcknowledgeQueueRecordsResultEntryList", Kind::List).members(&[Member::new(
+        "member",
+        &S_ACKNOWLEDGE_QUEUE_RECORDS_RESULT_ENTRY,
+    )]);
 static S_ADD_TAGS_TO_STREAM_INPUT: Schema = Schema::new("AddTagsToStreamInput", Kind::Structure)
     .members(&[
         Member::new("StreamName", &S_STREAM_NAME),
@@ -3474,6 +5182,18 @@ static S_CONSUMER_NAME: Schema = Schema::new("ConsumerName", Kind::String)
     .pattern("[a-zA-Z0-9_.-]+");
 static S_CONSUMER_STATUS: Schema =
     Schema::new("ConsumerStatus", Kind::String).values(&["CREATING", "DELETING", "ACTIVE"]);
+static S_CREATE_QUEUE_INPUT: Schema = Schema::new("CreateQueueInput", Kind::Structure).members(&[
+    Member::new("QueueName", &S_QUEUE_NAME).required(),
+    Member::new(
+        "StreamConfigurationList",
+        &S_QUEUE_STREAM_CONFIGURATION_LIST,
+    )
+    .required(),
+    Member::new("QueueAttributes", &S_QUEUE_ATTRIBUTES),
+    Member::new("Tags", &S_TAG_MAP),
+]);
+static S_CREATE_QUEUE_OUTPUT: Schema = Schema::new("CreateQueueOutput", Kind::Structure)
+    .members(&[Member::new("QueueDescription", &S_QUEUE_DESCRIPTION).required()]);
 static S_CREATE_STREAM_INPUT: Schema =
     Schema::new("CreateStreamInput", Kind::Structure).members(&[
         Member::new("StreamName", &S_STREAM_NAME).required(),
@@ -3488,6 +5208,11 @@ static S_CREATE_STREAM_INPUT: Schema =
         ),
     ]);
 static S_DATA: Schema = Schema::new("Data", Kind::Blob).min(0).max(10485760);
+static S_DEAD_LETTER_CONFIGURATION: Schema =
+    Schema::new("DeadLetterConfiguration", Kind::Structure).members(&[
+        Member::new("TargetType", &S_TARGET_TYPE).required(),
+        Member::new("MaxReceiveCount", &S_MAX_RECEIVE_COUNT),
+    ]);
 static S_DECREASE_STREAM_RETENTION_PERIOD_INPUT: Schema =
     Schema::new("DecreaseStreamRetentionPeriodInput", Kind::Structure).members(&[
         Member::new("StreamName", &S_STREAM_NAME),
@@ -3495,6 +5220,8 @@ static S_DECREASE_STREAM_RETENTION_PERIOD_INPUT: Schema =
         Member::new("StreamARN", &S_STREAM_ARN),
         Member::new("StreamId", &S_STREAM_ID),
     ]);
+static S_DELETE_QUEUE_INPUT: Schema = Schema::new("DeleteQueueInput", Kind::Structure)
+    .members(&[Member::new("QueueARN", &S_QUEUE_ARN).required()]);
 static S_DELETE_RESOURCE_POLICY_INPUT: Schema =
     Schema::new("DeleteResourcePolicyInput", Kind::Structure).members(&[
         Member::new("ResourceARN", &S_RESOURCE_ARN).required(),
@@ -3535,6 +5262,10 @@ static S_DESCRIBE_LIMITS_OUTPUT: Schema = Schema::new("DescribeLimitsOutput", Ki
         Member::new("ChannelCount", &S_CHANNEL_COUNT_OBJECT),
         Member::new("ChannelCountLimit", &S_CHANNEL_COUNT_OBJECT),
     ]);
+static S_DESCRIBE_QUEUE_INPUT: Schema = Schema::new("DescribeQueueInput", Kind::Structure)
+    .members(&[Member::new("QueueARN", &S_QUEUE_ARN).required()]);
+static S_DESCRIBE_QUEUE_OUTPUT: Schema = Schema::new("DescribeQueueOutput", Kind::Structure)
+    .members(&[Member::new("QueueDescription", &S_QUEUE_DESCRIPTION).required()]);
 static S_DESCRIBE_STREAM_CONSUMER_INPUT: Schema =
     Schema::new("DescribeStreamConsumerInput", Kind::Structure).members(&[
         Member::new("StreamARN", &S_STREAM_ARN),
@@ -3669,6 +5400,18 @@ static S_KMS_OPT_IN_REQUIRED: Schema = Schema::new("KMSOptInRequired", Kind::Str
 static S_KMS_THROTTLING_EXCEPTION: Schema = Schema::new("KMSThrottlingException", Kind::Structure)
     .members(&[Member::new("message", &wire::schema::STRING)]);
 static S_KEY_ID: Schema = Schema::new("KeyId", Kind::String).min(1).max(2048);
+static S_LIST_QUEUES_INPUT: Schema = Schema::new("ListQueuesInput", Kind::Structure).members(&[
+    Member::new("MaxResults", &S_LIST_QUEUES_INPUT_LIMIT),
+    Member::new("NextToken", &S_NEXT_TOKEN),
+    Member::new("StreamFilter", &S_QUEUE_STREAM_FILTER_LIST),
+]);
+static S_LIST_QUEUES_INPUT_LIMIT: Schema = Schema::new("ListQueuesInputLimit", Kind::Integer)
+    .min(1)
+    .max(10000);
+static S_LIST_QUEUES_OUTPUT: Schema = Schema::new("ListQueuesOutput", Kind::Structure).members(&[
+    Member::new("QueueSummaries", &S_QUEUE_SUMMARY_LIST).required(),
+    Member::new("NextToken", &S_NEXT_TOKEN),
+]);
 static S_LIST_SHARDS_INPUT: Schema = Schema::new("ListShardsInput", Kind::Structure).members(&[
     Member::new("StreamName", &S_STREAM_NAME),
     Member::new("NextToken", &S_NEXT_TOKEN),
@@ -3743,6 +5486,9 @@ static S_LIST_TAGS_FOR_STREAM_OUTPUT: Schema =
         Member::new("Tags", &S_TAG_LIST).required(),
         Member::new("HasMoreTags", &wire::schema::BOOLEAN).required(),
     ]);
+static S_MAX_RECEIVE_COUNT: Schema = Schema::new("MaxReceiveCount", Kind::Integer)
+    .min(1)
+    .max(1000);
 static S_MAX_RECORD_SIZE_IN_KI_B: Schema = Schema::new("MaxRecordSizeInKiB", Kind::Integer)
     .min(1024)
     .max(10240);
@@ -3866,9 +5612,135 @@ static S_PUT_RESOURCE_POLICY_INPUT: Schema = Schema::new("PutResourcePolicyInput
         Member::new("StreamId", &S_STREAM_ID),
         Member::new("Policy", &wire::schema::STRING).required(),
     ]);
+static S_QUEUE_ARN: Schema = Schema::new("QueueARN", Kind::String)
+    .min(1)
+    .max(2048)
+    .pattern(r#"arn:aws.*:kinesis:.*:\d{12}:queue/\S+"#);
+static S_QUEUE_ATTRIBUTES: Schema = Schema::new("QueueAttributes", Kind::Structure).members(&[
+    Member::new("VisibilityTimeoutSeconds", &S_VISIBILITY_TIMEOUT_SECONDS),
+    Member::new("DeadLetterConfiguration", &S_DEAD_LETTER_CONFIGURATION),
+]);
 static S_QUEUE_COUNT_OBJECT: Schema = Schema::new("QueueCountObject", Kind::Integer)
     .min(0)
     .max(1000000);
+static S_QUEUE_DESCRIPTION: Schema = Schema::new("QueueDescription", Kind::Structure).members(&[
+    Member::new("QueueName", &S_QUEUE_NAME).required(),
+    Member::new("QueueARN", &S_QUEUE_ARN).required(),
+    Member::new("QueueStatus", &S_QUEUE_STATUS).required(),
+    Member::new("QueueCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+    Member::new(
+        "StreamConfigurationList",
+        &S_QUEUE_STREAM_CONFIGURATION_LIST,
+    )
+    .required(),
+    Member::new("QueueAttributes", &S_QUEUE_ATTRIBUTES),
+]);
+static S_QUEUE_NAME: Schema = Schema::new("QueueName", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern("[a-zA-Z0-9_.-]+");
+static S_QUEUE_RECORD: Schema = Schema::new("QueueRecord", Kind::Structure).members(&[
+    Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+    Member::new("RecordId", &S_RECORD_ID).required(),
+    Member::new("PartitionKey", &S_PARTITION_KEY),
+    Member::new("Data", &S_DATA).required(),
+    Member::new("ApproximateArrivalTimestamp", &wire::schema::TIMESTAMP).required(),
+    Member::new("FirstReceiveTimestamp", &wire::schema::TIMESTAMP).required(),
+    Member::new("ReceiveCount", &S_RECEIVE_COUNT).required(),
+]);
+static S_QUEUE_RECORD_LIST: Schema =
+    Schema::new("QueueRecordList", Kind::List).members(&[Member::new("member", &S_QUEUE_RECORD)]);
+static S_QUEUE_STARTING_POSITION: Schema = Schema::new("QueueStartingPosition", Kind::Structure)
+    .members(&[
+        Member::new("Type", &S_QUEUE_STARTING_POSITION_TYPE).required(),
+        Member::new("Timestamp", &wire::schema::TIMESTAMP),
+    ]);
+static S_QUEUE_STARTING_POSITION_TYPE: Schema =
+    Schema::new("QueueStartingPositionType", Kind::String).values(&[
+        "TRIM_HORIZON",
+        "LATEST",
+        "AT_TIMESTAMP",
+    ]);
+static S_QUEUE_STATUS: Schema = Schema::new("QueueStatus", Kind::String)
+    .values(&["CREATING", "ACTIVE", "UPDATING", "DELETING"]);
+static S_QUEUE_STREAM_CONFIGURATION: Schema =
+    Schema::new("QueueStreamConfiguration", Kind::Structure).members(&[
+        Member::new("StreamARN", &S_STREAM_ARN).required(),
+        Member::new("StartingPosition", &S_QUEUE_STARTING_POSITION),
+    ]);
+static S_QUEUE_STREAM_CONFIGURATION_LIST: Schema =
+    Schema::new("QueueStreamConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_QUEUE_STREAM_CONFIGURATION)])
+        .min(1)
+        .max(10000);
+static S_QUEUE_STREAM_FILTER: Schema =
+    Schema::new("QueueStreamFilter", Kind::Structure).members(&[
+        Member::new("StreamARN", &S_STREAM_ARN).required(),
+        Member::new("StreamCreationTimestamp", &wire::schema::TIMESTAMP),
+    ]);
+static S_QUEUE_STREAM_FILTER_LIST: Schema = Schema::new("QueueStreamFilterList", Kind::List)
+    .members(&[Member::new("member", &S_QUEUE_STREAM_FILTER)])
+    .min(1)
+    .max(10000);
+static S_QUEUE_STREAM_IDENTIFIER: Schema = Schema::new("QueueStreamIdentifier", Kind::Structure)
+    .members(&[
+        Member::new("StreamARN", &S_STREAM_ARN).required(),
+        Member::new("StreamCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+    ]);
+static S_QUEUE_STREAM_IDENTIFIER_LIST: Schema =
+    Schema::new("QueueStreamIdentifierList", Kind::List)
+        .members(&[Member::new("member", &S_QUEUE_STREAM_IDENTIFIER)])
+        .min(1)
+        .max(10000);
+static S_QUEUE_SUMMARY: Schema = Schema::new("QueueSummary", Kind::Structure).members(&[
+    Member::new("QueueName", &S_QUEUE_NAME).required(),
+    Member::new("QueueARN", &S_QUEUE_ARN).required(),
+    Member::new("QueueStatus", &S_QUEUE_STATUS).required(),
+    Member::new("QueueCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+    Member::new("Streams", &S_QUEUE_STREAM_IDENTIFIER_LIST).required(),
+]);
+static S_QUEUE_SUMMARY_LIST: Schema =
+    Schema::new("QueueSummaryList", Kind::List).members(&[Member::new("member", &S_QUEUE_SUMMARY)]);
+static S_RECEIPT_HANDLE: Schema = Schema::new("ReceiptHandle", Kind::String).min(1).max(1024);
+static S_RECEIVE_COUNT: Schema = Schema::new("ReceiveCount", Kind::Integer).min(0);
+static S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_INPUT: Schema =
+    Schema::new("ReceiveDeadLetterQueueRecordsInput", Kind::Structure).members(&[
+        Member::new("QueueARN", &S_QUEUE_ARN).required(),
+        Member::new("Limit", &S_RECEIVE_QUEUE_RECORDS_INPUT_LIMIT),
+        Member::new(
+            "WaitTimeSeconds",
+            &S_RECEIVE_QUEUE_RECORDS_WAIT_TIME_SECONDS,
+        ),
+        Member::new("VisibilityTimeoutSeconds", &S_VISIBILITY_TIMEOUT_SECONDS),
+    ]);
+static S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT: Schema = Schema::new(
+    "ReceiveDeadLetterQueueRecordsOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("QueueRecords", &S_QUEUE_RECORD_LIST).required()]);
+static S_RECEIVE_QUEUE_RECORDS_INPUT: Schema =
+    Schema::new("ReceiveQueueRecordsInput", Kind::Structure).members(&[
+        Member::new("QueueARN", &S_QUEUE_ARN).required(),
+        Member::new("Limit", &S_RECEIVE_QUEUE_RECORDS_INPUT_LIMIT),
+        Member::new(
+            "WaitTimeSeconds",
+            &S_RECEIVE_QUEUE_RECORDS_WAIT_TIME_SECONDS,
+        ),
+        Member::new("VisibilityTimeoutSeconds", &S_VISIBILITY_TIMEOUT_SECONDS),
+    ]);
+static S_RECEIVE_QUEUE_RECORDS_INPUT_LIMIT: Schema =
+    Schema::new("ReceiveQueueRecordsInputLimit", Kind::Integer)
+        .min(1)
+        .max(10);
+static S_RECEIVE_QUEUE_RECORDS_OUTPUT: Schema = Schema::new(
+    "ReceiveQueueRecordsOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("QueueRecords", &S_QUEUE_RECORD_LIST).required()]);
+static S_RECEIVE_QUEUE_RECORDS_WAIT_TIME_SECONDS: Schema =
+    Schema::new("ReceiveQueueRecordsWaitTimeSeconds", Kind::Integer)
+        .min(1)
+        .max(20);
 static S_RECORD: Schema = Schema::new("Record", Kind::Structure).members(&[
     Member::new("SequenceNumber", &S_SEQUENCE_NUMBER).required(),
     Member::new("ApproximateArrivalTimestamp", &wire::schema::TIMESTAMP),
@@ -3878,6 +5750,10 @@ static S_RECORD: Schema = Schema::new("Record", Kind::Structure).members(&[
 ]);
 static S_RECORD_DISTRIBUTION_STRATEGY: Schema =
     Schema::new("RecordDistributionStrategy", Kind::String).values(&["AUTO", "USER_PARTITION_KEY"]);
+static S_RECORD_ID: Schema = Schema::new("RecordId", Kind::String)
+    .min(1)
+    .max(64)
+    .pattern("^[a-z0-9]+$");
 static S_RECORD_LIST: Schema =
     Schema::new("RecordList", Kind::List).members(&[Member::new("member", &S_RECORD)]);
 static S_REGISTER_STREAM_CONSUMER_INPUT: Schema =
@@ -3908,6 +5784,57 @@ static S_RESOURCE_IN_USE_EXCEPTION: Schema = Schema::new("ResourceInUseException
 static S_RESOURCE_NOT_FOUND_EXCEPTION: Schema =
     Schema::new("ResourceNotFoundException", Kind::Structure)
         .members(&[Member::new("message", &wire::schema::STRING)]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsErrorEntry", Kind::Structure).members(&[
+        Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+        Member::new("ErrorCode", &wire::schema::STRING).required(),
+        Member::new("ErrorMessage", &wire::schema::STRING),
+    ]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY_LIST: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsErrorEntryList", Kind::List).members(&[Member::new(
+        "member",
+        &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY,
+    )]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_INPUT: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsInput", Kind::Structure).members(&[
+        Member::new("QueueARN", &S_QUEUE_ARN).required(),
+        Member::new(
+            "Entries",
+            &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY_LIST,
+        )
+        .required(),
+    ]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsOutput", Kind::Structure).members(&[
+        Member::new(
+            "Successful",
+            &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY_LIST,
+        )
+        .required(),
+        Member::new(
+            "Failed",
+            &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_ERROR_ENTRY_LIST,
+        )
+        .required(),
+    ]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsRequestEntry", Kind::Structure)
+        .members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY_LIST: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsRequestEntryList", Kind::List)
+        .members(&[Member::new(
+            "member",
+            &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_REQUEST_ENTRY,
+        )])
+        .min(1)
+        .max(10);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsResultEntry", Kind::Structure)
+        .members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY_LIST: Schema =
+    Schema::new("RestoreDeadLetterQueueRecordsResultEntryList", Kind::List).members(&[
+        Member::new("member", &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY),
+    ]);
 static S_SCALING_TYPE: Schema =
     Schema::new("ScalingType", Kind::String).values(&["UNIFORM_SCALING"]);
 static S_SEQUENCE_NUMBER: Schema =
@@ -4105,6 +6032,8 @@ static S_TAG_RESOURCE_INPUT: Schema = Schema::new("TagResourceInput", Kind::Stru
     Member::new("StreamId", &S_STREAM_ID),
 ]);
 static S_TAG_VALUE: Schema = Schema::new("TagValue", Kind::String).min(0).max(256);
+static S_TARGET_TYPE: Schema =
+    Schema::new("TargetType", Kind::String).values(&["BUILT_IN", "NONE"]);
 static S_UNTAG_RESOURCE_INPUT: Schema =
     Schema::new("UntagResourceInput", Kind::Structure).members(&[
         Member::new("TagKeys", &S_TAG_KEY_LIST).required(),
@@ -4122,12 +6051,148 @@ static S_UPDATE_ACCOUNT_SETTINGS_OUTPUT: Schema =
         "MinimumThroughputBillingCommitment",
         &S_MINIMUM_THROUGHPUT_BILLING_COMMITMENT_OUTPUT,
     )]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityErrorEntry",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+    Member::new("ErrorCode", &wire::schema::STRING).required(),
+    Member::new("ErrorMessage", &wire::schema::STRING),
+]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY_LIST: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityErrorEntryList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY,
+)]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_INPUT: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityInput",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("QueueARN", &S_QUEUE_ARN).required(),
+    Member::new(
+        "Entries",
+        &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY_LIST,
+    )
+    .required(),
+]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityOutput",
+    Kind::Structure,
+)
+.members(&[
+    Member::new(
+        "Successful",
+        &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY_LIST,
+    )
+    .required(),
+    Member::new(
+        "Failed",
+        &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY_LIST,
+    )
+    .required(),
+]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityRequestEntry",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+    Member::new("VisibilityTimeoutSeconds", &S_VISIBILITY_TIMEOUT_SECONDS).required(),
+]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY_LIST: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityRequestEntryList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY,
+)])
+.min(1)
+.max(10);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityResultEntry",
+    Kind::Structure,
+)
+.members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY_LIST: Schema = Schema::new(
+    "UpdateDeadLetterQueueRecordsVisibilityResultEntryList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY,
+)]);
 static S_UPDATE_MAX_RECORD_SIZE_INPUT: Schema =
     Schema::new("UpdateMaxRecordSizeInput", Kind::Structure).members(&[
         Member::new("StreamARN", &S_STREAM_ARN),
         Member::new("StreamId", &S_STREAM_ID),
         Member::new("MaxRecordSizeInKiB", &S_MAX_RECORD_SIZE_IN_KI_B).required(),
     ]);
+static S_UPDATE_QUEUE_INPUT: Schema = Schema::new("UpdateQueueInput", Kind::Structure).members(&[
+    Member::new("QueueARN", &S_QUEUE_ARN).required(),
+    Member::new("QueueAttributes", &S_QUEUE_ATTRIBUTES).required(),
+]);
+static S_UPDATE_QUEUE_OUTPUT: Schema = Schema::new("UpdateQueueOutput", Kind::Structure)
+    .members(&[Member::new("QueueDescription", &S_QUEUE_DESCRIPTION).required()]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityErrorEntry", Kind::Structure).members(&[
+        Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+        Member::new("ErrorCode", &wire::schema::STRING).required(),
+        Member::new("ErrorMessage", &wire::schema::STRING),
+    ]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY_LIST: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityErrorEntryList", Kind::List).members(&[Member::new(
+        "member",
+        &S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY,
+    )]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_INPUT: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityInput", Kind::Structure).members(&[
+        Member::new("QueueARN", &S_QUEUE_ARN).required(),
+        Member::new(
+            "Entries",
+            &S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY_LIST,
+        )
+        .required(),
+    ]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityOutput", Kind::Structure).members(&[
+        Member::new(
+            "Successful",
+            &S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY_LIST,
+        )
+        .required(),
+        Member::new(
+            "Failed",
+            &S_UPDATE_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY_LIST,
+        )
+        .required(),
+    ]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityRequestEntry", Kind::Structure).members(&[
+        Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required(),
+        Member::new("VisibilityTimeoutSeconds", &S_VISIBILITY_TIMEOUT_SECONDS).required(),
+    ]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY_LIST: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityRequestEntryList", Kind::List)
+        .members(&[Member::new(
+            "member",
+            &S_UPDATE_QUEUE_RECORDS_VISIBILITY_REQUEST_ENTRY,
+        )])
+        .min(1)
+        .max(10);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityResultEntry", Kind::Structure)
+        .members(&[Member::new("ReceiptHandle", &S_RECEIPT_HANDLE).required()]);
+static S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY_LIST: Schema =
+    Schema::new("UpdateQueueRecordsVisibilityResultEntryList", Kind::List).members(&[Member::new(
+        "member",
+        &S_UPDATE_QUEUE_RECORDS_VISIBILITY_RESULT_ENTRY,
+    )]);
 static S_UPDATE_SHARD_COUNT_INPUT: Schema = Schema::new("UpdateShardCountInput", Kind::Structure)
     .members(&[
         Member::new("StreamName", &S_STREAM_NAME),
@@ -4176,6 +6241,10 @@ static S_UPDATE_STREAM_WARM_THROUGHPUT_OUTPUT: Schema =
         Member::new("StreamName", &S_STREAM_NAME),
         Member::new("WarmThroughput", &S_WARM_THROUGHPUT_OBJECT),
     ]);
+static S_VISIBILITY_TIMEOUT_SECONDS: Schema =
+    Schema::new("VisibilityTimeoutSeconds", Kind::Integer)
+        .min(0)
+        .max(43200);
 static S_WARM_THROUGHPUT_OBJECT: Schema = Schema::new("WarmThroughputObject", Kind::Structure)
     .members(&[
         Member::new("TargetMiBps", &S_NATURAL_INTEGER_OBJECT),
@@ -4213,6 +6282,19 @@ pub mod minimum_throughput_billing_commitment_output_status {
     pub const ENABLED: &str = "ENABLED";
     pub const DISABLED: &str = "DISABLED";
     pub const ENABLED_UNTIL_EARLIEST_ALLOWED_END: &str = "ENABLED_UNTIL_EARLIEST_ALLOWED_END";
+}
+/// Values of `QueueStartingPositionType`
+pub mod queue_starting_position_type {
+    pub const TRIM_HORIZON: &str = "TRIM_HORIZON";
+    pub const LATEST: &str = "LATEST";
+    pub const AT_TIMESTAMP: &str = "AT_TIMESTAMP";
+}
+/// Values of `QueueStatus`
+pub mod queue_status {
+    pub const CREATING: &str = "CREATING";
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const UPDATING: &str = "UPDATING";
+    pub const DELETING: &str = "DELETING";
 }
 /// Values of `RecordDistributionStrategy`
 pub mod record_distribution_strategy {
@@ -4252,6 +6334,11 @@ pub mod stream_status {
     pub const ACTIVE: &str = "ACTIVE";
     pub const UPDATING: &str = "UPDATING";
 }
+/// Values of `TargetType`
+pub mod target_type {
+    pub const BUILT_IN: &str = "BUILT_IN";
+    pub const NONE: &str = "NONE";
+}
 /// The service's model.
 pub static MODEL: ServiceModel = ServiceModel {
     name: "kinesis",
@@ -4266,12 +6353,45 @@ pub static MODEL: ServiceModel = ServiceModel {
     validation: Validation::Listed("ValidationException"),
     operations: &[
         Operation {
+            name: "AcknowledgeDeadLetterQueueRecords",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_INPUT,
+            output: &S_ACKNOWLEDGE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "AcknowledgeQueueRecords",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_ACKNOWLEDGE_QUEUE_RECORDS_INPUT,
+            output: &S_ACKNOWLEDGE_QUEUE_RECORDS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "AddTagsToStream",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_ADD_TAGS_TO_STREAM_INPUT,
             output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "CreateQueue",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_QUEUE_INPUT,
+            output: &S_CREATE_QUEUE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -4293,6 +6413,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             uri: "/",
             status: 200,
             input: &S_DECREASE_STREAM_RETENTION_PERIOD_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DeleteQueue",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_QUEUE_INPUT,
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
@@ -4349,6 +6480,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_DESCRIBE_LIMITS_INPUT,
             output: &S_DESCRIBE_LIMITS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribeQueue",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_QUEUE_INPUT,
+            output: &S_DESCRIBE_QUEUE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -4453,6 +6595,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "ListQueues",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_QUEUES_INPUT,
+            output: &S_LIST_QUEUES_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "ListShards",
             method: "POST",
             uri: "/",
@@ -4552,6 +6705,28 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "ReceiveDeadLetterQueueRecords",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_INPUT,
+            output: &S_RECEIVE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "ReceiveQueueRecords",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RECEIVE_QUEUE_RECORDS_INPUT,
+            output: &S_RECEIVE_QUEUE_RECORDS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "RegisterStreamConsumer",
             method: "POST",
             uri: "/",
@@ -4569,6 +6744,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_REMOVE_TAGS_FROM_STREAM_INPUT,
             output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "RestoreDeadLetterQueueRecords",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_INPUT,
+            output: &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -4651,12 +6837,45 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "UpdateDeadLetterQueueRecordsVisibility",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_INPUT,
+            output: &S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "UpdateMaxRecordSize",
             method: "POST",
             uri: "/",
             status: 200,
             input: &S_UPDATE_MAX_RECORD_SIZE_INPUT,
             output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "UpdateQueue",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_QUEUE_INPUT,
+            output: &S_UPDATE_QUEUE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "UpdateQueueRecordsVisibility",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_QUEUE_RECORDS_VISIBILITY_INPUT,
+            output: &S_UPDATE_QUEUE_RECORDS_VISIBILITY_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -4707,33 +6926,39 @@ pub static MODEL: ServiceModel = ServiceModel {
         },
     ],
     absent: &[
-        ("AcknowledgeDeadLetterQueueRecords", "POST", "/"),
-        ("AcknowledgeQueueRecords", "POST", "/"),
         ("CreateChannel", "POST", "/"),
-        ("CreateQueue", "POST", "/"),
         ("DeleteChannel", "POST", "/"),
-        ("DeleteQueue", "POST", "/"),
         ("DescribeChannel", "POST", "/"),
-        ("DescribeQueue", "POST", "/"),
         ("ListChannels", "POST", "/"),
-        ("ListQueues", "POST", "/"),
-        ("ReceiveDeadLetterQueueRecords", "POST", "/"),
-        ("ReceiveQueueRecords", "POST", "/"),
-        ("RestoreDeadLetterQueueRecords", "POST", "/"),
         ("UpdateChannel", "POST", "/"),
-        ("UpdateDeadLetterQueueRecordsVisibility", "POST", "/"),
-        ("UpdateQueue", "POST", "/"),
-        ("UpdateQueueRecordsVisibility", "POST", "/"),
     ],
 };
 /// The operations that exist here.
 pub trait Kinesis: Send + Sync + 'static {
+    /// `AcknowledgeDeadLetterQueueRecords`
+    fn acknowledge_dead_letter_queue_records(
+        &self,
+        ctx: &Context,
+        input: AcknowledgeDeadLetterQueueRecordsInput,
+    ) -> impl Future<Output = Result<AcknowledgeDeadLetterQueueRecordsOutput, Fault>> + Send;
+    /// `AcknowledgeQueueRecords`
+    fn acknowledge_queue_records(
+        &self,
+        ctx: &Context,
+        input: AcknowledgeQueueRecordsInput,
+    ) -> impl Future<Output = Result<AcknowledgeQueueRecordsOutput, Fault>> + Send;
     /// `AddTagsToStream`
     fn add_tags_to_stream(
         &self,
         ctx: &Context,
         input: AddTagsToStreamInput,
     ) -> impl Future<Output = Result<AddTagsToStreamOutput, Fault>> + Send;
+    /// `CreateQueue`
+    fn create_queue(
+        &self,
+        ctx: &Context,
+        input: CreateQueueInput,
+    ) -> impl Future<Output = Result<CreateQueueOutput, Fault>> + Send;
     /// `CreateStream`
     fn create_stream(
         &self,
@@ -4746,6 +6971,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: DecreaseStreamRetentionPeriodInput,
     ) -> impl Future<Output = Result<DecreaseStreamRetentionPeriodOutput, Fault>> + Send;
+    /// `DeleteQueue`
+    fn delete_queue(
+        &self,
+        ctx: &Context,
+        input: DeleteQueueInput,
+    ) -> impl Future<Output = Result<DeleteQueueOutput, Fault>> + Send;
     /// `DeleteResourcePolicy`
     fn delete_resource_policy(
         &self,
@@ -4776,6 +7007,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeLimitsInput,
     ) -> impl Future<Output = Result<DescribeLimitsOutput, Fault>> + Send;
+    /// `DescribeQueue`
+    fn describe_queue(
+        &self,
+        ctx: &Context,
+        input: DescribeQueueInput,
+    ) -> impl Future<Output = Result<DescribeQueueOutput, Fault>> + Send;
     /// `DescribeStream`
     fn describe_stream(
         &self,
@@ -4830,6 +7067,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: IncreaseStreamRetentionPeriodInput,
     ) -> impl Future<Output = Result<IncreaseStreamRetentionPeriodOutput, Fault>> + Send;
+    /// `ListQueues`
+    fn list_queues(
+        &self,
+        ctx: &Context,
+        input: ListQueuesInput,
+    ) -> impl Future<Output = Result<ListQueuesOutput, Fault>> + Send;
     /// `ListShards`
     fn list_shards(
         &self,
@@ -4884,6 +7127,18 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: PutResourcePolicyInput,
     ) -> impl Future<Output = Result<PutResourcePolicyOutput, Fault>> + Send;
+    /// `ReceiveDeadLetterQueueRecords`
+    fn receive_dead_letter_queue_records(
+        &self,
+        ctx: &Context,
+        input: ReceiveDeadLetterQueueRecordsInput,
+    ) -> impl Future<Output = Result<ReceiveDeadLetterQueueRecordsOutput, Fault>> + Send;
+    /// `ReceiveQueueRecords`
+    fn receive_queue_records(
+        &self,
+        ctx: &Context,
+        input: ReceiveQueueRecordsInput,
+    ) -> impl Future<Output = Result<ReceiveQueueRecordsOutput, Fault>> + Send;
     /// `RegisterStreamConsumer`
     fn register_stream_consumer(
         &self,
@@ -4896,6 +7151,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: RemoveTagsFromStreamInput,
     ) -> impl Future<Output = Result<RemoveTagsFromStreamOutput, Fault>> + Send;
+    /// `RestoreDeadLetterQueueRecords`
+    fn restore_dead_letter_queue_records(
+        &self,
+        ctx: &Context,
+        input: RestoreDeadLetterQueueRecordsInput,
+    ) -> impl Future<Output = Result<RestoreDeadLetterQueueRecordsOutput, Fault>> + Send;
     /// `SplitShard`
     fn split_shard(
         &self,
@@ -4938,12 +7199,30 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateAccountSettingsInput,
     ) -> impl Future<Output = Result<UpdateAccountSettingsOutput, Fault>> + Send;
+    /// `UpdateDeadLetterQueueRecordsVisibility`
+    fn update_dead_letter_queue_records_visibility(
+        &self,
+        ctx: &Context,
+        input: UpdateDeadLetterQueueRecordsVisibilityInput,
+    ) -> impl Future<Output = Result<UpdateDeadLetterQueueRecordsVisibilityOutput, Fault>> + Send;
     /// `UpdateMaxRecordSize`
     fn update_max_record_size(
         &self,
         ctx: &Context,
         input: UpdateMaxRecordSizeInput,
     ) -> impl Future<Output = Result<UpdateMaxRecordSizeOutput, Fault>> + Send;
+    /// `UpdateQueue`
+    fn update_queue(
+        &self,
+        ctx: &Context,
+        input: UpdateQueueInput,
+    ) -> impl Future<Output = Result<UpdateQueueOutput, Fault>> + Send;
+    /// `UpdateQueueRecordsVisibility`
+    fn update_queue_records_visibility(
+        &self,
+        ctx: &Context,
+        input: UpdateQueueRecordsVisibilityInput,
+    ) -> impl Future<Output = Result<UpdateQueueRecordsVisibilityOutput, Fault>> + Send;
     /// `UpdateShardCount`
     fn update_shard_count(
         &self,
@@ -4984,6 +7263,24 @@ impl<T: Kinesis> Handler for Api<T> {
     ) -> Result<Call<'a>, DecodeError> {
         match operation {
             0 => {
+                let input = decode::input::<AcknowledgeDeadLetterQueueRecordsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .acknowledge_dead_letter_queue_records(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            1 => {
+                let input = decode::input::<AcknowledgeQueueRecordsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .acknowledge_queue_records(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            2 => {
                 let input = decode::input::<AddTagsToStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -4992,7 +7289,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            1 => {
+            3 => {
+                let input = decode::input::<CreateQueueInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_queue(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
                 let input = decode::input::<CreateStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5001,7 +7307,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            2 => {
+            5 => {
                 let input = decode::input::<DecreaseStreamRetentionPeriodInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5010,7 +7316,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            3 => {
+            6 => {
+                let input = decode::input::<DeleteQueueInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_queue(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            7 => {
                 let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5019,7 +7334,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            8 => {
                 let input = decode::input::<DeleteStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5028,7 +7343,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            9 => {
                 let input = decode::input::<DeregisterStreamConsumerInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5037,7 +7352,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            10 => {
                 let input = decode::input::<DescribeAccountSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5046,7 +7361,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            11 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5055,7 +7370,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            12 => {
+                let input = decode::input::<DescribeQueueInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_queue(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
                 let input = decode::input::<DescribeStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5064,7 +7388,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            14 => {
                 let input = decode::input::<DescribeStreamConsumerInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5073,7 +7397,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            15 => {
                 let input = decode::input::<DescribeStreamSummaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5082,7 +7406,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            16 => {
                 let input = decode::input::<DisableEnhancedMonitoringInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5091,7 +7415,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            17 => {
                 let input = decode::input::<EnableEnhancedMonitoringInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5100,7 +7424,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            18 => {
                 let input = decode::input::<GetRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5109,7 +7433,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            19 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5118,7 +7442,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            20 => {
                 let input = decode::input::<GetShardIteratorInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5127,7 +7451,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            21 => {
                 let input = decode::input::<IncreaseStreamRetentionPeriodInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5136,7 +7460,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            22 => {
+                let input = decode::input::<ListQueuesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_queues(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            23 => {
                 let input = decode::input::<ListShardsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5145,7 +7478,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            24 => {
                 let input = decode::input::<ListStreamConsumersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5154,7 +7487,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            25 => {
                 let input = decode::input::<ListStreamsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5163,7 +7496,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            26 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5172,7 +7505,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            27 => {
                 let input = decode::input::<ListTagsForStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5181,7 +7514,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            28 => {
                 let input = decode::input::<MergeShardsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5190,7 +7523,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            29 => {
                 let input = decode::input::<PutRecordInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5199,7 +7532,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            30 => {
                 let input = decode::input::<PutRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5208,7 +7541,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            31 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5217,7 +7550,25 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            32 => {
+                let input = decode::input::<ReceiveDeadLetterQueueRecordsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .receive_dead_letter_queue_records(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            33 => {
+                let input = decode::input::<ReceiveQueueRecordsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .receive_queue_records(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            34 => {
                 let input = decode::input::<RegisterStreamConsumerInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5226,7 +7577,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            35 => {
                 let input = decode::input::<RemoveTagsFromStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5235,7 +7586,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            36 => {
+                let input = decode::input::<RestoreDeadLetterQueueRecordsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .restore_dead_letter_queue_records(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            37 => {
                 let input = decode::input::<SplitShardInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5244,7 +7604,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            38 => {
                 let input = decode::input::<StartStreamEncryptionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5253,7 +7613,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            39 => {
                 let input = decode::input::<StopStreamEncryptionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5262,7 +7622,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            40 => {
                 let input = decode::input::<SubscribeToShardInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5271,7 +7631,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            41 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5280,7 +7640,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            42 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5289,7 +7649,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            43 => {
                 let input = decode::input::<UpdateAccountSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5298,7 +7658,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            44 => {
+                let input = decode::input::<UpdateDeadLetterQueueRecordsVisibilityInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_dead_letter_queue_records_visibility(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            45 => {
                 let input = decode::input::<UpdateMaxRecordSizeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5307,7 +7676,25 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            46 => {
+                let input = decode::input::<UpdateQueueInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_queue(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            47 => {
+                let input = decode::input::<UpdateQueueRecordsVisibilityInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_queue_records_visibility(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            48 => {
                 let input = decode::input::<UpdateShardCountInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5316,7 +7703,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            49 => {
                 let input = decode::input::<UpdateStreamModeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5325,7 +7712,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            50 => {
                 let input = decode::input::<UpdateStreamRecordDistributionStrategyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -5334,7 +7721,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            51 => {
                 let input = decode::input::<UpdateStreamWarmThroughputInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

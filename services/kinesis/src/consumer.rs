@@ -14,6 +14,7 @@ use crate::api::{
     consumer_status,
 };
 use crate::errors::*;
+use crate::queue::QueuePlace;
 use crate::service::Kinesis;
 use crate::stream::{Place, Stream, page};
 use crate::tag;
@@ -27,8 +28,10 @@ pub(crate) struct Consumer {
 }
 impl Record for Consumer {}
 
-/// The most consumers of a stream.
-const MOST: i32 = 20;
+/// The most consumers of a stream, queues counted among them.
+pub(crate) const MOST: i32 = 20;
+/// Likewise, of a stream on demand in an account that commits itself to a throughput.
+pub(crate) const MOST_WITH_ADVANTAGE: i32 = 50;
 const TOKEN_LIFE: i64 = 300_000;
 
 /// What an ARN of this service names.
@@ -36,6 +39,7 @@ pub(crate) enum Resource {
     Stream(Place),
     /// A stream's consumer, made in that second.
     Consumer(Place, String, i64),
+    Queue(QueuePlace),
 }
 
 impl Resource {
@@ -43,6 +47,9 @@ impl Resource {
     pub(crate) fn parse(arn: &str) -> Result<Resource, Fault> {
         let invalid = || invalid_argument_exception(format!("{arn} is not a valid resource ARN."));
         let parsed: Arn = arn.parse().map_err(|_| invalid())?;
+        if let Some(place) = QueuePlace::of_arn(&parsed) {
+            return Ok(Resource::Queue(place));
+        }
         let mut place = Place::of_arn(&parsed).ok_or_else(invalid)?;
         let Some((stream, consumer)) = place.name.split_once("/consumer/") else {
             if place.name.contains('/') {
@@ -134,9 +141,9 @@ impl Kinesis {
         match (consumer, stream, name) {
             (Some(arn), _, None) => match Resource::parse(arn)? {
                 Resource::Consumer(place, name, created) => Ok((place, name, Some(created))),
-                Resource::Stream(_) => Err(invalid_argument_exception(format!(
-                    "{arn} is not the ARN of a consumer."
-                ))),
+                Resource::Stream(_) | Resource::Queue(_) => Err(invalid_argument_exception(
+                    format!("{arn} is not the ARN of a consumer."),
+                )),
             },
             (None, Some(stream), Some(name)) => Ok((Place::parse(stream)?, name.to_owned(), None)),
             _ => Err(invalid_argument_exception(
@@ -168,12 +175,9 @@ impl Kinesis {
                     place.account
                 )));
             }
-            if stream.consumers >= MOST {
-                return Err(limit_exceeded_exception(format!(
-                    "This request would exceed the limit of {MOST} consumers for the stream {} under account {}.",
-                    place.name, place.account
-                )));
-            }
+            let queues = self.queues_of(tx, stream.id, &place.account, &place.region)?;
+            let queues = i32::try_from(queues.len()).unwrap_or(i32::MAX);
+            self.admit_consumer(tx, &place, stream, queues)?;
             stream.consumers += 1;
             tx.put(&self.consumers, &at, &consumer)?;
             Ok(())

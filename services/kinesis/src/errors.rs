@@ -67,6 +67,10 @@ pub fn resource_in_use_exception(message: impl Into<Cow<'static, str>>) -> Fault
 pub fn resource_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ResourceNotFoundException", message)
 }
+/// `ThrottlingException`, HTTP 400.
+pub fn throttling_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ThrottlingException", message)
+}
 /// `ValidationException`, HTTP 400.
 pub fn validation_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ValidationException", message)

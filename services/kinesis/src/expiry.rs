@@ -162,11 +162,15 @@ impl Kinesis {
             _ => return Ok(()),
         };
         let horizon = horizon(&stream, now);
+        let queues = self.queues_of(&view, of.id, &of.account, &of.region)?;
         let mut oldest = now;
         for (shard, closed) in self.shard_numbers(&of)? {
             let key = (of.account.as_str(), of.id, shard);
             let first = self.first_since(&view, &key, 0, horizon + 1)?;
             self.truncate(&of, shard, first).await?;
+            for (queue, _) in &queues {
+                self.expire_handed(queue, shard, first).await?;
+            }
             match closed {
                 Some(closed) if closed <= horizon => {
                     self.drop_shard(&of, shard).await?;

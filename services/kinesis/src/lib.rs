@@ -6,6 +6,8 @@ pub mod errors;
 mod expiry;
 mod lineage;
 mod port;
+mod queue;
+mod queue_record;
 mod reading;
 mod record;
 mod scaling;

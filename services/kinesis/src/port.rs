@@ -9,6 +9,7 @@ use wire::{Fault, Timestamp};
 
 use crate::api::shard_iterator_type;
 use crate::consumer::Resource;
+use crate::errors::invalid_argument_exception;
 use crate::reading::Start;
 use crate::sequence::Sequence;
 use crate::service::Kinesis;
@@ -22,6 +23,9 @@ const LIMIT: usize = 6 * KIB * KIB;
 fn place(arn: &Arn) -> Result<Place, Fault> {
     match Resource::parse(&arn.to_string())? {
         Resource::Stream(place) | Resource::Consumer(place, ..) => Ok(place),
+        Resource::Queue(_) => Err(invalid_argument_exception(format!(
+            "{arn} is not the ARN of a stream or of a consumer."
+        ))),
     }
 }
 

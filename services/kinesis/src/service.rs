@@ -11,6 +11,8 @@ use wire::Fault;
 use crate::api;
 use crate::consumer::Consumer;
 use crate::lineage::Shard;
+use crate::queue::Queue;
+use crate::queue_record::{Cursor, Due, Handed};
 use crate::record::Entry;
 use crate::setting::Commitment;
 use crate::stream::Stream;
@@ -31,12 +33,17 @@ pub fn service(cloud: &Cloud) -> Service {
         records: store.log("kinesis.records"),
         consumers: store.table("kinesis.consumers"),
         commitments: store.table("kinesis.commitments"),
+        queues: store.table("kinesis.queues"),
+        cursors: store.table("kinesis.queue_cursors"),
+        handed: store.table("kinesis.queue_records"),
+        due: store.table("kinesis.queue_due"),
         wiring: Wiring::default(),
         throughput: Throughput::from_environment(),
         active: Mutex::default(),
     });
     kinesis.register_expiry();
     kinesis.register_removal();
+    kinesis.register_queue_removal();
     cloud
         .targets
         .register("kinesis", Arc::new(Streams(kinesis.clone())));
@@ -66,6 +73,14 @@ pub(crate) struct Kinesis {
     pub(crate) consumers: Table<(String, u64, String), Consumer>,
     /// By account and region.
     pub(crate) commitments: Table<(String, String), Commitment>,
+    /// By account, region and id.
+    pub(crate) queues: Table<(String, String, u64), Queue>,
+    /// By account, the queue's id, and the shard's number.
+    pub(crate) cursors: Table<(String, u64, u64), Cursor>,
+    /// By account, the queue's id, the shard's number, and the record's.
+    pub(crate) handed: Table<(String, u64, u64, u64), Handed>,
+    /// By account, the queue's id, whether it is dead then, the time from which a record is visible, and the record.
+    pub(crate) due: Table<(String, u64, bool, i64, u64, u64), Due>,
     pub(crate) wiring: Wiring,
     pub(crate) throughput: Throughput,
     /// Subscriptions that run, by consumer and shard.
@@ -123,4 +138,16 @@ operations! {
     delete_resource_policy: DeleteResourcePolicyInput => DeleteResourcePolicyOutput,
     describe_account_settings: DescribeAccountSettingsInput => DescribeAccountSettingsOutput,
     update_account_settings: UpdateAccountSettingsInput => UpdateAccountSettingsOutput,
+    create_queue: CreateQueueInput => CreateQueueOutput,
+    describe_queue: DescribeQueueInput => DescribeQueueOutput,
+    list_queues: ListQueuesInput => ListQueuesOutput,
+    update_queue: UpdateQueueInput => UpdateQueueOutput,
+    delete_queue: DeleteQueueInput => DeleteQueueOutput,
+    receive_queue_records: ReceiveQueueRecordsInput => ReceiveQueueRecordsOutput,
+    acknowledge_queue_records: AcknowledgeQueueRecordsInput => AcknowledgeQueueRecordsOutput,
+    update_queue_records_visibility: UpdateQueueRecordsVisibilityInput => UpdateQueueRecordsVisibilityOutput,
+    receive_dead_letter_queue_records: ReceiveDeadLetterQueueRecordsInput => ReceiveDeadLetterQueueRecordsOutput,
+    acknowledge_dead_letter_queue_records: AcknowledgeDeadLetterQueueRecordsInput => AcknowledgeDeadLetterQueueRecordsOutput,
+    update_dead_letter_queue_records_visibility: UpdateDeadLetterQueueRecordsVisibilityInput => UpdateDeadLetterQueueRecordsVisibilityOutput,
+    restore_dead_letter_queue_records: RestoreDeadLetterQueueRecordsInput => RestoreDeadLetterQueueRecordsOutput,
 }

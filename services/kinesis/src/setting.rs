@@ -39,6 +39,13 @@ fn names(name: &str, asked: &[String]) -> bool {
 }
 
 impl Kinesis {
+    /// Whether the account commits itself to a minimum throughput there, which On-demand Advantage comes with.
+    pub(crate) fn is_committed(&self, reader: &impl Read, place: &Place) -> Result<bool, Fault> {
+        let commitment: Option<Commitment> =
+            Read::get(reader, &self.commitments, &(&place.account, &place.region))?;
+        Ok(commitment.is_some_and(|c| c.is_enabled))
+    }
+
     async fn change_metrics(
         &self,
         place: Place,
@@ -162,6 +169,12 @@ impl Kinesis {
                 .await?;
                 Ok(old)
             }
+            Resource::Queue(place) => {
+                self.change_queue(&place, |_, queue| {
+                    Ok(std::mem::replace(&mut queue.policy, policy))
+                })
+                .await
+            }
         }
     }
 
@@ -195,6 +208,7 @@ impl Kinesis {
                 self.consumer(&view, &place, &stream, &name, Some(created))?
                     .policy
             }
+            Resource::Queue(place) => self.queue(&view, &place)?.policy,
         };
         Ok(GetResourcePolicyOutput {
             policy: policy.unwrap_or_else(|| "{}".into()),

@@ -328,6 +328,7 @@ impl Kinesis {
                         place.name, place.account, stream.consumers
                     )));
                 }
+                self.refuse_with_queues(tx, &place, &stream)?;
                 tx.delete(&self.streams, &place.key());
                 self.plan_removal(tx, &place, &stream, ctx.time)?;
                 Ok(stream.id)
@@ -383,7 +384,9 @@ impl Kinesis {
             input.stream_name.as_deref(),
             input.stream_arn.as_deref(),
         )?;
-        let stream = self.stream(&self.cloud.store, &place)?;
+        let view = self.cloud.store.read();
+        let stream = self.stream(&view, &place)?;
+        let queues = self.queues_of(&view, stream.id, &place.account, &place.region)?;
         Ok(DescribeStreamSummaryOutput {
             stream_description_summary: StreamDescriptionSummary {
                 stream_arn: place.arn(),
@@ -405,7 +408,7 @@ impl Kinesis {
                 max_record_size_in_ki_b: Some(stream.record_limit),
                 channel_count: None,
                 record_distribution_strategy: stream.on_demand.then(|| strategy(&stream)),
-                queue_count: None,
+                queue_count: Some(i32::try_from(queues.len()).unwrap_or(i32::MAX)),
             },
         })
     }
@@ -482,7 +485,10 @@ impl Kinesis {
     ) -> Result<UpdateStreamModeOutput, Fault> {
         let place = Place::parse(&input.stream_arn)?;
         let on_demand = input.stream_mode_details.stream_mode == stream_mode::ON_DEMAND;
-        self.change(&place, |_, stream| {
+        self.change(&place, |tx, stream| {
+            if !on_demand {
+                self.refuse_with_queues(tx, &place, stream)?;
+            }
             stream.on_demand = on_demand;
             stream.spreads &= on_demand;
             stream.warm = input.warm_throughput_mi_bps.or(stream.warm);

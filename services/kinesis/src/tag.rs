@@ -128,6 +128,25 @@ impl Kinesis {
         })
     }
 
+    /// Changes the tags of what an ARN names.
+    async fn change_tags(
+        &self,
+        arn: &str,
+        f: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        match Resource::parse(arn)? {
+            Resource::Stream(place) => self.change(&place, |_, stream| f(&mut stream.tags)).await,
+            Resource::Consumer(place, name, created) => {
+                self.change_consumer(&place, &name, created, |consumer| f(&mut consumer.tags))
+                    .await
+            }
+            Resource::Queue(place) => {
+                self.change_queue(&place, |_, queue| f(&mut queue.tags))
+                    .await
+            }
+        }
+    }
+
     pub(crate) async fn tag_resource(
         &self,
         _: &Context,
@@ -135,18 +154,8 @@ impl Kinesis {
     ) -> Result<TagResourceOutput, Fault> {
         check(&input.tags)?;
         let what = format!("resource {}", input.resource_arn);
-        match Resource::parse(&input.resource_arn)? {
-            Resource::Stream(place) => {
-                self.change(&place, |_, stream| add(&mut stream.tags, input.tags, &what))
-                    .await?;
-            }
-            Resource::Consumer(place, name, created) => {
-                self.change_consumer(&place, &name, created, |consumer| {
-                    add(&mut consumer.tags, input.tags, &what)
-                })
-                .await?;
-            }
-        }
+        self.change_tags(&input.resource_arn, |tags| add(tags, input.tags, &what))
+            .await?;
         Ok(TagResourceOutput {})
     }
 
@@ -155,23 +164,11 @@ impl Kinesis {
         _: &Context,
         input: UntagResourceInput,
     ) -> Result<UntagResourceOutput, Fault> {
-        let stays = |key: &String, _: &mut String| !input.tag_keys.contains(key);
-        match Resource::parse(&input.resource_arn)? {
-            Resource::Stream(place) => {
-                self.change(&place, |_, stream| {
-                    stream.tags.retain(stays);
-                    Ok(())
-                })
-                .await?;
-            }
-            Resource::Consumer(place, name, created) => {
-                self.change_consumer(&place, &name, created, |consumer| {
-                    consumer.tags.retain(stays);
-                    Ok(())
-                })
-                .await?;
-            }
-        }
+        self.change_tags(&input.resource_arn, |tags| {
+            tags.retain(|key, _| !input.tag_keys.contains(key));
+            Ok(())
+        })
+        .await?;
         Ok(UntagResourceOutput {})
     }
 
@@ -188,6 +185,7 @@ impl Kinesis {
                 let consumer = self.consumer(&view, &place, &stream, &name, Some(created))?;
                 shown(&consumer.tags)
             }
+            Resource::Queue(place) => shown(&self.queue(&view, &place)?.tags),
         };
         Ok(ListTagsForResourceOutput { tags: Some(tags) })
     }

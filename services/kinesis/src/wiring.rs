@@ -38,6 +38,10 @@ impl Routes {
     pub(crate) fn to(&self, shard: u64) -> Option<&Route> {
         self.routes.iter().find(|route| route.shard == shard)
     }
+    /// What tells of new records in any of them.
+    pub(crate) fn wakes(&self) -> impl Iterator<Item = &Arc<Notify>> {
+        self.routes.iter().map(|route| &route.wake)
+    }
     /// The shard at that place of the order, counted around.
     pub(crate) fn around(&self, n: u64) -> Option<&Route> {
         let count = self.routes.len() as u64;
@@ -50,6 +54,7 @@ impl Routes {
 pub(crate) struct Wiring {
     routes: RwLock<HashMap<u64, Arc<Routes>>>,
     wakes: RwLock<HashMap<(u64, u64), Arc<Notify>>>,
+    queues: RwLock<HashMap<u64, Arc<Notify>>>,
 }
 
 impl Wiring {
@@ -86,6 +91,19 @@ impl Wiring {
             .or_default()
             .clone()
     }
+    /// What is notified whenever records of a queue become visible by other means than time.
+    pub(crate) fn queue(&self, queue: u64) -> Arc<Notify> {
+        if let Some(wake) = self.queues.read().get(&queue) {
+            return wake.clone();
+        }
+        self.queues.write().entry(queue).or_default().clone()
+    }
+    /// Forgets a queue and wakes who still waits for it.
+    pub(crate) fn forget_queue(&self, queue: u64) {
+        if let Some(wake) = self.queues.write().remove(&queue) {
+            wake.notify_waiters();
+        }
+    }
     /// Forgets a stream and wakes who still waits for it.
     pub(crate) fn forget(&self, stream: u64) {
         self.routes.write().remove(&stream);
@@ -106,6 +124,9 @@ impl Wiring {
     pub(crate) fn clear(&self) {
         self.routes.write().clear();
         for (_, wake) in self.wakes.write().drain() {
+            wake.notify_waiters();
+        }
+        for (_, wake) in self.queues.write().drain() {
             wake.notify_waiters();
         }
     }
