@@ -6216,6 +6216,29 @@ impl Encode for ScanOutput {
         w.end_structure();
     }
 }
+/// `SearchResultItem`
+#[derive(Clone, Debug, Default)]
+pub struct SearchResultItem {
+    pub item: Option<crate::item::Item>,
+    pub score: Option<f64>,
+}
+impl Encode for SearchResultItem {
+    fn schema(&self) -> &'static Schema {
+        &S_SEARCH_RESULT_ITEM
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SEARCH_RESULT_ITEM);
+        if let Some(v) = &self.item {
+            w.member(&S_SEARCH_RESULT_ITEM.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.score {
+            w.member(&S_SEARCH_RESULT_ITEM.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `SearchSchemaElement`
 #[derive(Clone, Debug, Default)]
 pub struct SearchSchemaElement {
@@ -6268,6 +6291,120 @@ impl Encode for SearchSchemaElement {
             let v = &self.search_schema_element_type;
             w.member(&S_SEARCH_SCHEMA_ELEMENT.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `SearchVectorsInput`
+#[derive(Clone, Debug, Default)]
+pub struct SearchVectorsInput {
+    pub table_name: String,
+    pub index_name: String,
+    pub return_consumed_capacity: Option<String>,
+    pub expression_attribute_names: Option<BTreeMap<String, String>>,
+    pub expression_attribute_values: Option<BTreeMap<String, crate::value::Value>>,
+    pub projection_expression: Option<String>,
+    pub search_vector: Vec<crate::value::Value>,
+    pub search_condition_expression: Option<String>,
+    pub top_k: i32,
+}
+impl Decode for SearchVectorsInput {
+    const SCHEMA: &'static Schema = &S_SEARCH_VECTORS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_SEARCH_VECTORS_INPUT.members;
+        let mut table_name = None;
+        let mut index_name = None;
+        let mut return_consumed_capacity = None;
+        let mut expression_attribute_names = None;
+        let mut expression_attribute_values = None;
+        let mut projection_expression = None;
+        let mut search_vector = None;
+        let mut search_condition_expression = None;
+        let mut top_k = None;
+        r.structure(&S_SEARCH_VECTORS_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                1 => index_name = Some(Read::read(r, a, &m[1])?),
+                2 => return_consumed_capacity = Some(Read::read(r, a, &m[2])?),
+                3 => decode::map(
+                    r,
+                    a,
+                    &m[3],
+                    &mut expression_attribute_names,
+                    <String as Read>::read,
+                )?,
+                4 => decode::map(
+                    r,
+                    a,
+                    &m[4],
+                    &mut expression_attribute_values,
+                    <crate::value::Value as Read>::read,
+                )?,
+                5 => projection_expression = Some(Read::read(r, a, &m[5])?),
+                6 => decode::list(
+                    r,
+                    a,
+                    &m[6],
+                    &mut search_vector,
+                    <crate::value::Value as Read>::read,
+                )?,
+                7 => search_condition_expression = Some(Read::read(r, a, &m[7])?),
+                8 => top_k = Some(Read::read(r, a, &m[8])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if index_name.is_none() {
+            a.missing(&m[1]);
+        }
+        if search_vector.is_none() {
+            a.missing(&m[6]);
+        }
+        if top_k.is_none() {
+            a.missing(&m[8]);
+        }
+        let (Some(table_name), Some(index_name), Some(search_vector), Some(top_k)) =
+            (table_name, index_name, search_vector, top_k)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(SearchVectorsInput {
+            table_name,
+            index_name,
+            return_consumed_capacity,
+            expression_attribute_names,
+            expression_attribute_values,
+            projection_expression,
+            search_vector,
+            search_condition_expression,
+            top_k,
+        })
+    }
+}
+/// `SearchVectorsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct SearchVectorsOutput {
+    pub consumed_capacity: Option<VectorCapacity>,
+    pub search_results: Option<Vec<SearchResultItem>>,
+}
+impl Encode for SearchVectorsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_SEARCH_VECTORS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_SEARCH_VECTORS_OUTPUT);
+        if let Some(v) = &self.consumed_capacity {
+            w.member(&S_SEARCH_VECTORS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.search_results {
+            w.member(&S_SEARCH_VECTORS_OUTPUT.members[1]);
+            encode::list(w, S_SEARCH_VECTORS_OUTPUT.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
         }
         w.end_structure();
     }
@@ -10030,6 +10167,12 @@ static S_SCAN_SEGMENT: Schema = Schema::new("ScanSegment", Kind::Integer).min(0)
 static S_SCAN_TOTAL_SEGMENTS: Schema = Schema::new("ScanTotalSegments", Kind::Integer)
     .min(1)
     .max(1000000);
+static S_SEARCH_RESULT_ITEM: Schema = Schema::new("SearchResultItem", Kind::Structure).members(&[
+    Member::new("Item", &crate::item::SCHEMA),
+    Member::new("Score", &wire::schema::DOUBLE),
+]);
+static S_SEARCH_RESULT_LIST: Schema = Schema::new("SearchResultList", Kind::List)
+    .members(&[Member::new("member", &S_SEARCH_RESULT_ITEM)]);
 static S_SEARCH_SCHEMA: Schema = Schema::new("SearchSchema", Kind::List)
     .members(&[Member::new("member", &S_SEARCH_SCHEMA_ELEMENT)])
     .min(1);
@@ -10040,6 +10183,30 @@ static S_SEARCH_SCHEMA_ELEMENT: Schema = Schema::new("SearchSchemaElement", Kind
     ]);
 static S_SEARCH_SCHEMA_ELEMENT_TYPE: Schema =
     Schema::new("SearchSchemaElementType", Kind::String).values(&["HASH", "INLINE_FILTER"]);
+static S_SEARCH_VECTOR_LIST: Schema = Schema::new("SearchVectorList", Kind::List)
+    .members(&[Member::new("member", &crate::value::SCHEMA)])
+    .min(1)
+    .max(4096);
+static S_SEARCH_VECTORS_INPUT: Schema =
+    Schema::new("SearchVectorsInput", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new("IndexName", &S_INDEX_NAME).required(),
+        Member::new("ReturnConsumedCapacity", &S_RETURN_CONSUMED_CAPACITY),
+        Member::new("ExpressionAttributeNames", &S_EXPRESSION_ATTRIBUTE_NAME_MAP),
+        Member::new(
+            "ExpressionAttributeValues",
+            &S_EXPRESSION_ATTRIBUTE_VALUE_MAP,
+        ),
+        Member::new("ProjectionExpression", &wire::schema::STRING),
+        Member::new("SearchVector", &S_SEARCH_VECTOR_LIST).required(),
+        Member::new("SearchConditionExpression", &wire::schema::STRING),
+        Member::new("TopK", &S_TOP_K_INTEGER).required(),
+    ]);
+static S_SEARCH_VECTORS_OUTPUT: Schema = Schema::new("SearchVectorsOutput", Kind::Structure)
+    .members(&[
+        Member::new("ConsumedCapacity", &S_VECTOR_CAPACITY),
+        Member::new("SearchResults", &S_SEARCH_RESULT_LIST),
+    ]);
 static S_SECONDARY_INDEXES_CAPACITY_MAP: Schema =
     Schema::new("SecondaryIndexesCapacityMap", Kind::Map).members(&[
         Member::new("key", &S_INDEX_NAME),
@@ -10214,6 +10381,7 @@ static S_TIME_TO_LIVE_STATUS: Schema = Schema::new("TimeToLiveStatus", Kind::Str
     "ENABLED",
     "DISABLED",
 ]);
+static S_TOP_K_INTEGER: Schema = Schema::new("TopKInteger", Kind::Integer).min(1);
 static S_TRANSACT_GET_ITEM: Schema = Schema::new("TransactGetItem", Kind::Structure)
     .members(&[Member::new("Get", &S_GET).required()]);
 static S_TRANSACT_GET_ITEM_LIST: Schema = Schema::new("TransactGetItemList", Kind::List)
@@ -11239,6 +11407,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "SearchVectors",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_SEARCH_VECTORS_INPUT,
+            output: &S_SEARCH_VECTORS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "TagResource",
             method: "POST",
             uri: "/",
@@ -11358,7 +11537,6 @@ pub static MODEL: ServiceModel = ServiceModel {
         ("DescribeTableReplicaAutoScaling", "POST", "/"),
         ("ListBulkOperations", "POST", "/"),
         ("ListGlobalTables", "POST", "/"),
-        ("SearchVectors", "POST", "/"),
         ("StartBulkPutItems", "POST", "/"),
         ("UpdateGlobalTable", "POST", "/"),
         ("UpdateGlobalTableSettings", "POST", "/"),
@@ -11601,6 +11779,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: ScanInput,
     ) -> impl Future<Output = Result<ScanOutput, Fault>> + Send;
+    /// `SearchVectors`
+    fn search_vectors(
+        &self,
+        ctx: &Context,
+        input: SearchVectorsInput,
+    ) -> impl Future<Output = Result<SearchVectorsOutput, Fault>> + Send;
     /// `TagResource`
     fn tag_resource(
         &self,
@@ -12028,6 +12212,15 @@ impl<T: DynamoDb> Handler for Api<T> {
                 }))
             }
             39 => {
+                let input = decode::input::<SearchVectorsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .search_vectors(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            40 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12036,7 +12229,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            41 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12045,7 +12238,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            42 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12054,7 +12247,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            43 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12063,7 +12256,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            44 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12072,7 +12265,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            45 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12081,7 +12274,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            46 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12090,7 +12283,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            47 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12099,7 +12292,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            48 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12108,7 +12301,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            49 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

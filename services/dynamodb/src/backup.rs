@@ -17,6 +17,7 @@ use crate::key::{BASE, Row};
 use crate::service::Dynamo;
 use crate::table::{self, Projected, TableRecord, Tallies};
 use crate::ttl;
+use crate::vector;
 
 /// A backup.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -331,6 +332,7 @@ impl Dynamo {
             billing_mode: input.billing_mode_override,
             global: input.global_secondary_index_override,
             local: input.local_secondary_index_override,
+            vectors: input.vector_index_override,
             provisioned: input.provisioned_throughput_override,
             on_demand: input.on_demand_throughput_override,
             sse: input.sse_specification_override,
@@ -385,7 +387,9 @@ impl Dynamo {
         let tasks: Vec<Task> = table
             .indexes
             .iter()
-            .map(|index| Task::Index(index.number))
+            .map(|index| index.number)
+            .chain(table.vectors.iter().map(|index| index.number))
+            .map(Task::Index)
             .collect();
         let made = self
             .insert_table(&table, |tx: &mut Tx<'_>| {
@@ -416,6 +420,8 @@ impl Dynamo {
 pub struct Restore {
     /// Another billing mode.
     pub billing_mode: Option<String>,
+    /// The vector indexes that are kept.
+    pub vectors: Option<Vec<crate::api::VectorIndex>>,
     /// The global indexes that are kept.
     pub global: Option<Vec<GlobalSecondaryIndex>>,
     /// The local indexes that are kept.
@@ -465,6 +471,20 @@ fn restored(
             Some(_) => None,
         };
     }
+    let mut vectors = match &input.vectors {
+        None => source.vectors.clone(),
+        Some(list) => {
+            let is_kept =
+                |index: &&vector::VectorIndex| list.iter().any(|i| i.index_name == index.name);
+            source.vectors.iter().filter(is_kept).cloned().collect()
+        }
+    };
+    if provisioned.is_some() && !vectors.is_empty() {
+        return Err(vector::needs_demand());
+    }
+    for index in &mut vectors {
+        index.is_backfilling = true;
+    }
     let sse = match &input.sse {
         Some(given) => encryption(ctx, Some(given))?,
         None => source.sse.clone(),
@@ -481,13 +501,16 @@ fn restored(
             .attributes
             .iter()
             .filter(|(name, _)| {
-                source.keys.has(name) || indexes.iter().any(|index| index.keys.has(name))
+                source.keys.has(name)
+                    || indexes.iter().any(|index| index.keys.has(name))
+                    || vectors.iter().any(|index| index.has(name))
             })
             .cloned()
             .collect(),
         next_index: source.next_index,
         on_demand_since: provisioned.is_none().then_some(now),
         indexes,
+        vectors,
         provisioned,
         on_demand: match &input.on_demand {
             Some(given) => definition::on_demand(Some(given)),
@@ -586,7 +609,13 @@ impl Backup {
                 }),
                 time_to_live_description: Some(ttl::described(source)),
                 sse_description: None,
-                vector_indexes: None,
+                vector_indexes: (!source.vectors.is_empty()).then(|| {
+                    source
+                        .vectors
+                        .iter()
+                        .map(vector::VectorIndex::info)
+                        .collect()
+                }),
             }),
         }
     }

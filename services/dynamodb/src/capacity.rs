@@ -15,6 +15,8 @@ pub struct Usage {
     pub local: BTreeMap<String, f64>,
     /// Of global indexes.
     pub global: BTreeMap<String, f64>,
+    /// Bytes written to vector indexes, which are not units.
+    pub vectors: BTreeMap<String, f64>,
 }
 
 /// Units that reading that many bytes takes.
@@ -103,6 +105,11 @@ impl Usage {
         *map.entry(name.to_owned()).or_default() += units;
     }
 
+    /// Adds bytes written to a vector index.
+    pub fn add_vector(&mut self, name: &str, bytes: usize) {
+        *self.vectors.entry(name.to_owned()).or_default() += bytes as f64;
+    }
+
     /// Adds what another request consumed.
     pub fn add(&mut self, other: &Usage) {
         self.table += other.table;
@@ -111,6 +118,9 @@ impl Usage {
         }
         for (name, units) in &other.global {
             *self.global.entry(name.clone()).or_default() += units;
+        }
+        for (name, bytes) in &other.vectors {
+            *self.vectors.entry(name.clone()).or_default() += bytes;
         }
     }
 
@@ -178,6 +188,14 @@ impl Usage {
                 report.table = Some(capacity(self.table));
                 report.local_secondary_indexes = each(&self.local);
                 report.global_secondary_indexes = each(&self.global);
+                let vectors = self.vectors.iter().map(|(name, bytes)| {
+                    let written = api::VectorCapacity {
+                        vector_write_request_bytes: Some(*bytes),
+                        ..Default::default()
+                    };
+                    (name.clone(), written)
+                });
+                report.vector_indexes = (!self.vectors.is_empty()).then(|| vectors.collect());
             }
             _ => return None,
         }

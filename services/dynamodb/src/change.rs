@@ -167,6 +167,7 @@ impl Dynamo {
             || !table.kinesis.is_empty()
             || table.ttl.is_some()
             || !table.indexes.is_empty()
+            || !table.vectors.is_empty()
             || matches!(change.action, Action::Update(_));
         let old = match &stored {
             Some(stored) if reads_old => Some(stored.attributes()?),
@@ -225,6 +226,16 @@ impl Dynamo {
                 self.index(tx, table, index, old.as_ref(), new.as_deref())?;
             if units > 0.0 {
                 usage.add_index(&index.name, index.is_local, units);
+            }
+            let tally = tallies.at(index.number);
+            tally.items += items;
+            tally.bytes += bytes;
+        }
+        for index in &table.vectors {
+            let (written, items, bytes) =
+                self.index_vector(tx, table, index, old.as_ref(), new.as_deref())?;
+            if written > 0 {
+                usage.add_vector(&index.name, written);
             }
             let tally = tallies.at(index.number);
             tally.items += items;
@@ -354,6 +365,7 @@ fn updated(
             }
         })?;
     }
+    table.check_vectors(&new)?;
     if item::size(&new) > MAX_ITEM {
         return Err(validation(
             "Item size to update has exceeded the maximum allowed size",

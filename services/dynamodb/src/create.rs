@@ -2,7 +2,7 @@
 
 use cloud::Context;
 use serde::{Deserialize, Serialize};
-use store::{Range, Read, Scope, Tx};
+use store::{Range, Read, Record, Scope, Table, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::api::*;
@@ -14,6 +14,7 @@ use crate::fault::{invalid_parameter, validation};
 use crate::key::Row;
 use crate::service::Dynamo;
 use crate::table::{TableRecord, Tallies, Tally};
+use crate::vector;
 
 /// What is left of something that was deleted, to be removed in the background.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,14 +116,13 @@ impl Dynamo {
         input: CreateTableInput,
     ) -> Result<CreateTableOutput, Fault> {
         let place = Place::of(ctx, &input.table_name)?;
-        if input.vector_indexes.is_some()
-            || input.global_table_source_arn.is_some()
+        if input.global_table_source_arn.is_some()
             || input.global_table_settings_replication_mode.is_some()
         {
             return Err(Fault::receiver(
                 501,
                 "NotImplemented",
-                "Vector indexes and replicas of global tables are not implemented.",
+                "Replicas of global tables made by CreateTable are not implemented.",
             ));
         }
         let Some(schema) = input
@@ -148,7 +148,14 @@ impl Dynamo {
             &keys,
             &attributes,
         )?;
-        definition::refuse_unused(&attributes, &keys, &indexes)?;
+        let vectors = vector::indexes(
+            input.vector_indexes.as_deref(),
+            provisioned.is_some(),
+            &keys,
+            &indexes,
+            &attributes,
+        )?;
+        definition::refuse_unused(&attributes, &keys, &indexes, &vectors)?;
         let tags = catalog::tags(input.tags.as_deref().unwrap_or_default())?;
         let stream_view = stream_view(input.stream_specification.as_ref())?;
         let now = ctx.time;
@@ -161,9 +168,10 @@ impl Dynamo {
             created: now.millis(),
             keys,
             attributes,
-            next_index: indexes.len() as u8 + 1,
+            next_index: (indexes.len() + vectors.len()) as u8 + 1,
             on_demand_since: provisioned.is_none().then_some(now.millis()),
             indexes,
+            vectors,
             warm: definition::warm(
                 input.warm_throughput.as_ref(),
                 provisioned.as_ref(),
@@ -431,8 +439,9 @@ impl Dynamo {
             .store
             .transact(Scope::new(&scope), |tx| match remains {
                 Remains::Table { ttl, .. } => {
-                    let is_done = self.sweep_rows(tx, &Row::table(account, uid))?
-                        && self.sweep_stamps(tx, &Row::table(account, uid))?;
+                    let is_done = sweep(tx, &self.items, &Row::table(account, uid))?
+                        && sweep(tx, &self.vectors, &Row::table(account, uid))?
+                        && sweep(tx, &self.stamps, &Row::table(account, uid))?;
                     for shard in 0..SHARDS as u8 {
                         tx.delete(&self.tallies, &(account, uid, shard));
                     }
@@ -440,7 +449,9 @@ impl Dynamo {
                     Ok::<_, Fault>(is_done && !is_more)
                 }
                 Remains::Index { number, .. } => {
-                    let is_done = self.sweep_rows(tx, &Row::index(account, uid, *number))?;
+                    let index = Row::index(account, uid, *number);
+                    let is_done =
+                        sweep(tx, &self.items, &index)? && sweep(tx, &self.vectors, &index)?;
                     for shard in 0..SHARDS as u8 {
                         let key = (account, uid, shard);
                         if let Some(mut tallies) = tx.get(&self.tallies, &key)? {
@@ -455,30 +466,19 @@ impl Dynamo {
             })
             .await
     }
+}
 
-    fn sweep_stamps(&self, tx: &mut Tx<'_>, prefix: &Row) -> Result<bool, Fault> {
-        let mut rows = Vec::new();
-        let mut found = tx.range(&self.stamps, Range::prefix(prefix).limit(BATCH));
-        while let Some(row) = found.next_key()? {
-            rows.push(row);
-        }
-        for row in &rows {
-            tx.delete(&self.stamps, row);
-        }
-        Ok(rows.len() < BATCH)
+/// Removes some of the rows that begin so; `true` when none are left.
+fn sweep<V: Record>(tx: &mut Tx<'_>, table: &Table<Row, V>, prefix: &Row) -> Result<bool, Fault> {
+    let mut rows = Vec::new();
+    let mut found = tx.range(table, Range::prefix(prefix).limit(BATCH));
+    while let Some(row) = found.next_key()? {
+        rows.push(row);
     }
-
-    fn sweep_rows(&self, tx: &mut Tx<'_>, prefix: &Row) -> Result<bool, Fault> {
-        let mut rows = Vec::new();
-        let mut found = tx.range(&self.items, Range::prefix(prefix).limit(BATCH));
-        while let Some(row) = found.next_key()? {
-            rows.push(row);
-        }
-        for row in &rows {
-            tx.delete(&self.items, row);
-        }
-        Ok(rows.len() < BATCH)
+    for row in &rows {
+        tx.delete(table, row);
     }
+    Ok(rows.len() < BATCH)
 }
 
 /// The error of a member that the request must have.

@@ -7,6 +7,7 @@ use crate::catalog::check_name;
 use crate::fault::{invalid_parameter, validation};
 use crate::key::{KeyType, Keys, Part};
 use crate::table::{Capacity, Index, Projected};
+use crate::vector::VectorIndex;
 
 /// Most secondary indexes of a table.
 const MAX_LOCAL: usize = 5;
@@ -153,12 +154,17 @@ pub fn refuse_unused(
     definitions: &Definitions,
     table: &Keys,
     indexes: &[Index],
+    vectors: &[VectorIndex],
 ) -> Result<(), Fault> {
-    let is_used = |name: &str| table.has(name) || indexes.iter().any(|i| i.keys.has(name));
+    let is_used = |name: &str| {
+        table.has(name)
+            || indexes.iter().any(|i| i.keys.has(name))
+            || vectors.iter().any(|i| i.has(name))
+    };
     if definitions.iter().all(|(name, _)| is_used(name)) {
         return Ok(());
     }
-    if indexes.is_empty() {
+    if indexes.is_empty() && vectors.is_empty() {
         return Err(invalid_parameter(
             "Number of attributes in KeySchema does not exactly match number of attributes defined in AttributeDefinitions",
         ));
@@ -172,7 +178,7 @@ pub fn refuse_unused(
 }
 
 /// Reads a projection.
-fn projected(index: &str, given: &api::Projection) -> Result<Projected, Fault> {
+pub fn projected(index: &str, given: &api::Projection) -> Result<Projected, Fault> {
     let names = given.non_key_attributes.as_ref();
     let kind = given.projection_type.as_deref();
     match (kind, names) {

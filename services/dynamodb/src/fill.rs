@@ -19,7 +19,7 @@ const BATCH: usize = 500;
 /// What is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
-    /// An index, by its number.
+    /// An index of any kind, by its number.
     Index(u8),
     /// The order of ends, by its number.
     Ends(u64),
@@ -104,10 +104,13 @@ impl Dynamo {
             return Ok(());
         };
         let is_wanted = match progress.task {
-            Task::Index(number) => table
-                .indexes
-                .iter()
-                .any(|index| index.number == number && index.is_backfilling),
+            Task::Index(number) => {
+                let is_it = |own: u8, is_backfilling: bool| own == number && is_backfilling;
+                let mut indexes = table.indexes.iter();
+                let mut vectors = table.vectors.iter();
+                indexes.any(|index| is_it(index.number, index.is_backfilling))
+                    || vectors.any(|index| is_it(index.number, index.is_backfilling))
+            }
             Task::Ends(uid) => table.ttl.is_some() && table.ttl_uid == uid,
         };
         if !is_wanted {
@@ -161,9 +164,21 @@ impl Dynamo {
             Task::Index(number) => table.indexes.iter().find(|index| index.number == number),
             Task::Ends(_) => None,
         };
+        let vector = match progress.task {
+            Task::Index(number) => table.vectors.iter().find(|index| index.number == number),
+            Task::Ends(_) => None,
+        };
         let mut sums = vec![Tallies::default(); SHARDS];
         for (row, stored) in &rows {
             let item = stored.attributes()?;
+            if let Some(index) = vector {
+                if let Some(bytes) = self.fill_vector(tx, table, index, &item)? {
+                    let tally = sums[row.shard(SHARDS)].at(index.number);
+                    tally.items += 1;
+                    tally.bytes += bytes as i64;
+                }
+                continue;
+            }
             let Some(index) = index else {
                 self.fill_expiry(tx, table, row, &item)?;
                 continue;
@@ -212,6 +227,9 @@ impl Dynamo {
                     .change_table(place, |_, table| {
                         if table.uid == uid {
                             for index in &mut table.indexes {
+                                index.is_backfilling &= index.number != number;
+                            }
+                            for index in &mut table.vectors {
                                 index.is_backfilling &= index.number != number;
                             }
                         }

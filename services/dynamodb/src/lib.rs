@@ -41,5 +41,7 @@ mod transact;
 mod ttl;
 mod update;
 pub mod value;
+mod vector;
+mod vector_search;
 
 pub use service::service;

@@ -175,11 +175,20 @@ impl Selection<'_> {
     }
 }
 
-/// The index that a request names.
-pub fn index<'t>(table: &'t TableRecord, name: Option<&str>) -> Result<Option<&'t Index>, Fault> {
+/// The index that a request of that operation names.
+pub fn index<'t>(
+    operation: &str,
+    table: &'t TableRecord,
+    name: Option<&str>,
+) -> Result<Option<&'t Index>, Fault> {
     let Some(name) = name else {
         return Ok(None);
     };
+    if table.vector(name).is_some() {
+        return Err(validation(format!(
+            "{operation} operation not supported on this index type."
+        )));
+    }
     let Some(index) = table.index(name) else {
         return Err(validation(format!(
             "The table does not have the specified index: {name}"
@@ -271,7 +280,7 @@ impl Dynamo {
         };
         placeholders.finish()?;
         let table = self.catalog.table(ctx, &input.table_name)?;
-        let index = index(&table, input.index_name.as_deref())?;
+        let index = index("Query", &table, input.index_name.as_deref())?;
         let is_consistent = input.consistent_read == Some(true);
         refuse_consistent(index, is_consistent)?;
         let keys = index.map_or(&table.keys, |index| &index.keys);
@@ -391,7 +400,7 @@ impl Dynamo {
         let projection = selection.read(&mut placeholders)?;
         placeholders.finish()?;
         let table = self.catalog.table(ctx, &input.table_name)?;
-        let index = index(&table, input.index_name.as_deref())?;
+        let index = index("Scan", &table, input.index_name.as_deref())?;
         let is_consistent = input.consistent_read == Some(true);
         refuse_consistent(index, is_consistent)?;
         let (shown, fetches) = selection.resolve(projection, &table, index)?;

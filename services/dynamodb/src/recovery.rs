@@ -261,6 +261,7 @@ impl Dynamo {
             billing_mode: input.billing_mode_override,
             global: input.global_secondary_index_override,
             local: input.local_secondary_index_override,
+            vectors: input.vector_index_override,
             provisioned: input.provisioned_throughput_override,
             on_demand: input.on_demand_throughput_override,
             sse: input.sse_specification_override,

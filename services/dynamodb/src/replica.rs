@@ -361,6 +361,7 @@ impl Dynamo {
             keys: table.keys.clone(),
             attributes: table.attributes.clone(),
             indexes: table.indexes.clone(),
+            vectors: table.vectors.clone(),
             next_index: table.next_index,
             provisioned: table.provisioned,
             on_demand_since: table.on_demand_since,
@@ -373,6 +374,9 @@ impl Dynamo {
             ..TableRecord::default()
         };
         for index in &mut replica.indexes {
+            index.is_backfilling = false;
+        }
+        for index in &mut replica.vectors {
             index.is_backfilling = false;
         }
         replica.open_stream(VIEW.into(), now);

@@ -73,8 +73,8 @@ impl Dynamo {
         select: Select<'_>,
     ) -> Result<(Vec<Item>, Option<Attributes>, Usage), Fault> {
         let table = select.table;
-        let index = index(table, select.index).map_err(|fault| match select.index {
-            Some(name) if table.index(name).is_none() => {
+        let index = index("Query", table, select.index).map_err(|fault| match select.index {
+            Some(name) if table.index(name).is_none() && table.vector(name).is_none() => {
                 validation("The table does not have the specified index")
             }
             _ => fault,

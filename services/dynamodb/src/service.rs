@@ -27,6 +27,7 @@ use crate::table::Tallies;
 use crate::throttle::Throttle;
 use crate::token::{TOKENS, Token};
 use crate::ttl::{EXPIRE, End};
+use crate::vector::Vector;
 
 /// The service.
 pub fn service(cloud: &Cloud) -> Service {
@@ -48,6 +49,7 @@ pub fn service(cloud: &Cloud) -> Service {
         exports: store.table("dynamodb.exports"),
         imports: store.table("dynamodb.imports"),
         stamps: store.table("dynamodb.stamps"),
+        vectors: store.table("dynamodb.vectors"),
         throttle: (cloud.config.throttles_tables).then(|| Throttle::new(&cloud.clock)),
         cloud: cloud.clone(),
     });
@@ -109,6 +111,8 @@ pub struct Dynamo {
     pub imports: Table<(String, String, String, String), Import>,
     /// When items of tables with replicas were last written.
     pub stamps: Table<Row, Stamp>,
+    /// The vectors of vector indexes, under the rows of their entries.
+    pub vectors: Table<Row, Vector>,
     /// What is left of provisioned throughput, where it is enforced.
     pub throttle: Option<Throttle>,
 }
@@ -187,6 +191,7 @@ operations! {
     restore_table_to_point_in_time: RestoreTableToPointInTimeInput => RestoreTableToPointInTimeOutput,
     restore_table_from_backup: RestoreTableFromBackupInput => RestoreTableFromBackupOutput,
     scan: ScanInput => ScanOutput,
+    search_vectors: SearchVectorsInput => SearchVectorsOutput,
     tag_resource: TagResourceInput => TagResourceOutput,
     transact_get_items: TransactGetItemsInput => TransactGetItemsOutput,
     transact_write_items: TransactWriteItemsInput => TransactWriteItemsOutput,

@@ -16,6 +16,7 @@ use crate::errors::limit_exceeded_exception;
 use crate::fill::Task;
 use crate::service::Dynamo;
 use crate::table::{Index, TableRecord};
+use crate::vector::VectorIndex;
 
 /// That a table of a group was changed.
 #[derive(Serialize, Deserialize)]
@@ -144,6 +145,27 @@ impl Dynamo {
                 ..index.clone()
             });
             tasks.push(Task::Index(number));
+        }
+        let is_like = |own: &VectorIndex, other: &VectorIndex| {
+            VectorIndex {
+                number: other.number,
+                is_backfilling: other.is_backfilling,
+                ..own.clone()
+            } == *other
+        };
+        let gone: Vec<String> = table
+            .vectors
+            .iter()
+            .filter(|own| !source.vectors.iter().any(|index| is_like(own, index)))
+            .map(|own| own.name.clone())
+            .collect();
+        for name in gone {
+            self.delete_vector(tx, ctx, table, &name)?;
+        }
+        for index in &source.vectors {
+            if !table.vectors.iter().any(|own| is_like(own, index)) {
+                tasks.push(Task::Index(table.take_over_vector(index)?));
+            }
         }
         if table.ttl != source.ttl {
             if table.ttl.is_some() {

@@ -46,7 +46,7 @@ pub fn check_keys(table: &TableRecord, item: &Attributes) -> Result<(), Fault> {
     for index in &table.indexes {
         index.keys.check_index(&index.name, item)?;
     }
-    Ok(())
+    table.check_vectors(item)
 }
 
 /// Refuses an update of key attributes.

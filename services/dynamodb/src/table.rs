@@ -10,6 +10,7 @@ use crate::api;
 use crate::key::{KeyType, Keys, Part, Row};
 use crate::replica::Replica;
 use crate::value::{Attributes, Value};
+use crate::vector::VectorIndex;
 
 /// A table's record.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -80,6 +81,9 @@ pub struct TableRecord {
     /// The same table in other regions.
     #[serde(default)]
     pub replicas: Vec<Replica>,
+    /// Its vector indexes.
+    #[serde(default)]
+    pub vectors: Vec<VectorIndex>,
 }
 
 impl Record for TableRecord {}
@@ -108,6 +112,17 @@ pub enum Projected {
     Include(Vec<String>),
 }
 
+impl Projected {
+    /// Whether it names an attribute that is not a key.
+    pub fn includes(&self, name: &str) -> bool {
+        match self {
+            Projected::All => true,
+            Projected::KeysOnly => false,
+            Projected::Include(names) => names.iter().any(|n| n == name),
+        }
+    }
+}
+
 /// A secondary index.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Index {
@@ -134,13 +149,7 @@ pub struct Index {
 impl Index {
     /// Whether it holds an attribute of a table with that key.
     pub fn projects(&self, base: &Keys, name: &str) -> bool {
-        self.keys.has(name)
-            || base.has(name)
-            || match &self.projected {
-                Projected::All => true,
-                Projected::KeysOnly => false,
-                Projected::Include(names) => names.iter().any(|n| n == name),
-            }
+        self.keys.has(name) || base.has(name) || self.projected.includes(name)
     }
 
     /// What it holds of an item.
@@ -275,6 +284,12 @@ impl TableRecord {
             global_secondary_indexes: some(
                 global
                     .map(|index| self.describe_index(index, status, tally(index.number)))
+                    .collect(),
+            ),
+            vector_indexes: some(
+                self.vectors
+                    .iter()
+                    .map(|index| index.describe(&arn, status, tally(index.number)))
                     .collect(),
             ),
             stream_specification: self

@@ -13,6 +13,7 @@ use crate::fault::{invalid_parameter, validation};
 use crate::fill::Task;
 use crate::service::Dynamo;
 use crate::table::{Capacity, TableRecord};
+use crate::vector;
 
 impl Dynamo {
     /// `UpdateTable`
@@ -27,6 +28,7 @@ impl Dynamo {
             .global_secondary_index_updates
             .as_deref()
             .unwrap_or_default();
+        let vectors = input.vector_index_updates.as_deref().unwrap_or_default();
         let is_empty = indexes.is_empty()
             && input.provisioned_throughput.is_none()
             && input.billing_mode.is_none()
@@ -36,6 +38,7 @@ impl Dynamo {
             && input.deletion_protection_enabled.is_none()
             && input.on_demand_throughput.is_none()
             && input.warm_throughput.is_none()
+            && vectors.is_empty()
             && input
                 .replica_updates
                 .as_deref()
@@ -48,7 +51,7 @@ impl Dynamo {
                 "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required for UpdateTable",
             ));
         }
-        check_index_updates(indexes)?;
+        check_index_updates(indexes, vectors)?;
         let (task, table) = self
             .change_table(&place, |tx, table| self.update(tx, ctx, table, &input))
             .await?;
@@ -123,6 +126,16 @@ impl Dynamo {
                 update_index(table, update, now)?;
             }
         }
+        for update in input.vector_index_updates.iter().flatten() {
+            if let Some(create) = &update.create {
+                let mut known = table.attributes.clone();
+                known.extend(definitions.iter().cloned());
+                task = Some(Task::Index(table.add_vector(create, &known)?));
+            }
+            if let Some(delete) = &update.delete {
+                self.delete_vector(tx, ctx, table, &delete.index_name)?;
+            }
+        }
         if let Some(updates) = &input.replica_updates {
             self.update_replicas(tx, ctx, table, updates)?;
         }
@@ -181,15 +194,41 @@ impl Dynamo {
             .position(|index| index.name == name && !index.is_local)
             .ok_or_else(no_index)?;
         let index = table.indexes.remove(at);
-        table.attributes.retain(|(name, _)| {
-            table.keys.has(name)
-                || table.indexes.iter().any(|other| other.keys.has(name))
-                || !index.keys.has(name)
-        });
+        self.leave_index(tx, ctx, table, index.number)
+    }
+
+    /// Takes a vector index from a table; its rows are left to be removed.
+    pub fn delete_vector(
+        &self,
+        tx: &mut Tx<'_>,
+        ctx: &Context,
+        table: &mut TableRecord,
+        name: &str,
+    ) -> Result<(), Fault> {
+        let at = table
+            .vectors
+            .iter()
+            .position(|index| index.name == name)
+            .ok_or_else(no_index)?;
+        let index = table.vectors.remove(at);
+        self.leave_index(tx, ctx, table, index.number)
+    }
+
+    /// Leaves the rows of an index that was taken from a table, and forgets the attributes that nothing needs defined.
+    fn leave_index(
+        &self,
+        tx: &mut Tx<'_>,
+        ctx: &Context,
+        table: &mut TableRecord,
+        number: u8,
+    ) -> Result<(), Fault> {
+        let attributes = std::mem::take(&mut table.attributes);
+        let is_used = |(name, _): &(String, _)| table.is_defined_for_use(name);
+        table.attributes = attributes.into_iter().filter(is_used).collect();
         let remains = Remains::Index {
             account: table.account.clone(),
             uid: table.uid,
-            number: index.number,
+            number,
         };
         self.leave(tx, &remains, ctx.time)
     }
@@ -205,19 +244,36 @@ fn refuse_absent(input: &UpdateTableInput) -> Result<(), Fault> {
         || input.global_table_witness_updates.is_some()
         || input.global_table_settings_replication_mode.is_some()
         || input.disassociation_protection_enabled.is_some()
-        || input.vector_index_updates.is_some()
     {
         return Err(Fault::receiver(
             501,
             "NotImplemented",
-            "Strongly consistent global tables and vector indexes are not implemented.",
+            "Strongly consistent global tables are not implemented.",
         ));
     }
     Ok(())
 }
 
-fn check_index_updates(updates: &[GlobalSecondaryIndexUpdate]) -> Result<(), Fault> {
-    let mut online = 0;
+fn check_index_updates(
+    updates: &[GlobalSecondaryIndexUpdate],
+    vectors: &[VectorIndexUpdate],
+) -> Result<(), Fault> {
+    let mut online = vectors.len();
+    for update in vectors {
+        match (&update.create, &update.delete) {
+            (None, None) => {
+                return Err(invalid_parameter(
+                    "One of VectorIndexUpdate.Create, VectorIndexUpdate.Delete must not be null",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(invalid_parameter(
+                    "Only one of VectorIndexUpdate.Create, VectorIndexUpdate.Delete can be specified",
+                ));
+            }
+            _ => {}
+        }
+    }
     for update in updates {
         let given = usize::from(update.create.is_some())
             + usize::from(update.delete.is_some())
@@ -248,7 +304,7 @@ fn create_index(
     given: &Definitions,
 ) -> Result<Task, Fault> {
     let name = &create.index_name;
-    if table.index(name).is_some() {
+    if table.index(name).is_some() || table.vector(name).is_some() {
         return Err(validation(format!(
             "Attempting to create an index which already exists: {name}"
         )));
@@ -390,6 +446,7 @@ fn set_billing(table: &mut TableRecord, input: &UpdateTableInput, now: i64) -> R
                 "ProvisionedThroughput must be specified when BillingMode is PROVISIONED",
             )),
         },
+        (_, Some(_)) if !table.vectors.is_empty() => Err(vector::needs_demand()),
         (mode, Some(given)) => {
             let new = changed(table.provisioned, given, now)?;
             let same = |old: Capacity| old.read == new.read && old.write == new.write;
