@@ -124,6 +124,237 @@ impl Decode for AttributeValueUpdate {
         Ok(AttributeValueUpdate { value, action })
     }
 }
+/// `AutoScalingPolicyDescription`
+#[derive(Clone, Debug, Default)]
+pub struct AutoScalingPolicyDescription {
+    pub policy_name: Option<String>,
+    pub target_tracking_scaling_policy_configuration:
+        Option<AutoScalingTargetTrackingScalingPolicyConfigurationDescription>,
+}
+impl Encode for AutoScalingPolicyDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_AUTO_SCALING_POLICY_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_AUTO_SCALING_POLICY_DESCRIPTION);
+        if let Some(v) = &self.policy_name {
+            w.member(&S_AUTO_SCALING_POLICY_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.target_tracking_scaling_policy_configuration {
+            w.member(&S_AUTO_SCALING_POLICY_DESCRIPTION.members[1]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AutoScalingPolicyUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct AutoScalingPolicyUpdate {
+    pub policy_name: Option<String>,
+    pub target_tracking_scaling_policy_configuration:
+        AutoScalingTargetTrackingScalingPolicyConfigurationUpdate,
+}
+impl Decode for AutoScalingPolicyUpdate {
+    const SCHEMA: &'static Schema = &S_AUTO_SCALING_POLICY_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_AUTO_SCALING_POLICY_UPDATE.members;
+        let mut policy_name = None;
+        let mut target_tracking_scaling_policy_configuration = None;
+        r.structure(&S_AUTO_SCALING_POLICY_UPDATE, &mut |r, i| {
+            match i {
+                0 => policy_name = Some(Read::read(r, a, &m[0])?),
+                1 => {
+                    target_tracking_scaling_policy_configuration =
+                        Some(decode::nested(r, a, &m[1])?)
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if target_tracking_scaling_policy_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(target_tracking_scaling_policy_configuration),) =
+            (target_tracking_scaling_policy_configuration,)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AutoScalingPolicyUpdate {
+            policy_name,
+            target_tracking_scaling_policy_configuration,
+        })
+    }
+}
+/// `AutoScalingSettingsDescription`
+#[derive(Clone, Debug, Default)]
+pub struct AutoScalingSettingsDescription {
+    pub minimum_units: Option<i64>,
+    pub maximum_units: Option<i64>,
+    pub auto_scaling_disabled: Option<bool>,
+    pub auto_scaling_role_arn: Option<String>,
+    pub scaling_policies: Option<Vec<AutoScalingPolicyDescription>>,
+}
+impl Encode for AutoScalingSettingsDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_AUTO_SCALING_SETTINGS_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_AUTO_SCALING_SETTINGS_DESCRIPTION);
+        if let Some(v) = &self.minimum_units {
+            w.member(&S_AUTO_SCALING_SETTINGS_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.maximum_units {
+            w.member(&S_AUTO_SCALING_SETTINGS_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.auto_scaling_disabled {
+            w.member(&S_AUTO_SCALING_SETTINGS_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.auto_scaling_role_arn {
+            w.member(&S_AUTO_SCALING_SETTINGS_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.scaling_policies {
+            w.member(&S_AUTO_SCALING_SETTINGS_DESCRIPTION.members[4]);
+            encode::list(
+                w,
+                S_AUTO_SCALING_SETTINGS_DESCRIPTION.members[4].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `AutoScalingSettingsUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct AutoScalingSettingsUpdate {
+    pub minimum_units: Option<i64>,
+    pub maximum_units: Option<i64>,
+    pub auto_scaling_disabled: Option<bool>,
+    pub auto_scaling_role_arn: Option<String>,
+    pub scaling_policy_update: Option<AutoScalingPolicyUpdate>,
+}
+impl Decode for AutoScalingSettingsUpdate {
+    const SCHEMA: &'static Schema = &S_AUTO_SCALING_SETTINGS_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_AUTO_SCALING_SETTINGS_UPDATE.members;
+        let mut minimum_units = None;
+        let mut maximum_units = None;
+        let mut auto_scaling_disabled = None;
+        let mut auto_scaling_role_arn = None;
+        let mut scaling_policy_update = None;
+        r.structure(&S_AUTO_SCALING_SETTINGS_UPDATE, &mut |r, i| {
+            match i {
+                0 => minimum_units = Some(Read::read(r, a, &m[0])?),
+                1 => maximum_units = Some(Read::read(r, a, &m[1])?),
+                2 => auto_scaling_disabled = Some(Read::read(r, a, &m[2])?),
+                3 => auto_scaling_role_arn = Some(Read::read(r, a, &m[3])?),
+                4 => scaling_policy_update = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(AutoScalingSettingsUpdate {
+            minimum_units,
+            maximum_units,
+            auto_scaling_disabled,
+            auto_scaling_role_arn,
+            scaling_policy_update,
+        })
+    }
+}
+/// `AutoScalingTargetTrackingScalingPolicyConfigurationDescription`
+#[derive(Clone, Debug, Default)]
+pub struct AutoScalingTargetTrackingScalingPolicyConfigurationDescription {
+    pub disable_scale_in: Option<bool>,
+    pub scale_in_cooldown: Option<i32>,
+    pub scale_out_cooldown: Option<i32>,
+    pub target_value: f64,
+}
+impl Encode for AutoScalingTargetTrackingScalingPolicyConfigurationDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION);
+        if let Some(v) = &self.disable_scale_in {
+            w.member(
+                &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION.members[0],
+            );
+            v.write(w);
+        }
+        if let Some(v) = &self.scale_in_cooldown {
+            w.member(
+                &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION.members[1],
+            );
+            v.write(w);
+        }
+        if let Some(v) = &self.scale_out_cooldown {
+            w.member(
+                &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION.members[2],
+            );
+            v.write(w);
+        }
+        {
+            let v = &self.target_value;
+            w.member(
+                &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION.members[3],
+            );
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `AutoScalingTargetTrackingScalingPolicyConfigurationUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct AutoScalingTargetTrackingScalingPolicyConfigurationUpdate {
+    pub disable_scale_in: Option<bool>,
+    pub scale_in_cooldown: Option<i32>,
+    pub scale_out_cooldown: Option<i32>,
+    pub target_value: f64,
+}
+impl Decode for AutoScalingTargetTrackingScalingPolicyConfigurationUpdate {
+    const SCHEMA: &'static Schema =
+        &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_UPDATE.members;
+        let mut disable_scale_in = None;
+        let mut scale_in_cooldown = None;
+        let mut scale_out_cooldown = None;
+        let mut target_value = None;
+        r.structure(
+            &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_UPDATE,
+            &mut |r, i| {
+                match i {
+                    0 => disable_scale_in = Some(Read::read(r, a, &m[0])?),
+                    1 => scale_in_cooldown = Some(Read::read(r, a, &m[1])?),
+                    2 => scale_out_cooldown = Some(Read::read(r, a, &m[2])?),
+                    3 => target_value = Some(Read::read(r, a, &m[3])?),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if target_value.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(target_value),) = (target_value,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(AutoScalingTargetTrackingScalingPolicyConfigurationUpdate {
+            disable_scale_in,
+            scale_in_cooldown,
+            scale_out_cooldown,
+            target_value,
+        })
+    }
+}
 /// `BackupDescription`
 #[derive(Clone, Debug, Default)]
 pub struct BackupDescription {
@@ -1049,6 +1280,67 @@ impl Decode for CreateGlobalSecondaryIndexAction {
         })
     }
 }
+/// `CreateGlobalTableInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGlobalTableInput {
+    pub global_table_name: String,
+    pub replication_group: Vec<Replica>,
+}
+impl Decode for CreateGlobalTableInput {
+    const SCHEMA: &'static Schema = &S_CREATE_GLOBAL_TABLE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_GLOBAL_TABLE_INPUT.members;
+        let mut global_table_name = None;
+        let mut replication_group = None;
+        r.structure(&S_CREATE_GLOBAL_TABLE_INPUT, &mut |r, i| {
+            match i {
+                0 => global_table_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut replication_group,
+                    decode::nested::<Replica>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if global_table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if replication_group.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(global_table_name), Some(replication_group)) =
+            (global_table_name, replication_group)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateGlobalTableInput {
+            global_table_name,
+            replication_group,
+        })
+    }
+}
+/// `CreateGlobalTableOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateGlobalTableOutput {
+    pub global_table_description: Option<GlobalTableDescription>,
+}
+impl Encode for CreateGlobalTableOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_GLOBAL_TABLE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_GLOBAL_TABLE_OUTPUT);
+        if let Some(v) = &self.global_table_description {
+            w.member(&S_CREATE_GLOBAL_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CreateGlobalTableWitnessGroupMemberAction`
 #[derive(Clone, Debug, Default)]
 pub struct CreateGlobalTableWitnessGroupMemberAction {
@@ -1076,6 +1368,32 @@ impl Decode for CreateGlobalTableWitnessGroupMemberAction {
             return Err(DecodeError::Rejected);
         };
         Ok(CreateGlobalTableWitnessGroupMemberAction { region_name })
+    }
+}
+/// `CreateReplicaAction`
+#[derive(Clone, Debug, Default)]
+pub struct CreateReplicaAction {
+    pub region_name: String,
+}
+impl Decode for CreateReplicaAction {
+    const SCHEMA: &'static Schema = &S_CREATE_REPLICA_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_REPLICA_ACTION.members;
+        let mut region_name = None;
+        r.structure(&S_CREATE_REPLICA_ACTION, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateReplicaAction { region_name })
     }
 }
 /// `CreateReplicationGroupMemberAction`
@@ -1679,6 +1997,32 @@ impl Encode for DeleteItemOutput {
         w.end_structure();
     }
 }
+/// `DeleteReplicaAction`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteReplicaAction {
+    pub region_name: String,
+}
+impl Decode for DeleteReplicaAction {
+    const SCHEMA: &'static Schema = &S_DELETE_REPLICA_ACTION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_REPLICA_ACTION.members;
+        let mut region_name = None;
+        r.structure(&S_DELETE_REPLICA_ACTION, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteReplicaAction { region_name })
+    }
+}
 /// `DeleteReplicationGroupMemberAction`
 #[derive(Clone, Debug, Default)]
 pub struct DeleteReplicationGroupMemberAction {
@@ -2125,6 +2469,106 @@ impl Encode for DescribeExportOutput {
         w.end_structure();
     }
 }
+/// `DescribeGlobalTableInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeGlobalTableInput {
+    pub global_table_name: String,
+}
+impl Decode for DescribeGlobalTableInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_GLOBAL_TABLE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_GLOBAL_TABLE_INPUT.members;
+        let mut global_table_name = None;
+        r.structure(&S_DESCRIBE_GLOBAL_TABLE_INPUT, &mut |r, i| {
+            match i {
+                0 => global_table_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if global_table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(global_table_name),) = (global_table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeGlobalTableInput { global_table_name })
+    }
+}
+/// `DescribeGlobalTableOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeGlobalTableOutput {
+    pub global_table_description: Option<GlobalTableDescription>,
+}
+impl Encode for DescribeGlobalTableOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_GLOBAL_TABLE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_GLOBAL_TABLE_OUTPUT);
+        if let Some(v) = &self.global_table_description {
+            w.member(&S_DESCRIBE_GLOBAL_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeGlobalTableSettingsInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeGlobalTableSettingsInput {
+    pub global_table_name: String,
+}
+impl Decode for DescribeGlobalTableSettingsInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_GLOBAL_TABLE_SETTINGS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_GLOBAL_TABLE_SETTINGS_INPUT.members;
+        let mut global_table_name = None;
+        r.structure(&S_DESCRIBE_GLOBAL_TABLE_SETTINGS_INPUT, &mut |r, i| {
+            match i {
+                0 => global_table_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if global_table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(global_table_name),) = (global_table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeGlobalTableSettingsInput { global_table_name })
+    }
+}
+/// `DescribeGlobalTableSettingsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeGlobalTableSettingsOutput {
+    pub global_table_name: Option<String>,
+    pub replica_settings: Option<Vec<ReplicaSettingsDescription>>,
+}
+impl Encode for DescribeGlobalTableSettingsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT);
+        if let Some(v) = &self.global_table_name {
+            w.member(&S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replica_settings {
+            w.member(&S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `DescribeImportInput`
 #[derive(Clone, Debug, Default)]
 pub struct DescribeImportInput {
@@ -2314,6 +2758,50 @@ impl Encode for DescribeTableOutput {
         w.structure(&S_DESCRIBE_TABLE_OUTPUT);
         if let Some(v) = &self.table {
             w.member(&S_DESCRIBE_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeTableReplicaAutoScalingInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeTableReplicaAutoScalingInput {
+    pub table_name: String,
+}
+impl Decode for DescribeTableReplicaAutoScalingInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_INPUT.members;
+        let mut table_name = None;
+        r.structure(&S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_INPUT, &mut |r, i| {
+            match i {
+                0 => table_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeTableReplicaAutoScalingInput { table_name })
+    }
+}
+/// `DescribeTableReplicaAutoScalingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeTableReplicaAutoScalingOutput {
+    pub table_auto_scaling_description: Option<TableAutoScalingDescription>,
+}
+impl Encode for DescribeTableReplicaAutoScalingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_OUTPUT);
+        if let Some(v) = &self.table_auto_scaling_description {
+            w.member(&S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -3318,6 +3806,38 @@ impl Encode for GlobalSecondaryIndex {
         w.end_structure();
     }
 }
+/// `GlobalSecondaryIndexAutoScalingUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalSecondaryIndexAutoScalingUpdate {
+    pub index_name: Option<String>,
+    pub provisioned_write_capacity_auto_scaling_update: Option<AutoScalingSettingsUpdate>,
+}
+impl Decode for GlobalSecondaryIndexAutoScalingUpdate {
+    const SCHEMA: &'static Schema = &S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE.members;
+        let mut index_name = None;
+        let mut provisioned_write_capacity_auto_scaling_update = None;
+        r.structure(
+            &S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE,
+            &mut |r, i| {
+                match i {
+                    0 => index_name = Some(Read::read(r, a, &m[0])?),
+                    1 => {
+                        provisioned_write_capacity_auto_scaling_update =
+                            Some(decode::nested(r, a, &m[1])?)
+                    }
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        Ok(GlobalSecondaryIndexAutoScalingUpdate {
+            index_name,
+            provisioned_write_capacity_auto_scaling_update,
+        })
+    }
+}
 /// `GlobalSecondaryIndexDescription`
 #[derive(Clone, Debug, Default)]
 pub struct GlobalSecondaryIndexDescription {
@@ -3494,6 +4014,118 @@ impl Encode for GlobalSecondaryIndexWarmThroughputDescription {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `GlobalTable`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalTable {
+    pub global_table_name: Option<String>,
+    pub replication_group: Option<Vec<Replica>>,
+}
+impl Encode for GlobalTable {
+    fn schema(&self) -> &'static Schema {
+        &S_GLOBAL_TABLE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GLOBAL_TABLE);
+        if let Some(v) = &self.global_table_name {
+            w.member(&S_GLOBAL_TABLE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replication_group {
+            w.member(&S_GLOBAL_TABLE.members[1]);
+            encode::list(w, S_GLOBAL_TABLE.members[1].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `GlobalTableDescription`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalTableDescription {
+    pub replication_group: Option<Vec<ReplicaDescription>>,
+    pub global_table_arn: Option<String>,
+    pub creation_date_time: Option<Timestamp>,
+    pub global_table_status: Option<String>,
+    pub global_table_name: Option<String>,
+}
+impl Encode for GlobalTableDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_GLOBAL_TABLE_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_GLOBAL_TABLE_DESCRIPTION);
+        if let Some(v) = &self.replication_group {
+            w.member(&S_GLOBAL_TABLE_DESCRIPTION.members[0]);
+            encode::list(
+                w,
+                S_GLOBAL_TABLE_DESCRIPTION.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.global_table_arn {
+            w.member(&S_GLOBAL_TABLE_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.creation_date_time {
+            w.member(&S_GLOBAL_TABLE_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.global_table_status {
+            w.member(&S_GLOBAL_TABLE_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.global_table_name {
+            w.member(&S_GLOBAL_TABLE_DESCRIPTION.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `GlobalTableGlobalSecondaryIndexSettingsUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct GlobalTableGlobalSecondaryIndexSettingsUpdate {
+    pub index_name: String,
+    pub provisioned_write_capacity_units: Option<i64>,
+    pub provisioned_write_capacity_auto_scaling_settings_update: Option<AutoScalingSettingsUpdate>,
+}
+impl Decode for GlobalTableGlobalSecondaryIndexSettingsUpdate {
+    const SCHEMA: &'static Schema = &S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE.members;
+        let mut index_name = None;
+        let mut provisioned_write_capacity_units = None;
+        let mut provisioned_write_capacity_auto_scaling_settings_update = None;
+        r.structure(
+            &S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE,
+            &mut |r, i| {
+                match i {
+                    0 => index_name = Some(Read::read(r, a, &m[0])?),
+                    1 => provisioned_write_capacity_units = Some(Read::read(r, a, &m[1])?),
+                    2 => {
+                        provisioned_write_capacity_auto_scaling_settings_update =
+                            Some(decode::nested(r, a, &m[2])?)
+                    }
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(index_name),) = (index_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(GlobalTableGlobalSecondaryIndexSettingsUpdate {
+            index_name,
+            provisioned_write_capacity_units,
+            provisioned_write_capacity_auto_scaling_settings_update,
+        })
     }
 }
 /// `GlobalTableWitnessDescription`
@@ -4338,6 +4970,66 @@ impl Encode for ListExportsOutput {
         }
         if let Some(v) = &self.next_token {
             w.member(&S_LIST_EXPORTS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListGlobalTablesInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListGlobalTablesInput {
+    pub exclusive_start_global_table_name: Option<String>,
+    pub limit: Option<i32>,
+    pub region_name: Option<String>,
+}
+impl Decode for ListGlobalTablesInput {
+    const SCHEMA: &'static Schema = &S_LIST_GLOBAL_TABLES_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_GLOBAL_TABLES_INPUT.members;
+        let mut exclusive_start_global_table_name = None;
+        let mut limit = None;
+        let mut region_name = None;
+        r.structure(&S_LIST_GLOBAL_TABLES_INPUT, &mut |r, i| {
+            match i {
+                0 => exclusive_start_global_table_name = Some(Read::read(r, a, &m[0])?),
+                1 => limit = Some(Read::read(r, a, &m[1])?),
+                2 => region_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListGlobalTablesInput {
+            exclusive_start_global_table_name,
+            limit,
+            region_name,
+        })
+    }
+}
+/// `ListGlobalTablesOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListGlobalTablesOutput {
+    pub global_tables: Option<Vec<GlobalTable>>,
+    pub last_evaluated_global_table_name: Option<String>,
+}
+impl Encode for ListGlobalTablesOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_GLOBAL_TABLES_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_GLOBAL_TABLES_OUTPUT);
+        if let Some(v) = &self.global_tables {
+            w.member(&S_LIST_GLOBAL_TABLES_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_LIST_GLOBAL_TABLES_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.last_evaluated_global_table_name {
+            w.member(&S_LIST_GLOBAL_TABLES_OUTPUT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -5476,6 +6168,132 @@ impl Encode for QueryOutput {
         w.end_structure();
     }
 }
+/// `Replica`
+#[derive(Clone, Debug, Default)]
+pub struct Replica {
+    pub region_name: Option<String>,
+}
+impl Decode for Replica {
+    const SCHEMA: &'static Schema = &S_REPLICA;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA.members;
+        let mut region_name = None;
+        r.structure(&S_REPLICA, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Replica { region_name })
+    }
+}
+impl Encode for Replica {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICA
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICA);
+        if let Some(v) = &self.region_name {
+            w.member(&S_REPLICA.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicaAutoScalingDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaAutoScalingDescription {
+    pub region_name: Option<String>,
+    pub global_secondary_indexes: Option<Vec<ReplicaGlobalSecondaryIndexAutoScalingDescription>>,
+    pub replica_provisioned_read_capacity_auto_scaling_settings:
+        Option<AutoScalingSettingsDescription>,
+    pub replica_provisioned_write_capacity_auto_scaling_settings:
+        Option<AutoScalingSettingsDescription>,
+    pub replica_status: Option<String>,
+}
+impl Encode for ReplicaAutoScalingDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICA_AUTO_SCALING_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICA_AUTO_SCALING_DESCRIPTION);
+        if let Some(v) = &self.region_name {
+            w.member(&S_REPLICA_AUTO_SCALING_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.global_secondary_indexes {
+            w.member(&S_REPLICA_AUTO_SCALING_DESCRIPTION.members[1]);
+            encode::list(
+                w,
+                S_REPLICA_AUTO_SCALING_DESCRIPTION.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.replica_provisioned_read_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_AUTO_SCALING_DESCRIPTION.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replica_provisioned_write_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_AUTO_SCALING_DESCRIPTION.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replica_status {
+            w.member(&S_REPLICA_AUTO_SCALING_DESCRIPTION.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicaAutoScalingUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaAutoScalingUpdate {
+    pub region_name: String,
+    pub replica_global_secondary_index_updates:
+        Option<Vec<ReplicaGlobalSecondaryIndexAutoScalingUpdate>>,
+    pub replica_provisioned_read_capacity_auto_scaling_update: Option<AutoScalingSettingsUpdate>,
+}
+impl Decode for ReplicaAutoScalingUpdate {
+    const SCHEMA: &'static Schema = &S_REPLICA_AUTO_SCALING_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_AUTO_SCALING_UPDATE.members;
+        let mut region_name = None;
+        let mut replica_global_secondary_index_updates = None;
+        let mut replica_provisioned_read_capacity_auto_scaling_update = None;
+        r.structure(&S_REPLICA_AUTO_SCALING_UPDATE, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut replica_global_secondary_index_updates,
+                    decode::nested::<ReplicaGlobalSecondaryIndexAutoScalingUpdate>,
+                )?,
+                2 => {
+                    replica_provisioned_read_capacity_auto_scaling_update =
+                        Some(decode::nested(r, a, &m[2])?)
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicaAutoScalingUpdate {
+            region_name,
+            replica_global_secondary_index_updates,
+            replica_provisioned_read_capacity_auto_scaling_update,
+        })
+    }
+}
 /// `ReplicaDescription`
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaDescription {
@@ -5592,6 +6410,71 @@ impl Decode for ReplicaGlobalSecondaryIndex {
         })
     }
 }
+/// `ReplicaGlobalSecondaryIndexAutoScalingDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaGlobalSecondaryIndexAutoScalingDescription {
+    pub index_name: Option<String>,
+    pub index_status: Option<String>,
+    pub provisioned_read_capacity_auto_scaling_settings: Option<AutoScalingSettingsDescription>,
+    pub provisioned_write_capacity_auto_scaling_settings: Option<AutoScalingSettingsDescription>,
+}
+impl Encode for ReplicaGlobalSecondaryIndexAutoScalingDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION);
+        if let Some(v) = &self.index_name {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.index_status {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provisioned_read_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.provisioned_write_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION.members[3]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicaGlobalSecondaryIndexAutoScalingUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaGlobalSecondaryIndexAutoScalingUpdate {
+    pub index_name: Option<String>,
+    pub provisioned_read_capacity_auto_scaling_update: Option<AutoScalingSettingsUpdate>,
+}
+impl Decode for ReplicaGlobalSecondaryIndexAutoScalingUpdate {
+    const SCHEMA: &'static Schema = &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE.members;
+        let mut index_name = None;
+        let mut provisioned_read_capacity_auto_scaling_update = None;
+        r.structure(
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE,
+            &mut |r, i| {
+                match i {
+                    0 => index_name = Some(Read::read(r, a, &m[0])?),
+                    1 => {
+                        provisioned_read_capacity_auto_scaling_update =
+                            Some(decode::nested(r, a, &m[1])?)
+                    }
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        Ok(ReplicaGlobalSecondaryIndexAutoScalingUpdate {
+            index_name,
+            provisioned_read_capacity_auto_scaling_update,
+        })
+    }
+}
 /// `ReplicaGlobalSecondaryIndexDescription`
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaGlobalSecondaryIndexDescription {
@@ -5623,6 +6506,239 @@ impl Encode for ReplicaGlobalSecondaryIndexDescription {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `ReplicaGlobalSecondaryIndexSettingsDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaGlobalSecondaryIndexSettingsDescription {
+    pub index_name: String,
+    pub index_status: Option<String>,
+    pub provisioned_read_capacity_units: Option<i64>,
+    pub provisioned_read_capacity_auto_scaling_settings: Option<AutoScalingSettingsDescription>,
+    pub provisioned_write_capacity_units: Option<i64>,
+    pub provisioned_write_capacity_auto_scaling_settings: Option<AutoScalingSettingsDescription>,
+}
+impl Encode for ReplicaGlobalSecondaryIndexSettingsDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION);
+        {
+            let v = &self.index_name;
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.index_status {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provisioned_read_capacity_units {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provisioned_read_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION.members[3]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.provisioned_write_capacity_units {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.provisioned_write_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION.members[5]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicaGlobalSecondaryIndexSettingsUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaGlobalSecondaryIndexSettingsUpdate {
+    pub index_name: String,
+    pub provisioned_read_capacity_units: Option<i64>,
+    pub provisioned_read_capacity_auto_scaling_settings_update: Option<AutoScalingSettingsUpdate>,
+}
+impl Decode for ReplicaGlobalSecondaryIndexSettingsUpdate {
+    const SCHEMA: &'static Schema = &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE.members;
+        let mut index_name = None;
+        let mut provisioned_read_capacity_units = None;
+        let mut provisioned_read_capacity_auto_scaling_settings_update = None;
+        r.structure(
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE,
+            &mut |r, i| {
+                match i {
+                    0 => index_name = Some(Read::read(r, a, &m[0])?),
+                    1 => provisioned_read_capacity_units = Some(Read::read(r, a, &m[1])?),
+                    2 => {
+                        provisioned_read_capacity_auto_scaling_settings_update =
+                            Some(decode::nested(r, a, &m[2])?)
+                    }
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
+        if index_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(index_name),) = (index_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicaGlobalSecondaryIndexSettingsUpdate {
+            index_name,
+            provisioned_read_capacity_units,
+            provisioned_read_capacity_auto_scaling_settings_update,
+        })
+    }
+}
+/// `ReplicaSettingsDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaSettingsDescription {
+    pub region_name: String,
+    pub replica_status: Option<String>,
+    pub replica_billing_mode_summary: Option<BillingModeSummary>,
+    pub replica_provisioned_read_capacity_units: Option<i64>,
+    pub replica_provisioned_read_capacity_auto_scaling_settings:
+        Option<AutoScalingSettingsDescription>,
+    pub replica_provisioned_write_capacity_units: Option<i64>,
+    pub replica_provisioned_write_capacity_auto_scaling_settings:
+        Option<AutoScalingSettingsDescription>,
+    pub replica_global_secondary_index_settings:
+        Option<Vec<ReplicaGlobalSecondaryIndexSettingsDescription>>,
+    pub replica_table_class_summary: Option<TableClassSummary>,
+}
+impl Encode for ReplicaSettingsDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_REPLICA_SETTINGS_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_REPLICA_SETTINGS_DESCRIPTION);
+        {
+            let v = &self.region_name;
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replica_status {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replica_billing_mode_summary {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replica_provisioned_read_capacity_units {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replica_provisioned_read_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replica_provisioned_write_capacity_units {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[5]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replica_provisioned_write_capacity_auto_scaling_settings {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[6]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.replica_global_secondary_index_settings {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[7]);
+            encode::list(
+                w,
+                S_REPLICA_SETTINGS_DESCRIPTION.members[7].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.replica_table_class_summary {
+            w.member(&S_REPLICA_SETTINGS_DESCRIPTION.members[8]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ReplicaSettingsUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaSettingsUpdate {
+    pub region_name: String,
+    pub replica_provisioned_read_capacity_units: Option<i64>,
+    pub replica_provisioned_read_capacity_auto_scaling_settings_update:
+        Option<AutoScalingSettingsUpdate>,
+    pub replica_global_secondary_index_settings_update:
+        Option<Vec<ReplicaGlobalSecondaryIndexSettingsUpdate>>,
+    pub replica_table_class: Option<String>,
+}
+impl Decode for ReplicaSettingsUpdate {
+    const SCHEMA: &'static Schema = &S_REPLICA_SETTINGS_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_SETTINGS_UPDATE.members;
+        let mut region_name = None;
+        let mut replica_provisioned_read_capacity_units = None;
+        let mut replica_provisioned_read_capacity_auto_scaling_settings_update = None;
+        let mut replica_global_secondary_index_settings_update = None;
+        let mut replica_table_class = None;
+        r.structure(&S_REPLICA_SETTINGS_UPDATE, &mut |r, i| {
+            match i {
+                0 => region_name = Some(Read::read(r, a, &m[0])?),
+                1 => replica_provisioned_read_capacity_units = Some(Read::read(r, a, &m[1])?),
+                2 => {
+                    replica_provisioned_read_capacity_auto_scaling_settings_update =
+                        Some(decode::nested(r, a, &m[2])?)
+                }
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut replica_global_secondary_index_settings_update,
+                    decode::nested::<ReplicaGlobalSecondaryIndexSettingsUpdate>,
+                )?,
+                4 => replica_table_class = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if region_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(region_name),) = (region_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ReplicaSettingsUpdate {
+            region_name,
+            replica_provisioned_read_capacity_units,
+            replica_provisioned_read_capacity_auto_scaling_settings_update,
+            replica_global_secondary_index_settings_update,
+            replica_table_class,
+        })
+    }
+}
+/// `ReplicaUpdate`
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaUpdate {
+    pub create: Option<CreateReplicaAction>,
+    pub delete: Option<DeleteReplicaAction>,
+}
+impl Decode for ReplicaUpdate {
+    const SCHEMA: &'static Schema = &S_REPLICA_UPDATE;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_REPLICA_UPDATE.members;
+        let mut create = None;
+        let mut delete = None;
+        r.structure(&S_REPLICA_UPDATE, &mut |r, i| {
+            match i {
+                0 => create = Some(decode::nested(r, a, &m[0])?),
+                1 => delete = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ReplicaUpdate { create, delete })
     }
 }
 /// `ReplicationGroupUpdate`
@@ -6589,6 +7705,41 @@ impl Encode for StreamSpecification {
         if let Some(v) = &self.stream_view_type {
             w.member(&S_STREAM_SPECIFICATION.members[1]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `TableAutoScalingDescription`
+#[derive(Clone, Debug, Default)]
+pub struct TableAutoScalingDescription {
+    pub table_name: Option<String>,
+    pub table_status: Option<String>,
+    pub replicas: Option<Vec<ReplicaAutoScalingDescription>>,
+}
+impl Encode for TableAutoScalingDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_TABLE_AUTO_SCALING_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_TABLE_AUTO_SCALING_DESCRIPTION);
+        if let Some(v) = &self.table_name {
+            w.member(&S_TABLE_AUTO_SCALING_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_status {
+            w.member(&S_TABLE_AUTO_SCALING_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replicas {
+            w.member(&S_TABLE_AUTO_SCALING_DESCRIPTION.members[2]);
+            encode::list(
+                w,
+                S_TABLE_AUTO_SCALING_DESCRIPTION.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
         }
         w.end_structure();
     }
@@ -7732,6 +8883,161 @@ impl Decode for UpdateGlobalSecondaryIndexAction {
         })
     }
 }
+/// `UpdateGlobalTableInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGlobalTableInput {
+    pub global_table_name: String,
+    pub replica_updates: Vec<ReplicaUpdate>,
+}
+impl Decode for UpdateGlobalTableInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_GLOBAL_TABLE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_GLOBAL_TABLE_INPUT.members;
+        let mut global_table_name = None;
+        let mut replica_updates = None;
+        r.structure(&S_UPDATE_GLOBAL_TABLE_INPUT, &mut |r, i| {
+            match i {
+                0 => global_table_name = Some(Read::read(r, a, &m[0])?),
+                1 => decode::list(
+                    r,
+                    a,
+                    &m[1],
+                    &mut replica_updates,
+                    decode::nested::<ReplicaUpdate>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if global_table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if replica_updates.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(global_table_name), Some(replica_updates)) = (global_table_name, replica_updates)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateGlobalTableInput {
+            global_table_name,
+            replica_updates,
+        })
+    }
+}
+/// `UpdateGlobalTableOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGlobalTableOutput {
+    pub global_table_description: Option<GlobalTableDescription>,
+}
+impl Encode for UpdateGlobalTableOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_GLOBAL_TABLE_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_GLOBAL_TABLE_OUTPUT);
+        if let Some(v) = &self.global_table_description {
+            w.member(&S_UPDATE_GLOBAL_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateGlobalTableSettingsInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGlobalTableSettingsInput {
+    pub global_table_name: String,
+    pub global_table_billing_mode: Option<String>,
+    pub global_table_provisioned_write_capacity_units: Option<i64>,
+    pub global_table_provisioned_write_capacity_auto_scaling_settings_update:
+        Option<AutoScalingSettingsUpdate>,
+    pub global_table_global_secondary_index_settings_update:
+        Option<Vec<GlobalTableGlobalSecondaryIndexSettingsUpdate>>,
+    pub replica_settings_update: Option<Vec<ReplicaSettingsUpdate>>,
+}
+impl Decode for UpdateGlobalTableSettingsInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_GLOBAL_TABLE_SETTINGS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_GLOBAL_TABLE_SETTINGS_INPUT.members;
+        let mut global_table_name = None;
+        let mut global_table_billing_mode = None;
+        let mut global_table_provisioned_write_capacity_units = None;
+        let mut global_table_provisioned_write_capacity_auto_scaling_settings_update = None;
+        let mut global_table_global_secondary_index_settings_update = None;
+        let mut replica_settings_update = None;
+        r.structure(&S_UPDATE_GLOBAL_TABLE_SETTINGS_INPUT, &mut |r, i| {
+            match i {
+                0 => global_table_name = Some(Read::read(r, a, &m[0])?),
+                1 => global_table_billing_mode = Some(Read::read(r, a, &m[1])?),
+                2 => global_table_provisioned_write_capacity_units = Some(Read::read(r, a, &m[2])?),
+                3 => {
+                    global_table_provisioned_write_capacity_auto_scaling_settings_update =
+                        Some(decode::nested(r, a, &m[3])?)
+                }
+                4 => decode::list(
+                    r,
+                    a,
+                    &m[4],
+                    &mut global_table_global_secondary_index_settings_update,
+                    decode::nested::<GlobalTableGlobalSecondaryIndexSettingsUpdate>,
+                )?,
+                5 => decode::list(
+                    r,
+                    a,
+                    &m[5],
+                    &mut replica_settings_update,
+                    decode::nested::<ReplicaSettingsUpdate>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if global_table_name.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(global_table_name),) = (global_table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateGlobalTableSettingsInput {
+            global_table_name,
+            global_table_billing_mode,
+            global_table_provisioned_write_capacity_units,
+            global_table_provisioned_write_capacity_auto_scaling_settings_update,
+            global_table_global_secondary_index_settings_update,
+            replica_settings_update,
+        })
+    }
+}
+/// `UpdateGlobalTableSettingsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateGlobalTableSettingsOutput {
+    pub global_table_name: Option<String>,
+    pub replica_settings: Option<Vec<ReplicaSettingsDescription>>,
+}
+impl Encode for UpdateGlobalTableSettingsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT);
+        if let Some(v) = &self.global_table_name {
+            w.member(&S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.replica_settings {
+            w.member(&S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT.members[1]);
+            encode::list(
+                w,
+                S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `UpdateItemInput`
 #[derive(Clone, Debug, Default)]
 pub struct UpdateItemInput {
@@ -8164,6 +9470,79 @@ impl Encode for UpdateTableOutput {
         w.structure(&S_UPDATE_TABLE_OUTPUT);
         if let Some(v) = &self.table_description {
             w.member(&S_UPDATE_TABLE_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateTableReplicaAutoScalingInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateTableReplicaAutoScalingInput {
+    pub global_secondary_index_updates: Option<Vec<GlobalSecondaryIndexAutoScalingUpdate>>,
+    pub table_name: String,
+    pub provisioned_write_capacity_auto_scaling_update: Option<AutoScalingSettingsUpdate>,
+    pub replica_updates: Option<Vec<ReplicaAutoScalingUpdate>>,
+}
+impl Decode for UpdateTableReplicaAutoScalingInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_TABLE_REPLICA_AUTO_SCALING_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_TABLE_REPLICA_AUTO_SCALING_INPUT.members;
+        let mut global_secondary_index_updates = None;
+        let mut table_name = None;
+        let mut provisioned_write_capacity_auto_scaling_update = None;
+        let mut replica_updates = None;
+        r.structure(&S_UPDATE_TABLE_REPLICA_AUTO_SCALING_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut global_secondary_index_updates,
+                    decode::nested::<GlobalSecondaryIndexAutoScalingUpdate>,
+                )?,
+                1 => table_name = Some(Read::read(r, a, &m[1])?),
+                2 => {
+                    provisioned_write_capacity_auto_scaling_update =
+                        Some(decode::nested(r, a, &m[2])?)
+                }
+                3 => decode::list(
+                    r,
+                    a,
+                    &m[3],
+                    &mut replica_updates,
+                    decode::nested::<ReplicaAutoScalingUpdate>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(table_name),) = (table_name,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateTableReplicaAutoScalingInput {
+            global_secondary_index_updates,
+            table_name,
+            provisioned_write_capacity_auto_scaling_update,
+            replica_updates,
+        })
+    }
+}
+/// `UpdateTableReplicaAutoScalingOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateTableReplicaAutoScalingOutput {
+    pub table_auto_scaling_description: Option<TableAutoScalingDescription>,
+}
+impl Encode for UpdateTableReplicaAutoScalingOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_TABLE_REPLICA_AUTO_SCALING_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_TABLE_REPLICA_AUTO_SCALING_OUTPUT);
+        if let Some(v) = &self.table_auto_scaling_description {
+            w.member(&S_UPDATE_TABLE_REPLICA_AUTO_SCALING_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -8699,6 +10078,71 @@ static S_ATTRIBUTE_VALUE_UPDATE: Schema = Schema::new("AttributeValueUpdate", Ki
         Member::new("Value", &crate::value::SCHEMA),
         Member::new("Action", &S_ATTRIBUTE_ACTION),
     ]);
+static S_AUTO_SCALING_POLICY_DESCRIPTION: Schema =
+    Schema::new("AutoScalingPolicyDescription", Kind::Structure).members(&[
+        Member::new("PolicyName", &S_AUTO_SCALING_POLICY_NAME),
+        Member::new(
+            "TargetTrackingScalingPolicyConfiguration",
+            &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION,
+        ),
+    ]);
+static S_AUTO_SCALING_POLICY_DESCRIPTION_LIST: Schema =
+    Schema::new("AutoScalingPolicyDescriptionList", Kind::List)
+        .members(&[Member::new("member", &S_AUTO_SCALING_POLICY_DESCRIPTION)]);
+static S_AUTO_SCALING_POLICY_NAME: Schema = Schema::new("AutoScalingPolicyName", Kind::String)
+    .min(1)
+    .max(256)
+    .pattern(r#"\p{Print}+"#);
+static S_AUTO_SCALING_POLICY_UPDATE: Schema =
+    Schema::new("AutoScalingPolicyUpdate", Kind::Structure).members(&[
+        Member::new("PolicyName", &S_AUTO_SCALING_POLICY_NAME),
+        Member::new(
+            "TargetTrackingScalingPolicyConfiguration",
+            &S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_UPDATE,
+        )
+        .required(),
+    ]);
+static S_AUTO_SCALING_ROLE_ARN: Schema = Schema::new("AutoScalingRoleArn", Kind::String)
+    .min(1)
+    .max(1600)
+    .pattern(r#"[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\r\n\t]*"#);
+static S_AUTO_SCALING_SETTINGS_DESCRIPTION: Schema =
+    Schema::new("AutoScalingSettingsDescription", Kind::Structure).members(&[
+        Member::new("MinimumUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("MaximumUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("AutoScalingDisabled", &wire::schema::BOOLEAN),
+        Member::new("AutoScalingRoleArn", &wire::schema::STRING),
+        Member::new("ScalingPolicies", &S_AUTO_SCALING_POLICY_DESCRIPTION_LIST),
+    ]);
+static S_AUTO_SCALING_SETTINGS_UPDATE: Schema =
+    Schema::new("AutoScalingSettingsUpdate", Kind::Structure).members(&[
+        Member::new("MinimumUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("MaximumUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new("AutoScalingDisabled", &wire::schema::BOOLEAN),
+        Member::new("AutoScalingRoleArn", &S_AUTO_SCALING_ROLE_ARN),
+        Member::new("ScalingPolicyUpdate", &S_AUTO_SCALING_POLICY_UPDATE),
+    ]);
+static S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_DESCRIPTION: Schema =
+    Schema::new(
+        "AutoScalingTargetTrackingScalingPolicyConfigurationDescription",
+        Kind::Structure,
+    )
+    .members(&[
+        Member::new("DisableScaleIn", &wire::schema::BOOLEAN),
+        Member::new("ScaleInCooldown", &wire::schema::INTEGER),
+        Member::new("ScaleOutCooldown", &wire::schema::INTEGER),
+        Member::new("TargetValue", &wire::schema::DOUBLE).required(),
+    ]);
+static S_AUTO_SCALING_TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_UPDATE: Schema = Schema::new(
+    "AutoScalingTargetTrackingScalingPolicyConfigurationUpdate",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("DisableScaleIn", &wire::schema::BOOLEAN),
+    Member::new("ScaleInCooldown", &wire::schema::INTEGER),
+    Member::new("ScaleOutCooldown", &wire::schema::INTEGER),
+    Member::new("TargetValue", &wire::schema::DOUBLE).required(),
+]);
 static S_BACKUP_ARN: Schema = Schema::new("BackupArn", Kind::String).min(37).max(1024);
 static S_BACKUP_DESCRIPTION: Schema = Schema::new("BackupDescription", Kind::Structure).members(&[
     Member::new("BackupDetails", &S_BACKUP_DETAILS),
@@ -8973,9 +10417,21 @@ static S_CREATE_GLOBAL_SECONDARY_INDEX_ACTION: Schema =
         Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
         Member::new("WarmThroughput", &S_WARM_THROUGHPUT),
     ]);
+static S_CREATE_GLOBAL_TABLE_INPUT: Schema = Schema::new("CreateGlobalTableInput", Kind::Structure)
+    .members(&[
+        Member::new("GlobalTableName", &S_TABLE_NAME).required(),
+        Member::new("ReplicationGroup", &S_REPLICA_LIST).required(),
+    ]);
+static S_CREATE_GLOBAL_TABLE_OUTPUT: Schema =
+    Schema::new("CreateGlobalTableOutput", Kind::Structure).members(&[Member::new(
+        "GlobalTableDescription",
+        &S_GLOBAL_TABLE_DESCRIPTION,
+    )]);
 static S_CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION: Schema =
     Schema::new("CreateGlobalTableWitnessGroupMemberAction", Kind::Structure)
         .members(&[Member::new("RegionName", &wire::schema::STRING).required()]);
+static S_CREATE_REPLICA_ACTION: Schema = Schema::new("CreateReplicaAction", Kind::Structure)
+    .members(&[Member::new("RegionName", &wire::schema::STRING).required()]);
 static S_CREATE_REPLICATION_GROUP_MEMBER_ACTION: Schema =
     Schema::new("CreateReplicationGroupMemberAction", Kind::Structure).members(&[
         Member::new("RegionName", &wire::schema::STRING).required(),
@@ -9097,6 +10553,8 @@ static S_DELETE_ITEM_OUTPUT: Schema = Schema::new("DeleteItemOutput", Kind::Stru
     Member::new("ConsumedCapacity", &S_CONSUMED_CAPACITY),
     Member::new("ItemCollectionMetrics", &S_ITEM_COLLECTION_METRICS),
 ]);
+static S_DELETE_REPLICA_ACTION: Schema = Schema::new("DeleteReplicaAction", Kind::Structure)
+    .members(&[Member::new("RegionName", &wire::schema::STRING).required()]);
 static S_DELETE_REPLICATION_GROUP_MEMBER_ACTION: Schema = Schema::new(
     "DeleteReplicationGroupMemberAction",
     Kind::Structure,
@@ -9164,6 +10622,26 @@ static S_DESCRIBE_EXPORT_INPUT: Schema = Schema::new("DescribeExportInput", Kind
     .members(&[Member::new("ExportArn", &S_EXPORT_ARN).required()]);
 static S_DESCRIBE_EXPORT_OUTPUT: Schema = Schema::new("DescribeExportOutput", Kind::Structure)
     .members(&[Member::new("ExportDescription", &S_EXPORT_DESCRIPTION)]);
+static S_DESCRIBE_GLOBAL_TABLE_INPUT: Schema = Schema::new(
+    "DescribeGlobalTableInput",
+    Kind::Structure,
+)
+.members(&[Member::new("GlobalTableName", &S_TABLE_NAME).required()]);
+static S_DESCRIBE_GLOBAL_TABLE_OUTPUT: Schema =
+    Schema::new("DescribeGlobalTableOutput", Kind::Structure).members(&[Member::new(
+        "GlobalTableDescription",
+        &S_GLOBAL_TABLE_DESCRIPTION,
+    )]);
+static S_DESCRIBE_GLOBAL_TABLE_SETTINGS_INPUT: Schema = Schema::new(
+    "DescribeGlobalTableSettingsInput",
+    Kind::Structure,
+)
+.members(&[Member::new("GlobalTableName", &S_TABLE_NAME).required()]);
+static S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT: Schema =
+    Schema::new("DescribeGlobalTableSettingsOutput", Kind::Structure).members(&[
+        Member::new("GlobalTableName", &S_TABLE_NAME),
+        Member::new("ReplicaSettings", &S_REPLICA_SETTINGS_DESCRIPTION_LIST),
+    ]);
 static S_DESCRIBE_IMPORT_INPUT: Schema = Schema::new("DescribeImportInput", Kind::Structure)
     .members(&[Member::new("ImportArn", &S_IMPORT_ARN).required()]);
 static S_DESCRIBE_IMPORT_OUTPUT: Schema = Schema::new("DescribeImportOutput", Kind::Structure)
@@ -9191,6 +10669,16 @@ static S_DESCRIBE_TABLE_INPUT: Schema = Schema::new("DescribeTableInput", Kind::
     .members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
 static S_DESCRIBE_TABLE_OUTPUT: Schema = Schema::new("DescribeTableOutput", Kind::Structure)
     .members(&[Member::new("Table", &S_TABLE_DESCRIPTION)]);
+static S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_INPUT: Schema = Schema::new(
+    "DescribeTableReplicaAutoScalingInput",
+    Kind::Structure,
+)
+.members(&[Member::new("TableName", &S_TABLE_ARN).required()]);
+static S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_OUTPUT: Schema =
+    Schema::new("DescribeTableReplicaAutoScalingOutput", Kind::Structure).members(&[Member::new(
+        "TableAutoScalingDescription",
+        &S_TABLE_AUTO_SCALING_DESCRIPTION,
+    )]);
 static S_DESCRIBE_TIME_TO_LIVE_INPUT: Schema = Schema::new(
     "DescribeTimeToLiveInput",
     Kind::Structure,
@@ -9399,6 +10887,21 @@ static S_GLOBAL_SECONDARY_INDEX: Schema = Schema::new("GlobalSecondaryIndex", Ki
         Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
         Member::new("WarmThroughput", &S_WARM_THROUGHPUT),
     ]);
+static S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE: Schema =
+    Schema::new("GlobalSecondaryIndexAutoScalingUpdate", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME),
+        Member::new(
+            "ProvisionedWriteCapacityAutoScalingUpdate",
+            &S_AUTO_SCALING_SETTINGS_UPDATE,
+        ),
+    ]);
+static S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE_LIST: Schema =
+    Schema::new("GlobalSecondaryIndexAutoScalingUpdateList", Kind::List)
+        .members(&[Member::new(
+            "member",
+            &S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE,
+        )])
+        .min(1);
 static S_GLOBAL_SECONDARY_INDEX_DESCRIPTION: Schema =
     Schema::new("GlobalSecondaryIndexDescription", Kind::Structure).members(&[
         Member::new("IndexName", &S_INDEX_NAME),
@@ -9452,12 +10955,50 @@ static S_GLOBAL_SECONDARY_INDEX_WARM_THROUGHPUT_DESCRIPTION: Schema = Schema::ne
 ]);
 static S_GLOBAL_SECONDARY_INDEXES: Schema = Schema::new("GlobalSecondaryIndexes", Kind::List)
     .members(&[Member::new("member", &S_GLOBAL_SECONDARY_INDEX_INFO)]);
+static S_GLOBAL_TABLE: Schema = Schema::new("GlobalTable", Kind::Structure).members(&[
+    Member::new("GlobalTableName", &S_TABLE_NAME),
+    Member::new("ReplicationGroup", &S_REPLICA_LIST),
+]);
+static S_GLOBAL_TABLE_DESCRIPTION: Schema = Schema::new("GlobalTableDescription", Kind::Structure)
+    .members(&[
+        Member::new("ReplicationGroup", &S_REPLICA_DESCRIPTION_LIST),
+        Member::new("GlobalTableArn", &wire::schema::STRING),
+        Member::new("CreationDateTime", &wire::schema::TIMESTAMP),
+        Member::new("GlobalTableStatus", &S_GLOBAL_TABLE_STATUS),
+        Member::new("GlobalTableName", &S_TABLE_NAME),
+    ]);
+static S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE: Schema = Schema::new(
+    "GlobalTableGlobalSecondaryIndexSettingsUpdate",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("IndexName", &S_INDEX_NAME).required(),
+    Member::new("ProvisionedWriteCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+    Member::new(
+        "ProvisionedWriteCapacityAutoScalingSettingsUpdate",
+        &S_AUTO_SCALING_SETTINGS_UPDATE,
+    ),
+]);
+static S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE_LIST: Schema = Schema::new(
+    "GlobalTableGlobalSecondaryIndexSettingsUpdateList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE,
+)])
+.min(1)
+.max(20);
+static S_GLOBAL_TABLE_LIST: Schema =
+    Schema::new("GlobalTableList", Kind::List).members(&[Member::new("member", &S_GLOBAL_TABLE)]);
 static S_GLOBAL_TABLE_SETTINGS_REPLICATION_MODE: Schema =
     Schema::new("GlobalTableSettingsReplicationMode", Kind::String).values(&[
         "ENABLED",
         "DISABLED",
         "ENABLED_WITH_OVERRIDES",
     ]);
+static S_GLOBAL_TABLE_STATUS: Schema = Schema::new("GlobalTableStatus", Kind::String)
+    .values(&["CREATING", "ACTIVE", "DELETING", "UPDATING"]);
 static S_GLOBAL_TABLE_WITNESS_DESCRIPTION: Schema =
     Schema::new("GlobalTableWitnessDescription", Kind::Structure).members(&[
         Member::new("RegionName", &wire::schema::STRING),
@@ -9688,6 +11229,17 @@ static S_LIST_EXPORTS_OUTPUT: Schema =
     Schema::new("ListExportsOutput", Kind::Structure).members(&[
         Member::new("ExportSummaries", &S_EXPORT_SUMMARIES),
         Member::new("NextToken", &wire::schema::STRING),
+    ]);
+static S_LIST_GLOBAL_TABLES_INPUT: Schema = Schema::new("ListGlobalTablesInput", Kind::Structure)
+    .members(&[
+        Member::new("ExclusiveStartGlobalTableName", &S_TABLE_NAME),
+        Member::new("Limit", &S_POSITIVE_INTEGER_OBJECT),
+        Member::new("RegionName", &wire::schema::STRING),
+    ]);
+static S_LIST_GLOBAL_TABLES_OUTPUT: Schema = Schema::new("ListGlobalTablesOutput", Kind::Structure)
+    .members(&[
+        Member::new("GlobalTables", &S_GLOBAL_TABLE_LIST),
+        Member::new("LastEvaluatedGlobalTableName", &S_TABLE_NAME),
     ]);
 static S_LIST_IMPORTS_INPUT: Schema = Schema::new("ListImportsInput", Kind::Structure).members(&[
     Member::new("TableArn", &S_TABLE_ARN),
@@ -9942,6 +11494,44 @@ static S_QUERY_OUTPUT: Schema = Schema::new("QueryOutput", Kind::Structure).memb
 static S_RECOVERY_PERIOD_IN_DAYS: Schema = Schema::new("RecoveryPeriodInDays", Kind::Integer)
     .min(1)
     .max(35);
+static S_REPLICA: Schema = Schema::new("Replica", Kind::Structure)
+    .members(&[Member::new("RegionName", &wire::schema::STRING)]);
+static S_REPLICA_AUTO_SCALING_DESCRIPTION: Schema =
+    Schema::new("ReplicaAutoScalingDescription", Kind::Structure).members(&[
+        Member::new("RegionName", &wire::schema::STRING),
+        Member::new(
+            "GlobalSecondaryIndexes",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION_LIST,
+        ),
+        Member::new(
+            "ReplicaProvisionedReadCapacityAutoScalingSettings",
+            &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+        ),
+        Member::new(
+            "ReplicaProvisionedWriteCapacityAutoScalingSettings",
+            &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+        ),
+        Member::new("ReplicaStatus", &S_REPLICA_STATUS),
+    ]);
+static S_REPLICA_AUTO_SCALING_DESCRIPTION_LIST: Schema =
+    Schema::new("ReplicaAutoScalingDescriptionList", Kind::List)
+        .members(&[Member::new("member", &S_REPLICA_AUTO_SCALING_DESCRIPTION)]);
+static S_REPLICA_AUTO_SCALING_UPDATE: Schema =
+    Schema::new("ReplicaAutoScalingUpdate", Kind::Structure).members(&[
+        Member::new("RegionName", &wire::schema::STRING).required(),
+        Member::new(
+            "ReplicaGlobalSecondaryIndexUpdates",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE_LIST,
+        ),
+        Member::new(
+            "ReplicaProvisionedReadCapacityAutoScalingUpdate",
+            &S_AUTO_SCALING_SETTINGS_UPDATE,
+        ),
+    ]);
+static S_REPLICA_AUTO_SCALING_UPDATE_LIST: Schema =
+    Schema::new("ReplicaAutoScalingUpdateList", Kind::List)
+        .members(&[Member::new("member", &S_REPLICA_AUTO_SCALING_UPDATE)])
+        .min(1);
 static S_REPLICA_DESCRIPTION: Schema =
     Schema::new("ReplicaDescription", Kind::Structure).members(&[
         Member::new("RegionName", &wire::schema::STRING),
@@ -9984,6 +11574,49 @@ static S_REPLICA_GLOBAL_SECONDARY_INDEX: Schema =
             &S_ON_DEMAND_THROUGHPUT_OVERRIDE,
         ),
     ]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION: Schema = Schema::new(
+    "ReplicaGlobalSecondaryIndexAutoScalingDescription",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("IndexName", &S_INDEX_NAME),
+    Member::new("IndexStatus", &S_INDEX_STATUS),
+    Member::new(
+        "ProvisionedReadCapacityAutoScalingSettings",
+        &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+    ),
+    Member::new(
+        "ProvisionedWriteCapacityAutoScalingSettings",
+        &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+    ),
+]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION_LIST: Schema = Schema::new(
+    "ReplicaGlobalSecondaryIndexAutoScalingDescriptionList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_DESCRIPTION,
+)]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE: Schema = Schema::new(
+    "ReplicaGlobalSecondaryIndexAutoScalingUpdate",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("IndexName", &S_INDEX_NAME),
+    Member::new(
+        "ProvisionedReadCapacityAutoScalingUpdate",
+        &S_AUTO_SCALING_SETTINGS_UPDATE,
+    ),
+]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE_LIST: Schema = Schema::new(
+    "ReplicaGlobalSecondaryIndexAutoScalingUpdateList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_REPLICA_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE,
+)]);
 static S_REPLICA_GLOBAL_SECONDARY_INDEX_DESCRIPTION: Schema =
     Schema::new("ReplicaGlobalSecondaryIndexDescription", Kind::Structure).members(&[
         Member::new("IndexName", &S_INDEX_NAME),
@@ -10009,6 +11642,103 @@ static S_REPLICA_GLOBAL_SECONDARY_INDEX_LIST: Schema =
     Schema::new("ReplicaGlobalSecondaryIndexList", Kind::List)
         .members(&[Member::new("member", &S_REPLICA_GLOBAL_SECONDARY_INDEX)])
         .min(1);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION: Schema = Schema::new(
+    "ReplicaGlobalSecondaryIndexSettingsDescription",
+    Kind::Structure,
+)
+.members(&[
+    Member::new("IndexName", &S_INDEX_NAME).required(),
+    Member::new("IndexStatus", &S_INDEX_STATUS),
+    Member::new("ProvisionedReadCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+    Member::new(
+        "ProvisionedReadCapacityAutoScalingSettings",
+        &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+    ),
+    Member::new("ProvisionedWriteCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+    Member::new(
+        "ProvisionedWriteCapacityAutoScalingSettings",
+        &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+    ),
+]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION_LIST: Schema = Schema::new(
+    "ReplicaGlobalSecondaryIndexSettingsDescriptionList",
+    Kind::List,
+)
+.members(&[Member::new(
+    "member",
+    &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION,
+)]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE: Schema =
+    Schema::new("ReplicaGlobalSecondaryIndexSettingsUpdate", Kind::Structure).members(&[
+        Member::new("IndexName", &S_INDEX_NAME).required(),
+        Member::new("ProvisionedReadCapacityUnits", &S_POSITIVE_LONG_OBJECT),
+        Member::new(
+            "ProvisionedReadCapacityAutoScalingSettingsUpdate",
+            &S_AUTO_SCALING_SETTINGS_UPDATE,
+        ),
+    ]);
+static S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE_LIST: Schema =
+    Schema::new("ReplicaGlobalSecondaryIndexSettingsUpdateList", Kind::List)
+        .members(&[Member::new(
+            "member",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE,
+        )])
+        .min(1)
+        .max(20);
+static S_REPLICA_LIST: Schema =
+    Schema::new("ReplicaList", Kind::List).members(&[Member::new("member", &S_REPLICA)]);
+static S_REPLICA_SETTINGS_DESCRIPTION: Schema =
+    Schema::new("ReplicaSettingsDescription", Kind::Structure).members(&[
+        Member::new("RegionName", &wire::schema::STRING).required(),
+        Member::new("ReplicaStatus", &S_REPLICA_STATUS),
+        Member::new("ReplicaBillingModeSummary", &S_BILLING_MODE_SUMMARY),
+        Member::new(
+            "ReplicaProvisionedReadCapacityUnits",
+            &S_NON_NEGATIVE_LONG_OBJECT,
+        ),
+        Member::new(
+            "ReplicaProvisionedReadCapacityAutoScalingSettings",
+            &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+        ),
+        Member::new(
+            "ReplicaProvisionedWriteCapacityUnits",
+            &S_NON_NEGATIVE_LONG_OBJECT,
+        ),
+        Member::new(
+            "ReplicaProvisionedWriteCapacityAutoScalingSettings",
+            &S_AUTO_SCALING_SETTINGS_DESCRIPTION,
+        ),
+        Member::new(
+            "ReplicaGlobalSecondaryIndexSettings",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_DESCRIPTION_LIST,
+        ),
+        Member::new("ReplicaTableClassSummary", &S_TABLE_CLASS_SUMMARY),
+    ]);
+static S_REPLICA_SETTINGS_DESCRIPTION_LIST: Schema =
+    Schema::new("ReplicaSettingsDescriptionList", Kind::List)
+        .members(&[Member::new("member", &S_REPLICA_SETTINGS_DESCRIPTION)]);
+static S_REPLICA_SETTINGS_UPDATE: Schema = Schema::new("ReplicaSettingsUpdate", Kind::Structure)
+    .members(&[
+        Member::new("RegionName", &wire::schema::STRING).required(),
+        Member::new(
+            "ReplicaProvisionedReadCapacityUnits",
+            &S_POSITIVE_LONG_OBJECT,
+        ),
+        Member::new(
+            "ReplicaProvisionedReadCapacityAutoScalingSettingsUpdate",
+            &S_AUTO_SCALING_SETTINGS_UPDATE,
+        ),
+        Member::new(
+            "ReplicaGlobalSecondaryIndexSettingsUpdate",
+            &S_REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE_LIST,
+        ),
+        Member::new("ReplicaTableClass", &S_TABLE_CLASS),
+    ]);
+static S_REPLICA_SETTINGS_UPDATE_LIST: Schema =
+    Schema::new("ReplicaSettingsUpdateList", Kind::List)
+        .members(&[Member::new("member", &S_REPLICA_SETTINGS_UPDATE)])
+        .min(1)
+        .max(50);
 static S_REPLICA_STATUS: Schema = Schema::new("ReplicaStatus", Kind::String).values(&[
     "CREATING",
     "CREATION_FAILED",
@@ -10021,6 +11751,12 @@ static S_REPLICA_STATUS: Schema = Schema::new("ReplicaStatus", Kind::String).val
     "ARCHIVED",
     "REPLICATION_NOT_AUTHORIZED",
 ]);
+static S_REPLICA_UPDATE: Schema = Schema::new("ReplicaUpdate", Kind::Structure).members(&[
+    Member::new("Create", &S_CREATE_REPLICA_ACTION),
+    Member::new("Delete", &S_DELETE_REPLICA_ACTION),
+]);
+static S_REPLICA_UPDATE_LIST: Schema = Schema::new("ReplicaUpdateList", Kind::List)
+    .members(&[Member::new("member", &S_REPLICA_UPDATE)]);
 static S_REPLICATION_GROUP_UPDATE: Schema = Schema::new("ReplicationGroupUpdate", Kind::Structure)
     .members(&[
         Member::new("Create", &S_CREATE_REPLICATION_GROUP_MEMBER_ACTION),
@@ -10247,6 +11983,12 @@ static S_STREAM_VIEW_TYPE: Schema = Schema::new("StreamViewType", Kind::String).
     "KEYS_ONLY",
 ]);
 static S_TABLE_ARN: Schema = Schema::new("TableArn", Kind::String).min(1).max(1024);
+static S_TABLE_AUTO_SCALING_DESCRIPTION: Schema =
+    Schema::new("TableAutoScalingDescription", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_NAME),
+        Member::new("TableStatus", &S_TABLE_STATUS),
+        Member::new("Replicas", &S_REPLICA_AUTO_SCALING_DESCRIPTION_LIST),
+    ]);
 static S_TABLE_CLASS: Schema =
     Schema::new("TableClass", Kind::String).values(&["STANDARD", "STANDARD_INFREQUENT_ACCESS"]);
 static S_TABLE_CLASS_SUMMARY: Schema =
@@ -10487,6 +12229,39 @@ static S_UPDATE_GLOBAL_SECONDARY_INDEX_ACTION: Schema =
         Member::new("OnDemandThroughput", &S_ON_DEMAND_THROUGHPUT),
         Member::new("WarmThroughput", &S_WARM_THROUGHPUT),
     ]);
+static S_UPDATE_GLOBAL_TABLE_INPUT: Schema = Schema::new("UpdateGlobalTableInput", Kind::Structure)
+    .members(&[
+        Member::new("GlobalTableName", &S_TABLE_NAME).required(),
+        Member::new("ReplicaUpdates", &S_REPLICA_UPDATE_LIST).required(),
+    ]);
+static S_UPDATE_GLOBAL_TABLE_OUTPUT: Schema =
+    Schema::new("UpdateGlobalTableOutput", Kind::Structure).members(&[Member::new(
+        "GlobalTableDescription",
+        &S_GLOBAL_TABLE_DESCRIPTION,
+    )]);
+static S_UPDATE_GLOBAL_TABLE_SETTINGS_INPUT: Schema =
+    Schema::new("UpdateGlobalTableSettingsInput", Kind::Structure).members(&[
+        Member::new("GlobalTableName", &S_TABLE_NAME).required(),
+        Member::new("GlobalTableBillingMode", &S_BILLING_MODE),
+        Member::new(
+            "GlobalTableProvisionedWriteCapacityUnits",
+            &S_POSITIVE_LONG_OBJECT,
+        ),
+        Member::new(
+            "GlobalTableProvisionedWriteCapacityAutoScalingSettingsUpdate",
+            &S_AUTO_SCALING_SETTINGS_UPDATE,
+        ),
+        Member::new(
+            "GlobalTableGlobalSecondaryIndexSettingsUpdate",
+            &S_GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE_LIST,
+        ),
+        Member::new("ReplicaSettingsUpdate", &S_REPLICA_SETTINGS_UPDATE_LIST),
+    ]);
+static S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT: Schema =
+    Schema::new("UpdateGlobalTableSettingsOutput", Kind::Structure).members(&[
+        Member::new("GlobalTableName", &S_TABLE_NAME),
+        Member::new("ReplicaSettings", &S_REPLICA_SETTINGS_DESCRIPTION_LIST),
+    ]);
 static S_UPDATE_ITEM_INPUT: Schema = Schema::new("UpdateItemInput", Kind::Structure).members(&[
     Member::new("TableName", &S_TABLE_ARN).required(),
     Member::new("Key", &S_KEY).required(),
@@ -10588,6 +12363,24 @@ static S_UPDATE_TABLE_INPUT: Schema = Schema::new("UpdateTableInput", Kind::Stru
 ]);
 static S_UPDATE_TABLE_OUTPUT: Schema = Schema::new("UpdateTableOutput", Kind::Structure)
     .members(&[Member::new("TableDescription", &S_TABLE_DESCRIPTION)]);
+static S_UPDATE_TABLE_REPLICA_AUTO_SCALING_INPUT: Schema =
+    Schema::new("UpdateTableReplicaAutoScalingInput", Kind::Structure).members(&[
+        Member::new(
+            "GlobalSecondaryIndexUpdates",
+            &S_GLOBAL_SECONDARY_INDEX_AUTO_SCALING_UPDATE_LIST,
+        ),
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new(
+            "ProvisionedWriteCapacityAutoScalingUpdate",
+            &S_AUTO_SCALING_SETTINGS_UPDATE,
+        ),
+        Member::new("ReplicaUpdates", &S_REPLICA_AUTO_SCALING_UPDATE_LIST),
+    ]);
+static S_UPDATE_TABLE_REPLICA_AUTO_SCALING_OUTPUT: Schema =
+    Schema::new("UpdateTableReplicaAutoScalingOutput", Kind::Structure).members(&[Member::new(
+        "TableAutoScalingDescription",
+        &S_TABLE_AUTO_SCALING_DESCRIPTION,
+    )]);
 static S_UPDATE_TIME_TO_LIVE_INPUT: Schema = Schema::new("UpdateTimeToLiveInput", Kind::Structure)
     .members(&[
         Member::new("TableName", &S_TABLE_ARN).required(),
@@ -10808,6 +12601,13 @@ pub mod global_table_settings_replication_mode {
     pub const DISABLED: &str = "DISABLED";
     pub const ENABLED_WITH_OVERRIDES: &str = "ENABLED_WITH_OVERRIDES";
 }
+/// Values of `GlobalTableStatus`
+pub mod global_table_status {
+    pub const CREATING: &str = "CREATING";
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const DELETING: &str = "DELETING";
+    pub const UPDATING: &str = "UPDATING";
+}
 /// Values of `ImportStatus`
 pub mod import_status {
     pub const IN_PROGRESS: &str = "IN_PROGRESS";
@@ -11022,6 +12822,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "CreateGlobalTable",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_GLOBAL_TABLE_INPUT,
+            output: &S_CREATE_GLOBAL_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "CreateTable",
             method: "POST",
             uri: "/",
@@ -11132,6 +12943,28 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "DescribeGlobalTable",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_GLOBAL_TABLE_INPUT,
+            output: &S_DESCRIBE_GLOBAL_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribeGlobalTableSettings",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_GLOBAL_TABLE_SETTINGS_INPUT,
+            output: &S_DESCRIBE_GLOBAL_TABLE_SETTINGS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "DescribeImport",
             method: "POST",
             uri: "/",
@@ -11173,6 +13006,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_TABLE_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribeTableReplicaAutoScaling",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_INPUT,
+            output: &S_DESCRIBE_TABLE_REPLICA_AUTO_SCALING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
             refusal: None,
         },
         Operation {
@@ -11303,6 +13147,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_LIST_EXPORTS_INPUT,
             output: &S_LIST_EXPORTS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "ListGlobalTables",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_GLOBAL_TABLES_INPUT,
+            output: &S_LIST_GLOBAL_TABLES_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -11484,6 +13339,28 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "UpdateGlobalTable",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_GLOBAL_TABLE_INPUT,
+            output: &S_UPDATE_GLOBAL_TABLE_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "UpdateGlobalTableSettings",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_GLOBAL_TABLE_SETTINGS_INPUT,
+            output: &S_UPDATE_GLOBAL_TABLE_SETTINGS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "UpdateItem",
             method: "POST",
             uri: "/",
@@ -11517,6 +13394,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "UpdateTableReplicaAutoScaling",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_TABLE_REPLICA_AUTO_SCALING_INPUT,
+            output: &S_UPDATE_TABLE_REPLICA_AUTO_SCALING_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Stored,
+            refusal: None,
+        },
+        Operation {
             name: "UpdateTimeToLive",
             method: "POST",
             uri: "/",
@@ -11530,17 +13418,9 @@ pub static MODEL: ServiceModel = ServiceModel {
     ],
     absent: &[
         ("CancelBulkOperation", "POST", "/"),
-        ("CreateGlobalTable", "POST", "/"),
         ("DescribeBulkOperation", "POST", "/"),
-        ("DescribeGlobalTable", "POST", "/"),
-        ("DescribeGlobalTableSettings", "POST", "/"),
-        ("DescribeTableReplicaAutoScaling", "POST", "/"),
         ("ListBulkOperations", "POST", "/"),
-        ("ListGlobalTables", "POST", "/"),
         ("StartBulkPutItems", "POST", "/"),
-        ("UpdateGlobalTable", "POST", "/"),
-        ("UpdateGlobalTableSettings", "POST", "/"),
-        ("UpdateTableReplicaAutoScaling", "POST", "/"),
     ],
 };
 /// The operations that exist here.
@@ -11569,6 +13449,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: CreateBackupInput,
     ) -> impl Future<Output = Result<CreateBackupOutput, Fault>> + Send;
+    /// `CreateGlobalTable`
+    fn create_global_table(
+        &self,
+        ctx: &Context,
+        input: CreateGlobalTableInput,
+    ) -> impl Future<Output = Result<CreateGlobalTableOutput, Fault>> + Send;
     /// `CreateTable`
     fn create_table(
         &self,
@@ -11629,6 +13515,18 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeExportInput,
     ) -> impl Future<Output = Result<DescribeExportOutput, Fault>> + Send;
+    /// `DescribeGlobalTable`
+    fn describe_global_table(
+        &self,
+        ctx: &Context,
+        input: DescribeGlobalTableInput,
+    ) -> impl Future<Output = Result<DescribeGlobalTableOutput, Fault>> + Send;
+    /// `DescribeGlobalTableSettings`
+    fn describe_global_table_settings(
+        &self,
+        ctx: &Context,
+        input: DescribeGlobalTableSettingsInput,
+    ) -> impl Future<Output = Result<DescribeGlobalTableSettingsOutput, Fault>> + Send;
     /// `DescribeImport`
     fn describe_import(
         &self,
@@ -11653,6 +13551,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeTableInput,
     ) -> impl Future<Output = Result<DescribeTableOutput, Fault>> + Send;
+    /// `DescribeTableReplicaAutoScaling`
+    fn describe_table_replica_auto_scaling(
+        &self,
+        ctx: &Context,
+        input: DescribeTableReplicaAutoScalingInput,
+    ) -> impl Future<Output = Result<DescribeTableReplicaAutoScalingOutput, Fault>> + Send;
     /// `DescribeTimeToLive`
     fn describe_time_to_live(
         &self,
@@ -11725,6 +13629,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: ListExportsInput,
     ) -> impl Future<Output = Result<ListExportsOutput, Fault>> + Send;
+    /// `ListGlobalTables`
+    fn list_global_tables(
+        &self,
+        ctx: &Context,
+        input: ListGlobalTablesInput,
+    ) -> impl Future<Output = Result<ListGlobalTablesOutput, Fault>> + Send;
     /// `ListImports`
     fn list_imports(
         &self,
@@ -11821,6 +13731,18 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateContributorInsightsInput,
     ) -> impl Future<Output = Result<UpdateContributorInsightsOutput, Fault>> + Send;
+    /// `UpdateGlobalTable`
+    fn update_global_table(
+        &self,
+        ctx: &Context,
+        input: UpdateGlobalTableInput,
+    ) -> impl Future<Output = Result<UpdateGlobalTableOutput, Fault>> + Send;
+    /// `UpdateGlobalTableSettings`
+    fn update_global_table_settings(
+        &self,
+        ctx: &Context,
+        input: UpdateGlobalTableSettingsInput,
+    ) -> impl Future<Output = Result<UpdateGlobalTableSettingsOutput, Fault>> + Send;
     /// `UpdateItem`
     fn update_item(
         &self,
@@ -11839,6 +13761,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateTableInput,
     ) -> impl Future<Output = Result<UpdateTableOutput, Fault>> + Send;
+    /// `UpdateTableReplicaAutoScaling`
+    fn update_table_replica_auto_scaling(
+        &self,
+        ctx: &Context,
+        input: UpdateTableReplicaAutoScalingInput,
+    ) -> impl Future<Output = Result<UpdateTableReplicaAutoScalingOutput, Fault>> + Send;
     /// `UpdateTimeToLive`
     fn update_time_to_live(
         &self,
@@ -11897,6 +13825,15 @@ impl<T: DynamoDb> Handler for Api<T> {
                 }))
             }
             4 => {
+                let input = decode::input::<CreateGlobalTableInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_global_table(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            5 => {
                 let input = decode::input::<CreateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11905,7 +13842,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<DeleteBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11914,7 +13851,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
                 let input = decode::input::<DeleteItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11923,7 +13860,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            8 => {
                 let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11932,7 +13869,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            9 => {
                 let input = decode::input::<DeleteTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11941,7 +13878,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            10 => {
                 let input = decode::input::<DescribeBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11950,7 +13887,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            11 => {
                 let input = decode::input::<DescribeContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11959,7 +13896,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            12 => {
                 let input = decode::input::<DescribeContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11968,7 +13905,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            13 => {
                 let input = decode::input::<DescribeEndpointsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11977,7 +13914,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            14 => {
                 let input = decode::input::<DescribeExportInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11986,7 +13923,25 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            15 => {
+                let input = decode::input::<DescribeGlobalTableInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_global_table(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            16 => {
+                let input = decode::input::<DescribeGlobalTableSettingsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_global_table_settings(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            17 => {
                 let input = decode::input::<DescribeImportInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -11995,7 +13950,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            18 => {
                 let input = decode::input::<DescribeKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12004,7 +13959,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            19 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12013,7 +13968,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            20 => {
                 let input = decode::input::<DescribeTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12022,7 +13977,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            21 => {
+                let input = decode::input::<DescribeTableReplicaAutoScalingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_table_replica_auto_scaling(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            22 => {
                 let input = decode::input::<DescribeTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12031,7 +13995,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            23 => {
                 let input = decode::input::<DisableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12040,7 +14004,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            24 => {
                 let input = decode::input::<EnableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12049,7 +14013,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            25 => {
                 let input = decode::input::<ExecuteStatementInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12058,7 +14022,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            26 => {
                 let input = decode::input::<ExecuteTransactionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12067,7 +14031,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            27 => {
                 let input = decode::input::<ExportTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12076,7 +14040,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            28 => {
                 let input = decode::input::<GetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12085,7 +14049,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            29 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12094,7 +14058,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            30 => {
                 let input = decode::input::<ImportTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12103,7 +14067,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            31 => {
                 let input = decode::input::<ListBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12112,7 +14076,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            32 => {
                 let input = decode::input::<ListContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12121,7 +14085,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            33 => {
                 let input = decode::input::<ListExportsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12130,7 +14094,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            34 => {
+                let input = decode::input::<ListGlobalTablesInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_global_tables(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
                 let input = decode::input::<ListImportsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12139,7 +14112,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            36 => {
                 let input = decode::input::<ListTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12148,7 +14121,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            37 => {
                 let input = decode::input::<ListTagsOfResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12157,7 +14130,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            38 => {
                 let input = decode::input::<PutItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12166,7 +14139,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            39 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12175,7 +14148,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            40 => {
                 let input = decode::input::<QueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12184,7 +14157,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            41 => {
                 let input = decode::input::<RestoreTableFromBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12193,7 +14166,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            42 => {
                 let input = decode::input::<RestoreTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12202,7 +14175,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            43 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12211,7 +14184,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            44 => {
                 let input = decode::input::<SearchVectorsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12220,7 +14193,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            45 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12229,7 +14202,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            46 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12238,7 +14211,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            47 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12247,7 +14220,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            48 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12256,7 +14229,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            49 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12265,7 +14238,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            50 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12274,7 +14247,25 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            51 => {
+                let input = decode::input::<UpdateGlobalTableInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_global_table(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            52 => {
+                let input = decode::input::<UpdateGlobalTableSettingsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_global_table_settings(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            53 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12283,7 +14274,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            54 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12292,7 +14283,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            55 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -12301,7 +14292,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            49 => {
+            56 => {
+                let input = decode::input::<UpdateTableReplicaAutoScalingInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_table_replica_auto_scaling(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            57 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -31,6 +31,14 @@ pub fn export_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault
 pub fn export_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ExportNotFoundException", message)
 }
+/// `GlobalTableAlreadyExistsException`, HTTP 400.
+pub fn global_table_already_exists_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "GlobalTableAlreadyExistsException", message)
+}
+/// `GlobalTableNotFoundException`, HTTP 400.
+pub fn global_table_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "GlobalTableNotFoundException", message)
+}
 /// `IdempotentParameterMismatchException`, HTTP 400.
 pub fn idempotent_parameter_mismatch_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "IdempotentParameterMismatchException", message).message_key("Message")
@@ -42,6 +50,10 @@ pub fn import_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault
 /// `ImportNotFoundException`, HTTP 400.
 pub fn import_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ImportNotFoundException", message)
+}
+/// `IndexNotFoundException`, HTTP 400.
+pub fn index_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "IndexNotFoundException", message)
 }
 /// `InternalServerError`, HTTP 500.
 pub fn internal_server_error(message: impl Into<Cow<'static, str>>) -> Fault {
@@ -78,6 +90,14 @@ pub fn policy_not_found_exception(message: impl Into<Cow<'static, str>>) -> Faul
 /// `ProvisionedThroughputExceededException`, HTTP 400.
 pub fn provisioned_throughput_exceeded_exception(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::sender(400, "ProvisionedThroughputExceededException", message)
+}
+/// `ReplicaAlreadyExistsException`, HTTP 400.
+pub fn replica_already_exists_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ReplicaAlreadyExistsException", message)
+}
+/// `ReplicaNotFoundException`, HTTP 400.
+pub fn replica_not_found_exception(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::sender(400, "ReplicaNotFoundException", message)
 }
 /// `ReplicatedWriteConflictException`, HTTP 400.
 pub fn replicated_write_conflict_exception(message: impl Into<Cow<'static, str>>) -> Fault {

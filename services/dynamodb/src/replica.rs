@@ -70,11 +70,12 @@ pub const REPLICATE: &str = "dynamodb.replicate";
 const BATCH: usize = 100;
 
 const CREATING: &str = "CREATING";
-const ACTIVE: &str = "ACTIVE";
+/// The status of what is ready.
+pub const ACTIVE: &str = "ACTIVE";
 const DELETING: &str = "DELETING";
 
 /// The image that replication needs a stream to have.
-const VIEW: &str = "NEW_AND_OLD_IMAGES";
+pub const VIEW: &str = "NEW_AND_OLD_IMAGES";
 
 impl TableRecord {
     /// How its replicas are described.
@@ -85,7 +86,8 @@ impl TableRecord {
             replica_arn: Some(table::arn(&self.account, &replica.region, &self.name)),
             ..Default::default()
         });
-        (!self.replicas.is_empty()).then(|| described.collect())
+        // What was joined is told by DescribeGlobalTable alone.
+        (!self.replicas.is_empty() && !self.is_joined).then(|| described.collect())
     }
 
     fn place_in(&self, region: &str) -> Place {
@@ -230,15 +232,23 @@ impl Dynamo {
         table: &mut TableRecord,
         updates: &[ReplicationGroupUpdate],
     ) -> Result<(), Fault> {
+        if table.is_joined && !updates.is_empty() {
+            return Err(validation(format!(
+                "Table {} is a replica of a global table of version 2017.11.29, which UpdateGlobalTable changes",
+                table.name
+            )));
+        }
         for update in updates {
             let region = match (&update.create, &update.delete, &update.update) {
                 (Some(create), None, None) => {
                     check_overrides(create)?;
-                    if create.region_name == table.region
-                        || table
-                            .replicas
-                            .iter()
-                            .any(|r| r.region == create.region_name)
+                    if create.region_name == table.region {
+                        return Err(local_region());
+                    }
+                    if table
+                        .replicas
+                        .iter()
+                        .any(|r| r.region == create.region_name)
                     {
                         return Err(validation(format!(
                             "Failed to create a the new replica of table with name: '{}' because one or more replicas already existed as tables.",
@@ -274,6 +284,9 @@ impl Dynamo {
                         status: CREATING.into(),
                     });
                     &create.region_name
+                }
+                (None, Some(delete), None) if delete.region_name == table.region => {
+                    return Err(local_region());
                 }
                 (None, Some(delete), None) => {
                     let known = table
@@ -421,7 +434,7 @@ impl Dynamo {
     }
 
     /// Gives a new replica what was there before it.
-    async fn copy_to(&self, table: &TableRecord, region: &str) -> Result<(), Fault> {
+    pub async fn copy_to(&self, table: &TableRecord, region: &str) -> Result<(), Fault> {
         let place = table.place_in(region);
         let prefix = Row::index(&table.account, table.uid, BASE);
         let mut after: Option<Row> = None;
@@ -475,6 +488,12 @@ impl Dynamo {
         }
         Ok(())
     }
+}
+
+fn local_region() -> Fault {
+    validation(
+        "Cannot add, delete, or update the local region through ReplicaUpdates. Use CreateTable, DeleteTable, or UpdateTable as required.",
+    )
 }
 
 /// A replica that is not to be like its table is refused: it would not be.

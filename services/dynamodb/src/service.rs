@@ -16,6 +16,7 @@ use crate::catalog::Catalog;
 use crate::create::SWEEP;
 use crate::export::{EXPORT, Export};
 use crate::fill::FILL;
+use crate::global_table::GlobalTableRecord;
 use crate::import::{IMPORT, Import};
 use crate::item::Stored;
 use crate::key::Row;
@@ -50,6 +51,7 @@ pub fn service(cloud: &Cloud) -> Service {
         imports: store.table("dynamodb.imports"),
         stamps: store.table("dynamodb.stamps"),
         vectors: store.table("dynamodb.vectors"),
+        global_tables: store.table("dynamodb.global_tables"),
         throttle: (cloud.config.throttles_tables).then(|| Throttle::new(&cloud.clock)),
         cloud: cloud.clone(),
     });
@@ -113,6 +115,8 @@ pub struct Dynamo {
     pub stamps: Table<Row, Stamp>,
     /// The vectors of vector indexes, under the rows of their entries.
     pub vectors: Table<Row, Vector>,
+    /// Global tables of version 2017.11.29, by account and name.
+    pub global_tables: Table<(String, String), GlobalTableRecord>,
     /// What is left of provisioned throughput, where it is enforced.
     pub throttle: Option<Throttle>,
 }
@@ -202,4 +206,12 @@ operations! {
     update_kinesis_streaming_destination: UpdateKinesisStreamingDestinationInput => UpdateKinesisStreamingDestinationOutput,
     update_table: UpdateTableInput => UpdateTableOutput,
     update_time_to_live: UpdateTimeToLiveInput => UpdateTimeToLiveOutput,
+    create_global_table: CreateGlobalTableInput => CreateGlobalTableOutput,
+    describe_global_table: DescribeGlobalTableInput => DescribeGlobalTableOutput,
+    describe_global_table_settings: DescribeGlobalTableSettingsInput => DescribeGlobalTableSettingsOutput,
+    list_global_tables: ListGlobalTablesInput => ListGlobalTablesOutput,
+    update_global_table: UpdateGlobalTableInput => UpdateGlobalTableOutput,
+    update_global_table_settings: UpdateGlobalTableSettingsInput => UpdateGlobalTableSettingsOutput,
+    describe_table_replica_auto_scaling: DescribeTableReplicaAutoScalingInput => DescribeTableReplicaAutoScalingOutput,
+    update_table_replica_auto_scaling: UpdateTableReplicaAutoScalingInput => UpdateTableReplicaAutoScalingOutput,
 }

@@ -51,7 +51,8 @@ impl Dynamo {
 
     /// Tells of a change of a table that has replicas, within its transaction.
     pub fn settings_changed(&self, tx: &mut Tx<'_>, table: &TableRecord) -> Result<(), Fault> {
-        if table.replicas.is_empty() {
+        // Tables that were joined have settings of their own.
+        if table.replicas.is_empty() || table.is_joined {
             return Ok(());
         }
         let changed = Changed {

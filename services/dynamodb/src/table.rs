@@ -9,6 +9,7 @@ use wire::Timestamp;
 use crate::api;
 use crate::key::{KeyType, Keys, Part, Row};
 use crate::replica::Replica;
+use crate::scaling::{Scaled, Scaling};
 use crate::value::{Attributes, Value};
 use crate::vector::VectorIndex;
 
@@ -84,6 +85,12 @@ pub struct TableRecord {
     /// Its vector indexes.
     #[serde(default)]
     pub vectors: Vec<VectorIndex>,
+    /// Whether it was joined with its replicas, as version 2017.11.29 of global tables does it.
+    #[serde(default)]
+    pub is_joined: bool,
+    /// How capacities are to be scaled, by kind and index (empty for the table).
+    #[serde(default)]
+    pub scalings: Vec<(Scaled, String, Scaling)>,
 }
 
 impl Record for TableRecord {}
@@ -300,7 +307,11 @@ impl TableRecord {
                     stream_view_type: Some(view.clone()),
                 }),
             replicas: self.replica_descriptions(),
-            global_table_version: (!self.replicas.is_empty()).then(|| "2019.11.21".into()),
+            global_table_version: match (self.is_joined, self.replicas.is_empty()) {
+                (true, _) => Some("2017.11.29".into()),
+                (false, false) => Some("2019.11.21".into()),
+                (false, true) => None,
+            },
             latest_stream_label: self.stream_label.clone(),
             latest_stream_arn: self.stream_arn(),
             restore_summary: self.restored.as_ref().map(|(backup, table, when)| {

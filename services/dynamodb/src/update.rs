@@ -172,6 +172,9 @@ impl Dynamo {
                 "Table has no stream to disable: TableName: {}",
                 table.name
             ))),
+            (false, None) if !table.replicas.is_empty() => Err(invalid_parameter(
+                "Disabling Stream is not allowed for a Global Table replica.",
+            )),
             (false, None) => {
                 self.close_stream(tx, table, ctx.time)?;
                 table.stream_view = None;
