@@ -864,6 +864,313 @@ impl Encode for BillingModeSummary {
         w.end_structure();
     }
 }
+/// `BulkOperationBytes`
+#[derive(Clone, Debug, Default)]
+pub struct BulkOperationBytes {
+    pub bulk_put_bytes: Option<i64>,
+}
+impl Encode for BulkOperationBytes {
+    fn schema(&self) -> &'static Schema {
+        &S_BULK_OPERATION_BYTES
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BULK_OPERATION_BYTES);
+        if let Some(v) = &self.bulk_put_bytes {
+            w.member(&S_BULK_OPERATION_BYTES.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BulkOperationDescription`
+#[derive(Clone, Debug, Default)]
+pub struct BulkOperationDescription {
+    pub bulk_operation_arn: Option<String>,
+    pub bulk_operation_status: Option<String>,
+    pub table_details: Option<Vec<BulkOperationTableDetail>>,
+    pub client_token: Option<String>,
+    pub input_s3_configuration: Option<InputS3Configuration>,
+    pub output_s3_configuration: Option<OutputS3Configuration>,
+    pub start_time: Option<Timestamp>,
+    pub end_time: Option<Timestamp>,
+    pub processed_item_count: Option<i64>,
+    pub processed_input_bytes: Option<i64>,
+    pub total_input_bytes: Option<i64>,
+    pub bulk_operation_usage: Option<Vec<BulkOperationUsage>>,
+    pub failed_item_count: Option<i64>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub max_write_request_units: Option<i64>,
+    pub performance_tier: Option<String>,
+}
+impl Encode for BulkOperationDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_BULK_OPERATION_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BULK_OPERATION_DESCRIPTION);
+        if let Some(v) = &self.bulk_operation_arn {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bulk_operation_status {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_details {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[2]);
+            encode::list(
+                w,
+                S_BULK_OPERATION_DESCRIPTION.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.client_token {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.input_s3_configuration {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[4]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.output_s3_configuration {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[5]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.start_time {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[6]);
+            v.write(w);
+        }
+        if let Some(v) = &self.end_time {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[7]);
+            v.write(w);
+        }
+        if let Some(v) = &self.processed_item_count {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[8]);
+            v.write(w);
+        }
+        if let Some(v) = &self.processed_input_bytes {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[9]);
+            v.write(w);
+        }
+        if let Some(v) = &self.total_input_bytes {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[10]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bulk_operation_usage {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[11]);
+            encode::list(
+                w,
+                S_BULK_OPERATION_DESCRIPTION.members[11].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.failed_item_count {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[12]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_code {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[13]);
+            v.write(w);
+        }
+        if let Some(v) = &self.failure_message {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[14]);
+            v.write(w);
+        }
+        if let Some(v) = &self.max_write_request_units {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[15]);
+            v.write(w);
+        }
+        if let Some(v) = &self.performance_tier {
+            w.member(&S_BULK_OPERATION_DESCRIPTION.members[16]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BulkOperationSummary`
+#[derive(Clone, Debug, Default)]
+pub struct BulkOperationSummary {
+    pub bulk_operation_arn: String,
+    pub bulk_operation_status: String,
+    pub start_time: Timestamp,
+    pub end_time: Option<Timestamp>,
+}
+impl Encode for BulkOperationSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_BULK_OPERATION_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BULK_OPERATION_SUMMARY);
+        {
+            let v = &self.bulk_operation_arn;
+            w.member(&S_BULK_OPERATION_SUMMARY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.bulk_operation_status;
+            w.member(&S_BULK_OPERATION_SUMMARY.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.start_time;
+            w.member(&S_BULK_OPERATION_SUMMARY.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.end_time {
+            w.member(&S_BULK_OPERATION_SUMMARY.members[3]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BulkOperationTableDetail`
+#[derive(Clone, Debug, Default)]
+pub struct BulkOperationTableDetail {
+    pub table_name: Option<String>,
+    pub table_id: Option<String>,
+}
+impl Encode for BulkOperationTableDetail {
+    fn schema(&self) -> &'static Schema {
+        &S_BULK_OPERATION_TABLE_DETAIL
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BULK_OPERATION_TABLE_DETAIL);
+        if let Some(v) = &self.table_name {
+            w.member(&S_BULK_OPERATION_TABLE_DETAIL.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table_id {
+            w.member(&S_BULK_OPERATION_TABLE_DETAIL.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `BulkOperationUsage`
+#[derive(Clone, Debug, Default)]
+pub struct BulkOperationUsage {
+    pub table_name: Option<String>,
+    pub bulk_put_bytes: Option<i64>,
+    pub table: Option<BulkOperationBytes>,
+    pub local_secondary_indexes: Option<BTreeMap<String, BulkOperationBytes>>,
+    pub global_secondary_indexes: Option<BTreeMap<String, BulkOperationBytes>>,
+    pub vector_indexes: Option<BTreeMap<String, BulkOperationVectorBytes>>,
+}
+impl Encode for BulkOperationUsage {
+    fn schema(&self) -> &'static Schema {
+        &S_BULK_OPERATION_USAGE
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BULK_OPERATION_USAGE);
+        if let Some(v) = &self.table_name {
+            w.member(&S_BULK_OPERATION_USAGE.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.bulk_put_bytes {
+            w.member(&S_BULK_OPERATION_USAGE.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.table {
+            w.member(&S_BULK_OPERATION_USAGE.members[2]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.local_secondary_indexes {
+            w.member(&S_BULK_OPERATION_USAGE.members[3]);
+            encode::map(w, S_BULK_OPERATION_USAGE.members[3].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.global_secondary_indexes {
+            w.member(&S_BULK_OPERATION_USAGE.members[4]);
+            encode::map(w, S_BULK_OPERATION_USAGE.members[4].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.vector_indexes {
+            w.member(&S_BULK_OPERATION_USAGE.members[5]);
+            encode::map(w, S_BULK_OPERATION_USAGE.members[5].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
+/// `BulkOperationVectorBytes`
+#[derive(Clone, Debug, Default)]
+pub struct BulkOperationVectorBytes {
+    pub bulk_put_vector_bytes: Option<i64>,
+}
+impl Encode for BulkOperationVectorBytes {
+    fn schema(&self) -> &'static Schema {
+        &S_BULK_OPERATION_VECTOR_BYTES
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_BULK_OPERATION_VECTOR_BYTES);
+        if let Some(v) = &self.bulk_put_vector_bytes {
+            w.member(&S_BULK_OPERATION_VECTOR_BYTES.members[0]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CancelBulkOperationInput`
+#[derive(Clone, Debug, Default)]
+pub struct CancelBulkOperationInput {
+    pub bulk_operation_arn: String,
+}
+impl Decode for CancelBulkOperationInput {
+    const SCHEMA: &'static Schema = &S_CANCEL_BULK_OPERATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CANCEL_BULK_OPERATION_INPUT.members;
+        let mut bulk_operation_arn = None;
+        r.structure(&S_CANCEL_BULK_OPERATION_INPUT, &mut |r, i| {
+            match i {
+                0 => bulk_operation_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bulk_operation_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bulk_operation_arn),) = (bulk_operation_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CancelBulkOperationInput { bulk_operation_arn })
+    }
+}
+/// `CancelBulkOperationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CancelBulkOperationOutput {
+    pub bulk_operation_arn: String,
+    pub bulk_operation_status: String,
+}
+impl Encode for CancelBulkOperationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CANCEL_BULK_OPERATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CANCEL_BULK_OPERATION_OUTPUT);
+        {
+            let v = &self.bulk_operation_arn;
+            w.member(&S_CANCEL_BULK_OPERATION_OUTPUT.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.bulk_operation_status;
+            w.member(&S_CANCEL_BULK_OPERATION_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `CancellationReason`
 #[derive(Clone, Debug, Default)]
 pub struct CancellationReason {
@@ -2250,6 +2557,51 @@ impl Encode for DescribeBackupOutput {
         w.structure(&S_DESCRIBE_BACKUP_OUTPUT);
         if let Some(v) = &self.backup_description {
             w.member(&S_DESCRIBE_BACKUP_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeBulkOperationInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeBulkOperationInput {
+    pub bulk_operation_arn: String,
+}
+impl Decode for DescribeBulkOperationInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_BULK_OPERATION_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_BULK_OPERATION_INPUT.members;
+        let mut bulk_operation_arn = None;
+        r.structure(&S_DESCRIBE_BULK_OPERATION_INPUT, &mut |r, i| {
+            match i {
+                0 => bulk_operation_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bulk_operation_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(bulk_operation_arn),) = (bulk_operation_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeBulkOperationInput { bulk_operation_arn })
+    }
+}
+/// `DescribeBulkOperationOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeBulkOperationOutput {
+    pub bulk_operation_description: BulkOperationDescription,
+}
+impl Encode for DescribeBulkOperationOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_BULK_OPERATION_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_BULK_OPERATION_OUTPUT);
+        {
+            let v = &self.bulk_operation_description;
+            w.member(&S_DESCRIBE_BULK_OPERATION_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -4494,6 +4846,84 @@ impl Encode for InputFormatOptions {
         w.end_structure();
     }
 }
+/// `InputS3Configuration`
+#[derive(Clone, Debug, Default)]
+pub struct InputS3Configuration {
+    pub s3_bucket_owner: Option<String>,
+    pub s3_bucket: String,
+    pub s3_key_prefix: Option<String>,
+    pub input_format: String,
+    pub input_compression_type: Option<String>,
+}
+impl Decode for InputS3Configuration {
+    const SCHEMA: &'static Schema = &S_INPUT_S3_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_INPUT_S3_CONFIGURATION.members;
+        let mut s3_bucket_owner = None;
+        let mut s3_bucket = None;
+        let mut s3_key_prefix = None;
+        let mut input_format = None;
+        let mut input_compression_type = None;
+        r.structure(&S_INPUT_S3_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => s3_bucket_owner = Some(Read::read(r, a, &m[0])?),
+                1 => s3_bucket = Some(Read::read(r, a, &m[1])?),
+                2 => s3_key_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => input_format = Some(Read::read(r, a, &m[3])?),
+                4 => input_compression_type = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if s3_bucket.is_none() {
+            a.missing(&m[1]);
+        }
+        if input_format.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(s3_bucket), Some(input_format)) = (s3_bucket, input_format) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(InputS3Configuration {
+            s3_bucket_owner,
+            s3_bucket,
+            s3_key_prefix,
+            input_format,
+            input_compression_type,
+        })
+    }
+}
+impl Encode for InputS3Configuration {
+    fn schema(&self) -> &'static Schema {
+        &S_INPUT_S3_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_INPUT_S3_CONFIGURATION);
+        if let Some(v) = &self.s3_bucket_owner {
+            w.member(&S_INPUT_S3_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.s3_bucket;
+            w.member(&S_INPUT_S3_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_key_prefix {
+            w.member(&S_INPUT_S3_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.input_format;
+            w.member(&S_INPUT_S3_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.input_compression_type {
+            w.member(&S_INPUT_S3_CONFIGURATION.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ItemCollectionMetrics`
 #[derive(Clone, Debug, Default)]
 pub struct ItemCollectionMetrics {
@@ -4855,6 +5285,62 @@ impl Encode for ListBackupsOutput {
         }
         if let Some(v) = &self.last_evaluated_backup_arn {
             w.member(&S_LIST_BACKUPS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ListBulkOperationsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBulkOperationsInput {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl Decode for ListBulkOperationsInput {
+    const SCHEMA: &'static Schema = &S_LIST_BULK_OPERATIONS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_BULK_OPERATIONS_INPUT.members;
+        let mut max_results = None;
+        let mut next_token = None;
+        r.structure(&S_LIST_BULK_OPERATIONS_INPUT, &mut |r, i| {
+            match i {
+                0 => max_results = Some(Read::read(r, a, &m[0])?),
+                1 => next_token = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListBulkOperationsInput {
+            max_results,
+            next_token,
+        })
+    }
+}
+/// `ListBulkOperationsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListBulkOperationsOutput {
+    pub bulk_operations_summary_list: Option<Vec<BulkOperationSummary>>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListBulkOperationsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_BULK_OPERATIONS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_BULK_OPERATIONS_OUTPUT);
+        if let Some(v) = &self.bulk_operations_summary_list {
+            w.member(&S_LIST_BULK_OPERATIONS_OUTPUT.members[0]);
+            encode::list(
+                w,
+                S_LIST_BULK_OPERATIONS_OUTPUT.members[0].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_BULK_OPERATIONS_OUTPUT.members[1]);
             v.write(w);
         }
         w.end_structure();
@@ -5412,6 +5898,90 @@ impl Encode for OnDemandThroughputOverride {
         if let Some(v) = &self.max_read_request_units {
             w.member(&S_ON_DEMAND_THROUGHPUT_OVERRIDE.members[0]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `OutputS3Configuration`
+#[derive(Clone, Debug, Default)]
+pub struct OutputS3Configuration {
+    pub s3_bucket_owner: Option<String>,
+    pub s3_bucket: Option<String>,
+    pub s3_key_prefix: Option<String>,
+    pub s3_sse_algorithm: Option<String>,
+    pub s3_sse_kms_key_id: Option<String>,
+    pub output_type: Vec<String>,
+}
+impl Decode for OutputS3Configuration {
+    const SCHEMA: &'static Schema = &S_OUTPUT_S3_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_OUTPUT_S3_CONFIGURATION.members;
+        let mut s3_bucket_owner = None;
+        let mut s3_bucket = None;
+        let mut s3_key_prefix = None;
+        let mut s3_sse_algorithm = None;
+        let mut s3_sse_kms_key_id = None;
+        let mut output_type = None;
+        r.structure(&S_OUTPUT_S3_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => s3_bucket_owner = Some(Read::read(r, a, &m[0])?),
+                1 => s3_bucket = Some(Read::read(r, a, &m[1])?),
+                2 => s3_key_prefix = Some(Read::read(r, a, &m[2])?),
+                3 => s3_sse_algorithm = Some(Read::read(r, a, &m[3])?),
+                4 => s3_sse_kms_key_id = Some(Read::read(r, a, &m[4])?),
+                5 => decode::list(r, a, &m[5], &mut output_type, <String as Read>::read)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if output_type.is_none() {
+            a.missing(&m[5]);
+        }
+        let (Some(output_type),) = (output_type,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(OutputS3Configuration {
+            s3_bucket_owner,
+            s3_bucket,
+            s3_key_prefix,
+            s3_sse_algorithm,
+            s3_sse_kms_key_id,
+            output_type,
+        })
+    }
+}
+impl Encode for OutputS3Configuration {
+    fn schema(&self) -> &'static Schema {
+        &S_OUTPUT_S3_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_OUTPUT_S3_CONFIGURATION);
+        if let Some(v) = &self.s3_bucket_owner {
+            w.member(&S_OUTPUT_S3_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_bucket {
+            w.member(&S_OUTPUT_S3_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_key_prefix {
+            w.member(&S_OUTPUT_S3_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_sse_algorithm {
+            w.member(&S_OUTPUT_S3_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.s3_sse_kms_key_id {
+            w.member(&S_OUTPUT_S3_CONFIGURATION.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.output_type;
+            w.member(&S_OUTPUT_S3_CONFIGURATION.members[5]);
+            encode::list(w, S_OUTPUT_S3_CONFIGURATION.members[5].target, v, |w, v| {
+                v.write(w);
+            });
         }
         w.end_structure();
     }
@@ -7655,6 +8225,81 @@ impl Encode for SourceTableFeatureDetails {
                     v.encode(w);
                 },
             );
+        }
+        w.end_structure();
+    }
+}
+/// `StartBulkPutItemsInput`
+#[derive(Clone, Debug, Default)]
+pub struct StartBulkPutItemsInput {
+    pub client_token: Option<String>,
+    pub input_s3_configuration: InputS3Configuration,
+    pub output_s3_configuration: OutputS3Configuration,
+    pub table_name: String,
+    pub max_write_request_units: Option<i64>,
+    pub performance_tier: Option<String>,
+}
+impl Decode for StartBulkPutItemsInput {
+    const SCHEMA: &'static Schema = &S_START_BULK_PUT_ITEMS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_START_BULK_PUT_ITEMS_INPUT.members;
+        let mut client_token = None;
+        let mut input_s3_configuration = None;
+        let mut output_s3_configuration = None;
+        let mut table_name = None;
+        let mut max_write_request_units = None;
+        let mut performance_tier = None;
+        r.structure(&S_START_BULK_PUT_ITEMS_INPUT, &mut |r, i| {
+            match i {
+                0 => client_token = Some(Read::read(r, a, &m[0])?),
+                1 => input_s3_configuration = Some(decode::nested(r, a, &m[1])?),
+                2 => output_s3_configuration = Some(decode::nested(r, a, &m[2])?),
+                3 => table_name = Some(Read::read(r, a, &m[3])?),
+                4 => max_write_request_units = Some(Read::read(r, a, &m[4])?),
+                5 => performance_tier = Some(Read::read(r, a, &m[5])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if input_s3_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        if output_s3_configuration.is_none() {
+            a.missing(&m[2]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(input_s3_configuration), Some(output_s3_configuration), Some(table_name)) =
+            (input_s3_configuration, output_s3_configuration, table_name)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(StartBulkPutItemsInput {
+            client_token,
+            input_s3_configuration,
+            output_s3_configuration,
+            table_name,
+            max_write_request_units,
+            performance_tier,
+        })
+    }
+}
+/// `StartBulkPutItemsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct StartBulkPutItemsOutput {
+    pub bulk_operation_description: BulkOperationDescription,
+}
+impl Encode for StartBulkPutItemsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_START_BULK_PUT_ITEMS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_START_BULK_PUT_ITEMS_OUTPUT);
+        {
+            let v = &self.bulk_operation_description;
+            w.member(&S_START_BULK_PUT_ITEMS_OUTPUT.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -10290,6 +10935,103 @@ static S_BILLING_MODE_SUMMARY: Schema =
             &wire::schema::TIMESTAMP,
         ),
     ]);
+static S_BULK_OPERATION_ARN: Schema = Schema::new("BulkOperationArn", Kind::String)
+    .min(37)
+    .max(1024);
+static S_BULK_OPERATION_BYTES: Schema = Schema::new("BulkOperationBytes", Kind::Structure)
+    .members(&[Member::new("BulkPutBytes", &S_NON_NEGATIVE_LONG_OBJECT)]);
+static S_BULK_OPERATION_DESCRIPTION: Schema =
+    Schema::new("BulkOperationDescription", Kind::Structure).members(&[
+        Member::new("BulkOperationArn", &S_BULK_OPERATION_ARN),
+        Member::new("BulkOperationStatus", &S_BULK_OPERATION_STATUS),
+        Member::new("TableDetails", &S_BULK_OPERATION_TABLE_DETAILS),
+        Member::new("ClientToken", &S_CLIENT_TOKEN),
+        Member::new("InputS3Configuration", &S_INPUT_S3_CONFIGURATION),
+        Member::new("OutputS3Configuration", &S_OUTPUT_S3_CONFIGURATION),
+        Member::new("StartTime", &wire::schema::TIMESTAMP),
+        Member::new("EndTime", &wire::schema::TIMESTAMP),
+        Member::new("ProcessedItemCount", &S_BULK_OPERATION_ITEM_COUNT),
+        Member::new("ProcessedInputBytes", &S_PROCESSED_INPUT_BYTES),
+        Member::new("TotalInputBytes", &S_TOTAL_INPUT_BYTES),
+        Member::new("BulkOperationUsage", &S_BULK_OPERATION_USAGE_MULTIPLE),
+        Member::new("FailedItemCount", &S_BULK_OPERATION_ITEM_COUNT),
+        Member::new("FailureCode", &wire::schema::STRING),
+        Member::new("FailureMessage", &wire::schema::STRING),
+        Member::new(
+            "MaxWriteRequestUnits",
+            &S_BULK_OPERATION_MAX_WRITE_REQUEST_UNITS,
+        ),
+        Member::new("PerformanceTier", &S_BULK_OPERATION_PERFORMANCE_TIER),
+    ]);
+static S_BULK_OPERATION_INPUT_FORMAT: Schema =
+    Schema::new("BulkOperationInputFormat", Kind::String).values(&["DYNAMODB_JSON", "ION"]);
+static S_BULK_OPERATION_ITEM_COUNT: Schema =
+    Schema::new("BulkOperationItemCount", Kind::Long).min(0);
+static S_BULK_OPERATION_MAX_WRITE_REQUEST_UNITS: Schema =
+    Schema::new("BulkOperationMaxWriteRequestUnits", Kind::Long).min(1024);
+static S_BULK_OPERATION_NEXT_TOKEN: Schema = Schema::new("BulkOperationNextToken", Kind::String)
+    .min(1)
+    .max(1024)
+    .pattern("([0-9a-f]{16})+");
+static S_BULK_OPERATION_PERFORMANCE_TIER: Schema =
+    Schema::new("BulkOperationPerformanceTier", Kind::String).values(&["STANDARD", "ACCELERATED"]);
+static S_BULK_OPERATION_STATUS: Schema =
+    Schema::new("BulkOperationStatus", Kind::String).values(&[
+        "IN_PROGRESS",
+        "COMPLETED",
+        "COMPLETED_WITH_ERRORS",
+        "CANCELLING",
+        "CANCELLED",
+        "FAILED",
+    ]);
+static S_BULK_OPERATION_SUMMARY: Schema = Schema::new("BulkOperationSummary", Kind::Structure)
+    .members(&[
+        Member::new("BulkOperationArn", &S_BULK_OPERATION_ARN).required(),
+        Member::new("BulkOperationStatus", &S_BULK_OPERATION_STATUS).required(),
+        Member::new("StartTime", &wire::schema::TIMESTAMP).required(),
+        Member::new("EndTime", &wire::schema::TIMESTAMP),
+    ]);
+static S_BULK_OPERATION_TABLE_DETAIL: Schema =
+    Schema::new("BulkOperationTableDetail", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN),
+        Member::new("TableId", &S_TABLE_ID),
+    ]);
+static S_BULK_OPERATION_TABLE_DETAILS: Schema =
+    Schema::new("BulkOperationTableDetails", Kind::List)
+        .members(&[Member::new("member", &S_BULK_OPERATION_TABLE_DETAIL)]);
+static S_BULK_OPERATION_USAGE: Schema =
+    Schema::new("BulkOperationUsage", Kind::Structure).members(&[
+        Member::new("TableName", &S_TABLE_ARN),
+        Member::new("BulkPutBytes", &S_NON_NEGATIVE_LONG_OBJECT),
+        Member::new("Table", &S_BULK_OPERATION_BYTES),
+        Member::new("LocalSecondaryIndexes", &S_SECONDARY_INDEXES_BULK_BYTES_MAP),
+        Member::new(
+            "GlobalSecondaryIndexes",
+            &S_SECONDARY_INDEXES_BULK_BYTES_MAP,
+        ),
+        Member::new("VectorIndexes", &S_VECTOR_INDEXES_BULK_VECTOR_BYTES_MAP),
+    ]);
+static S_BULK_OPERATION_USAGE_MULTIPLE: Schema =
+    Schema::new("BulkOperationUsageMultiple", Kind::List)
+        .members(&[Member::new("member", &S_BULK_OPERATION_USAGE)]);
+static S_BULK_OPERATION_VECTOR_BYTES: Schema =
+    Schema::new("BulkOperationVectorBytes", Kind::Structure).members(&[Member::new(
+        "BulkPutVectorBytes",
+        &S_NON_NEGATIVE_LONG_OBJECT,
+    )]);
+static S_BULK_OPERATIONS_SUMMARY_LIST: Schema =
+    Schema::new("BulkOperationsSummaryList", Kind::List)
+        .members(&[Member::new("member", &S_BULK_OPERATION_SUMMARY)]);
+static S_CANCEL_BULK_OPERATION_INPUT: Schema = Schema::new(
+    "CancelBulkOperationInput",
+    Kind::Structure,
+)
+.members(&[Member::new("BulkOperationArn", &S_BULK_OPERATION_ARN).required()]);
+static S_CANCEL_BULK_OPERATION_OUTPUT: Schema =
+    Schema::new("CancelBulkOperationOutput", Kind::Structure).members(&[
+        Member::new("BulkOperationArn", &S_BULK_OPERATION_ARN).required(),
+        Member::new("BulkOperationStatus", &S_BULK_OPERATION_STATUS).required(),
+    ]);
 static S_CANCELLATION_REASON: Schema =
     Schema::new("CancellationReason", Kind::Structure).members(&[
         Member::new("Item", &crate::item::SCHEMA),
@@ -10583,6 +11325,16 @@ static S_DESCRIBE_BACKUP_INPUT: Schema = Schema::new("DescribeBackupInput", Kind
     .members(&[Member::new("BackupArn", &S_BACKUP_ARN).required()]);
 static S_DESCRIBE_BACKUP_OUTPUT: Schema = Schema::new("DescribeBackupOutput", Kind::Structure)
     .members(&[Member::new("BackupDescription", &S_BACKUP_DESCRIPTION)]);
+static S_DESCRIBE_BULK_OPERATION_INPUT: Schema = Schema::new(
+    "DescribeBulkOperationInput",
+    Kind::Structure,
+)
+.members(&[Member::new("BulkOperationArn", &S_BULK_OPERATION_ARN).required()]);
+static S_DESCRIBE_BULK_OPERATION_OUTPUT: Schema = Schema::new(
+    "DescribeBulkOperationOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("BulkOperationDescription", &S_BULK_OPERATION_DESCRIPTION).required()]);
 static S_DESCRIBE_CONTINUOUS_BACKUPS_INPUT: Schema = Schema::new(
     "DescribeContinuousBackupsInput",
     Kind::Structure,
@@ -11092,6 +11844,14 @@ static S_INPUT_FORMAT: Schema =
     Schema::new("InputFormat", Kind::String).values(&["DYNAMODB_JSON", "ION", "CSV"]);
 static S_INPUT_FORMAT_OPTIONS: Schema = Schema::new("InputFormatOptions", Kind::Structure)
     .members(&[Member::new("Csv", &S_CSV_OPTIONS)]);
+static S_INPUT_S3_CONFIGURATION: Schema = Schema::new("InputS3Configuration", Kind::Structure)
+    .members(&[
+        Member::new("S3BucketOwner", &S_S3_BUCKET_OWNER),
+        Member::new("S3Bucket", &S_S3_BUCKET).required(),
+        Member::new("S3KeyPrefix", &S_S3_PREFIX),
+        Member::new("InputFormat", &S_BULK_OPERATION_INPUT_FORMAT).required(),
+        Member::new("InputCompressionType", &S_INPUT_COMPRESSION_TYPE),
+    ]);
 static S_ITEM_COLLECTION_KEY_ATTRIBUTE_MAP: Schema =
     Schema::new("ItemCollectionKeyAttributeMap", Kind::Map).members(&[
         Member::new("key", &S_ATTRIBUTE_NAME),
@@ -11200,6 +11960,20 @@ static S_LIST_BACKUPS_OUTPUT: Schema =
     Schema::new("ListBackupsOutput", Kind::Structure).members(&[
         Member::new("BackupSummaries", &S_BACKUP_SUMMARIES),
         Member::new("LastEvaluatedBackupArn", &S_BACKUP_ARN),
+    ]);
+static S_LIST_BULK_OPERATIONS_INPUT: Schema =
+    Schema::new("ListBulkOperationsInput", Kind::Structure).members(&[
+        Member::new("MaxResults", &S_LIST_BULK_OPERATIONS_MAX_LIMIT),
+        Member::new("NextToken", &S_BULK_OPERATION_NEXT_TOKEN),
+    ]);
+static S_LIST_BULK_OPERATIONS_MAX_LIMIT: Schema =
+    Schema::new("ListBulkOperationsMaxLimit", Kind::Integer)
+        .min(1)
+        .max(25);
+static S_LIST_BULK_OPERATIONS_OUTPUT: Schema =
+    Schema::new("ListBulkOperationsOutput", Kind::Structure).members(&[
+        Member::new("BulkOperationsSummaryList", &S_BULK_OPERATIONS_SUMMARY_LIST),
+        Member::new("NextToken", &S_BULK_OPERATION_NEXT_TOKEN),
     ]);
 static S_LIST_CONTRIBUTOR_INSIGHTS_INPUT: Schema =
     Schema::new("ListContributorInsightsInput", Kind::Structure).members(&[
@@ -11321,6 +12095,19 @@ static S_ON_DEMAND_THROUGHPUT: Schema =
 static S_ON_DEMAND_THROUGHPUT_OVERRIDE: Schema =
     Schema::new("OnDemandThroughputOverride", Kind::Structure)
         .members(&[Member::new("MaxReadRequestUnits", &wire::schema::LONG)]);
+static S_OUTPUT_S3_CONFIGURATION: Schema = Schema::new("OutputS3Configuration", Kind::Structure)
+    .members(&[
+        Member::new("S3BucketOwner", &S_S3_BUCKET_OWNER),
+        Member::new("S3Bucket", &S_S3_BUCKET),
+        Member::new("S3KeyPrefix", &S_S3_PREFIX),
+        Member::new("S3SseAlgorithm", &S_S3_SSE_ALGORITHM),
+        Member::new("S3SseKmsKeyId", &S_S3_SSE_KMS_KEY_ID),
+        Member::new("OutputType", &S_OUTPUT_TYPE_LIST).required(),
+    ]);
+static S_OUTPUT_TYPE_ENUM: Schema =
+    Schema::new("OutputTypeEnum", Kind::String).values(&["ERROR", "CONDITION_CHECK_FAILURE"]);
+static S_OUTPUT_TYPE_LIST: Schema = Schema::new("OutputTypeList", Kind::List)
+    .members(&[Member::new("member", &S_OUTPUT_TYPE_ENUM)]);
 static S_PARAMETERIZED_STATEMENT: Schema = Schema::new("ParameterizedStatement", Kind::Structure)
     .members(&[
         Member::new("Statement", &S_PARTI_QL_STATEMENT).required(),
@@ -11373,6 +12160,7 @@ static S_PREPARED_STATEMENT_PARAMETERS: Schema =
     Schema::new("PreparedStatementParameters", Kind::List)
         .members(&[Member::new("member", &crate::value::SCHEMA)])
         .min(1);
+static S_PROCESSED_INPUT_BYTES: Schema = Schema::new("ProcessedInputBytes", Kind::Long).min(0);
 static S_PROCESSED_ITEM_COUNT: Schema = Schema::new("ProcessedItemCount", Kind::Long).min(0);
 static S_PROJECTION: Schema = Schema::new("Projection", Kind::Structure).members(&[
     Member::new("ProjectionType", &S_PROJECTION_TYPE),
@@ -11943,6 +12731,11 @@ static S_SEARCH_VECTORS_OUTPUT: Schema = Schema::new("SearchVectorsOutput", Kind
         Member::new("ConsumedCapacity", &S_VECTOR_CAPACITY),
         Member::new("SearchResults", &S_SEARCH_RESULT_LIST),
     ]);
+static S_SECONDARY_INDEXES_BULK_BYTES_MAP: Schema =
+    Schema::new("SecondaryIndexesBulkBytesMap", Kind::Map).members(&[
+        Member::new("key", &S_INDEX_NAME),
+        Member::new("value", &S_BULK_OPERATION_BYTES),
+    ]);
 static S_SECONDARY_INDEXES_CAPACITY_MAP: Schema =
     Schema::new("SecondaryIndexesCapacityMap", Kind::Map).members(&[
         Member::new("key", &S_INDEX_NAME),
@@ -11970,6 +12763,23 @@ static S_SOURCE_TABLE_FEATURE_DETAILS: Schema =
         Member::new("SSEDescription", &S_SSE_DESCRIPTION),
         Member::new("VectorIndexes", &S_VECTOR_INDEXES),
     ]);
+static S_START_BULK_PUT_ITEMS_INPUT: Schema =
+    Schema::new("StartBulkPutItemsInput", Kind::Structure).members(&[
+        Member::new("ClientToken", &S_CLIENT_TOKEN),
+        Member::new("InputS3Configuration", &S_INPUT_S3_CONFIGURATION).required(),
+        Member::new("OutputS3Configuration", &S_OUTPUT_S3_CONFIGURATION).required(),
+        Member::new("TableName", &S_TABLE_ARN).required(),
+        Member::new(
+            "MaxWriteRequestUnits",
+            &S_BULK_OPERATION_MAX_WRITE_REQUEST_UNITS,
+        ),
+        Member::new("PerformanceTier", &S_BULK_OPERATION_PERFORMANCE_TIER),
+    ]);
+static S_START_BULK_PUT_ITEMS_OUTPUT: Schema = Schema::new(
+    "StartBulkPutItemsOutput",
+    Kind::Structure,
+)
+.members(&[Member::new("BulkOperationDescription", &S_BULK_OPERATION_DESCRIPTION).required()]);
 static S_STREAM_ARN: Schema = Schema::new("StreamArn", Kind::String).min(37).max(1024);
 static S_STREAM_SPECIFICATION: Schema = Schema::new("StreamSpecification", Kind::Structure)
     .members(&[
@@ -12124,6 +12934,7 @@ static S_TIME_TO_LIVE_STATUS: Schema = Schema::new("TimeToLiveStatus", Kind::Str
     "DISABLED",
 ]);
 static S_TOP_K_INTEGER: Schema = Schema::new("TopKInteger", Kind::Integer).min(1);
+static S_TOTAL_INPUT_BYTES: Schema = Schema::new("TotalInputBytes", Kind::Long).min(0);
 static S_TRANSACT_GET_ITEM: Schema = Schema::new("TransactGetItem", Kind::Structure)
     .members(&[Member::new("Get", &S_GET).required()]);
 static S_TRANSACT_GET_ITEM_LIST: Schema = Schema::new("TransactGetItemList", Kind::List)
@@ -12449,6 +13260,11 @@ static S_VECTOR_INDEX_UPDATE_LIST: Schema = Schema::new("VectorIndexUpdateList",
     .members(&[Member::new("member", &S_VECTOR_INDEX_UPDATE)]);
 static S_VECTOR_INDEXES: Schema = Schema::new("VectorIndexes", Kind::List)
     .members(&[Member::new("member", &S_VECTOR_INDEX_INFO)]);
+static S_VECTOR_INDEXES_BULK_VECTOR_BYTES_MAP: Schema =
+    Schema::new("VectorIndexesBulkVectorBytesMap", Kind::Map).members(&[
+        Member::new("key", &S_INDEX_NAME),
+        Member::new("value", &S_BULK_OPERATION_VECTOR_BYTES),
+    ]);
 static S_VECTOR_INDEXES_CAPACITY_MAP: Schema = Schema::new("VectorIndexesCapacityMap", Kind::Map)
     .members(&[
         Member::new("key", &S_INDEX_NAME),
@@ -12516,6 +13332,25 @@ pub mod batch_statement_error_code_enum {
 pub mod billing_mode {
     pub const PROVISIONED: &str = "PROVISIONED";
     pub const PAY_PER_REQUEST: &str = "PAY_PER_REQUEST";
+}
+/// Values of `BulkOperationInputFormat`
+pub mod bulk_operation_input_format {
+    pub const DYNAMODB_JSON: &str = "DYNAMODB_JSON";
+    pub const ION: &str = "ION";
+}
+/// Values of `BulkOperationPerformanceTier`
+pub mod bulk_operation_performance_tier {
+    pub const STANDARD: &str = "STANDARD";
+    pub const ACCELERATED: &str = "ACCELERATED";
+}
+/// Values of `BulkOperationStatus`
+pub mod bulk_operation_status {
+    pub const IN_PROGRESS: &str = "IN_PROGRESS";
+    pub const COMPLETED: &str = "COMPLETED";
+    pub const COMPLETED_WITH_ERRORS: &str = "COMPLETED_WITH_ERRORS";
+    pub const CANCELLING: &str = "CANCELLING";
+    pub const CANCELLED: &str = "CANCELLED";
+    pub const FAILED: &str = "FAILED";
 }
 /// Values of `ComparisonOperator`
 pub mod comparison_operator {
@@ -12644,6 +13479,11 @@ pub mod key_type {
 pub mod multi_region_consistency {
     pub const EVENTUAL: &str = "EVENTUAL";
     pub const STRONG: &str = "STRONG";
+}
+/// Values of `OutputTypeEnum`
+pub mod output_type_enum {
+    pub const ERROR: &str = "ERROR";
+    pub const CONDITION_CHECK_FAILURE: &str = "CONDITION_CHECK_FAILURE";
 }
 /// Values of `PointInTimeRecoveryStatus`
 pub mod point_in_time_recovery_status {
@@ -12811,6 +13651,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "CancelBulkOperation",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CANCEL_BULK_OPERATION_INPUT,
+            output: &S_CANCEL_BULK_OPERATION_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "CreateBackup",
             method: "POST",
             uri: "/",
@@ -12894,6 +13745,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_DESCRIBE_BACKUP_INPUT,
             output: &S_DESCRIBE_BACKUP_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribeBulkOperation",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_BULK_OPERATION_INPUT,
+            output: &S_DESCRIBE_BULK_OPERATION_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -13130,6 +13992,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "ListBulkOperations",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_BULK_OPERATIONS_INPUT,
+            output: &S_LIST_BULK_OPERATIONS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "ListContributorInsights",
             method: "POST",
             uri: "/",
@@ -13268,6 +14141,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_SEARCH_VECTORS_INPUT,
             output: &S_SEARCH_VECTORS_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "StartBulkPutItems",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_START_BULK_PUT_ITEMS_INPUT,
+            output: &S_START_BULK_PUT_ITEMS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -13416,12 +14300,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
     ],
-    absent: &[
-        ("CancelBulkOperation", "POST", "/"),
-        ("DescribeBulkOperation", "POST", "/"),
-        ("ListBulkOperations", "POST", "/"),
-        ("StartBulkPutItems", "POST", "/"),
-    ],
+    absent: &[],
 };
 /// The operations that exist here.
 pub trait DynamoDb: Send + Sync + 'static {
@@ -13443,6 +14322,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: BatchWriteItemInput,
     ) -> impl Future<Output = Result<BatchWriteItemOutput, Fault>> + Send;
+    /// `CancelBulkOperation`
+    fn cancel_bulk_operation(
+        &self,
+        ctx: &Context,
+        input: CancelBulkOperationInput,
+    ) -> impl Future<Output = Result<CancelBulkOperationOutput, Fault>> + Send;
     /// `CreateBackup`
     fn create_backup(
         &self,
@@ -13491,6 +14376,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeBackupInput,
     ) -> impl Future<Output = Result<DescribeBackupOutput, Fault>> + Send;
+    /// `DescribeBulkOperation`
+    fn describe_bulk_operation(
+        &self,
+        ctx: &Context,
+        input: DescribeBulkOperationInput,
+    ) -> impl Future<Output = Result<DescribeBulkOperationOutput, Fault>> + Send;
     /// `DescribeContinuousBackups`
     fn describe_continuous_backups(
         &self,
@@ -13617,6 +14508,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: ListBackupsInput,
     ) -> impl Future<Output = Result<ListBackupsOutput, Fault>> + Send;
+    /// `ListBulkOperations`
+    fn list_bulk_operations(
+        &self,
+        ctx: &Context,
+        input: ListBulkOperationsInput,
+    ) -> impl Future<Output = Result<ListBulkOperationsOutput, Fault>> + Send;
     /// `ListContributorInsights`
     fn list_contributor_insights(
         &self,
@@ -13695,6 +14592,12 @@ pub trait DynamoDb: Send + Sync + 'static {
         ctx: &Context,
         input: SearchVectorsInput,
     ) -> impl Future<Output = Result<SearchVectorsOutput, Fault>> + Send;
+    /// `StartBulkPutItems`
+    fn start_bulk_put_items(
+        &self,
+        ctx: &Context,
+        input: StartBulkPutItemsInput,
+    ) -> impl Future<Output = Result<StartBulkPutItemsOutput, Fault>> + Send;
     /// `TagResource`
     fn tag_resource(
         &self,
@@ -13816,6 +14719,15 @@ impl<T: DynamoDb> Handler for Api<T> {
                 }))
             }
             3 => {
+                let input = decode::input::<CancelBulkOperationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .cancel_bulk_operation(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
                 let input = decode::input::<CreateBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13824,7 +14736,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            5 => {
                 let input = decode::input::<CreateGlobalTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13833,7 +14745,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<CreateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13842,7 +14754,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
                 let input = decode::input::<DeleteBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13851,7 +14763,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            8 => {
                 let input = decode::input::<DeleteItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13860,7 +14772,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            9 => {
                 let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13869,7 +14781,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            10 => {
                 let input = decode::input::<DeleteTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13878,7 +14790,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            11 => {
                 let input = decode::input::<DescribeBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13887,7 +14799,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            12 => {
+                let input = decode::input::<DescribeBulkOperationInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_bulk_operation(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            13 => {
                 let input = decode::input::<DescribeContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13896,7 +14817,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            14 => {
                 let input = decode::input::<DescribeContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13905,7 +14826,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            15 => {
                 let input = decode::input::<DescribeEndpointsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13914,7 +14835,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            16 => {
                 let input = decode::input::<DescribeExportInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13923,7 +14844,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            17 => {
                 let input = decode::input::<DescribeGlobalTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13932,7 +14853,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            18 => {
                 let input = decode::input::<DescribeGlobalTableSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13941,7 +14862,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            19 => {
                 let input = decode::input::<DescribeImportInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13950,7 +14871,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            20 => {
                 let input = decode::input::<DescribeKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13959,7 +14880,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            21 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13968,7 +14889,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            22 => {
                 let input = decode::input::<DescribeTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13977,7 +14898,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            23 => {
                 let input = decode::input::<DescribeTableReplicaAutoScalingInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13986,7 +14907,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            24 => {
                 let input = decode::input::<DescribeTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -13995,7 +14916,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            25 => {
                 let input = decode::input::<DisableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14004,7 +14925,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            26 => {
                 let input = decode::input::<EnableKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14013,7 +14934,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            27 => {
                 let input = decode::input::<ExecuteStatementInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14022,7 +14943,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            28 => {
                 let input = decode::input::<ExecuteTransactionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14031,7 +14952,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            29 => {
                 let input = decode::input::<ExportTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14040,7 +14961,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            30 => {
                 let input = decode::input::<GetItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14049,7 +14970,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            31 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14058,7 +14979,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            32 => {
                 let input = decode::input::<ImportTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14067,7 +14988,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            33 => {
                 let input = decode::input::<ListBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14076,7 +14997,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            34 => {
+                let input = decode::input::<ListBulkOperationsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_bulk_operations(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            35 => {
                 let input = decode::input::<ListContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14085,7 +15015,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            36 => {
                 let input = decode::input::<ListExportsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14094,7 +15024,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            37 => {
                 let input = decode::input::<ListGlobalTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14103,7 +15033,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            38 => {
                 let input = decode::input::<ListImportsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14112,7 +15042,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            39 => {
                 let input = decode::input::<ListTablesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14121,7 +15051,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            40 => {
                 let input = decode::input::<ListTagsOfResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14130,7 +15060,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            41 => {
                 let input = decode::input::<PutItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14139,7 +15069,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            42 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14148,7 +15078,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            43 => {
                 let input = decode::input::<QueryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14157,7 +15087,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            44 => {
                 let input = decode::input::<RestoreTableFromBackupInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14166,7 +15096,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            45 => {
                 let input = decode::input::<RestoreTableToPointInTimeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14175,7 +15105,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            46 => {
                 let input = decode::input::<ScanInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14184,7 +15114,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            47 => {
                 let input = decode::input::<SearchVectorsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14193,7 +15123,16 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            48 => {
+                let input = decode::input::<StartBulkPutItemsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .start_bulk_put_items(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14202,7 +15141,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            50 => {
                 let input = decode::input::<TransactGetItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14211,7 +15150,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            51 => {
                 let input = decode::input::<TransactWriteItemsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14220,7 +15159,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            52 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14229,7 +15168,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            49 => {
+            53 => {
                 let input = decode::input::<UpdateContinuousBackupsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14238,7 +15177,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            50 => {
+            54 => {
                 let input = decode::input::<UpdateContributorInsightsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14247,7 +15186,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            51 => {
+            55 => {
                 let input = decode::input::<UpdateGlobalTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14256,7 +15195,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            52 => {
+            56 => {
                 let input = decode::input::<UpdateGlobalTableSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14265,7 +15204,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            53 => {
+            57 => {
                 let input = decode::input::<UpdateItemInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14274,7 +15213,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            54 => {
+            58 => {
                 let input = decode::input::<UpdateKinesisStreamingDestinationInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14283,7 +15222,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            55 => {
+            59 => {
                 let input = decode::input::<UpdateTableInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14292,7 +15231,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            56 => {
+            60 => {
                 let input = decode::input::<UpdateTableReplicaAutoScalingInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -14301,7 +15240,7 @@ impl<T: DynamoDb> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            57 => {
+            61 => {
                 let input = decode::input::<UpdateTimeToLiveInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

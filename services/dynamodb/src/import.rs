@@ -3,25 +3,24 @@
 //! The table is made with the request; a job fills it, and begins anew after a crash: an item that is put twice is the same.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cloud::Context;
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use store::{Range, Read, Record, Scope};
-use wire::{Audit, Decode, Fault, Timestamp};
+use wire::{Fault, Timestamp};
 
 use crate::api::*;
 use crate::change::{Action, Change, Refusal};
 use crate::csv::Rows;
 use crate::errors::*;
 use crate::fault::validation;
+use crate::input_file::{self, documents, json_item};
 use crate::key::{KeyType, Keys};
 use crate::number::Number;
+use crate::page_token;
 use crate::service::Dynamo;
 use crate::single::{check_item, check_keys, check_size};
 use crate::stream::Cause;
@@ -68,8 +67,6 @@ struct ImportPlace {
 pub const IMPORT: &str = "dynamodb.import";
 /// Items written in one transaction.
 const BATCH: usize = 50;
-/// Bytes of one file, and of what it decompresses to.
-const LARGEST: u64 = 1 << 30;
 /// How long a token names one import, in milliseconds.
 const TOKEN_LIFE: i64 = 8 * 3_600_000;
 
@@ -113,9 +110,6 @@ impl Dynamo {
         let compression = input.input_compression_type;
         if input.input_format == "ION" {
             return Err(absent("Imports in the format ION"));
-        }
-        if compression.as_deref() == Some("ZSTD") {
-            return Err(absent("Imports compressed with ZSTD"));
         }
         let csv = input.input_format_options.and_then(|options| options.csv);
         if csv.is_some() && input.input_format != "CSV" {
@@ -273,22 +267,15 @@ impl Dynamo {
                 break;
             };
             for key in keys.iter().filter(|key| !key.ends_with('/')) {
-                let bytes = objects.get(account, &bucket, key, None, LARGEST).await?;
+                let bytes = objects
+                    .get(account, &bucket, key, None, input_file::LARGEST)
+                    .await?;
                 files += 1;
                 import.bytes += bytes.len() as i64;
-                let mut text = Vec::new();
-                match import.compression.as_deref() {
-                    Some("GZIP") => {
-                        let mut reader = MultiGzDecoder::new(&bytes[..]).take(LARGEST);
-                        if reader.read_to_end(&mut text).is_err() {
-                            import.errors += 1;
-                            continue;
-                        }
-                    }
-                    _ => text.extend_from_slice(&bytes),
+                match input_file::text(&bytes, import.compression.as_deref()) {
+                    Some(text) => self.fill_from_file(place, import, &text).await?,
+                    None => import.errors += 1,
                 }
-                let text = String::from_utf8_lossy(&text);
-                self.fill_from_file(place, import, &text).await?;
             }
             after = Some(last);
         }
@@ -421,9 +408,8 @@ impl Dynamo {
             None => Range::prefix(&(account, region)),
         };
         if let Some(token) = &input.next_token {
-            // A token is hexadecimal, in groups of sixteen digits, and long.
-            let place = hex_text(token).unwrap_or_default();
-            let Some((table, id)) = place.trim_end().split_once('/') else {
+            let place = page_token::read(token).unwrap_or_default();
+            let Some((table, id)) = place.split_once('/') else {
                 return Err(validation("Invalid NextToken"));
             };
             range = range.after(&(account, region, table, id));
@@ -436,15 +422,7 @@ impl Dynamo {
                 is_more = true;
                 break;
             }
-            // Blanks behind the place fill it up to the length that tokens have.
-            let place = format!("{table}/{id}");
-            let length = place.len().next_multiple_of(8).max(56);
-            last = Some(
-                format!("{place:<length$}")
-                    .bytes()
-                    .map(|b| format!("{b:02x}"))
-                    .collect::<String>(),
-            );
+            last = Some(page_token::of(&format!("{table}/{id}")));
             let place = ImportPlace {
                 account,
                 region,
@@ -469,45 +447,9 @@ impl Dynamo {
     }
 }
 
-fn hex_text(token: &str) -> Option<String> {
-    let digits = token.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    String::from_utf8(bytes?).ok()
-}
-
 /// Whether that can be an item of the table.
 fn fits(table: &TableRecord, item: &Attributes) -> bool {
     check_item(item).is_ok() && check_size(item).is_ok() && check_keys(table, item).is_ok()
-}
-
-/// The documents of a file, which may stand on one line; of what is none, the rest of its line.
-fn documents(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        rest = rest.trim_start();
-        if rest.is_empty() {
-            return None;
-        }
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
-        let (document, end) = match stream.next() {
-            Some(Ok(document)) => (document.get(), stream.byte_offset()),
-            _ => {
-                let end = rest.find('\n').unwrap_or(rest.len());
-                (rest.get(..end).unwrap_or_default(), end)
-            }
-        };
-        rest = rest.get(end..).unwrap_or_default();
-        Some(document)
-    })
-}
-
-/// An item from a document of DynamoDB's JSON: `{"Item": {…}}`.
-fn json_item(line: &str) -> Option<Attributes> {
-    let mut audit = Audit::default();
-    let read = wire::json::read(line.as_bytes(), |r| PutRequest::decode(r, &mut audit));
-    read.ok().map(|put| put.item)
 }
 
 /// An item from a row: all text, but for key attributes, which are of their type. Empty fields are left out.

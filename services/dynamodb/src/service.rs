@@ -12,6 +12,7 @@ use wire::Fault;
 
 use crate::api;
 use crate::backup::{BACKUP, Backup};
+use crate::bulk::{BULK, Bulk};
 use crate::catalog::Catalog;
 use crate::create::SWEEP;
 use crate::export::{EXPORT, Export};
@@ -49,6 +50,7 @@ pub fn service(cloud: &Cloud) -> Service {
         formers: store.table("dynamodb.formers"),
         exports: store.table("dynamodb.exports"),
         imports: store.table("dynamodb.imports"),
+        bulks: store.table("dynamodb.bulk_operations"),
         stamps: store.table("dynamodb.stamps"),
         vectors: store.table("dynamodb.vectors"),
         global_tables: store.table("dynamodb.global_tables"),
@@ -111,6 +113,8 @@ pub struct Dynamo {
     pub exports: Table<(String, String, String, String), Export>,
     /// Imports, by account, region, table and id.
     pub imports: Table<(String, String, String, String), Import>,
+    /// Bulk operations, by account, region and id, which orders them by time.
+    pub bulks: Table<(String, String, String), Bulk>,
     /// When items of tables with replicas were last written.
     pub stamps: Table<Row, Stamp>,
     /// The vectors of vector indexes, under the rows of their entries.
@@ -139,6 +143,7 @@ impl Dynamo {
         job!(EXPORT, this, job => this.export(job.payload));
         job!(HISTORY, this, job => this.trim_history(job.payload));
         job!(BACKUP, this, job => this.finish_backup(job.payload));
+        job!(BULK, this, job => this.run_bulk(job.payload));
         job!(IMPORT, this, job => this.import(job.payload));
         job!(REPLICATE, this, job => this.settle_replica(job.payload));
         job!(TOKENS, this, _job => this.sweep_tokens());
@@ -214,4 +219,8 @@ operations! {
     update_global_table_settings: UpdateGlobalTableSettingsInput => UpdateGlobalTableSettingsOutput,
     describe_table_replica_auto_scaling: DescribeTableReplicaAutoScalingInput => DescribeTableReplicaAutoScalingOutput,
     update_table_replica_auto_scaling: UpdateTableReplicaAutoScalingInput => UpdateTableReplicaAutoScalingOutput,
+    start_bulk_put_items: StartBulkPutItemsInput => StartBulkPutItemsOutput,
+    describe_bulk_operation: DescribeBulkOperationInput => DescribeBulkOperationOutput,
+    list_bulk_operations: ListBulkOperationsInput => ListBulkOperationsOutput,
+    cancel_bulk_operation: CancelBulkOperationInput => CancelBulkOperationOutput,
 }
