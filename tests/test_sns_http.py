@@ -258,6 +258,7 @@ def test_telephones_devices_and_mail_are_kept(region):
     assert len(get(f"{view}/sms-messages")["sms_messages"][number]) == 2
     sns.opt_in_phone_number(phoneNumber=number)
     assert sns.list_phone_numbers_opted_out()["phoneNumbers"] == []
+    assert sns.list_origination_numbers()["PhoneNumbers"] == []
     for protocol in ("email", "email-json"):
         address = f"{protocol}@example.com"
         sns.subscribe(TopicArn=topic, Protocol=protocol, Endpoint=address)

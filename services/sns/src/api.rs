@@ -966,6 +966,62 @@ impl Encode for ListEndpointsByPlatformApplicationOutput {
         w.end_structure();
     }
 }
+/// `ListOriginationNumbersRequest`
+#[derive(Clone, Debug, Default)]
+pub struct ListOriginationNumbersInput {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+}
+impl Decode for ListOriginationNumbersInput {
+    const SCHEMA: &'static Schema = &S_LIST_ORIGINATION_NUMBERS_REQUEST;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_ORIGINATION_NUMBERS_REQUEST.members;
+        let mut next_token = None;
+        let mut max_results = None;
+        r.structure(&S_LIST_ORIGINATION_NUMBERS_REQUEST, &mut |r, i| {
+            match i {
+                0 => next_token = Some(Read::read(r, a, &m[0])?),
+                1 => max_results = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListOriginationNumbersInput {
+            next_token,
+            max_results,
+        })
+    }
+}
+/// `ListOriginationNumbersResult`
+#[derive(Clone, Debug, Default)]
+pub struct ListOriginationNumbersOutput {
+    pub next_token: Option<String>,
+    pub phone_numbers: Option<Vec<PhoneNumberInformation>>,
+}
+impl Encode for ListOriginationNumbersOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_ORIGINATION_NUMBERS_RESULT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_ORIGINATION_NUMBERS_RESULT);
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_ORIGINATION_NUMBERS_RESULT.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.phone_numbers {
+            w.member(&S_LIST_ORIGINATION_NUMBERS_RESULT.members[1]);
+            encode::list(
+                w,
+                S_LIST_ORIGINATION_NUMBERS_RESULT.members[1].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
 /// `ListPhoneNumbersOptedOutInput`
 #[derive(Clone, Debug, Default)]
 pub struct ListPhoneNumbersOptedOutInput {
@@ -1402,6 +1458,56 @@ impl Encode for OptInPhoneNumberOutput {
     }
     fn encode(&self, w: &mut dyn Writer) {
         w.structure(&S_OPT_IN_PHONE_NUMBER_RESPONSE);
+        w.end_structure();
+    }
+}
+/// `PhoneNumberInformation`
+#[derive(Clone, Debug, Default)]
+pub struct PhoneNumberInformation {
+    pub created_at: Option<Timestamp>,
+    pub phone_number: Option<String>,
+    pub status: Option<String>,
+    pub iso2_country_code: Option<String>,
+    pub route_type: Option<String>,
+    pub number_capabilities: Option<Vec<String>>,
+}
+impl Encode for PhoneNumberInformation {
+    fn schema(&self) -> &'static Schema {
+        &S_PHONE_NUMBER_INFORMATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PHONE_NUMBER_INFORMATION);
+        if let Some(v) = &self.created_at {
+            w.member(&S_PHONE_NUMBER_INFORMATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.phone_number {
+            w.member(&S_PHONE_NUMBER_INFORMATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status {
+            w.member(&S_PHONE_NUMBER_INFORMATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.iso2_country_code {
+            w.member(&S_PHONE_NUMBER_INFORMATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.route_type {
+            w.member(&S_PHONE_NUMBER_INFORMATION.members[4]);
+            v.write(w);
+        }
+        if let Some(v) = &self.number_capabilities {
+            w.member(&S_PHONE_NUMBER_INFORMATION.members[5]);
+            encode::list(
+                w,
+                S_PHONE_NUMBER_INFORMATION.members[5].target,
+                v,
+                |w, v| {
+                    v.write(w);
+                },
+            );
+        }
         w.end_structure();
     }
 }
@@ -2588,6 +2694,9 @@ static S_GET_TOPIC_ATTRIBUTES_INPUT: Schema = Schema::new(
 static S_GET_TOPIC_ATTRIBUTES_RESPONSE: Schema =
     Schema::new("GetTopicAttributesResponse", Kind::Structure)
         .members(&[Member::new("Attributes", &S_TOPIC_ATTRIBUTES_MAP)]);
+static S_ISO2_COUNTRY_CODE: Schema = Schema::new("Iso2CountryCode", Kind::String)
+    .max(2)
+    .pattern("^[A-Za-z]{2}$");
 static S_LANGUAGE_CODE_STRING: Schema = Schema::new("LanguageCodeString", Kind::String).values(&[
     "en-US", "en-GB", "es-419", "es-ES", "de-DE", "fr-CA", "fr-FR", "it-IT", "ja-JP", "pt-BR",
     "kr-KR", "zh-CN", "zh-TW",
@@ -2610,6 +2719,16 @@ static S_LIST_OF_ENDPOINTS: Schema =
 static S_LIST_OF_PLATFORM_APPLICATIONS: Schema =
     Schema::new("ListOfPlatformApplications", Kind::List)
         .members(&[Member::new("member", &S_PLATFORM_APPLICATION)]);
+static S_LIST_ORIGINATION_NUMBERS_REQUEST: Schema =
+    Schema::new("ListOriginationNumbersRequest", Kind::Structure).members(&[
+        Member::new("NextToken", &wire::schema::STRING),
+        Member::new("MaxResults", &S_MAX_ITEMS_LIST_ORIGINATION_NUMBERS),
+    ]);
+static S_LIST_ORIGINATION_NUMBERS_RESULT: Schema =
+    Schema::new("ListOriginationNumbersResult", Kind::Structure).members(&[
+        Member::new("NextToken", &wire::schema::STRING),
+        Member::new("PhoneNumbers", &S_PHONE_NUMBER_INFORMATION_LIST),
+    ]);
 static S_LIST_PHONE_NUMBERS_OPTED_OUT_INPUT: Schema =
     Schema::new("ListPhoneNumbersOptedOutInput", Kind::Structure)
         .members(&[Member::new("nextToken", &wire::schema::STRING)]);
@@ -2675,6 +2794,10 @@ static S_MAP_STRING_TO_STRING: Schema = Schema::new("MapStringToString", Kind::M
     Member::new("value", &wire::schema::STRING),
 ]);
 static S_MAX_ITEMS: Schema = Schema::new("MaxItems", Kind::Integer).min(1).max(100);
+static S_MAX_ITEMS_LIST_ORIGINATION_NUMBERS: Schema =
+    Schema::new("MaxItemsListOriginationNumbers", Kind::Integer)
+        .min(1)
+        .max(30);
 static S_MESSAGE_ATTRIBUTE_MAP: Schema = Schema::new("MessageAttributeMap", Kind::Map).members(&[
     Member::new("key", &wire::schema::STRING).wire("Name"),
     Member::new("value", &S_MESSAGE_ATTRIBUTE_VALUE).wire("Value"),
@@ -2685,6 +2808,10 @@ static S_MESSAGE_ATTRIBUTE_VALUE: Schema = Schema::new("MessageAttributeValue", 
         Member::new("StringValue", &wire::schema::STRING),
         Member::new("BinaryValue", &wire::schema::BLOB),
     ]);
+static S_NUMBER_CAPABILITY: Schema =
+    Schema::new("NumberCapability", Kind::String).values(&["SMS", "MMS", "VOICE"]);
+static S_NUMBER_CAPABILITY_LIST: Schema = Schema::new("NumberCapabilityList", Kind::List)
+    .members(&[Member::new("member", &S_NUMBER_CAPABILITY)]);
 static S_OTP_CODE: Schema = Schema::new("OTPCode", Kind::String)
     .min(5)
     .max(8)
@@ -2694,6 +2821,18 @@ static S_OPT_IN_PHONE_NUMBER_INPUT: Schema = Schema::new("OptInPhoneNumberInput"
 static S_OPT_IN_PHONE_NUMBER_RESPONSE: Schema =
     Schema::new("OptInPhoneNumberResponse", Kind::Structure);
 static S_PHONE_NUMBER: Schema = Schema::new("PhoneNumber", Kind::String).sensitive();
+static S_PHONE_NUMBER_INFORMATION: Schema = Schema::new("PhoneNumberInformation", Kind::Structure)
+    .members(&[
+        Member::new("CreatedAt", &wire::schema::TIMESTAMP),
+        Member::new("PhoneNumber", &S_PHONE_NUMBER),
+        Member::new("Status", &wire::schema::STRING),
+        Member::new("Iso2CountryCode", &S_ISO2_COUNTRY_CODE),
+        Member::new("RouteType", &S_ROUTE_TYPE),
+        Member::new("NumberCapabilities", &S_NUMBER_CAPABILITY_LIST),
+    ]);
+static S_PHONE_NUMBER_INFORMATION_LIST: Schema =
+    Schema::new("PhoneNumberInformationList", Kind::List)
+        .members(&[Member::new("member", &S_PHONE_NUMBER_INFORMATION)]);
 static S_PHONE_NUMBER_LIST: Schema =
     Schema::new("PhoneNumberList", Kind::List).members(&[Member::new("member", &S_PHONE_NUMBER)]);
 static S_PHONE_NUMBER_STRING: Schema = Schema::new("PhoneNumberString", Kind::String)
@@ -2766,6 +2905,8 @@ static S_REMOVE_PERMISSION_INPUT: Schema = Schema::new("RemovePermissionInput", 
         Member::new("TopicArn", &wire::schema::STRING).required(),
         Member::new("Label", &wire::schema::STRING).required(),
     ]);
+static S_ROUTE_TYPE: Schema =
+    Schema::new("RouteType", Kind::String).values(&["Transactional", "Promotional", "Premium"]);
 static S_SMS_SANDBOX_PHONE_NUMBER: Schema = Schema::new("SMSSandboxPhoneNumber", Kind::Structure)
     .members(&[
         Member::new("PhoneNumber", &S_PHONE_NUMBER_STRING),
@@ -2885,6 +3026,18 @@ pub mod language_code_string {
     pub const KR_KR: &str = "kr-KR";
     pub const ZH_CN: &str = "zh-CN";
     pub const ZH_TW: &str = "zh-TW";
+}
+/// Values of `NumberCapability`
+pub mod number_capability {
+    pub const SMS: &str = "SMS";
+    pub const MMS: &str = "MMS";
+    pub const VOICE: &str = "VOICE";
+}
+/// Values of `RouteType`
+pub mod route_type {
+    pub const TRANSACTIONAL: &str = "Transactional";
+    pub const PROMOTIONAL: &str = "Promotional";
+    pub const PREMIUM: &str = "Premium";
 }
 /// Values of `SMSSandboxPhoneNumberVerificationStatus`
 pub mod sms_sandbox_phone_number_verification_status {
@@ -3110,6 +3263,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             input: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_INPUT,
             output: &S_LIST_ENDPOINTS_BY_PLATFORM_APPLICATION_RESPONSE,
             wrapper: Some("ListEndpointsByPlatformApplicationResult"),
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "ListOriginationNumbers",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_ORIGINATION_NUMBERS_REQUEST,
+            output: &S_LIST_ORIGINATION_NUMBERS_RESULT,
+            wrapper: Some("ListOriginationNumbersResult"),
             fidelity: Fidelity::Real,
             refusal: None,
         },
@@ -3356,7 +3520,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
     ],
-    absent: &[("ListOriginationNumbers", "POST", "/")],
+    absent: &[],
 };
 /// The operations that exist here.
 pub trait Sns: Send + Sync + 'static {
@@ -3474,6 +3638,12 @@ pub trait Sns: Send + Sync + 'static {
         ctx: &Context,
         input: ListEndpointsByPlatformApplicationInput,
     ) -> impl Future<Output = Result<ListEndpointsByPlatformApplicationOutput, Fault>> + Send;
+    /// `ListOriginationNumbers`
+    fn list_origination_numbers(
+        &self,
+        ctx: &Context,
+        input: ListOriginationNumbersInput,
+    ) -> impl Future<Output = Result<ListOriginationNumbersOutput, Fault>> + Send;
     /// `ListPhoneNumbersOptedOut`
     fn list_phone_numbers_opted_out(
         &self,
@@ -3793,6 +3963,15 @@ impl<T: Sns> Handler for Api<T> {
                 }))
             }
             19 => {
+                let input = decode::input::<ListOriginationNumbersInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_origination_numbers(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            20 => {
                 let input = decode::input::<ListPhoneNumbersOptedOutInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3801,7 +3980,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            21 => {
                 let input = decode::input::<ListPlatformApplicationsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3810,7 +3989,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            22 => {
                 let input = decode::input::<ListSMSSandboxPhoneNumbersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3819,7 +3998,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            23 => {
                 let input = decode::input::<ListSubscriptionsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3828,7 +4007,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            24 => {
                 let input = decode::input::<ListSubscriptionsByTopicInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3837,7 +4016,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            25 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3846,7 +4025,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            26 => {
                 let input = decode::input::<ListTopicsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3855,7 +4034,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            27 => {
                 let input = decode::input::<OptInPhoneNumberInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3864,7 +4043,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            28 => {
                 let input = decode::input::<PublishInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3873,7 +4052,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            29 => {
                 let input = decode::input::<PublishBatchInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3882,7 +4061,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            30 => {
                 let input = decode::input::<PutDataProtectionPolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3891,7 +4070,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            31 => {
                 let input = decode::input::<RemovePermissionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3900,7 +4079,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            32 => {
                 let input = decode::input::<SetEndpointAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3909,7 +4088,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            33 => {
                 let input = decode::input::<SetPlatformApplicationAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3918,7 +4097,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            34 => {
                 let input = decode::input::<SetSMSAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3927,7 +4106,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            35 => {
                 let input = decode::input::<SetSubscriptionAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3936,7 +4115,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            36 => {
                 let input = decode::input::<SetTopicAttributesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3945,7 +4124,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            37 => {
                 let input = decode::input::<SubscribeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3954,7 +4133,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            38 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3963,7 +4142,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            39 => {
                 let input = decode::input::<UnsubscribeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3972,7 +4151,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            40 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -3981,7 +4160,7 @@ impl<T: Sns> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            41 => {
                 let input = decode::input::<VerifySMSSandboxPhoneNumberInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -161,6 +161,19 @@ impl Sns {
         })
     }
 
+    /// None: an account gets dedicated numbers from AWS End User Messaging, not from this service.
+    pub(crate) async fn list_origination_numbers(
+        &self,
+        _: &Context,
+        input: ListOriginationNumbersInput,
+    ) -> Result<ListOriginationNumbersOutput, Fault> {
+        crate::platform::from_token("ListOriginationNumbers", input.next_token)?;
+        Ok(ListOriginationNumbersOutput {
+            next_token: None,
+            phone_numbers: Some(Vec::new()),
+        })
+    }
+
     pub(crate) async fn opt_in_phone_number(
         &self,
         ctx: &Context,

@@ -166,6 +166,7 @@ operations! {
     get_sms_attributes: GetSMSAttributesInput => GetSMSAttributesOutput,
     check_if_phone_number_is_opted_out: CheckIfPhoneNumberIsOptedOutInput => CheckIfPhoneNumberIsOptedOutOutput,
     list_phone_numbers_opted_out: ListPhoneNumbersOptedOutInput => ListPhoneNumbersOptedOutOutput,
+    list_origination_numbers: ListOriginationNumbersInput => ListOriginationNumbersOutput,
     opt_in_phone_number: OptInPhoneNumberInput => OptInPhoneNumberOutput,
     create_sms_sandbox_phone_number: CreateSMSSandboxPhoneNumberInput => CreateSMSSandboxPhoneNumberOutput,
     verify_sms_sandbox_phone_number: VerifySMSSandboxPhoneNumberInput => VerifySMSSandboxPhoneNumberOutput,
