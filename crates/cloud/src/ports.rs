@@ -179,6 +179,8 @@ pub struct Content<'a> {
     pub media_type: Option<&'a str>,
     /// Its `Content-Encoding`.
     pub encoding: Option<&'a str>,
+    /// Its storage class, unless it is S3's own default.
+    pub storage_class: Option<&'a str>,
 }
 
 impl<B: Into<Bytes>> From<B> for Content<'_> {

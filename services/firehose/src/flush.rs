@@ -424,6 +424,7 @@ impl Firehose {
                 true => Some("hadoop-snappy"),
                 false => compression::encoding(&bucket.compression),
             },
+            ..Content::default()
         };
         objects
             .put(&place.account, bucket.name(), &key, content)

@@ -369,6 +369,363 @@ impl Decode for AddTagsToStreamInput {
         })
     }
 }
+/// `ChannelDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelDescription {
+    pub channel_name: String,
+    pub channel_arn: String,
+    pub channel_id: String,
+    pub channel_status: String,
+    pub channel_status_reason: Option<String>,
+    pub channel_creation_timestamp: Timestamp,
+    pub service_execution_role_arn: String,
+    pub stream_configuration_list: Vec<ChannelStreamDescription>,
+    pub s3_destination_configuration: Option<S3DestinationDescription>,
+    pub s3_tables_destination_configuration: Option<S3TablesDestinationDescription>,
+    pub encryption_configuration: Option<ChannelEncryptionConfiguration>,
+    pub logging_configuration: ChannelLoggingConfiguration,
+}
+impl Encode for ChannelDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_CHANNEL_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHANNEL_DESCRIPTION);
+        {
+            let v = &self.channel_name;
+            w.member(&S_CHANNEL_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_arn;
+            w.member(&S_CHANNEL_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_id;
+            w.member(&S_CHANNEL_DESCRIPTION.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_status;
+            w.member(&S_CHANNEL_DESCRIPTION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.channel_status_reason {
+            w.member(&S_CHANNEL_DESCRIPTION.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_creation_timestamp;
+            w.member(&S_CHANNEL_DESCRIPTION.members[5]);
+            v.write(w);
+        }
+        {
+            let v = &self.service_execution_role_arn;
+            w.member(&S_CHANNEL_DESCRIPTION.members[6]);
+            v.write(w);
+        }
+        {
+            let v = &self.stream_configuration_list;
+            w.member(&S_CHANNEL_DESCRIPTION.members[7]);
+            encode::list(w, S_CHANNEL_DESCRIPTION.members[7].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.s3_destination_configuration {
+            w.member(&S_CHANNEL_DESCRIPTION.members[8]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.s3_tables_destination_configuration {
+            w.member(&S_CHANNEL_DESCRIPTION.members[9]);
+            v.encode(w);
+        }
+        if let Some(v) = &self.encryption_configuration {
+            w.member(&S_CHANNEL_DESCRIPTION.members[10]);
+            v.encode(w);
+        }
+        {
+            let v = &self.logging_configuration;
+            w.member(&S_CHANNEL_DESCRIPTION.members[11]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ChannelEncryptionConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelEncryptionConfiguration {
+    pub encryption_type: String,
+    pub key_id: String,
+}
+impl Decode for ChannelEncryptionConfiguration {
+    const SCHEMA: &'static Schema = &S_CHANNEL_ENCRYPTION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CHANNEL_ENCRYPTION_CONFIGURATION.members;
+        let mut encryption_type = None;
+        let mut key_id = None;
+        r.structure(&S_CHANNEL_ENCRYPTION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => encryption_type = Some(Read::read(r, a, &m[0])?),
+                1 => key_id = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if encryption_type.is_none() {
+            a.missing(&m[0]);
+        }
+        if key_id.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(encryption_type), Some(key_id)) = (encryption_type, key_id) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ChannelEncryptionConfiguration {
+            encryption_type,
+            key_id,
+        })
+    }
+}
+impl Encode for ChannelEncryptionConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_CHANNEL_ENCRYPTION_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHANNEL_ENCRYPTION_CONFIGURATION);
+        {
+            let v = &self.encryption_type;
+            w.member(&S_CHANNEL_ENCRYPTION_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.key_id;
+            w.member(&S_CHANNEL_ENCRYPTION_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ChannelLoggingConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelLoggingConfiguration {
+    pub cloud_watch_logs: CloudWatchLogs,
+}
+impl Decode for ChannelLoggingConfiguration {
+    const SCHEMA: &'static Schema = &S_CHANNEL_LOGGING_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CHANNEL_LOGGING_CONFIGURATION.members;
+        let mut cloud_watch_logs = None;
+        r.structure(&S_CHANNEL_LOGGING_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => cloud_watch_logs = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if cloud_watch_logs.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(cloud_watch_logs),) = (cloud_watch_logs,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ChannelLoggingConfiguration { cloud_watch_logs })
+    }
+}
+impl Encode for ChannelLoggingConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_CHANNEL_LOGGING_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHANNEL_LOGGING_CONFIGURATION);
+        {
+            let v = &self.cloud_watch_logs;
+            w.member(&S_CHANNEL_LOGGING_CONFIGURATION.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ChannelLoggingUpdateInput`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelLoggingUpdateInput {
+    pub cloud_watch_logs: CloudWatchLogsUpdateInput,
+}
+impl Decode for ChannelLoggingUpdateInput {
+    const SCHEMA: &'static Schema = &S_CHANNEL_LOGGING_UPDATE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CHANNEL_LOGGING_UPDATE_INPUT.members;
+        let mut cloud_watch_logs = None;
+        r.structure(&S_CHANNEL_LOGGING_UPDATE_INPUT, &mut |r, i| {
+            match i {
+                0 => cloud_watch_logs = Some(decode::nested(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if cloud_watch_logs.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(cloud_watch_logs),) = (cloud_watch_logs,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ChannelLoggingUpdateInput { cloud_watch_logs })
+    }
+}
+/// `ChannelStreamConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelStreamConfiguration {
+    pub stream_arn: String,
+    pub record_configuration: RecordConfiguration,
+}
+impl Decode for ChannelStreamConfiguration {
+    const SCHEMA: &'static Schema = &S_CHANNEL_STREAM_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CHANNEL_STREAM_CONFIGURATION.members;
+        let mut stream_arn = None;
+        let mut record_configuration = None;
+        r.structure(&S_CHANNEL_STREAM_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => stream_arn = Some(Read::read(r, a, &m[0])?),
+                1 => record_configuration = Some(decode::nested(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if stream_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if record_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(stream_arn), Some(record_configuration)) = (stream_arn, record_configuration)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(ChannelStreamConfiguration {
+            stream_arn,
+            record_configuration,
+        })
+    }
+}
+/// `ChannelStreamDescription`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelStreamDescription {
+    pub stream_arn: String,
+    pub stream_creation_timestamp: Timestamp,
+    pub record_configuration: RecordConfiguration,
+}
+impl Encode for ChannelStreamDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_CHANNEL_STREAM_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHANNEL_STREAM_DESCRIPTION);
+        {
+            let v = &self.stream_arn;
+            w.member(&S_CHANNEL_STREAM_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.stream_creation_timestamp;
+            w.member(&S_CHANNEL_STREAM_DESCRIPTION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.record_configuration;
+            w.member(&S_CHANNEL_STREAM_DESCRIPTION.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ChannelStreamIdentifier`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelStreamIdentifier {
+    pub stream_arn: String,
+    pub stream_creation_timestamp: Timestamp,
+}
+impl Encode for ChannelStreamIdentifier {
+    fn schema(&self) -> &'static Schema {
+        &S_CHANNEL_STREAM_IDENTIFIER
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHANNEL_STREAM_IDENTIFIER);
+        {
+            let v = &self.stream_arn;
+            w.member(&S_CHANNEL_STREAM_IDENTIFIER.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.stream_creation_timestamp;
+            w.member(&S_CHANNEL_STREAM_IDENTIFIER.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `ChannelSummary`
+#[derive(Clone, Debug, Default)]
+pub struct ChannelSummary {
+    pub channel_name: String,
+    pub channel_arn: String,
+    pub channel_id: String,
+    pub channel_status: String,
+    pub channel_status_reason: Option<String>,
+    pub channel_creation_timestamp: Timestamp,
+    pub channel_destination_type: String,
+    pub streams: Vec<ChannelStreamIdentifier>,
+}
+impl Encode for ChannelSummary {
+    fn schema(&self) -> &'static Schema {
+        &S_CHANNEL_SUMMARY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CHANNEL_SUMMARY);
+        {
+            let v = &self.channel_name;
+            w.member(&S_CHANNEL_SUMMARY.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_arn;
+            w.member(&S_CHANNEL_SUMMARY.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_id;
+            w.member(&S_CHANNEL_SUMMARY.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_status;
+            w.member(&S_CHANNEL_SUMMARY.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.channel_status_reason {
+            w.member(&S_CHANNEL_SUMMARY.members[4]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_creation_timestamp;
+            w.member(&S_CHANNEL_SUMMARY.members[5]);
+            v.write(w);
+        }
+        {
+            let v = &self.channel_destination_type;
+            w.member(&S_CHANNEL_SUMMARY.members[6]);
+            v.write(w);
+        }
+        {
+            let v = &self.streams;
+            w.member(&S_CHANNEL_SUMMARY.members[7]);
+            encode::list(w, S_CHANNEL_SUMMARY.members[7].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        w.end_structure();
+    }
+}
 /// `ChildShard`
 #[derive(Clone, Debug, Default)]
 pub struct ChildShard {
@@ -400,6 +757,100 @@ impl Encode for ChildShard {
             v.encode(w);
         }
         w.end_structure();
+    }
+}
+/// `CloudWatchLogs`
+#[derive(Clone, Debug, Default)]
+pub struct CloudWatchLogs {
+    pub enabled: bool,
+    pub log_group_name: Option<String>,
+    pub log_stream_name: Option<String>,
+}
+impl Decode for CloudWatchLogs {
+    const SCHEMA: &'static Schema = &S_CLOUD_WATCH_LOGS;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CLOUD_WATCH_LOGS.members;
+        let mut enabled = None;
+        let mut log_group_name = None;
+        let mut log_stream_name = None;
+        r.structure(&S_CLOUD_WATCH_LOGS, &mut |r, i| {
+            match i {
+                0 => enabled = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_name = Some(Read::read(r, a, &m[1])?),
+                2 => log_stream_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if enabled.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(enabled),) = (enabled,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CloudWatchLogs {
+            enabled,
+            log_group_name,
+            log_stream_name,
+        })
+    }
+}
+impl Encode for CloudWatchLogs {
+    fn schema(&self) -> &'static Schema {
+        &S_CLOUD_WATCH_LOGS
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CLOUD_WATCH_LOGS);
+        {
+            let v = &self.enabled;
+            w.member(&S_CLOUD_WATCH_LOGS.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_group_name {
+            w.member(&S_CLOUD_WATCH_LOGS.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.log_stream_name {
+            w.member(&S_CLOUD_WATCH_LOGS.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CloudWatchLogsUpdateInput`
+#[derive(Clone, Debug, Default)]
+pub struct CloudWatchLogsUpdateInput {
+    pub enabled: bool,
+    pub log_group_name: Option<String>,
+    pub log_stream_name: Option<String>,
+}
+impl Decode for CloudWatchLogsUpdateInput {
+    const SCHEMA: &'static Schema = &S_CLOUD_WATCH_LOGS_UPDATE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CLOUD_WATCH_LOGS_UPDATE_INPUT.members;
+        let mut enabled = None;
+        let mut log_group_name = None;
+        let mut log_stream_name = None;
+        r.structure(&S_CLOUD_WATCH_LOGS_UPDATE_INPUT, &mut |r, i| {
+            match i {
+                0 => enabled = Some(Read::read(r, a, &m[0])?),
+                1 => log_group_name = Some(Read::read(r, a, &m[1])?),
+                2 => log_stream_name = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if enabled.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(enabled),) = (enabled,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CloudWatchLogsUpdateInput {
+            enabled,
+            log_group_name,
+            log_stream_name,
+        })
     }
 }
 /// `Consumer`
@@ -478,6 +929,97 @@ impl Encode for ConsumerDescription {
             let v = &self.stream_arn;
             w.member(&S_CONSUMER_DESCRIPTION.members[4]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `CreateChannelInput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateChannelInput {
+    pub channel_name: String,
+    pub service_execution_role_arn: String,
+    pub stream_configuration_list: Vec<ChannelStreamConfiguration>,
+    pub s3_destination_configuration: Option<S3DestinationConfiguration>,
+    pub s3_tables_destination_configuration: Option<S3TablesDestinationConfiguration>,
+    pub encryption_configuration: Option<ChannelEncryptionConfiguration>,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub logging_configuration: Option<ChannelLoggingConfiguration>,
+}
+impl Decode for CreateChannelInput {
+    const SCHEMA: &'static Schema = &S_CREATE_CHANNEL_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_CREATE_CHANNEL_INPUT.members;
+        let mut channel_name = None;
+        let mut service_execution_role_arn = None;
+        let mut stream_configuration_list = None;
+        let mut s3_destination_configuration = None;
+        let mut s3_tables_destination_configuration = None;
+        let mut encryption_configuration = None;
+        let mut tags = None;
+        let mut logging_configuration = None;
+        r.structure(&S_CREATE_CHANNEL_INPUT, &mut |r, i| {
+            match i {
+                0 => channel_name = Some(Read::read(r, a, &m[0])?),
+                1 => service_execution_role_arn = Some(Read::read(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut stream_configuration_list,
+                    decode::nested::<ChannelStreamConfiguration>,
+                )?,
+                3 => s3_destination_configuration = Some(decode::nested(r, a, &m[3])?),
+                4 => s3_tables_destination_configuration = Some(decode::nested(r, a, &m[4])?),
+                5 => encryption_configuration = Some(decode::nested(r, a, &m[5])?),
+                6 => decode::map(r, a, &m[6], &mut tags, <String as Read>::read)?,
+                7 => logging_configuration = Some(decode::nested(r, a, &m[7])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if channel_name.is_none() {
+            a.missing(&m[0]);
+        }
+        if service_execution_role_arn.is_none() {
+            a.missing(&m[1]);
+        }
+        if stream_configuration_list.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(channel_name), Some(service_execution_role_arn), Some(stream_configuration_list)) = (
+            channel_name,
+            service_execution_role_arn,
+            stream_configuration_list,
+        ) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(CreateChannelInput {
+            channel_name,
+            service_execution_role_arn,
+            stream_configuration_list,
+            s3_destination_configuration,
+            s3_tables_destination_configuration,
+            encryption_configuration,
+            tags,
+            logging_configuration,
+        })
+    }
+}
+/// `CreateChannelOutput`
+#[derive(Clone, Debug, Default)]
+pub struct CreateChannelOutput {
+    pub channel_description: ChannelDescription,
+}
+impl Encode for CreateChannelOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_CREATE_CHANNEL_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_CREATE_CHANNEL_OUTPUT);
+        {
+            let v = &self.channel_description;
+            w.member(&S_CREATE_CHANNEL_OUTPUT.members[0]);
+            v.encode(w);
         }
         w.end_structure();
     }
@@ -654,6 +1196,69 @@ impl Encode for DeadLetterConfiguration {
         w.end_structure();
     }
 }
+/// `DeadLetterQueueS3Configuration`
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterQueueS3Configuration {
+    pub bucket_arn: String,
+    pub expected_bucket_owner: String,
+    pub error_output_prefix: Option<String>,
+}
+impl Decode for DeadLetterQueueS3Configuration {
+    const SCHEMA: &'static Schema = &S_DEAD_LETTER_QUEUE_S3_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DEAD_LETTER_QUEUE_S3_CONFIGURATION.members;
+        let mut bucket_arn = None;
+        let mut expected_bucket_owner = None;
+        let mut error_output_prefix = None;
+        r.structure(&S_DEAD_LETTER_QUEUE_S3_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => bucket_arn = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                2 => error_output_prefix = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if expected_bucket_owner.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(bucket_arn), Some(expected_bucket_owner)) = (bucket_arn, expected_bucket_owner)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeadLetterQueueS3Configuration {
+            bucket_arn,
+            expected_bucket_owner,
+            error_output_prefix,
+        })
+    }
+}
+impl Encode for DeadLetterQueueS3Configuration {
+    fn schema(&self) -> &'static Schema {
+        &S_DEAD_LETTER_QUEUE_S3_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DEAD_LETTER_QUEUE_S3_CONFIGURATION);
+        {
+            let v = &self.bucket_arn;
+            w.member(&S_DEAD_LETTER_QUEUE_S3_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.expected_bucket_owner;
+            w.member(&S_DEAD_LETTER_QUEUE_S3_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.error_output_prefix {
+            w.member(&S_DEAD_LETTER_QUEUE_S3_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `DecreaseStreamRetentionPeriodInput`
 #[derive(Clone, Debug, Default)]
 pub struct DecreaseStreamRetentionPeriodInput {
@@ -692,6 +1297,32 @@ impl Decode for DecreaseStreamRetentionPeriodInput {
             stream_arn,
             stream_id,
         })
+    }
+}
+/// `DeleteChannelInput`
+#[derive(Clone, Debug, Default)]
+pub struct DeleteChannelInput {
+    pub channel_arn: String,
+}
+impl Decode for DeleteChannelInput {
+    const SCHEMA: &'static Schema = &S_DELETE_CHANNEL_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DELETE_CHANNEL_INPUT.members;
+        let mut channel_arn = None;
+        r.structure(&S_DELETE_CHANNEL_INPUT, &mut |r, i| {
+            match i {
+                0 => channel_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if channel_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(channel_arn),) = (channel_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DeleteChannelInput { channel_arn })
     }
 }
 /// `DeleteQueueInput`
@@ -846,6 +1477,51 @@ impl Encode for DescribeAccountSettingsOutput {
         w.structure(&S_DESCRIBE_ACCOUNT_SETTINGS_OUTPUT);
         if let Some(v) = &self.minimum_throughput_billing_commitment {
             w.member(&S_DESCRIBE_ACCOUNT_SETTINGS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `DescribeChannelInput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeChannelInput {
+    pub channel_arn: String,
+}
+impl Decode for DescribeChannelInput {
+    const SCHEMA: &'static Schema = &S_DESCRIBE_CHANNEL_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_DESCRIBE_CHANNEL_INPUT.members;
+        let mut channel_arn = None;
+        r.structure(&S_DESCRIBE_CHANNEL_INPUT, &mut |r, i| {
+            match i {
+                0 => channel_arn = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if channel_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(channel_arn),) = (channel_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(DescribeChannelInput { channel_arn })
+    }
+}
+/// `DescribeChannelOutput`
+#[derive(Clone, Debug, Default)]
+pub struct DescribeChannelOutput {
+    pub channel_description: ChannelDescription,
+}
+impl Encode for DescribeChannelOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_DESCRIBE_CHANNEL_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_DESCRIBE_CHANNEL_OUTPUT);
+        {
+            let v = &self.channel_description;
+            w.member(&S_DESCRIBE_CHANNEL_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -1675,6 +2351,68 @@ impl Encode for KMSThrottlingException {
         w.end_structure();
     }
 }
+/// `ListChannelsInput`
+#[derive(Clone, Debug, Default)]
+pub struct ListChannelsInput {
+    pub stream_filter: Option<Vec<StreamFilter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl Decode for ListChannelsInput {
+    const SCHEMA: &'static Schema = &S_LIST_CHANNELS_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_LIST_CHANNELS_INPUT.members;
+        let mut stream_filter = None;
+        let mut max_results = None;
+        let mut next_token = None;
+        r.structure(&S_LIST_CHANNELS_INPUT, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut stream_filter,
+                    decode::nested::<StreamFilter>,
+                )?,
+                1 => max_results = Some(Read::read(r, a, &m[1])?),
+                2 => next_token = Some(Read::read(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(ListChannelsInput {
+            stream_filter,
+            max_results,
+            next_token,
+        })
+    }
+}
+/// `ListChannelsOutput`
+#[derive(Clone, Debug, Default)]
+pub struct ListChannelsOutput {
+    pub channel_summaries: Vec<ChannelSummary>,
+    pub next_token: Option<String>,
+}
+impl Encode for ListChannelsOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_LIST_CHANNELS_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_LIST_CHANNELS_OUTPUT);
+        {
+            let v = &self.channel_summaries;
+            w.member(&S_LIST_CHANNELS_OUTPUT.members[0]);
+            encode::list(w, S_LIST_CHANNELS_OUTPUT.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
+        }
+        if let Some(v) = &self.next_token {
+            w.member(&S_LIST_CHANNELS_OUTPUT.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `ListQueuesInput`
 #[derive(Clone, Debug, Default)]
 pub struct ListQueuesInput {
@@ -2190,6 +2928,108 @@ impl Encode for MinimumThroughputBillingCommitmentOutput {
         if let Some(v) = &self.earliest_allowed_end_at {
             w.member(&S_MINIMUM_THROUGHPUT_BILLING_COMMITMENT_OUTPUT.members[3]);
             v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PartitionField`
+#[derive(Clone, Debug, Default)]
+pub struct PartitionField {
+    pub transform: String,
+    pub source_name: String,
+}
+impl Decode for PartitionField {
+    const SCHEMA: &'static Schema = &S_PARTITION_FIELD;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PARTITION_FIELD.members;
+        let mut transform = None;
+        let mut source_name = None;
+        r.structure(&S_PARTITION_FIELD, &mut |r, i| {
+            match i {
+                0 => transform = Some(Read::read(r, a, &m[0])?),
+                1 => source_name = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if transform.is_none() {
+            a.missing(&m[0]);
+        }
+        if source_name.is_none() {
+            a.missing(&m[1]);
+        }
+        let (Some(transform), Some(source_name)) = (transform, source_name) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PartitionField {
+            transform,
+            source_name,
+        })
+    }
+}
+impl Encode for PartitionField {
+    fn schema(&self) -> &'static Schema {
+        &S_PARTITION_FIELD
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PARTITION_FIELD);
+        {
+            let v = &self.transform;
+            w.member(&S_PARTITION_FIELD.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.source_name;
+            w.member(&S_PARTITION_FIELD.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `PartitionSpec`
+#[derive(Clone, Debug, Default)]
+pub struct PartitionSpec {
+    pub partition_fields: Vec<PartitionField>,
+}
+impl Decode for PartitionSpec {
+    const SCHEMA: &'static Schema = &S_PARTITION_SPEC;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_PARTITION_SPEC.members;
+        let mut partition_fields = None;
+        r.structure(&S_PARTITION_SPEC, &mut |r, i| {
+            match i {
+                0 => decode::list(
+                    r,
+                    a,
+                    &m[0],
+                    &mut partition_fields,
+                    decode::nested::<PartitionField>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if partition_fields.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(partition_fields),) = (partition_fields,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(PartitionSpec { partition_fields })
+    }
+}
+impl Encode for PartitionSpec {
+    fn schema(&self) -> &'static Schema {
+        &S_PARTITION_SPEC
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_PARTITION_SPEC);
+        {
+            let v = &self.partition_fields;
+            w.member(&S_PARTITION_SPEC.members[0]);
+            encode::list(w, S_PARTITION_SPEC.members[0].target, v, |w, v| {
+                v.encode(w);
+            });
         }
         w.end_structure();
     }
@@ -2987,6 +3827,56 @@ impl Encode for Record {
         w.end_structure();
     }
 }
+/// `RecordConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct RecordConfiguration {
+    pub record_format_type: String,
+    pub gsr_schema_arn: Option<String>,
+}
+impl Decode for RecordConfiguration {
+    const SCHEMA: &'static Schema = &S_RECORD_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_RECORD_CONFIGURATION.members;
+        let mut record_format_type = None;
+        let mut gsr_schema_arn = None;
+        r.structure(&S_RECORD_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => record_format_type = Some(Read::read(r, a, &m[0])?),
+                1 => gsr_schema_arn = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if record_format_type.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(record_format_type),) = (record_format_type,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(RecordConfiguration {
+            record_format_type,
+            gsr_schema_arn,
+        })
+    }
+}
+impl Encode for RecordConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_RECORD_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_RECORD_CONFIGURATION);
+        {
+            let v = &self.record_format_type;
+            w.member(&S_RECORD_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        if let Some(v) = &self.gsr_schema_arn {
+            w.member(&S_RECORD_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
 /// `RegisterStreamConsumerInput`
 #[derive(Clone, Debug, Default)]
 pub struct RegisterStreamConsumerInput {
@@ -3278,6 +4168,387 @@ impl Encode for RestoreDeadLetterQueueRecordsResultEntry {
             v.write(w);
         }
         w.end_structure();
+    }
+}
+/// `S3DestinationConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct S3DestinationConfiguration {
+    pub data_freshness_in_seconds: Option<i32>,
+    pub dead_letter_queue_s3_configuration: Option<DeadLetterQueueS3Configuration>,
+    pub storage_configuration: S3StorageConfiguration,
+}
+impl Decode for S3DestinationConfiguration {
+    const SCHEMA: &'static Schema = &S_S3_DESTINATION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_DESTINATION_CONFIGURATION.members;
+        let mut data_freshness_in_seconds = None;
+        let mut dead_letter_queue_s3_configuration = None;
+        let mut storage_configuration = None;
+        r.structure(&S_S3_DESTINATION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => data_freshness_in_seconds = Some(Read::read(r, a, &m[0])?),
+                1 => dead_letter_queue_s3_configuration = Some(decode::nested(r, a, &m[1])?),
+                2 => storage_configuration = Some(decode::nested(r, a, &m[2])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if storage_configuration.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(storage_configuration),) = (storage_configuration,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3DestinationConfiguration {
+            data_freshness_in_seconds,
+            dead_letter_queue_s3_configuration,
+            storage_configuration,
+        })
+    }
+}
+/// `S3DestinationDescription`
+#[derive(Clone, Debug, Default)]
+pub struct S3DestinationDescription {
+    pub data_freshness_in_seconds: i32,
+    pub dead_letter_queue_s3_configuration: DeadLetterQueueS3Configuration,
+    pub storage_configuration: S3StorageConfiguration,
+}
+impl Encode for S3DestinationDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_DESTINATION_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_DESTINATION_DESCRIPTION);
+        {
+            let v = &self.data_freshness_in_seconds;
+            w.member(&S_S3_DESTINATION_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.dead_letter_queue_s3_configuration;
+            w.member(&S_S3_DESTINATION_DESCRIPTION.members[1]);
+            v.encode(w);
+        }
+        {
+            let v = &self.storage_configuration;
+            w.member(&S_S3_DESTINATION_DESCRIPTION.members[2]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `S3DestinationUpdateInput`
+#[derive(Clone, Debug, Default)]
+pub struct S3DestinationUpdateInput {
+    pub data_freshness_in_seconds: i32,
+}
+impl Decode for S3DestinationUpdateInput {
+    const SCHEMA: &'static Schema = &S_S3_DESTINATION_UPDATE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_DESTINATION_UPDATE_INPUT.members;
+        let mut data_freshness_in_seconds = None;
+        r.structure(&S_S3_DESTINATION_UPDATE_INPUT, &mut |r, i| {
+            match i {
+                0 => data_freshness_in_seconds = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if data_freshness_in_seconds.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(data_freshness_in_seconds),) = (data_freshness_in_seconds,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3DestinationUpdateInput {
+            data_freshness_in_seconds,
+        })
+    }
+}
+/// `S3StorageConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct S3StorageConfiguration {
+    pub bucket_arn: String,
+    pub expected_bucket_owner: String,
+    pub output_key_template: Option<String>,
+    pub storage_class: Option<String>,
+    pub compression_type: String,
+}
+impl Decode for S3StorageConfiguration {
+    const SCHEMA: &'static Schema = &S_S3_STORAGE_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_STORAGE_CONFIGURATION.members;
+        let mut bucket_arn = None;
+        let mut expected_bucket_owner = None;
+        let mut output_key_template = None;
+        let mut storage_class = None;
+        let mut compression_type = None;
+        r.structure(&S_S3_STORAGE_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => bucket_arn = Some(Read::read(r, a, &m[0])?),
+                1 => expected_bucket_owner = Some(Read::read(r, a, &m[1])?),
+                2 => output_key_template = Some(Read::read(r, a, &m[2])?),
+                3 => storage_class = Some(Read::read(r, a, &m[3])?),
+                4 => compression_type = Some(Read::read(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if bucket_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if expected_bucket_owner.is_none() {
+            a.missing(&m[1]);
+        }
+        if compression_type.is_none() {
+            a.missing(&m[4]);
+        }
+        let (Some(bucket_arn), Some(expected_bucket_owner), Some(compression_type)) =
+            (bucket_arn, expected_bucket_owner, compression_type)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3StorageConfiguration {
+            bucket_arn,
+            expected_bucket_owner,
+            output_key_template,
+            storage_class,
+            compression_type,
+        })
+    }
+}
+impl Encode for S3StorageConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_STORAGE_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_STORAGE_CONFIGURATION);
+        {
+            let v = &self.bucket_arn;
+            w.member(&S_S3_STORAGE_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.expected_bucket_owner;
+            w.member(&S_S3_STORAGE_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.output_key_template {
+            w.member(&S_S3_STORAGE_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        if let Some(v) = &self.storage_class {
+            w.member(&S_S3_STORAGE_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        {
+            let v = &self.compression_type;
+            w.member(&S_S3_STORAGE_CONFIGURATION.members[4]);
+            v.write(w);
+        }
+        w.end_structure();
+    }
+}
+/// `S3TablesConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct S3TablesConfiguration {
+    pub table_bucket_arn: String,
+    pub namespace: String,
+    pub table_name: String,
+    pub compression_type: String,
+    pub partition_spec: Option<PartitionSpec>,
+}
+impl Decode for S3TablesConfiguration {
+    const SCHEMA: &'static Schema = &S_S3_TABLES_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_TABLES_CONFIGURATION.members;
+        let mut table_bucket_arn = None;
+        let mut namespace = None;
+        let mut table_name = None;
+        let mut compression_type = None;
+        let mut partition_spec = None;
+        r.structure(&S_S3_TABLES_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => table_bucket_arn = Some(Read::read(r, a, &m[0])?),
+                1 => namespace = Some(Read::read(r, a, &m[1])?),
+                2 => table_name = Some(Read::read(r, a, &m[2])?),
+                3 => compression_type = Some(Read::read(r, a, &m[3])?),
+                4 => partition_spec = Some(decode::nested(r, a, &m[4])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if table_bucket_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        if namespace.is_none() {
+            a.missing(&m[1]);
+        }
+        if table_name.is_none() {
+            a.missing(&m[2]);
+        }
+        if compression_type.is_none() {
+            a.missing(&m[3]);
+        }
+        let (Some(table_bucket_arn), Some(namespace), Some(table_name), Some(compression_type)) =
+            (table_bucket_arn, namespace, table_name, compression_type)
+        else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3TablesConfiguration {
+            table_bucket_arn,
+            namespace,
+            table_name,
+            compression_type,
+            partition_spec,
+        })
+    }
+}
+impl Encode for S3TablesConfiguration {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_TABLES_CONFIGURATION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_TABLES_CONFIGURATION);
+        {
+            let v = &self.table_bucket_arn;
+            w.member(&S_S3_TABLES_CONFIGURATION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.namespace;
+            w.member(&S_S3_TABLES_CONFIGURATION.members[1]);
+            v.write(w);
+        }
+        {
+            let v = &self.table_name;
+            w.member(&S_S3_TABLES_CONFIGURATION.members[2]);
+            v.write(w);
+        }
+        {
+            let v = &self.compression_type;
+            w.member(&S_S3_TABLES_CONFIGURATION.members[3]);
+            v.write(w);
+        }
+        if let Some(v) = &self.partition_spec {
+            w.member(&S_S3_TABLES_CONFIGURATION.members[4]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `S3TablesDestinationConfiguration`
+#[derive(Clone, Debug, Default)]
+pub struct S3TablesDestinationConfiguration {
+    pub data_freshness_in_seconds: Option<i32>,
+    pub dead_letter_queue_s3_configuration: DeadLetterQueueS3Configuration,
+    pub s3_tables_configuration_list: Vec<S3TablesConfiguration>,
+}
+impl Decode for S3TablesDestinationConfiguration {
+    const SCHEMA: &'static Schema = &S_S3_TABLES_DESTINATION_CONFIGURATION;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_TABLES_DESTINATION_CONFIGURATION.members;
+        let mut data_freshness_in_seconds = None;
+        let mut dead_letter_queue_s3_configuration = None;
+        let mut s3_tables_configuration_list = None;
+        r.structure(&S_S3_TABLES_DESTINATION_CONFIGURATION, &mut |r, i| {
+            match i {
+                0 => data_freshness_in_seconds = Some(Read::read(r, a, &m[0])?),
+                1 => dead_letter_queue_s3_configuration = Some(decode::nested(r, a, &m[1])?),
+                2 => decode::list(
+                    r,
+                    a,
+                    &m[2],
+                    &mut s3_tables_configuration_list,
+                    decode::nested::<S3TablesConfiguration>,
+                )?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if dead_letter_queue_s3_configuration.is_none() {
+            a.missing(&m[1]);
+        }
+        if s3_tables_configuration_list.is_none() {
+            a.missing(&m[2]);
+        }
+        let (Some(dead_letter_queue_s3_configuration), Some(s3_tables_configuration_list)) = (
+            dead_letter_queue_s3_configuration,
+            s3_tables_configuration_list,
+        ) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3TablesDestinationConfiguration {
+            data_freshness_in_seconds,
+            dead_letter_queue_s3_configuration,
+            s3_tables_configuration_list,
+        })
+    }
+}
+/// `S3TablesDestinationDescription`
+#[derive(Clone, Debug, Default)]
+pub struct S3TablesDestinationDescription {
+    pub data_freshness_in_seconds: i32,
+    pub dead_letter_queue_s3_configuration: DeadLetterQueueS3Configuration,
+    pub s3_tables_configuration_list: Vec<S3TablesConfiguration>,
+}
+impl Encode for S3TablesDestinationDescription {
+    fn schema(&self) -> &'static Schema {
+        &S_S3_TABLES_DESTINATION_DESCRIPTION
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_S3_TABLES_DESTINATION_DESCRIPTION);
+        {
+            let v = &self.data_freshness_in_seconds;
+            w.member(&S_S3_TABLES_DESTINATION_DESCRIPTION.members[0]);
+            v.write(w);
+        }
+        {
+            let v = &self.dead_letter_queue_s3_configuration;
+            w.member(&S_S3_TABLES_DESTINATION_DESCRIPTION.members[1]);
+            v.encode(w);
+        }
+        {
+            let v = &self.s3_tables_configuration_list;
+            w.member(&S_S3_TABLES_DESTINATION_DESCRIPTION.members[2]);
+            encode::list(
+                w,
+                S_S3_TABLES_DESTINATION_DESCRIPTION.members[2].target,
+                v,
+                |w, v| {
+                    v.encode(w);
+                },
+            );
+        }
+        w.end_structure();
+    }
+}
+/// `S3TablesDestinationUpdateInput`
+#[derive(Clone, Debug, Default)]
+pub struct S3TablesDestinationUpdateInput {
+    pub data_freshness_in_seconds: i32,
+}
+impl Decode for S3TablesDestinationUpdateInput {
+    const SCHEMA: &'static Schema = &S_S3_TABLES_DESTINATION_UPDATE_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_S3_TABLES_DESTINATION_UPDATE_INPUT.members;
+        let mut data_freshness_in_seconds = None;
+        r.structure(&S_S3_TABLES_DESTINATION_UPDATE_INPUT, &mut |r, i| {
+            match i {
+                0 => data_freshness_in_seconds = Some(Read::read(r, a, &m[0])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if data_freshness_in_seconds.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(data_freshness_in_seconds),) = (data_freshness_in_seconds,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(S3TablesDestinationUpdateInput {
+            data_freshness_in_seconds,
+        })
     }
 }
 /// `SequenceNumberRange`
@@ -3752,6 +5023,38 @@ impl Encode for StreamDescriptionSummary {
         w.end_structure();
     }
 }
+/// `StreamFilter`
+#[derive(Clone, Debug, Default)]
+pub struct StreamFilter {
+    pub stream_arn: String,
+    pub stream_creation_timestamp: Option<Timestamp>,
+}
+impl Decode for StreamFilter {
+    const SCHEMA: &'static Schema = &S_STREAM_FILTER;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_STREAM_FILTER.members;
+        let mut stream_arn = None;
+        let mut stream_creation_timestamp = None;
+        r.structure(&S_STREAM_FILTER, &mut |r, i| {
+            match i {
+                0 => stream_arn = Some(Read::read(r, a, &m[0])?),
+                1 => stream_creation_timestamp = Some(Read::read(r, a, &m[1])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if stream_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(stream_arn),) = (stream_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(StreamFilter {
+            stream_arn,
+            stream_creation_timestamp,
+        })
+    }
+}
 /// `StreamModeDetails`
 #[derive(Clone, Debug, Default)]
 pub struct StreamModeDetails {
@@ -4106,6 +5409,65 @@ impl Encode for UpdateAccountSettingsOutput {
         w.structure(&S_UPDATE_ACCOUNT_SETTINGS_OUTPUT);
         if let Some(v) = &self.minimum_throughput_billing_commitment {
             w.member(&S_UPDATE_ACCOUNT_SETTINGS_OUTPUT.members[0]);
+            v.encode(w);
+        }
+        w.end_structure();
+    }
+}
+/// `UpdateChannelInput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateChannelInput {
+    pub channel_arn: String,
+    pub s3_destination_configuration: Option<S3DestinationUpdateInput>,
+    pub s3_tables_destination_configuration: Option<S3TablesDestinationUpdateInput>,
+    pub logging_configuration: Option<ChannelLoggingUpdateInput>,
+}
+impl Decode for UpdateChannelInput {
+    const SCHEMA: &'static Schema = &S_UPDATE_CHANNEL_INPUT;
+    fn decode(r: &mut dyn Reader, a: &mut Audit) -> Result<Self, DecodeError> {
+        let m = S_UPDATE_CHANNEL_INPUT.members;
+        let mut channel_arn = None;
+        let mut s3_destination_configuration = None;
+        let mut s3_tables_destination_configuration = None;
+        let mut logging_configuration = None;
+        r.structure(&S_UPDATE_CHANNEL_INPUT, &mut |r, i| {
+            match i {
+                0 => channel_arn = Some(Read::read(r, a, &m[0])?),
+                1 => s3_destination_configuration = Some(decode::nested(r, a, &m[1])?),
+                2 => s3_tables_destination_configuration = Some(decode::nested(r, a, &m[2])?),
+                3 => logging_configuration = Some(decode::nested(r, a, &m[3])?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if channel_arn.is_none() {
+            a.missing(&m[0]);
+        }
+        let (Some(channel_arn),) = (channel_arn,) else {
+            return Err(DecodeError::Rejected);
+        };
+        Ok(UpdateChannelInput {
+            channel_arn,
+            s3_destination_configuration,
+            s3_tables_destination_configuration,
+            logging_configuration,
+        })
+    }
+}
+/// `UpdateChannelOutput`
+#[derive(Clone, Debug, Default)]
+pub struct UpdateChannelOutput {
+    pub channel_description: ChannelDescription,
+}
+impl Encode for UpdateChannelOutput {
+    fn schema(&self) -> &'static Schema {
+        &S_UPDATE_CHANNEL_OUTPUT
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&S_UPDATE_CHANNEL_OUTPUT);
+        {
+            let v = &self.channel_description;
+            w.member(&S_UPDATE_CHANNEL_OUTPUT.members[0]);
             v.encode(w);
         }
         w.end_structure();
@@ -4834,6 +6196,18 @@ impl Encode for DecreaseStreamRetentionPeriodOutput {
 }
 /// Nothing.
 #[derive(Clone, Debug, Default)]
+pub struct DeleteChannelOutput {}
+impl Encode for DeleteChannelOutput {
+    fn schema(&self) -> &'static Schema {
+        &wire::schema::EMPTY
+    }
+    fn encode(&self, w: &mut dyn Writer) {
+        w.structure(&wire::schema::EMPTY);
+        w.end_structure();
+    }
+}
+/// Nothing.
+#[derive(Clone, Debug, Default)]
 pub struct DeleteQueueOutput {}
 impl Encode for DeleteQueueOutput {
     fn schema(&self) -> &'static Schema {
@@ -5146,9 +6520,114 @@ static S_ADD_TAGS_TO_STREAM_INPUT: Schema = Schema::new("AddTagsToStreamInput", 
         Member::new("StreamARN", &S_STREAM_ARN),
         Member::new("StreamId", &S_STREAM_ID),
     ]);
+static S_BUCKET_ARN: Schema = Schema::new("BucketARN", Kind::String)
+    .min(1)
+    .max(2048)
+    .pattern("arn:aws[-a-z0-9]*:s3:::[a-z0-9._-]{3,63}");
+static S_CHANNEL_ARN: Schema = Schema::new("ChannelARN", Kind::String)
+    .min(1)
+    .max(2048)
+    .pattern(r#"arn:aws.*:kinesis:.*:\d{12}:channel/\S+"#);
 static S_CHANNEL_COUNT_OBJECT: Schema = Schema::new("ChannelCountObject", Kind::Integer)
     .min(0)
     .max(1000000);
+static S_CHANNEL_DESCRIPTION: Schema =
+    Schema::new("ChannelDescription", Kind::Structure).members(&[
+        Member::new("ChannelName", &S_CHANNEL_NAME).required(),
+        Member::new("ChannelARN", &S_CHANNEL_ARN).required(),
+        Member::new("ChannelId", &S_CHANNEL_ID).required(),
+        Member::new("ChannelStatus", &S_CHANNEL_STATUS).required(),
+        Member::new("ChannelStatusReason", &S_CHANNEL_STATUS_REASON),
+        Member::new("ChannelCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+        Member::new("ServiceExecutionRoleARN", &S_ROLE_ARN).required(),
+        Member::new(
+            "StreamConfigurationList",
+            &S_CHANNEL_STREAM_DESCRIPTION_LIST,
+        )
+        .required(),
+        Member::new("S3DestinationConfiguration", &S_S3_DESTINATION_DESCRIPTION),
+        Member::new(
+            "S3TablesDestinationConfiguration",
+            &S_S3_TABLES_DESTINATION_DESCRIPTION,
+        ),
+        Member::new(
+            "EncryptionConfiguration",
+            &S_CHANNEL_ENCRYPTION_CONFIGURATION,
+        ),
+        Member::new("LoggingConfiguration", &S_CHANNEL_LOGGING_CONFIGURATION).required(),
+    ]);
+static S_CHANNEL_DESTINATION_TYPE: Schema =
+    Schema::new("ChannelDestinationType", Kind::String).values(&["S3", "S3_TABLES"]);
+static S_CHANNEL_ENCRYPTION_CONFIGURATION: Schema =
+    Schema::new("ChannelEncryptionConfiguration", Kind::Structure).members(&[
+        Member::new("EncryptionType", &S_CHANNEL_ENCRYPTION_TYPE).required(),
+        Member::new("KeyId", &S_KEY_ID).required(),
+    ]);
+static S_CHANNEL_ENCRYPTION_TYPE: Schema =
+    Schema::new("ChannelEncryptionType", Kind::String).values(&["KMS"]);
+static S_CHANNEL_ID: Schema = Schema::new("ChannelId", Kind::String).min(1).max(64);
+static S_CHANNEL_LOGGING_CONFIGURATION: Schema = Schema::new(
+    "ChannelLoggingConfiguration",
+    Kind::Structure,
+)
+.members(&[Member::new("CloudWatchLogs", &S_CLOUD_WATCH_LOGS).required()]);
+static S_CHANNEL_LOGGING_UPDATE_INPUT: Schema = Schema::new(
+    "ChannelLoggingUpdateInput",
+    Kind::Structure,
+)
+.members(&[Member::new("CloudWatchLogs", &S_CLOUD_WATCH_LOGS_UPDATE_INPUT).required()]);
+static S_CHANNEL_NAME: Schema = Schema::new("ChannelName", Kind::String)
+    .min(1)
+    .max(128)
+    .pattern("[a-zA-Z0-9_.-]+");
+static S_CHANNEL_STATUS: Schema = Schema::new("ChannelStatus", Kind::String)
+    .values(&["CREATING", "ACTIVE", "UPDATING", "DELETING", "FAILED"]);
+static S_CHANNEL_STATUS_REASON: Schema = Schema::new("ChannelStatusReason", Kind::String)
+    .min(1)
+    .max(2048);
+static S_CHANNEL_STREAM_CONFIGURATION: Schema =
+    Schema::new("ChannelStreamConfiguration", Kind::Structure).members(&[
+        Member::new("StreamARN", &S_STREAM_ARN).required(),
+        Member::new("RecordConfiguration", &S_RECORD_CONFIGURATION).required(),
+    ]);
+static S_CHANNEL_STREAM_CONFIGURATION_LIST: Schema =
+    Schema::new("ChannelStreamConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_CHANNEL_STREAM_CONFIGURATION)])
+        .min(1)
+        .max(10000);
+static S_CHANNEL_STREAM_DESCRIPTION: Schema =
+    Schema::new("ChannelStreamDescription", Kind::Structure).members(&[
+        Member::new("StreamARN", &S_STREAM_ARN).required(),
+        Member::new("StreamCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+        Member::new("RecordConfiguration", &S_RECORD_CONFIGURATION).required(),
+    ]);
+static S_CHANNEL_STREAM_DESCRIPTION_LIST: Schema =
+    Schema::new("ChannelStreamDescriptionList", Kind::List)
+        .members(&[Member::new("member", &S_CHANNEL_STREAM_DESCRIPTION)])
+        .min(1)
+        .max(10000);
+static S_CHANNEL_STREAM_IDENTIFIER: Schema =
+    Schema::new("ChannelStreamIdentifier", Kind::Structure).members(&[
+        Member::new("StreamARN", &S_STREAM_ARN).required(),
+        Member::new("StreamCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+    ]);
+static S_CHANNEL_STREAM_IDENTIFIER_LIST: Schema =
+    Schema::new("ChannelStreamIdentifierList", Kind::List)
+        .members(&[Member::new("member", &S_CHANNEL_STREAM_IDENTIFIER)])
+        .min(1)
+        .max(10000);
+static S_CHANNEL_SUMMARY: Schema = Schema::new("ChannelSummary", Kind::Structure).members(&[
+    Member::new("ChannelName", &S_CHANNEL_NAME).required(),
+    Member::new("ChannelARN", &S_CHANNEL_ARN).required(),
+    Member::new("ChannelId", &S_CHANNEL_ID).required(),
+    Member::new("ChannelStatus", &S_CHANNEL_STATUS).required(),
+    Member::new("ChannelStatusReason", &S_CHANNEL_STATUS_REASON),
+    Member::new("ChannelCreationTimestamp", &wire::schema::TIMESTAMP).required(),
+    Member::new("ChannelDestinationType", &S_CHANNEL_DESTINATION_TYPE).required(),
+    Member::new("Streams", &S_CHANNEL_STREAM_IDENTIFIER_LIST).required(),
+]);
+static S_CHANNEL_SUMMARY_LIST: Schema = Schema::new("ChannelSummaryList", Kind::List)
+    .members(&[Member::new("member", &S_CHANNEL_SUMMARY)]);
 static S_CHILD_SHARD: Schema = Schema::new("ChildShard", Kind::Structure).members(&[
     Member::new("ShardId", &S_SHARD_ID).required(),
     Member::new("ParentShards", &S_SHARD_ID_LIST).required(),
@@ -5156,6 +6635,25 @@ static S_CHILD_SHARD: Schema = Schema::new("ChildShard", Kind::Structure).member
 ]);
 static S_CHILD_SHARD_LIST: Schema =
     Schema::new("ChildShardList", Kind::List).members(&[Member::new("member", &S_CHILD_SHARD)]);
+static S_CLOUD_WATCH_LOG_GROUP_NAME: Schema = Schema::new("CloudWatchLogGroupName", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"[\.\-_/#A-Za-z0-9]+"#);
+static S_CLOUD_WATCH_LOG_STREAM_NAME: Schema = Schema::new("CloudWatchLogStreamName", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern("[^:*]*");
+static S_CLOUD_WATCH_LOGS: Schema = Schema::new("CloudWatchLogs", Kind::Structure).members(&[
+    Member::new("Enabled", &wire::schema::BOOLEAN).required(),
+    Member::new("LogGroupName", &S_CLOUD_WATCH_LOG_GROUP_NAME),
+    Member::new("LogStreamName", &S_CLOUD_WATCH_LOG_STREAM_NAME),
+]);
+static S_CLOUD_WATCH_LOGS_UPDATE_INPUT: Schema =
+    Schema::new("CloudWatchLogsUpdateInput", Kind::Structure).members(&[
+        Member::new("Enabled", &wire::schema::BOOLEAN).required(),
+        Member::new("LogGroupName", &S_CLOUD_WATCH_LOG_GROUP_NAME),
+        Member::new("LogStreamName", &S_CLOUD_WATCH_LOG_STREAM_NAME),
+    ]);
 static S_CONSUMER: Schema = Schema::new("Consumer", Kind::Structure).members(&[
     Member::new("ConsumerName", &S_CONSUMER_NAME).required(),
     Member::new("ConsumerARN", &S_CONSUMER_ARN).required(),
@@ -5182,6 +6680,32 @@ static S_CONSUMER_NAME: Schema = Schema::new("ConsumerName", Kind::String)
     .pattern("[a-zA-Z0-9_.-]+");
 static S_CONSUMER_STATUS: Schema =
     Schema::new("ConsumerStatus", Kind::String).values(&["CREATING", "DELETING", "ACTIVE"]);
+static S_CREATE_CHANNEL_INPUT: Schema =
+    Schema::new("CreateChannelInput", Kind::Structure).members(&[
+        Member::new("ChannelName", &S_CHANNEL_NAME).required(),
+        Member::new("ServiceExecutionRoleARN", &S_ROLE_ARN).required(),
+        Member::new(
+            "StreamConfigurationList",
+            &S_CHANNEL_STREAM_CONFIGURATION_LIST,
+        )
+        .required(),
+        Member::new(
+            "S3DestinationConfiguration",
+            &S_S3_DESTINATION_CONFIGURATION,
+        ),
+        Member::new(
+            "S3TablesDestinationConfiguration",
+            &S_S3_TABLES_DESTINATION_CONFIGURATION,
+        ),
+        Member::new(
+            "EncryptionConfiguration",
+            &S_CHANNEL_ENCRYPTION_CONFIGURATION,
+        ),
+        Member::new("Tags", &S_TAG_MAP),
+        Member::new("LoggingConfiguration", &S_CHANNEL_LOGGING_CONFIGURATION),
+    ]);
+static S_CREATE_CHANNEL_OUTPUT: Schema = Schema::new("CreateChannelOutput", Kind::Structure)
+    .members(&[Member::new("ChannelDescription", &S_CHANNEL_DESCRIPTION).required()]);
 static S_CREATE_QUEUE_INPUT: Schema = Schema::new("CreateQueueInput", Kind::Structure).members(&[
     Member::new("QueueName", &S_QUEUE_NAME).required(),
     Member::new(
@@ -5213,6 +6737,12 @@ static S_DEAD_LETTER_CONFIGURATION: Schema =
         Member::new("TargetType", &S_TARGET_TYPE).required(),
         Member::new("MaxReceiveCount", &S_MAX_RECEIVE_COUNT),
     ]);
+static S_DEAD_LETTER_QUEUE_S3_CONFIGURATION: Schema =
+    Schema::new("DeadLetterQueueS3Configuration", Kind::Structure).members(&[
+        Member::new("BucketARN", &S_BUCKET_ARN).required(),
+        Member::new("ExpectedBucketOwner", &S_EXPECTED_BUCKET_OWNER).required(),
+        Member::new("ErrorOutputPrefix", &S_S3_ERROR_OUTPUT_PREFIX),
+    ]);
 static S_DECREASE_STREAM_RETENTION_PERIOD_INPUT: Schema =
     Schema::new("DecreaseStreamRetentionPeriodInput", Kind::Structure).members(&[
         Member::new("StreamName", &S_STREAM_NAME),
@@ -5220,6 +6750,8 @@ static S_DECREASE_STREAM_RETENTION_PERIOD_INPUT: Schema =
         Member::new("StreamARN", &S_STREAM_ARN),
         Member::new("StreamId", &S_STREAM_ID),
     ]);
+static S_DELETE_CHANNEL_INPUT: Schema = Schema::new("DeleteChannelInput", Kind::Structure)
+    .members(&[Member::new("ChannelARN", &S_CHANNEL_ARN).required()]);
 static S_DELETE_QUEUE_INPUT: Schema = Schema::new("DeleteQueueInput", Kind::Structure)
     .members(&[Member::new("QueueARN", &S_QUEUE_ARN).required()]);
 static S_DELETE_RESOURCE_POLICY_INPUT: Schema =
@@ -5248,6 +6780,10 @@ static S_DESCRIBE_ACCOUNT_SETTINGS_OUTPUT: Schema =
         "MinimumThroughputBillingCommitment",
         &S_MINIMUM_THROUGHPUT_BILLING_COMMITMENT_OUTPUT,
     )]);
+static S_DESCRIBE_CHANNEL_INPUT: Schema = Schema::new("DescribeChannelInput", Kind::Structure)
+    .members(&[Member::new("ChannelARN", &S_CHANNEL_ARN).required()]);
+static S_DESCRIBE_CHANNEL_OUTPUT: Schema = Schema::new("DescribeChannelOutput", Kind::Structure)
+    .members(&[Member::new("ChannelDescription", &S_CHANNEL_DESCRIPTION).required()]);
 static S_DESCRIBE_LIMITS_INPUT: Schema = Schema::new("DescribeLimitsInput", Kind::Structure);
 static S_DESCRIBE_LIMITS_OUTPUT: Schema = Schema::new("DescribeLimitsOutput", Kind::Structure)
     .members(&[
@@ -5330,6 +6866,16 @@ static S_ENHANCED_MONITORING_OUTPUT: Schema =
         Member::new("DesiredShardLevelMetrics", &S_METRICS_NAME_LIST),
         Member::new("StreamARN", &S_STREAM_ARN),
     ]);
+static S_EXPECTED_BUCKET_OWNER: Schema = Schema::new("ExpectedBucketOwner", Kind::String)
+    .min(12)
+    .max(12)
+    .pattern(r#"\d{12}"#);
+static S_GSR_SCHEMA_ARN: Schema = Schema::new("GSRSchemaARN", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(
+        r#"arn:aws[-a-z0-9]*:glue:[-a-z0-9]+:\d{12}:schema/[-a-zA-Z0-9_$#.]+/[-a-zA-Z0-9_$#.]+"#,
+    );
 static S_GET_RECORDS_INPUT: Schema = Schema::new("GetRecordsInput", Kind::Structure).members(&[
     Member::new("ShardIterator", &S_SHARD_ITERATOR).required(),
     Member::new("Limit", &S_GET_RECORDS_INPUT_LIMIT),
@@ -5400,6 +6946,20 @@ static S_KMS_OPT_IN_REQUIRED: Schema = Schema::new("KMSOptInRequired", Kind::Str
 static S_KMS_THROTTLING_EXCEPTION: Schema = Schema::new("KMSThrottlingException", Kind::Structure)
     .members(&[Member::new("message", &wire::schema::STRING)]);
 static S_KEY_ID: Schema = Schema::new("KeyId", Kind::String).min(1).max(2048);
+static S_LIST_CHANNELS_INPUT: Schema =
+    Schema::new("ListChannelsInput", Kind::Structure).members(&[
+        Member::new("StreamFilter", &S_STREAM_FILTER_LIST),
+        Member::new("MaxResults", &S_LIST_CHANNELS_INPUT_LIMIT),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+    ]);
+static S_LIST_CHANNELS_INPUT_LIMIT: Schema = Schema::new("ListChannelsInputLimit", Kind::Integer)
+    .min(1)
+    .max(10000);
+static S_LIST_CHANNELS_OUTPUT: Schema =
+    Schema::new("ListChannelsOutput", Kind::Structure).members(&[
+        Member::new("ChannelSummaries", &S_CHANNEL_SUMMARY_LIST).required(),
+        Member::new("NextToken", &S_NEXT_TOKEN),
+    ]);
 static S_LIST_QUEUES_INPUT: Schema = Schema::new("ListQueuesInput", Kind::Structure).members(&[
     Member::new("MaxResults", &S_LIST_QUEUES_INPUT_LIMIT),
     Member::new("NextToken", &S_NEXT_TOKEN),
@@ -5553,7 +7113,23 @@ static S_ON_DEMAND_STREAM_COUNT_OBJECT: Schema =
     Schema::new("OnDemandStreamCountObject", Kind::Integer)
         .min(0)
         .max(1000000);
+static S_PARTITION_FIELD: Schema = Schema::new("PartitionField", Kind::Structure).members(&[
+    Member::new("Transform", &S_PARTITION_TRANSFORM).required(),
+    Member::new("SourceName", &S_PARTITION_SOURCE_NAME).required(),
+]);
+static S_PARTITION_FIELD_LIST: Schema = Schema::new("PartitionFieldList", Kind::List)
+    .members(&[Member::new("member", &S_PARTITION_FIELD)])
+    .min(1)
+    .max(10);
 static S_PARTITION_KEY: Schema = Schema::new("PartitionKey", Kind::String).min(1).max(256);
+static S_PARTITION_SOURCE_NAME: Schema = Schema::new("PartitionSourceName", Kind::String)
+    .min(1)
+    .max(255)
+    .pattern(r#"[a-zA-Z0-9\.\_]+"#);
+static S_PARTITION_SPEC: Schema = Schema::new("PartitionSpec", Kind::Structure)
+    .members(&[Member::new("PartitionFields", &S_PARTITION_FIELD_LIST).required()]);
+static S_PARTITION_TRANSFORM: Schema =
+    Schema::new("PartitionTransform", Kind::String).values(&["TIME_HOUR"]);
 static S_POSITIVE_INTEGER_OBJECT: Schema =
     Schema::new("PositiveIntegerObject", Kind::Integer).min(1);
 static S_PUT_RECORD_INPUT: Schema = Schema::new("PutRecordInput", Kind::Structure).members(&[
@@ -5748,8 +7324,19 @@ static S_RECORD: Schema = Schema::new("Record", Kind::Structure).members(&[
     Member::new("PartitionKey", &S_PARTITION_KEY),
     Member::new("EncryptionType", &S_ENCRYPTION_TYPE),
 ]);
+static S_RECORD_CONFIGURATION: Schema = Schema::new("RecordConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("RecordFormatType", &S_RECORD_FORMAT_TYPE).required(),
+        Member::new("GSRSchemaARN", &S_GSR_SCHEMA_ARN),
+    ]);
 static S_RECORD_DISTRIBUTION_STRATEGY: Schema =
     Schema::new("RecordDistributionStrategy", Kind::String).values(&["AUTO", "USER_PARTITION_KEY"]);
+static S_RECORD_FORMAT_TYPE: Schema = Schema::new("RecordFormatType", Kind::String).values(&[
+    "GSR_JSON",
+    "JSON",
+    "STRING",
+    "BYTE_ARRAY",
+]);
 static S_RECORD_ID: Schema = Schema::new("RecordId", Kind::String)
     .min(1)
     .max(64)
@@ -5835,6 +7422,105 @@ static S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY_LIST: Schema =
     Schema::new("RestoreDeadLetterQueueRecordsResultEntryList", Kind::List).members(&[
         Member::new("member", &S_RESTORE_DEAD_LETTER_QUEUE_RECORDS_RESULT_ENTRY),
     ]);
+static S_ROLE_ARN: Schema = Schema::new("RoleARN", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"arn:aws[-a-z0-9]*:iam::\d{12}:role/[a-zA-Z_0-9+=,.@\-_/]+"#);
+static S_S3_COMPRESSION_TYPE: Schema =
+    Schema::new("S3CompressionType", Kind::String).values(&["NONE", "GZIP", "ZSTD"]);
+static S_S3_DESTINATION_CONFIGURATION: Schema =
+    Schema::new("S3DestinationConfiguration", Kind::Structure).members(&[
+        Member::new("DataFreshnessInSeconds", &wire::schema::INTEGER),
+        Member::new(
+            "DeadLetterQueueS3Configuration",
+            &S_DEAD_LETTER_QUEUE_S3_CONFIGURATION,
+        ),
+        Member::new("StorageConfiguration", &S_S3_STORAGE_CONFIGURATION).required(),
+    ]);
+static S_S3_DESTINATION_DESCRIPTION: Schema =
+    Schema::new("S3DestinationDescription", Kind::Structure).members(&[
+        Member::new("DataFreshnessInSeconds", &wire::schema::INTEGER).required(),
+        Member::new(
+            "DeadLetterQueueS3Configuration",
+            &S_DEAD_LETTER_QUEUE_S3_CONFIGURATION,
+        )
+        .required(),
+        Member::new("StorageConfiguration", &S_S3_STORAGE_CONFIGURATION).required(),
+    ]);
+static S_S3_DESTINATION_UPDATE_INPUT: Schema = Schema::new(
+    "S3DestinationUpdateInput",
+    Kind::Structure,
+)
+.members(&[Member::new("DataFreshnessInSeconds", &wire::schema::INTEGER).required()]);
+static S_S3_ERROR_OUTPUT_PREFIX: Schema = Schema::new("S3ErrorOutputPrefix", Kind::String)
+    .min(1)
+    .max(512)
+    .pattern(r#"[0-9A-Za-z!\-_'.*()\/]+"#);
+static S_S3_OUTPUT_KEY_TEMPLATE: Schema = Schema::new("S3OutputKeyTemplate", Kind::String)
+    .min(1)
+    .max(1024)
+    .pattern(r#"[0-9A-Za-z!\-_'.*()\/=:{}]+"#);
+static S_S3_STORAGE_CLASS: Schema = Schema::new("S3StorageClass", Kind::String).values(&[
+    "STANDARD",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+]);
+static S_S3_STORAGE_CONFIGURATION: Schema = Schema::new("S3StorageConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("BucketARN", &S_BUCKET_ARN).required(),
+        Member::new("ExpectedBucketOwner", &S_EXPECTED_BUCKET_OWNER).required(),
+        Member::new("OutputKeyTemplate", &S_S3_OUTPUT_KEY_TEMPLATE),
+        Member::new("StorageClass", &S_S3_STORAGE_CLASS),
+        Member::new("CompressionType", &S_S3_COMPRESSION_TYPE).required(),
+    ]);
+static S_S3_TABLES_COMPRESSION_TYPE: Schema =
+    Schema::new("S3TablesCompressionType", Kind::String).values(&["NONE", "ZSTD", "SNAPPY"]);
+static S_S3_TABLES_CONFIGURATION: Schema = Schema::new("S3TablesConfiguration", Kind::Structure)
+    .members(&[
+        Member::new("TableBucketARN", &S_TABLE_BUCKET_ARN).required(),
+        Member::new("Namespace", &S_S3_TABLES_NAMESPACE).required(),
+        Member::new("TableName", &S_S3_TABLES_TABLE_NAME).required(),
+        Member::new("CompressionType", &S_S3_TABLES_COMPRESSION_TYPE).required(),
+        Member::new("PartitionSpec", &S_PARTITION_SPEC),
+    ]);
+static S_S3_TABLES_CONFIGURATION_LIST: Schema =
+    Schema::new("S3TablesConfigurationList", Kind::List)
+        .members(&[Member::new("member", &S_S3_TABLES_CONFIGURATION)])
+        .min(1)
+        .max(10000);
+static S_S3_TABLES_DESTINATION_CONFIGURATION: Schema =
+    Schema::new("S3TablesDestinationConfiguration", Kind::Structure).members(&[
+        Member::new("DataFreshnessInSeconds", &wire::schema::INTEGER),
+        Member::new(
+            "DeadLetterQueueS3Configuration",
+            &S_DEAD_LETTER_QUEUE_S3_CONFIGURATION,
+        )
+        .required(),
+        Member::new("S3TablesConfigurationList", &S_S3_TABLES_CONFIGURATION_LIST).required(),
+    ]);
+static S_S3_TABLES_DESTINATION_DESCRIPTION: Schema =
+    Schema::new("S3TablesDestinationDescription", Kind::Structure).members(&[
+        Member::new("DataFreshnessInSeconds", &wire::schema::INTEGER).required(),
+        Member::new(
+            "DeadLetterQueueS3Configuration",
+            &S_DEAD_LETTER_QUEUE_S3_CONFIGURATION,
+        )
+        .required(),
+        Member::new("S3TablesConfigurationList", &S_S3_TABLES_CONFIGURATION_LIST).required(),
+    ]);
+static S_S3_TABLES_DESTINATION_UPDATE_INPUT: Schema = Schema::new(
+    "S3TablesDestinationUpdateInput",
+    Kind::Structure,
+)
+.members(&[Member::new("DataFreshnessInSeconds", &wire::schema::INTEGER).required()]);
+static S_S3_TABLES_NAMESPACE: Schema = Schema::new("S3TablesNamespace", Kind::String)
+    .min(1)
+    .max(255)
+    .pattern("[0-9a-z_]+");
+static S_S3_TABLES_TABLE_NAME: Schema = Schema::new("S3TablesTableName", Kind::String)
+    .min(1)
+    .max(255)
+    .pattern("[0-9a-z_]+");
 static S_SCALING_TYPE: Schema =
     Schema::new("ScalingType", Kind::String).values(&["UNIFORM_SCALING"]);
 static S_SEQUENCE_NUMBER: Schema =
@@ -5951,6 +7637,14 @@ static S_STREAM_DESCRIPTION_SUMMARY: Schema =
         ),
         Member::new("QueueCount", &S_QUEUE_COUNT_OBJECT),
     ]);
+static S_STREAM_FILTER: Schema = Schema::new("StreamFilter", Kind::Structure).members(&[
+    Member::new("StreamARN", &S_STREAM_ARN).required(),
+    Member::new("StreamCreationTimestamp", &wire::schema::TIMESTAMP),
+]);
+static S_STREAM_FILTER_LIST: Schema = Schema::new("StreamFilterList", Kind::List)
+    .members(&[Member::new("member", &S_STREAM_FILTER)])
+    .min(1)
+    .max(10000);
 static S_STREAM_ID: Schema = Schema::new("StreamId", Kind::String)
     .min(1)
     .max(24)
@@ -6006,6 +7700,10 @@ static S_SUBSCRIBE_TO_SHARD_INPUT: Schema = Schema::new("SubscribeToShardInput",
     ]);
 static S_SUBSCRIBE_TO_SHARD_OUTPUT: Schema = Schema::new("SubscribeToShardOutput", Kind::Structure)
     .members(&[Member::new("EventStream", &S_SUBSCRIBE_TO_SHARD_EVENT_STREAM).required()]);
+static S_TABLE_BUCKET_ARN: Schema = Schema::new("TableBucketARN", Kind::String)
+    .min(1)
+    .max(2048)
+    .pattern(r#"arn:aws[-a-z0-9]*:s3tables:[-a-z0-9]+:\d{12}:bucket/[a-z0-9_-]{3,63}"#);
 static S_TAG: Schema = Schema::new("Tag", Kind::Structure).members(&[
     Member::new("Key", &S_TAG_KEY).required(),
     Member::new("Value", &S_TAG_VALUE),
@@ -6051,6 +7749,18 @@ static S_UPDATE_ACCOUNT_SETTINGS_OUTPUT: Schema =
         "MinimumThroughputBillingCommitment",
         &S_MINIMUM_THROUGHPUT_BILLING_COMMITMENT_OUTPUT,
     )]);
+static S_UPDATE_CHANNEL_INPUT: Schema =
+    Schema::new("UpdateChannelInput", Kind::Structure).members(&[
+        Member::new("ChannelARN", &S_CHANNEL_ARN).required(),
+        Member::new("S3DestinationConfiguration", &S_S3_DESTINATION_UPDATE_INPUT),
+        Member::new(
+            "S3TablesDestinationConfiguration",
+            &S_S3_TABLES_DESTINATION_UPDATE_INPUT,
+        ),
+        Member::new("LoggingConfiguration", &S_CHANNEL_LOGGING_UPDATE_INPUT),
+    ]);
+static S_UPDATE_CHANNEL_OUTPUT: Schema = Schema::new("UpdateChannelOutput", Kind::Structure)
+    .members(&[Member::new("ChannelDescription", &S_CHANNEL_DESCRIPTION).required()]);
 static S_UPDATE_DEAD_LETTER_QUEUE_RECORDS_VISIBILITY_ERROR_ENTRY: Schema = Schema::new(
     "UpdateDeadLetterQueueRecordsVisibilityErrorEntry",
     Kind::Structure,
@@ -6250,6 +7960,23 @@ static S_WARM_THROUGHPUT_OBJECT: Schema = Schema::new("WarmThroughputObject", Ki
         Member::new("TargetMiBps", &S_NATURAL_INTEGER_OBJECT),
         Member::new("CurrentMiBps", &S_NATURAL_INTEGER_OBJECT),
     ]);
+/// Values of `ChannelDestinationType`
+pub mod channel_destination_type {
+    pub const S3: &str = "S3";
+    pub const S3_TABLES: &str = "S3_TABLES";
+}
+/// Values of `ChannelEncryptionType`
+pub mod channel_encryption_type {
+    pub const KMS: &str = "KMS";
+}
+/// Values of `ChannelStatus`
+pub mod channel_status {
+    pub const CREATING: &str = "CREATING";
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const UPDATING: &str = "UPDATING";
+    pub const DELETING: &str = "DELETING";
+    pub const FAILED: &str = "FAILED";
+}
 /// Values of `ConsumerStatus`
 pub mod consumer_status {
     pub const CREATING: &str = "CREATING";
@@ -6283,6 +8010,10 @@ pub mod minimum_throughput_billing_commitment_output_status {
     pub const DISABLED: &str = "DISABLED";
     pub const ENABLED_UNTIL_EARLIEST_ALLOWED_END: &str = "ENABLED_UNTIL_EARLIEST_ALLOWED_END";
 }
+/// Values of `PartitionTransform`
+pub mod partition_transform {
+    pub const TIME_HOUR: &str = "TIME_HOUR";
+}
 /// Values of `QueueStartingPositionType`
 pub mod queue_starting_position_type {
     pub const TRIM_HORIZON: &str = "TRIM_HORIZON";
@@ -6300,6 +8031,31 @@ pub mod queue_status {
 pub mod record_distribution_strategy {
     pub const AUTO: &str = "AUTO";
     pub const USER_PARTITION_KEY: &str = "USER_PARTITION_KEY";
+}
+/// Values of `RecordFormatType`
+pub mod record_format_type {
+    pub const GSR_JSON: &str = "GSR_JSON";
+    pub const JSON: &str = "JSON";
+    pub const STRING: &str = "STRING";
+    pub const BYTE_ARRAY: &str = "BYTE_ARRAY";
+}
+/// Values of `S3CompressionType`
+pub mod s3_compression_type {
+    pub const NONE: &str = "NONE";
+    pub const GZIP: &str = "GZIP";
+    pub const ZSTD: &str = "ZSTD";
+}
+/// Values of `S3StorageClass`
+pub mod s3_storage_class {
+    pub const STANDARD: &str = "STANDARD";
+    pub const INTELLIGENT_TIERING: &str = "INTELLIGENT_TIERING";
+    pub const GLACIER_IR: &str = "GLACIER_IR";
+}
+/// Values of `S3TablesCompressionType`
+pub mod s3_tables_compression_type {
+    pub const NONE: &str = "NONE";
+    pub const ZSTD: &str = "ZSTD";
+    pub const SNAPPY: &str = "SNAPPY";
 }
 /// Values of `ScalingType`
 pub mod scaling_type {
@@ -6386,6 +8142,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "CreateChannel",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_CREATE_CHANNEL_INPUT,
+            output: &S_CREATE_CHANNEL_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "CreateQueue",
             method: "POST",
             uri: "/",
@@ -6413,6 +8180,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             uri: "/",
             status: 200,
             input: &S_DECREASE_STREAM_RETENTION_PERIOD_INPUT,
+            output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "DeleteChannel",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DELETE_CHANNEL_INPUT,
             output: &wire::schema::EMPTY,
             wrapper: None,
             fidelity: Fidelity::Real,
@@ -6471,6 +8249,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: &S_DESCRIBE_ACCOUNT_SETTINGS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Stored,
+            refusal: None,
+        },
+        Operation {
+            name: "DescribeChannel",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_DESCRIBE_CHANNEL_INPUT,
+            output: &S_DESCRIBE_CHANNEL_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
             refusal: None,
         },
         Operation {
@@ -6590,6 +8379,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             status: 200,
             input: &S_INCREASE_STREAM_RETENTION_PERIOD_INPUT,
             output: &wire::schema::EMPTY,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
+            name: "ListChannels",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_LIST_CHANNELS_INPUT,
+            output: &S_LIST_CHANNELS_OUTPUT,
             wrapper: None,
             fidelity: Fidelity::Real,
             refusal: None,
@@ -6837,6 +8637,17 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
         Operation {
+            name: "UpdateChannel",
+            method: "POST",
+            uri: "/",
+            status: 200,
+            input: &S_UPDATE_CHANNEL_INPUT,
+            output: &S_UPDATE_CHANNEL_OUTPUT,
+            wrapper: None,
+            fidelity: Fidelity::Real,
+            refusal: None,
+        },
+        Operation {
             name: "UpdateDeadLetterQueueRecordsVisibility",
             method: "POST",
             uri: "/",
@@ -6925,13 +8736,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             refusal: None,
         },
     ],
-    absent: &[
-        ("CreateChannel", "POST", "/"),
-        ("DeleteChannel", "POST", "/"),
-        ("DescribeChannel", "POST", "/"),
-        ("ListChannels", "POST", "/"),
-        ("UpdateChannel", "POST", "/"),
-    ],
+    absent: &[],
 };
 /// The operations that exist here.
 pub trait Kinesis: Send + Sync + 'static {
@@ -6953,6 +8758,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: AddTagsToStreamInput,
     ) -> impl Future<Output = Result<AddTagsToStreamOutput, Fault>> + Send;
+    /// `CreateChannel`
+    fn create_channel(
+        &self,
+        ctx: &Context,
+        input: CreateChannelInput,
+    ) -> impl Future<Output = Result<CreateChannelOutput, Fault>> + Send;
     /// `CreateQueue`
     fn create_queue(
         &self,
@@ -6971,6 +8782,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: DecreaseStreamRetentionPeriodInput,
     ) -> impl Future<Output = Result<DecreaseStreamRetentionPeriodOutput, Fault>> + Send;
+    /// `DeleteChannel`
+    fn delete_channel(
+        &self,
+        ctx: &Context,
+        input: DeleteChannelInput,
+    ) -> impl Future<Output = Result<DeleteChannelOutput, Fault>> + Send;
     /// `DeleteQueue`
     fn delete_queue(
         &self,
@@ -7001,6 +8818,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: DescribeAccountSettingsInput,
     ) -> impl Future<Output = Result<DescribeAccountSettingsOutput, Fault>> + Send;
+    /// `DescribeChannel`
+    fn describe_channel(
+        &self,
+        ctx: &Context,
+        input: DescribeChannelInput,
+    ) -> impl Future<Output = Result<DescribeChannelOutput, Fault>> + Send;
     /// `DescribeLimits`
     fn describe_limits(
         &self,
@@ -7067,6 +8890,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: IncreaseStreamRetentionPeriodInput,
     ) -> impl Future<Output = Result<IncreaseStreamRetentionPeriodOutput, Fault>> + Send;
+    /// `ListChannels`
+    fn list_channels(
+        &self,
+        ctx: &Context,
+        input: ListChannelsInput,
+    ) -> impl Future<Output = Result<ListChannelsOutput, Fault>> + Send;
     /// `ListQueues`
     fn list_queues(
         &self,
@@ -7199,6 +9028,12 @@ pub trait Kinesis: Send + Sync + 'static {
         ctx: &Context,
         input: UpdateAccountSettingsInput,
     ) -> impl Future<Output = Result<UpdateAccountSettingsOutput, Fault>> + Send;
+    /// `UpdateChannel`
+    fn update_channel(
+        &self,
+        ctx: &Context,
+        input: UpdateChannelInput,
+    ) -> impl Future<Output = Result<UpdateChannelOutput, Fault>> + Send;
     /// `UpdateDeadLetterQueueRecordsVisibility`
     fn update_dead_letter_queue_records_visibility(
         &self,
@@ -7290,6 +9125,15 @@ impl<T: Kinesis> Handler for Api<T> {
                 }))
             }
             3 => {
+                let input = decode::input::<CreateChannelInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .create_channel(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            4 => {
                 let input = decode::input::<CreateQueueInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7298,7 +9142,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            4 => {
+            5 => {
                 let input = decode::input::<CreateStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7307,7 +9151,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            5 => {
+            6 => {
                 let input = decode::input::<DecreaseStreamRetentionPeriodInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7316,7 +9160,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            6 => {
+            7 => {
+                let input = decode::input::<DeleteChannelInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .delete_channel(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            8 => {
                 let input = decode::input::<DeleteQueueInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7325,7 +9178,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            7 => {
+            9 => {
                 let input = decode::input::<DeleteResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7334,7 +9187,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            8 => {
+            10 => {
                 let input = decode::input::<DeleteStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7343,7 +9196,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            9 => {
+            11 => {
                 let input = decode::input::<DeregisterStreamConsumerInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7352,7 +9205,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            10 => {
+            12 => {
                 let input = decode::input::<DescribeAccountSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7361,7 +9214,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            11 => {
+            13 => {
+                let input = decode::input::<DescribeChannelInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .describe_channel(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            14 => {
                 let input = decode::input::<DescribeLimitsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7370,7 +9232,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            12 => {
+            15 => {
                 let input = decode::input::<DescribeQueueInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7379,7 +9241,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            13 => {
+            16 => {
                 let input = decode::input::<DescribeStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7388,7 +9250,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            14 => {
+            17 => {
                 let input = decode::input::<DescribeStreamConsumerInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7397,7 +9259,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            15 => {
+            18 => {
                 let input = decode::input::<DescribeStreamSummaryInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7406,7 +9268,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            16 => {
+            19 => {
                 let input = decode::input::<DisableEnhancedMonitoringInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7415,7 +9277,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            17 => {
+            20 => {
                 let input = decode::input::<EnableEnhancedMonitoringInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7424,7 +9286,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            18 => {
+            21 => {
                 let input = decode::input::<GetRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7433,7 +9295,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            19 => {
+            22 => {
                 let input = decode::input::<GetResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7442,7 +9304,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            20 => {
+            23 => {
                 let input = decode::input::<GetShardIteratorInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7451,7 +9313,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            21 => {
+            24 => {
                 let input = decode::input::<IncreaseStreamRetentionPeriodInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7460,7 +9322,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            22 => {
+            25 => {
+                let input = decode::input::<ListChannelsInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .list_channels(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            26 => {
                 let input = decode::input::<ListQueuesInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7469,7 +9340,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            23 => {
+            27 => {
                 let input = decode::input::<ListShardsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7478,7 +9349,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            24 => {
+            28 => {
                 let input = decode::input::<ListStreamConsumersInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7487,7 +9358,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            25 => {
+            29 => {
                 let input = decode::input::<ListStreamsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7496,7 +9367,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            26 => {
+            30 => {
                 let input = decode::input::<ListTagsForResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7505,7 +9376,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            27 => {
+            31 => {
                 let input = decode::input::<ListTagsForStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7514,7 +9385,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            28 => {
+            32 => {
                 let input = decode::input::<MergeShardsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7523,7 +9394,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            29 => {
+            33 => {
                 let input = decode::input::<PutRecordInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7532,7 +9403,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            30 => {
+            34 => {
                 let input = decode::input::<PutRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7541,7 +9412,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            31 => {
+            35 => {
                 let input = decode::input::<PutResourcePolicyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7550,7 +9421,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            32 => {
+            36 => {
                 let input = decode::input::<ReceiveDeadLetterQueueRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7559,7 +9430,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            33 => {
+            37 => {
                 let input = decode::input::<ReceiveQueueRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7568,7 +9439,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            34 => {
+            38 => {
                 let input = decode::input::<RegisterStreamConsumerInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7577,7 +9448,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            35 => {
+            39 => {
                 let input = decode::input::<RemoveTagsFromStreamInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7586,7 +9457,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            36 => {
+            40 => {
                 let input = decode::input::<RestoreDeadLetterQueueRecordsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7595,7 +9466,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            37 => {
+            41 => {
                 let input = decode::input::<SplitShardInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7604,7 +9475,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            38 => {
+            42 => {
                 let input = decode::input::<StartStreamEncryptionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7613,7 +9484,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            39 => {
+            43 => {
                 let input = decode::input::<StopStreamEncryptionInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7622,7 +9493,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            40 => {
+            44 => {
                 let input = decode::input::<SubscribeToShardInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7631,7 +9502,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            41 => {
+            45 => {
                 let input = decode::input::<TagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7640,7 +9511,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            42 => {
+            46 => {
                 let input = decode::input::<UntagResourceInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7649,7 +9520,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            43 => {
+            47 => {
                 let input = decode::input::<UpdateAccountSettingsInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7658,7 +9529,16 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            44 => {
+            48 => {
+                let input = decode::input::<UpdateChannelInput>(r, a)?;
+                Ok(Box::pin(async move {
+                    self.0
+                        .update_channel(ctx, input)
+                        .await
+                        .map(|o| Box::new(o) as Box<dyn Encode>)
+                }))
+            }
+            49 => {
                 let input = decode::input::<UpdateDeadLetterQueueRecordsVisibilityInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7667,7 +9547,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            45 => {
+            50 => {
                 let input = decode::input::<UpdateMaxRecordSizeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7676,7 +9556,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            46 => {
+            51 => {
                 let input = decode::input::<UpdateQueueInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7685,7 +9565,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            47 => {
+            52 => {
                 let input = decode::input::<UpdateQueueRecordsVisibilityInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7694,7 +9574,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            48 => {
+            53 => {
                 let input = decode::input::<UpdateShardCountInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7703,7 +9583,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            49 => {
+            54 => {
                 let input = decode::input::<UpdateStreamModeInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7712,7 +9592,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            50 => {
+            55 => {
                 let input = decode::input::<UpdateStreamRecordDistributionStrategyInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0
@@ -7721,7 +9601,7 @@ impl<T: Kinesis> Handler for Api<T> {
                         .map(|o| Box::new(o) as Box<dyn Encode>)
                 }))
             }
-            51 => {
+            56 => {
                 let input = decode::input::<UpdateStreamWarmThroughputInput>(r, a)?;
                 Ok(Box::pin(async move {
                     self.0

@@ -13,6 +13,7 @@ use crate::api::{
     ListStreamConsumersOutput, RegisterStreamConsumerInput, RegisterStreamConsumerOutput,
     consumer_status,
 };
+use crate::channel::ChannelPlace;
 use crate::errors::*;
 use crate::queue::QueuePlace;
 use crate::service::Kinesis;
@@ -40,6 +41,7 @@ pub(crate) enum Resource {
     /// A stream's consumer, made in that second.
     Consumer(Place, String, i64),
     Queue(QueuePlace),
+    Channel(ChannelPlace),
 }
 
 impl Resource {
@@ -49,6 +51,9 @@ impl Resource {
         let parsed: Arn = arn.parse().map_err(|_| invalid())?;
         if let Some(place) = QueuePlace::of_arn(&parsed) {
             return Ok(Resource::Queue(place));
+        }
+        if let Some(place) = ChannelPlace::of_arn(&parsed) {
+            return Ok(Resource::Channel(place));
         }
         let mut place = Place::of_arn(&parsed).ok_or_else(invalid)?;
         let Some((stream, consumer)) = place.name.split_once("/consumer/") else {
@@ -141,9 +146,9 @@ impl Kinesis {
         match (consumer, stream, name) {
             (Some(arn), _, None) => match Resource::parse(arn)? {
                 Resource::Consumer(place, name, created) => Ok((place, name, Some(created))),
-                Resource::Stream(_) | Resource::Queue(_) => Err(invalid_argument_exception(
-                    format!("{arn} is not the ARN of a consumer."),
-                )),
+                Resource::Stream(_) | Resource::Queue(_) | Resource::Channel(_) => Err(
+                    invalid_argument_exception(format!("{arn} is not the ARN of a consumer.")),
+                ),
             },
             (None, Some(stream), Some(name)) => Ok((Place::parse(stream)?, name.to_owned(), None)),
             _ => Err(invalid_argument_exception(

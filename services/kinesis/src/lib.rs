@@ -1,6 +1,9 @@
 //! Kinesis Data Streams: streams of shards, the records in them, and who reads them.
 
 pub mod api;
+mod channel;
+mod channel_delivery;
+mod channel_key;
 mod consumer;
 pub mod errors;
 mod expiry;

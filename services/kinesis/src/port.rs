@@ -23,7 +23,7 @@ const LIMIT: usize = 6 * KIB * KIB;
 fn place(arn: &Arn) -> Result<Place, Fault> {
     match Resource::parse(&arn.to_string())? {
         Resource::Stream(place) | Resource::Consumer(place, ..) => Ok(place),
-        Resource::Queue(_) => Err(invalid_argument_exception(format!(
+        Resource::Queue(_) | Resource::Channel(_) => Err(invalid_argument_exception(format!(
             "{arn} is not the ARN of a stream or of a consumer."
         ))),
     }

@@ -207,22 +207,22 @@ impl Kinesis {
         Ok(queues)
     }
 
-    /// Refuses what must not happen to a stream that queues read.
-    pub(crate) fn refuse_with_queues(
+    /// Refuses what must not happen to a stream that queues or channels read.
+    pub(crate) fn refuse_with_readers(
         &self,
         tx: &Tx<'_>,
         place: &Place,
         stream: &Stream,
     ) -> Result<(), Fault> {
-        let count = self
-            .queues_of(tx, stream.id, &place.account, &place.region)?
-            .len();
-        if count == 0 {
+        let (account, region) = (&place.account, &place.region);
+        let queues = self.queues_of(tx, stream.id, account, region)?.len();
+        let channels = self.channel_count(tx, account, region, Some(stream.id))?;
+        if (queues, channels) == (0, 0) {
             return Ok(());
         }
         Err(resource_in_use_exception(format!(
-            "Stream {} under account {} has {count} queues. Delete all queues of the stream first.",
-            place.name, place.account
+            "Stream {} under account {account} has {queues} queues and {channels} channels. Delete all of them first.",
+            place.name
         )))
     }
 
@@ -319,7 +319,8 @@ impl Kinesis {
                     tags,
                     policy: None,
                 };
-                self.begin_queue(tx, &place, &queue, &stream, now)?;
+                let of = (place.account.as_str(), place.id);
+                self.begin_cursors(tx, of, &source, &stream, queue.start(), now)?;
                 tx.put(&self.queues, &place.key(), &queue)?;
                 Ok(queue)
             })
@@ -400,10 +401,10 @@ impl Kinesis {
             .transact(Scope::new(&scope), |tx| {
                 self.queue(tx, &place)?;
                 tx.delete(&self.queues, &place.key());
-                self.plan_queue_removal(tx, &place, ctx.time)
+                self.plan_reader_removal(tx, (&place.account, place.id), ctx.time)
             })
             .await?;
-        self.wiring.queue(place.id).notify_waiters();
+        self.wiring.reader(place.id).notify_waiters();
         Ok(DeleteQueueOutput {})
     }
 

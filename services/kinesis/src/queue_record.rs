@@ -18,13 +18,22 @@ use crate::service::Kinesis;
 use crate::shard::horizon;
 use crate::stream::{KIB, Place, Stream};
 
-/// How far a queue has handed out a shard.
+/// How far a queue has handed out a shard, or a channel has written it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     /// The number of the next record.
     next: u64,
 }
 impl Record for Cursor {}
+
+impl Cursor {
+    pub(crate) fn at(next: u64) -> Cursor {
+        Cursor { next }
+    }
+    pub(crate) fn next(self) -> u64 {
+        self.next
+    }
+}
 
 /// A record that was handed out and not acknowledged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,7 +136,7 @@ fn name(place: &QueuePlace) -> String {
 
 impl Kinesis {
     /// Begins to run the jobs of this file.
-    pub(crate) fn register_queue_removal(&self) {
+    pub(crate) fn register_reader_removal(&self) {
         let me = self.me.clone();
         self.cloud.scheduler.register(REMOVE, move |job: Job| {
             let me = me.clone();
@@ -136,27 +145,25 @@ impl Kinesis {
                     me.upgrade(),
                     serde_json::from_value::<(String, u64)>(job.payload),
                 ) {
-                    (Some(kinesis), Ok((account, id))) => kinesis.remove_queue(&account, id).await,
+                    (Some(kinesis), Ok((account, id))) => kinesis.remove_reader(&account, id).await,
                     _ => Ok(()),
                 }
             })
         });
     }
 
-    /// Plans the removal of all rows of a deleted queue.
-    pub(crate) fn plan_queue_removal(
+    /// Plans the removal of all rows of a deleted queue or channel.
+    pub(crate) fn plan_reader_removal(
         &self,
         tx: &mut Tx<'_>,
-        place: &QueuePlace,
+        of: (&str, u64),
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let payload = serde_json::to_value((&place.account, place.id))?;
-        self.cloud
-            .scheduler
-            .at(tx, now, REMOVE, &name(place), payload)
+        let (key, payload) = (format!("{:x}", of.1), serde_json::to_value(of)?);
+        self.cloud.scheduler.at(tx, now, REMOVE, &key, payload)
     }
 
-    async fn remove_queue(&self, account: &str, id: u64) -> Result<(), Fault> {
+    async fn remove_reader(&self, account: &str, id: u64) -> Result<(), Fault> {
         let of = (account, id);
         let text = format!("{id:x}");
         let scope = scope(&text);
@@ -177,7 +184,7 @@ impl Kinesis {
                 Ok::<_, Fault>(rows.len())
             });
             if step.await? < CHUNK {
-                self.wiring.forget_queue(id);
+                self.wiring.forget_reader(id);
                 return Ok(());
             }
             // Others' turn.
@@ -185,29 +192,25 @@ impl Kinesis {
         }
     }
 
-    /// Sets where a new queue begins in the shards that there are.
-    pub(crate) fn begin_queue(
+    /// Sets where a new queue or channel begins in the shards that there are: at a time, or behind what is there.
+    pub(crate) fn begin_cursors(
         &self,
         tx: &mut Tx<'_>,
-        place: &QueuePlace,
-        queue: &Queue,
+        (account, reader): (&str, u64),
+        source: &Place,
         stream: &Stream,
+        start: Option<i64>,
         now: i64,
     ) -> Result<(), Fault> {
-        let source = queue.source();
         let (shards, _) =
-            self.page_of_shards(tx, &source, stream, None, usize::MAX, now, |_| true)?;
+            self.page_of_shards(tx, source, stream, None, usize::MAX, now, |_| true)?;
         for (shard, _) in shards {
             let key = (source.account.as_str(), stream.id, shard);
-            let next = match queue.start() {
+            let next = match start {
                 Some(time) => self.first_since(tx, &key, 0, time)?,
                 None => self.records.last(tx, &key)? + 1,
             };
-            tx.put(
-                &self.cursors,
-                &(&place.account, place.id, shard),
-                &Cursor { next },
-            )?;
+            tx.put(&self.cursors, &(account, reader, shard), &Cursor { next })?;
         }
         Ok(())
     }
@@ -403,7 +406,7 @@ impl Kinesis {
     ) -> Result<Vec<QueueRecord>, Fault> {
         let clock = &self.cloud.clock;
         let until = clock.now().0 + demand.wait;
-        let own = self.wiring.queue(place.id);
+        let own = self.wiring.reader(place.id);
         loop {
             let queue = self.queue(&self.cloud.store, place)?;
             let stream = self.stream(&self.cloud.store, &queue.source())?;
@@ -523,7 +526,7 @@ impl Kinesis {
             .iter()
             .any(|(_, act)| !matches!(act, Act::Acknowledge))
         {
-            self.wiring.queue(place.id).notify_waiters();
+            self.wiring.reader(place.id).notify_waiters();
         }
         Ok(outcomes)
     }

@@ -1,6 +1,6 @@
 //! The operations, each calling down to its noun.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use cloud::{Cloud, Context, Service};
@@ -9,6 +9,7 @@ use store::{Decoded, Log, Table};
 use wire::Fault;
 
 use crate::api;
+use crate::channel::Channel;
 use crate::consumer::Consumer;
 use crate::lineage::Shard;
 use crate::queue::Queue;
@@ -37,13 +38,16 @@ pub fn service(cloud: &Cloud) -> Service {
         cursors: store.table("kinesis.queue_cursors"),
         handed: store.table("kinesis.queue_records"),
         due: store.table("kinesis.queue_due"),
+        channels: store.table("kinesis.channels"),
+        running: Mutex::default(),
         wiring: Wiring::default(),
         throughput: Throughput::from_environment(),
         active: Mutex::default(),
     });
     kinesis.register_expiry();
     kinesis.register_removal();
-    kinesis.register_queue_removal();
+    kinesis.register_reader_removal();
+    kinesis.register_channels();
     cloud
         .targets
         .register("kinesis", Arc::new(Streams(kinesis.clone())));
@@ -53,6 +57,9 @@ pub fn service(cloud: &Cloud) -> Service {
         if let Some(kinesis) = weak.upgrade() {
             kinesis.wiring.clear();
             kinesis.active.lock().clear();
+            if let Err(fault) = kinesis.run_channels() {
+                tracing::error!(%fault, cause = fault.cause, "channels wait for the next start");
+            }
         }
     });
     Service::new(api::Api(kinesis))
@@ -75,12 +82,16 @@ pub(crate) struct Kinesis {
     pub(crate) commitments: Table<(String, String), Commitment>,
     /// By account, region and id.
     pub(crate) queues: Table<(String, String, u64), Queue>,
-    /// By account, the queue's id, and the shard's number.
+    /// By account, the queue's or channel's id, and the shard's number.
     pub(crate) cursors: Table<(String, u64, u64), Cursor>,
     /// By account, the queue's id, the shard's number, and the record's.
     pub(crate) handed: Table<(String, u64, u64, u64), Handed>,
     /// By account, the queue's id, whether it is dead then, the time from which a record is visible, and the record.
     pub(crate) due: Table<(String, u64, bool, i64, u64, u64), Due>,
+    /// By account, region and id.
+    pub(crate) channels: Table<(String, String, u64), Channel>,
+    /// The ids of the channels that have a task.
+    pub(crate) running: Mutex<HashSet<u64>>,
     pub(crate) wiring: Wiring,
     pub(crate) throughput: Throughput,
     /// Subscriptions that run, by consumer and shard.
@@ -150,4 +161,9 @@ operations! {
     acknowledge_dead_letter_queue_records: AcknowledgeDeadLetterQueueRecordsInput => AcknowledgeDeadLetterQueueRecordsOutput,
     update_dead_letter_queue_records_visibility: UpdateDeadLetterQueueRecordsVisibilityInput => UpdateDeadLetterQueueRecordsVisibilityOutput,
     restore_dead_letter_queue_records: RestoreDeadLetterQueueRecordsInput => RestoreDeadLetterQueueRecordsOutput,
+    create_channel: CreateChannelInput => CreateChannelOutput,
+    describe_channel: DescribeChannelInput => DescribeChannelOutput,
+    list_channels: ListChannelsInput => ListChannelsOutput,
+    update_channel: UpdateChannelInput => UpdateChannelOutput,
+    delete_channel: DeleteChannelInput => DeleteChannelOutput,
 }

@@ -175,6 +175,12 @@ impl Kinesis {
                 })
                 .await
             }
+            Resource::Channel(place) => {
+                self.change_channel(&place, |_, channel| {
+                    Ok(std::mem::replace(&mut channel.policy, policy))
+                })
+                .await
+            }
         }
     }
 
@@ -209,6 +215,7 @@ impl Kinesis {
                     .policy
             }
             Resource::Queue(place) => self.queue(&view, &place)?.policy,
+            Resource::Channel(place) => self.channel(&view, &place)?.policy,
         };
         Ok(GetResourcePolicyOutput {
             policy: policy.unwrap_or_else(|| "{}".into()),

@@ -328,7 +328,7 @@ impl Kinesis {
                         place.name, place.account, stream.consumers
                     )));
                 }
-                self.refuse_with_queues(tx, &place, &stream)?;
+                self.refuse_with_readers(tx, &place, &stream)?;
                 tx.delete(&self.streams, &place.key());
                 self.plan_removal(tx, &place, &stream, ctx.time)?;
                 Ok(stream.id)
@@ -387,6 +387,8 @@ impl Kinesis {
         let view = self.cloud.store.read();
         let stream = self.stream(&view, &place)?;
         let queues = self.queues_of(&view, stream.id, &place.account, &place.region)?;
+        let (account, region) = (&place.account, &place.region);
+        let channels = self.channel_count(&view, account, region, Some(stream.id))?;
         Ok(DescribeStreamSummaryOutput {
             stream_description_summary: StreamDescriptionSummary {
                 stream_arn: place.arn(),
@@ -406,7 +408,7 @@ impl Kinesis {
                     current_mi_bps: Some(warm),
                 }),
                 max_record_size_in_ki_b: Some(stream.record_limit),
-                channel_count: None,
+                channel_count: Some(channels),
                 record_distribution_strategy: stream.on_demand.then(|| strategy(&stream)),
                 queue_count: Some(i32::try_from(queues.len()).unwrap_or(i32::MAX)),
             },
@@ -473,7 +475,12 @@ impl Kinesis {
             open_shard_count: all.iter().map(|s| s.open).fold(0, i32::saturating_add),
             on_demand_stream_count: i32::try_from(on_demand).unwrap_or(i32::MAX),
             on_demand_stream_count_limit: ON_DEMAND_LIMIT,
-            channel_count: None,
+            channel_count: Some(self.channel_count(
+                &self.cloud.store,
+                &ctx.account,
+                &ctx.region,
+                None,
+            )?),
             channel_count_limit: None,
         })
     }
@@ -487,7 +494,7 @@ impl Kinesis {
         let on_demand = input.stream_mode_details.stream_mode == stream_mode::ON_DEMAND;
         self.change(&place, |tx, stream| {
             if !on_demand {
-                self.refuse_with_queues(tx, &place, stream)?;
+                self.refuse_with_readers(tx, &place, stream)?;
             }
             stream.on_demand = on_demand;
             stream.spreads &= on_demand;

@@ -140,6 +140,10 @@ impl Kinesis {
                 self.change_consumer(&place, &name, created, |consumer| f(&mut consumer.tags))
                     .await
             }
+            Resource::Channel(place) => {
+                self.change_channel(&place, |_, channel| f(&mut channel.tags))
+                    .await
+            }
             Resource::Queue(place) => {
                 self.change_queue(&place, |_, queue| f(&mut queue.tags))
                     .await
@@ -186,6 +190,7 @@ impl Kinesis {
                 shown(&consumer.tags)
             }
             Resource::Queue(place) => shown(&self.queue(&view, &place)?.tags),
+            Resource::Channel(place) => shown(&self.channel(&view, &place)?.tags),
         };
         Ok(ListTagsForResourceOutput { tags: Some(tags) })
     }

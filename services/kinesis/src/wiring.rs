@@ -54,7 +54,7 @@ impl Routes {
 pub(crate) struct Wiring {
     routes: RwLock<HashMap<u64, Arc<Routes>>>,
     wakes: RwLock<HashMap<(u64, u64), Arc<Notify>>>,
-    queues: RwLock<HashMap<u64, Arc<Notify>>>,
+    readers: RwLock<HashMap<u64, Arc<Notify>>>,
 }
 
 impl Wiring {
@@ -91,16 +91,16 @@ impl Wiring {
             .or_default()
             .clone()
     }
-    /// What is notified whenever records of a queue become visible by other means than time.
-    pub(crate) fn queue(&self, queue: u64) -> Arc<Notify> {
-        if let Some(wake) = self.queues.read().get(&queue) {
+    /// What is notified whenever a queue or a channel has to look again by other means than time or new records.
+    pub(crate) fn reader(&self, reader: u64) -> Arc<Notify> {
+        if let Some(wake) = self.readers.read().get(&reader) {
             return wake.clone();
         }
-        self.queues.write().entry(queue).or_default().clone()
+        self.readers.write().entry(reader).or_default().clone()
     }
-    /// Forgets a queue and wakes who still waits for it.
-    pub(crate) fn forget_queue(&self, queue: u64) {
-        if let Some(wake) = self.queues.write().remove(&queue) {
+    /// Forgets a queue or a channel and wakes who still waits for it.
+    pub(crate) fn forget_reader(&self, reader: u64) {
+        if let Some(wake) = self.readers.write().remove(&reader) {
             wake.notify_waiters();
         }
     }
@@ -126,7 +126,7 @@ impl Wiring {
         for (_, wake) in self.wakes.write().drain() {
             wake.notify_waiters();
         }
-        for (_, wake) in self.queues.write().drain() {
+        for (_, wake) in self.readers.write().drain() {
             wake.notify_waiters();
         }
     }

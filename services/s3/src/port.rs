@@ -88,6 +88,7 @@ impl Objects for Port {
                 body: Body::from(content.bytes),
                 content_type: content.media_type.map(str::to_owned),
                 content_encoding: content.encoding.map(str::to_owned),
+                storage_class: content.storage_class.map(str::to_owned),
                 ..PutObjectInput::default()
             };
             s3.put(&ctx, input).await.map(|_| ())
