@@ -171,6 +171,11 @@ def test_an_index_added_to_a_table_is_filled_and_one_deleted_is_gone(region):
     ready(dynamodb, "Added")
     assert ids(search(dynamodb, "Added", (0, 1), top=3)) == ["i00", "i01", "i02"]
     assert dynamodb.describe_table(TableName="Added")["Table"]["VectorIndexes"][0]["ItemCount"] == 30
+    # An item that was wrong before can be changed elsewhere, and is found once it is right.
+    wrong = dict(TableName="Added", Key={"Id": {"S": "wrong-size"}})
+    dynamodb.update_item(**wrong, UpdateExpression="SET a = :a", ExpressionAttributeValues={":a": {"S": "x"}})
+    dynamodb.update_item(**wrong, UpdateExpression="SET Embedding = :v", ExpressionAttributeValues={":v": vector(0, 1)})
+    assert "wrong-size" in ids(search(dynamodb, "Added", (0, 1), top=2))
     two = [{"Create": index("one", 2)}, {"Create": index("two", 2)}]
     assert message(dynamodb.update_table, TableName="Added", VectorIndexUpdates=two) == (
         "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table")

@@ -43,6 +43,7 @@ mod snapshot;
 mod store;
 mod table;
 mod transaction;
+mod writes;
 
 pub use blob::{Blob, BlobId, BlobPin, BlobStream, BlobWriter, Blobs, NewBlob};
 pub use decoded::Decoded;

@@ -107,10 +107,15 @@ pub(crate) enum Locked<'l> {
 
 const SHARDS: u64 = 1024;
 
+/// A fast hash that nobody can choose keys for.
+pub(crate) fn seeded() -> FxSeededState {
+    FxSeededState::with_seed(RandomState::new().hash_one(SHARDS) as usize)
+}
+
 impl Locks {
     pub(crate) fn new() -> Locks {
         Locks {
-            hasher: FxSeededState::with_seed(RandomState::new().hash_one(SHARDS) as usize),
+            hasher: seeded(),
             shards: (0..SHARDS).map(|_| RwLock::new(())).collect(),
         }
     }

@@ -285,7 +285,7 @@ impl Store {
             heads,
             ..
         } = tx;
-        let (now, pending) = self.commit(writes.into_iter().collect(), links, hooks)?;
+        let (now, pending) = self.commit(writes.into_batch(), links, hooks)?;
         self.0.heads.apply(heads);
         drop(entered);
         // Behind the locks: a hook may wake someone who wants it.

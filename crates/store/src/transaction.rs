@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -8,13 +7,14 @@ use crate::range::row_key;
 use crate::read::{Raw, Read};
 use crate::record;
 use crate::store::Inner;
+use crate::writes::Writes;
 use crate::{BlobId, Error, Key, KeyFor, Record, Table};
 
 /// What a transaction may do: read, see its own writes, and gather changes that are applied
 /// together when it ends well. Made by [`Store::transact`](crate::Store::transact).
 pub struct Tx<'s> {
     pub(crate) store: &'s Inner,
-    pub(crate) writes: BTreeMap<Bytes, Option<Bytes>>,
+    pub(crate) writes: Writes,
     pub(crate) links: BTreeMap<BlobId, i64>,
     pub(crate) hooks: Vec<Box<dyn FnOnce() + Send>>,
     /// The new last numbers of logs, by their rows of heads; few. `None` for one that was forgotten.
@@ -25,7 +25,7 @@ impl<'s> Tx<'s> {
     pub(crate) fn new(store: &'s Inner) -> Tx<'s> {
         Tx {
             store,
-            writes: BTreeMap::new(),
+            writes: Writes::default(),
             links: BTreeMap::new(),
             hooks: Vec::new(),
             heads: Vec::new(),
@@ -102,10 +102,7 @@ impl Raw for Tx<'_> {
         }
         let mut base = Vec::new();
         let end = self.store.engine.scan(span, reverse, limit, &mut base)?;
-        let own = self.writes.range::<[u8], _>((
-            Bound::Included(&span.lower[..]),
-            Bound::Excluded(&span.upper[..]),
-        ));
+        let own = self.writes.range(&span.lower, &span.upper);
         Ok(if reverse {
             merge(base, end, own.rev(), true, limit, out)
         } else {

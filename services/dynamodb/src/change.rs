@@ -365,7 +365,7 @@ fn updated(
             }
         })?;
     }
-    table.check_vectors(&new)?;
+    table.check_vectors(&new, old)?;
     if item::size(&new) > MAX_ITEM {
         return Err(validation(
             "Item size to update has exceeded the maximum allowed size",

@@ -46,7 +46,7 @@ pub fn check_keys(table: &TableRecord, item: &Attributes) -> Result<(), Fault> {
     for index in &table.indexes {
         index.keys.check_index(&index.name, item)?;
     }
-    table.check_vectors(item)
+    table.check_vectors(item, None)
 }
 
 /// Refuses an update of key attributes.

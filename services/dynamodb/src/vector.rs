@@ -496,9 +496,16 @@ impl TableRecord {
         })
     }
 
-    /// Checks an item that is to be written against the vector indexes.
-    pub fn check_vectors(&self, item: &Attributes) -> Result<(), Fault> {
-        self.vectors.iter().try_for_each(|index| index.check(item))
+    /// Checks an item that is to be written against the vector indexes. What an update leaves as it was may have been there
+    /// before the index, and is not its mistake.
+    pub fn check_vectors(&self, item: &Attributes, old: Option<&Attributes>) -> Result<(), Fault> {
+        let is_new = |index: &&VectorIndex| {
+            let names = index.keys.parts().chain(&index.filters).map(|p| &p.name);
+            let mut names = names.chain([&index.attribute]);
+            old.is_none_or(|old| names.any(|name| old.get(name) != item.get(name)))
+        };
+        let mut changed = self.vectors.iter().filter(is_new);
+        changed.try_for_each(|index| index.check(item))
     }
 
     /// Whether a key, or an index, needs an attribute to be defined.

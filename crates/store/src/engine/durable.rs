@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,9 +44,12 @@ pub(crate) struct Durable {
 struct Shared {
     durability: Durability,
     journal_dir: PathBuf,
-    /// Locked before `recent` wherever both are.
-    journal: Mutex<Journal>,
+    /// Locked before `recent` wherever both are. The standard library's, which spins for about as long as an append takes:
+    /// the other one soon yields the processor, a system call that costs more than the wait.
+    journal: std::sync::Mutex<Journal>,
     recent: RwLock<State>,
+    /// The size of the active rows, to be had without their lock.
+    pressure: AtomicUsize,
     base: Base,
     /// Rows of the base; those of the maps lie over them.
     hot: Hot,
@@ -106,7 +110,8 @@ impl Durable {
         let shared = Arc::new(Shared {
             durability,
             journal_dir,
-            journal: Mutex::new(journal),
+            journal: std::sync::Mutex::new(journal),
+            pressure: AtomicUsize::new(state.size),
             recent: RwLock::new(state),
             base,
             hot: Hot::new(),
@@ -153,7 +158,7 @@ impl Drop for Durable {
                 let _ = thread.join();
             }
         }
-        if let Err(error) = self.shared.journal.lock().write_gathered() {
+        if let Err(error) = self.shared.journal().write_gathered() {
             tracing::error!(%error, "the last writes are lost");
         }
     }
@@ -247,13 +252,14 @@ impl Engine for Durable {
         }
         let journal = scratch(|entry| {
             journal::encode(&batch, entry)?;
-            let mut journal = shared.journal.lock();
+            let mut journal = shared.journal();
             journal.append(entry)?;
             Ok::<_, Error>(journal)
         })?;
         let waiting = done.map(|done| (journal.file(), done));
         let mut recent = shared.recent.write();
         recent.apply(batch);
+        shared.pressure.store(recent.size, Ordering::Relaxed);
         let is_large = recent.size >= FLUSH_AT && recent.frozen.is_none();
         drop(recent);
         drop(journal);
@@ -273,7 +279,7 @@ impl Engine for Durable {
     }
 
     fn is_overloaded(&self) -> bool {
-        self.shared.recent.read().size >= OVERLOAD_AT
+        self.shared.pressure.load(Ordering::Relaxed) >= OVERLOAD_AT
     }
 
     fn relief(&self) -> Option<&Notify> {
@@ -302,6 +308,11 @@ fn lay_over(
 }
 
 impl Shared {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        // Nothing that can panic leaves it half changed.
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn flush_on_order(&self) {
         loop {
             let mut orders = self.orders.lock();
@@ -328,7 +339,7 @@ impl Shared {
     fn flush(&self) -> Result<(), Error> {
         let _alone = self.flushing.lock();
         // Frozen rows of a failed flush are moved first, with whatever segments they cover.
-        let mut journal = self.journal.lock();
+        let mut journal = self.journal();
         let recent = self.recent.read();
         if recent.active.is_empty() && recent.frozen.is_none() {
             return Ok(());
@@ -338,6 +349,7 @@ impl Shared {
         let mut recent = self.recent.write();
         let newer = std::mem::take(&mut recent.active);
         recent.size = 0;
+        self.pressure.store(0, Ordering::Relaxed);
         recent.generation += 1;
         let frozen = match recent.frozen.take() {
             None => newer,
@@ -410,14 +422,14 @@ mod tests {
         let engine = Durable::open(dir.path(), Durability::Process).unwrap();
         put(&engine, "before").unwrap();
         let full = File::options().append(true).open("/dev/full").unwrap();
-        let good = engine.shared.journal.lock().replace_file(Arc::new(full));
+        let good = engine.shared.journal().replace_file(Arc::new(full));
 
         assert!(put(&engine, "lost").unwrap_err().is_out_of_space());
         assert!(engine.shared.flush().is_err());
         assert_eq!(engine.get(b"lost").unwrap(), None);
         assert_eq!(engine.get(b"before").unwrap(), Some(Bytes::from("before")));
 
-        engine.shared.journal.lock().replace_file(good);
+        engine.shared.journal().replace_file(good);
         put(&engine, "after").unwrap();
         drop(engine);
         let engine = Durable::open(dir.path(), Durability::Process).unwrap();

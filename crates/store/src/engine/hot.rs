@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use rustc_hash::FxSeededState;
+
+use crate::scope::seeded;
 
 /// What the rows kept may take together,
 const CAPACITY: u64 = 16 << 20;
@@ -24,11 +27,17 @@ impl Weighter<Bytes, Bytes> for ByBytes {
 }
 
 /// The rows. Who owns this keeps it true: a row that changes in the base is forgotten here.
-pub(super) struct Hot(Cache<Bytes, Bytes, ByBytes>);
+pub(super) struct Hot(Cache<Bytes, Bytes, ByBytes, FxSeededState>);
 
 impl Hot {
     pub(super) fn new() -> Hot {
-        Hot(Cache::with_weighter(ROWS, CAPACITY, ByBytes))
+        Hot(Cache::with(
+            ROWS,
+            CAPACITY,
+            ByBytes,
+            seeded(),
+            DefaultLifecycle::default(),
+        ))
     }
     pub(super) fn get(&self, key: &[u8]) -> Option<Bytes> {
         self.0.get(key)
