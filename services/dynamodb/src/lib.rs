@@ -5,6 +5,7 @@ mod backup;
 mod batch;
 mod bounds;
 mod bulk;
+mod bulk_put;
 mod capacity;
 mod catalog;
 mod change;

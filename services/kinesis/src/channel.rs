@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use cloud::Context;
 use cloud::ports::RoleProblem;
-use cloud::{Arn, Context};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
 use wire::{Fault, Timestamp};
@@ -16,6 +16,7 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::channel_key::Template;
 use crate::errors::*;
+use crate::reader::{self, Kind, ReaderPlace};
 use crate::service::Kinesis;
 use crate::stream::{Place, page};
 use crate::tag;
@@ -63,76 +64,25 @@ impl Bucket {
     }
 }
 
-/// Which channel is meant.
-#[derive(Clone, Debug)]
-pub(crate) struct ChannelPlace {
-    pub(crate) account: String,
-    pub(crate) region: String,
-    pub(crate) id: u64,
-}
-
-/// The form of a channel's id.
-const ID_DIGITS: usize = 16;
 /// Seconds for which records are gathered that nobody said it of, the least and the most.
 const FRESHNESS: i32 = 300;
 const MOST_FRESHNESS: i32 = 900;
 /// Where records go that are not of the format and nobody said it of: the bucket itself, under this.
 pub(crate) const ERRORS: &str = "kinesis-channel-errors/";
 
-impl ChannelPlace {
-    /// The channel of that ARN.
-    pub(crate) fn of_arn(arn: &Arn) -> Option<ChannelPlace> {
-        let id = arn.resource.strip_prefix("channel/")?;
-        let is_id = id.len() == ID_DIGITS && arn.service == "kinesis";
-        Some(ChannelPlace {
-            account: arn.account.clone(),
-            region: arn.region.clone(),
-            id: u64::from_str_radix(id, 16).ok().filter(|_| is_id)?,
-        })
-    }
-    fn parse(arn: &str) -> Result<ChannelPlace, Fault> {
-        let parsed = arn.parse::<Arn>().ok();
-        parsed
-            .as_ref()
-            .and_then(ChannelPlace::of_arn)
-            .ok_or_else(|| missing(arn))
-    }
-    pub(crate) fn key(&self) -> (&str, &str, u64) {
-        (&self.account, &self.region, self.id)
-    }
-    /// `ChannelId`
-    pub(crate) fn id(&self) -> String {
-        format!("{:0ID_DIGITS$x}", self.id)
-    }
-    pub(crate) fn arn(&self) -> String {
-        let resource = format!("channel/{}", self.id());
-        Arn::new("kinesis", &self.region, &self.account, resource).to_string()
-    }
-    fn scope<'a>(account: &'a str, region: &'a str) -> [&'a str; 3] {
-        ["kinesis.channels", account, region]
-    }
-    /// The stream that it reads, which is of the same account and region.
-    pub(crate) fn source(&self, channel: &Channel) -> Place {
-        Place {
-            account: self.account.clone(),
-            region: self.region.clone(),
-            name: channel.stream_name.clone(),
-        }
-    }
-}
-
-fn missing(arn: &str) -> Fault {
-    resource_not_found_exception(format!("Channel {arn} not found."))
-}
-
 impl Channel {
+    /// The stream that it reads, which is of the same account and region.
+    pub(crate) fn source(&self, place: &ReaderPlace) -> Place {
+        place.stream(&self.stream_name)
+    }
+
     /// The log group and stream that its errors go to, if they go to any.
-    pub(crate) fn log(&self, place: &ChannelPlace) -> Option<(String, String)> {
+    pub(crate) fn log(&self, place: &ReaderPlace) -> Option<(String, String)> {
         self.is_logged.then(|| {
             let group = self.log_group.clone();
             let stream = self.log_stream.clone();
             (
-                group.unwrap_or_else(|| format!("/aws/kinesis/{}/{}", self.name, place.id())),
+                group.unwrap_or_else(|| format!("/aws/kinesis/{}/{}", self.name, place.text())),
                 stream.unwrap_or_else(|| "DestinationDelivery".into()),
             )
         })
@@ -144,7 +94,7 @@ impl Channel {
         self.log_stream = stream.or(self.log_stream.take());
     }
 
-    fn described(&self, place: &ChannelPlace, status: &str) -> ChannelDescription {
+    fn described(&self, place: &ReaderPlace, status: &str) -> ChannelDescription {
         let (errors, prefix) = match &self.errors {
             Some((bucket, prefix)) => (bucket, prefix.clone()),
             None => (&self.bucket, Some(ERRORS.to_owned())),
@@ -153,13 +103,13 @@ impl Channel {
         ChannelDescription {
             channel_name: self.name.clone(),
             channel_arn: place.arn(),
-            channel_id: place.id(),
+            channel_id: place.text(),
             channel_status: status.into(),
             channel_status_reason: None,
             channel_creation_timestamp: Timestamp(self.created),
             service_execution_role_arn: self.role.clone(),
             stream_configuration_list: vec![ChannelStreamDescription {
-                stream_arn: place.source(self).arn(),
+                stream_arn: self.source(place).arn(),
                 stream_creation_timestamp: Timestamp(self.stream_created),
                 record_configuration: RecordConfiguration {
                     record_format_type: self.format.clone(),
@@ -220,9 +170,9 @@ impl Kinesis {
     pub(crate) fn channel(
         &self,
         reader: &impl Read,
-        place: &ChannelPlace,
+        place: &ReaderPlace,
     ) -> Result<Channel, Fault> {
-        Read::get(reader, &self.channels, &place.key())?.ok_or_else(|| missing(&place.arn()))
+        Read::get(reader, &self.channels, &place.key())?.ok_or_else(|| place.missing())
     }
 
     /// How many channels read a stream; of all streams where none is named.
@@ -244,10 +194,10 @@ impl Kinesis {
     /// Changes a channel's own row.
     pub(crate) async fn change_channel<R>(
         &self,
-        place: &ChannelPlace,
+        place: &ReaderPlace,
         f: impl FnOnce(&mut Tx<'_>, &mut Channel) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        let scope = ChannelPlace::scope(&place.account, &place.region);
+        let scope = place.scope();
         self.cloud
             .store
             .transact(Scope::new(&scope), |tx| {
@@ -315,15 +265,9 @@ impl Kinesis {
             Template::parse(template)?;
         }
         let freshness = freshness(destination.data_freshness_in_seconds)?;
-        let mut id = [0; 8];
-        cloud::ids::random(&mut id);
-        let place = ChannelPlace {
-            account: ctx.account.clone(),
-            region: ctx.region.clone(),
-            id: u64::from_be_bytes(id),
-        };
+        let place = ReaderPlace::new(Kind::Channel, &ctx.account, &ctx.region);
         let now = self.cloud.clock.now().0;
-        let own = ChannelPlace::scope(&place.account, &place.region);
+        let own = place.scope();
         let stream_scope = source.scope();
         let channel = self
             .cloud
@@ -395,7 +339,7 @@ impl Kinesis {
         _: &Context,
         input: DescribeChannelInput,
     ) -> Result<DescribeChannelOutput, Fault> {
-        let place = ChannelPlace::parse(&input.channel_arn)?;
+        let place = ReaderPlace::parse(Kind::Channel, &input.channel_arn)?;
         let channel = self.channel(&self.cloud.store, &place)?;
         Ok(DescribeChannelOutput {
             channel_description: channel.described(&place, channel_status::ACTIVE),
@@ -407,7 +351,7 @@ impl Kinesis {
         _: &Context,
         input: UpdateChannelInput,
     ) -> Result<UpdateChannelOutput, Fault> {
-        let place = ChannelPlace::parse(&input.channel_arn)?;
+        let place = ReaderPlace::parse(Kind::Channel, &input.channel_arn)?;
         if input.s3_tables_destination_configuration.is_some() {
             self.channel(&self.cloud.store, &place)?;
             return Err(validation_exception(
@@ -437,8 +381,8 @@ impl Kinesis {
         ctx: &Context,
         input: DeleteChannelInput,
     ) -> Result<DeleteChannelOutput, Fault> {
-        let place = ChannelPlace::parse(&input.channel_arn)?;
-        let scope = ChannelPlace::scope(&place.account, &place.region);
+        let place = ReaderPlace::parse(Kind::Channel, &input.channel_arn)?;
+        let scope = place.scope();
         self.cloud
             .store
             .transact(Scope::new(&scope), |tx| {
@@ -456,12 +400,7 @@ impl Kinesis {
         ctx: &Context,
         input: ListChannelsInput,
     ) -> Result<ListChannelsOutput, Fault> {
-        let after = cloud::paging::start("ListChannels", input.next_token.as_deref())
-            .and_then(|start| match start {
-                Some(parts) => parts.first()?.parse::<u64>().ok().map(Some),
-                None => Some(None),
-            })
-            .ok_or_else(|| validation_exception("NextToken is invalid."))?;
+        let after = reader::page_start("ListChannels", input.next_token.as_deref())?;
         let mut range = Range::prefix(&(&ctx.account, &ctx.region));
         if let Some(after) = after {
             range = range.after(&(&ctx.account, &ctx.region, after));
@@ -474,19 +413,16 @@ impl Kinesis {
         let mut last = 0;
         for row in view.range(&self.channels, range) {
             let ((account, region, id), channel) = row?;
-            let place = ChannelPlace {
+            let place = ReaderPlace {
+                kind: Kind::Channel,
                 account,
                 region,
                 id,
             };
-            let arn = place.source(&channel).arn();
-            let created = channel.stream_created.div_euclid(1000);
-            let is_asked_for = filters.is_empty()
-                || filters.iter().any(|filter| {
-                    let wanted = filter.stream_creation_timestamp;
-                    filter.stream_arn == arn && wanted.is_none_or(|t| t.secs() == created)
-                });
-            if !is_asked_for {
+            let arn = channel.source(&place).arn();
+            let wanted = filters.iter();
+            let wanted = wanted.map(|f| (f.stream_arn.as_str(), f.stream_creation_timestamp));
+            if !reader::is_asked_for(wanted, &arn, channel.stream_created) {
                 continue;
             }
             if summaries.len() == limit {
@@ -496,7 +432,7 @@ impl Kinesis {
             last = id;
             summaries.push(ChannelSummary {
                 channel_arn: place.arn(),
-                channel_id: place.id(),
+                channel_id: place.text(),
                 channel_status: channel_status::ACTIVE.into(),
                 channel_status_reason: None,
                 channel_creation_timestamp: Timestamp(channel.created),

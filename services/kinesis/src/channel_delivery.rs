@@ -18,9 +18,10 @@ use store::{Range, Read, Scope};
 use wire::{Fault, Timestamp};
 
 use crate::api::{record_format_type, s3_compression_type};
-use crate::channel::{Channel, ChannelPlace, ERRORS};
+use crate::channel::{Channel, ERRORS};
 use crate::channel_key::{Template, Values};
 use crate::queue_record::Cursor;
+use crate::reader::{Kind, ReaderPlace};
 use crate::record::Entry;
 use crate::sequence::Sequence;
 use crate::service::Kinesis;
@@ -149,7 +150,8 @@ impl Kinesis {
     pub(crate) fn run_channels(&self) -> Result<(), Fault> {
         for row in self.cloud.store.read().range(&self.channels, Range::all()) {
             let ((account, region, id), _) = row?;
-            self.run_channel(&ChannelPlace {
+            self.run_channel(&ReaderPlace {
+                kind: Kind::Channel,
                 account,
                 region,
                 id,
@@ -159,7 +161,7 @@ impl Kinesis {
     }
 
     /// Starts a channel, unless it runs.
-    pub(crate) fn run_channel(&self, place: &ChannelPlace) {
+    pub(crate) fn run_channel(&self, place: &ReaderPlace) {
         if !self.running.lock().insert(place.id) {
             return;
         }
@@ -211,10 +213,10 @@ impl Kinesis {
     }
 
     /// What tells of new records for a channel.
-    fn wakes_of(&self, place: &ChannelPlace) -> Vec<std::sync::Arc<tokio::sync::Notify>> {
+    fn wakes_of(&self, place: &ReaderPlace) -> Vec<std::sync::Arc<tokio::sync::Notify>> {
         let routes = || {
             let channel = self.channel(&self.cloud.store, place)?;
-            let source = place.source(&channel);
+            let source = channel.source(place);
             let stream = self.stream(&self.cloud.store, &source)?;
             self.routes(&source, &stream)
         };
@@ -222,7 +224,7 @@ impl Kinesis {
     }
 
     /// Writes out what is due.
-    async fn deliver_due(&self, place: &ChannelPlace) -> Result<Turn, Fault> {
+    async fn deliver_due(&self, place: &ReaderPlace) -> Result<Turn, Fault> {
         loop {
             let Some(channel) = self.cloud.store.read().get(&self.channels, &place.key())? else {
                 return Ok(Turn::Gone);
@@ -243,7 +245,7 @@ impl Kinesis {
     }
 
     /// When the first record arrived that was not written.
-    fn oldest(&self, place: &ChannelPlace, channel: &Channel) -> Result<Option<i64>, Fault> {
+    fn oldest(&self, place: &ReaderPlace, channel: &Channel) -> Result<Option<i64>, Fault> {
         let gathered = self.read_on(place, channel, (1, 1), usize::MAX)?;
         Ok(gathered.into_iter().map(|(_, entry)| entry.time).min())
     }
@@ -251,12 +253,12 @@ impl Kinesis {
     /// Records behind the positions of a channel, of all shards.
     fn read_on(
         &self,
-        place: &ChannelPlace,
+        place: &ReaderPlace,
         channel: &Channel,
         limits: (usize, usize),
         most: usize,
     ) -> Result<Vec<(Sequence, Entry)>, Fault> {
-        let source = place.source(channel);
+        let source = channel.source(place);
         let view = self.cloud.store.read();
         let stream = self.stream(&view, &source)?;
         let now = self.cloud.clock.now().0;
@@ -285,7 +287,7 @@ impl Kinesis {
     }
 
     /// What goes into the next object; `None` where nothing waits.
-    fn gather(&self, place: &ChannelPlace, channel: &Channel) -> Result<Option<Gathered>, Fault> {
+    fn gather(&self, place: &ReaderPlace, channel: &Channel) -> Result<Option<Gathered>, Fault> {
         let records = self.read_on(place, channel, READ, OBJECT)?;
         if records.is_empty() {
             return Ok(None);
@@ -305,14 +307,14 @@ impl Kinesis {
     /// Writes an object, and what is told of records that are in none; answers how far that goes.
     async fn write(
         &self,
-        place: &ChannelPlace,
+        place: &ReaderPlace,
         channel: &Channel,
         gathered: Gathered,
     ) -> Result<Vec<(u64, u64)>, Fault> {
         let Some(objects) = self.cloud.ports.objects() else {
             return Err(Fault::internal("no service keeps objects in this region"));
         };
-        let channel_id = place.id();
+        let channel_id = place.text();
         if let Some(oldest) = gathered.oldest {
             let extension = extension(channel);
             let values = Values {
@@ -343,7 +345,7 @@ impl Kinesis {
     async fn write_errors(
         &self,
         objects: &dyn Objects,
-        place: &ChannelPlace,
+        place: &ReaderPlace,
         channel: &Channel,
         lines: String,
     ) -> Result<(), Fault> {
@@ -356,7 +358,7 @@ impl Kinesis {
         let key = format!(
             "{prefix}{}/{}/{:04}/{:02}/{:02}/{:02}/{}.json",
             channel.name,
-            place.id(),
+            place.text(),
             time.year(),
             u8::from(time.month()),
             time.day(),
@@ -373,8 +375,8 @@ impl Kinesis {
             .await
     }
 
-    async fn move_on(&self, place: &ChannelPlace, next: &[(u64, u64)]) -> Result<(), Fault> {
-        let id = place.id();
+    async fn move_on(&self, place: &ReaderPlace, next: &[(u64, u64)]) -> Result<(), Fault> {
+        let id = place.text();
         let scope = ["kinesis.channel", &id];
         self.cloud
             .store
@@ -392,7 +394,7 @@ impl Kinesis {
             .await
     }
 
-    async fn log_refusal(&self, place: &ChannelPlace, fault: &Fault) {
+    async fn log_refusal(&self, place: &ReaderPlace, fault: &Fault) {
         let Ok(channel) = self.channel(&self.cloud.store, place) else {
             return;
         };

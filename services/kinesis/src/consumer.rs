@@ -13,9 +13,8 @@ use crate::api::{
     ListStreamConsumersOutput, RegisterStreamConsumerInput, RegisterStreamConsumerOutput,
     consumer_status,
 };
-use crate::channel::ChannelPlace;
 use crate::errors::*;
-use crate::queue::QueuePlace;
+use crate::reader::{Kind, ReaderPlace};
 use crate::service::Kinesis;
 use crate::stream::{Place, Stream, page};
 use crate::tag;
@@ -40,8 +39,8 @@ pub(crate) enum Resource {
     Stream(Place),
     /// A stream's consumer, made in that second.
     Consumer(Place, String, i64),
-    Queue(QueuePlace),
-    Channel(ChannelPlace),
+    Queue(ReaderPlace),
+    Channel(ReaderPlace),
 }
 
 impl Resource {
@@ -49,11 +48,11 @@ impl Resource {
     pub(crate) fn parse(arn: &str) -> Result<Resource, Fault> {
         let invalid = || invalid_argument_exception(format!("{arn} is not a valid resource ARN."));
         let parsed: Arn = arn.parse().map_err(|_| invalid())?;
-        if let Some(place) = QueuePlace::of_arn(&parsed) {
-            return Ok(Resource::Queue(place));
-        }
-        if let Some(place) = ChannelPlace::of_arn(&parsed) {
-            return Ok(Resource::Channel(place));
+        if let Some(place) = ReaderPlace::of_arn(&parsed) {
+            return Ok(match place.kind {
+                Kind::Queue => Resource::Queue(place),
+                Kind::Channel => Resource::Channel(place),
+            });
         }
         let mut place = Place::of_arn(&parsed).ok_or_else(invalid)?;
         let Some((stream, consumer)) = place.name.split_once("/consumer/") else {

@@ -11,6 +11,7 @@ mod lineage;
 mod port;
 mod queue;
 mod queue_record;
+mod reader;
 mod reading;
 mod record;
 mod scaling;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud::{Arn, Context};
+use cloud::Context;
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
 use wire::{Fault, Timestamp};
@@ -15,6 +15,7 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::consumer;
 use crate::errors::*;
+use crate::reader::{self, Kind, ReaderPlace};
 use crate::service::Kinesis;
 use crate::shard::horizon;
 use crate::stream::{Place, Stream, page};
@@ -25,11 +26,8 @@ use crate::tag;
 pub(crate) struct Queue {
     pub(crate) name: String,
     pub(crate) created: i64,
-    /// Whose stream it hands out.
-    pub(crate) stream_account: String,
-    pub(crate) stream_region: String,
-    pub(crate) stream_name: String,
-    /// The stream's id.
+    /// The stream that it hands out, and its id.
+    stream_name: String,
     pub(crate) stream: u64,
     stream_created: i64,
     /// Where it began: the kind as it was asked for, and the time that came of it.
@@ -49,61 +47,10 @@ impl Queue {
     pub(crate) fn start(&self) -> Option<i64> {
         (self.position != queue_starting_position_type::LATEST).then_some(self.since)
     }
-    /// The stream it hands out.
-    pub(crate) fn source(&self) -> Place {
-        Place {
-            account: self.stream_account.clone(),
-            region: self.stream_region.clone(),
-            name: self.stream_name.clone(),
-        }
+    /// The stream that it hands out, which is of the same account and region.
+    pub(crate) fn source(&self, place: &ReaderPlace) -> Place {
+        place.stream(&self.stream_name)
     }
-}
-
-/// Which queue is meant.
-#[derive(Clone, Debug)]
-pub(crate) struct QueuePlace {
-    pub(crate) account: String,
-    pub(crate) region: String,
-    pub(crate) id: u64,
-}
-
-/// The form of a queue's id in its ARN.
-const ID_DIGITS: usize = 16;
-
-impl QueuePlace {
-    /// The queue of that ARN.
-    pub(crate) fn of_arn(arn: &Arn) -> Option<QueuePlace> {
-        let id = arn.resource.strip_prefix("queue/")?;
-        let is_id = id.len() == ID_DIGITS && arn.service == "kinesis";
-        Some(QueuePlace {
-            account: arn.account.clone(),
-            region: arn.region.clone(),
-            id: u64::from_str_radix(id, 16).ok().filter(|_| is_id)?,
-        })
-    }
-    /// Reads an ARN, whose form the model has checked; one that no queue can have names none.
-    pub(crate) fn parse(arn: &str) -> Result<QueuePlace, Fault> {
-        let parsed = arn.parse::<Arn>().ok();
-        parsed
-            .as_ref()
-            .and_then(QueuePlace::of_arn)
-            .ok_or_else(|| missing(arn))
-    }
-    pub(crate) fn key(&self) -> (&str, &str, u64) {
-        (&self.account, &self.region, self.id)
-    }
-    pub(crate) fn arn(&self) -> String {
-        let resource = format!("queue/{:0ID_DIGITS$x}", self.id);
-        Arn::new("kinesis", &self.region, &self.account, resource).to_string()
-    }
-    /// All queues of an account in a region, whose names are unique.
-    fn scope<'a>(account: &'a str, region: &'a str) -> [&'a str; 3] {
-        ["kinesis.queues", account, region]
-    }
-}
-
-fn missing(arn: &str) -> Fault {
-    resource_not_found_exception(format!("Queue {arn} not found."))
 }
 
 const VISIBILITY: i32 = 30;
@@ -137,7 +84,7 @@ fn attributes(queue: &Queue) -> QueueAttributes {
 }
 
 /// A queue as it is described. What is being made, changed or deleted is so for the length of a request, and said once.
-fn described(place: &QueuePlace, queue: &Queue, status: &str) -> QueueDescription {
+fn described(place: &ReaderPlace, queue: &Queue, status: &str) -> QueueDescription {
     let is_known = status != queue_status::CREATING
         || queue.position == queue_starting_position_type::AT_TIMESTAMP;
     QueueDescription {
@@ -146,7 +93,7 @@ fn described(place: &QueuePlace, queue: &Queue, status: &str) -> QueueDescriptio
         queue_status: status.into(),
         queue_creation_timestamp: Timestamp(queue.created),
         stream_configuration_list: vec![QueueStreamConfiguration {
-            stream_arn: queue.source().arn(),
+            stream_arn: queue.source(place).arn(),
             starting_position: Some(QueueStartingPosition {
                 r#type: queue.position.clone(),
                 timestamp: is_known.then_some(Timestamp(queue.since)),
@@ -178,8 +125,8 @@ fn since(asked: Option<&QueueStartingPosition>, stream: &Stream, now: i64) -> Re
 
 impl Kinesis {
     /// The queue, which must exist.
-    pub(crate) fn queue(&self, reader: &impl Read, place: &QueuePlace) -> Result<Queue, Fault> {
-        Read::get(reader, &self.queues, &place.key())?.ok_or_else(|| missing(&place.arn()))
+    pub(crate) fn queue(&self, reader: &impl Read, place: &ReaderPlace) -> Result<Queue, Fault> {
+        Read::get(reader, &self.queues, &place.key())?.ok_or_else(|| place.missing())
     }
 
     /// The queues that hand out a stream's records.
@@ -189,13 +136,14 @@ impl Kinesis {
         stream: u64,
         account: &str,
         region: &str,
-    ) -> Result<Vec<(QueuePlace, Queue)>, Fault> {
+    ) -> Result<Vec<(ReaderPlace, Queue)>, Fault> {
         let mut queues = Vec::new();
         for row in reader.range(&self.queues, Range::prefix(&(account, region))) {
             let ((account, region, id), queue) = row?;
             if queue.stream == stream {
                 queues.push((
-                    QueuePlace {
+                    ReaderPlace {
+                        kind: Kind::Queue,
                         account,
                         region,
                         id,
@@ -229,10 +177,10 @@ impl Kinesis {
     /// Changes a queue's own row.
     pub(crate) async fn change_queue<R>(
         &self,
-        place: &QueuePlace,
+        place: &ReaderPlace,
         f: impl FnOnce(&mut Tx<'_>, &mut Queue) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        let scope = QueuePlace::scope(&place.account, &place.region);
+        let scope = place.scope();
         self.cloud
             .store
             .transact(Scope::new(&scope), |tx| {
@@ -269,15 +217,9 @@ impl Kinesis {
         let tags = input.tags.unwrap_or_default();
         tag::check(&tags)?;
         let position = configuration.starting_position;
-        let mut id = [0; 8];
-        cloud::ids::random(&mut id);
-        let place = QueuePlace {
-            account: ctx.account.clone(),
-            region: ctx.region.clone(),
-            id: u64::from_be_bytes(id),
-        };
+        let place = ReaderPlace::new(Kind::Queue, &ctx.account, &ctx.region);
         let now = self.cloud.clock.now().0;
-        let own = QueuePlace::scope(&place.account, &place.region);
+        let own = place.scope();
         let stream_scope = source.scope();
         let queue = self
             .cloud
@@ -307,8 +249,6 @@ impl Kinesis {
                 let queue = Queue {
                     name: input.queue_name,
                     created: now,
-                    stream_account: source.account.clone(),
-                    stream_region: source.region.clone(),
                     stream_name: source.name.clone(),
                     stream: stream.id,
                     stream_created: stream.created,
@@ -359,7 +299,7 @@ impl Kinesis {
         _: &Context,
         input: DescribeQueueInput,
     ) -> Result<DescribeQueueOutput, Fault> {
-        let place = QueuePlace::parse(&input.queue_arn)?;
+        let place = ReaderPlace::parse(Kind::Queue, &input.queue_arn)?;
         let queue = self.queue(&self.cloud.store, &place)?;
         Ok(DescribeQueueOutput {
             queue_description: described(&place, &queue, queue_status::ACTIVE),
@@ -371,7 +311,7 @@ impl Kinesis {
         _: &Context,
         input: UpdateQueueInput,
     ) -> Result<UpdateQueueOutput, Fault> {
-        let place = QueuePlace::parse(&input.queue_arn)?;
+        let place = ReaderPlace::parse(Kind::Queue, &input.queue_arn)?;
         let asked = input.queue_attributes;
         let queue = self
             .change_queue(&place, |_, queue| {
@@ -394,8 +334,8 @@ impl Kinesis {
         ctx: &Context,
         input: DeleteQueueInput,
     ) -> Result<DeleteQueueOutput, Fault> {
-        let place = QueuePlace::parse(&input.queue_arn)?;
-        let scope = QueuePlace::scope(&place.account, &place.region);
+        let place = ReaderPlace::parse(Kind::Queue, &input.queue_arn)?;
+        let scope = place.scope();
         self.cloud
             .store
             .transact(Scope::new(&scope), |tx| {
@@ -413,25 +353,16 @@ impl Kinesis {
         ctx: &Context,
         input: ListQueuesInput,
     ) -> Result<ListQueuesOutput, Fault> {
-        let after = cloud::paging::start("ListQueues", input.next_token.as_deref())
-            .and_then(|start| match start {
-                Some(parts) => parts.first()?.parse::<u64>().ok().map(Some),
-                None => Some(None),
-            })
-            .ok_or_else(|| validation_exception("NextToken is invalid."))?;
+        let after = reader::page_start("ListQueues", input.next_token.as_deref())?;
         let mut range = Range::prefix(&(&ctx.account, &ctx.region));
         if let Some(after) = after {
             range = range.after(&(&ctx.account, &ctx.region, after));
         }
         let filters = input.stream_filter.unwrap_or_default();
-        let is_asked_for = |queue: &Queue| {
-            let arn = queue.source().arn();
-            filters.is_empty()
-                || filters.iter().any(|filter| {
-                    let created = filter.stream_creation_timestamp;
-                    filter.stream_arn == arn
-                        && created.is_none_or(|t| t.secs() == queue.stream_created.div_euclid(1000))
-                })
+        let is_asked_for = |place: &ReaderPlace, queue: &Queue| {
+            let wanted = filters.iter();
+            let wanted = wanted.map(|f| (f.stream_arn.as_str(), f.stream_creation_timestamp));
+            reader::is_asked_for(wanted, &queue.source(place).arn(), queue.stream_created)
         };
         let limit = page(input.max_results, 100);
         let view = self.cloud.store.read();
@@ -440,7 +371,13 @@ impl Kinesis {
         let mut last = 0;
         for row in view.range(&self.queues, range) {
             let ((account, region, id), queue) = row?;
-            if !is_asked_for(&queue) {
+            let place = ReaderPlace {
+                kind: Kind::Queue,
+                account,
+                region,
+                id,
+            };
+            if !is_asked_for(&place, &queue) {
                 continue;
             }
             if summaries.len() == limit {
@@ -448,17 +385,12 @@ impl Kinesis {
                 break;
             }
             last = id;
-            let place = QueuePlace {
-                account,
-                region,
-                id,
-            };
             summaries.push(QueueSummary {
                 queue_arn: place.arn(),
                 queue_status: queue_status::ACTIVE.into(),
                 queue_creation_timestamp: Timestamp(queue.created),
                 streams: vec![QueueStreamIdentifier {
-                    stream_arn: queue.source().arn(),
+                    stream_arn: queue.source(&place).arn(),
                     stream_creation_timestamp: Timestamp(queue.stream_created),
                 }],
                 queue_name: queue.name,

@@ -12,7 +12,8 @@ use wire::{Fault, Timestamp};
 
 use crate::api::*;
 use crate::errors::*;
-use crate::queue::{Queue, QueuePlace};
+use crate::queue::Queue;
+use crate::reader::{Kind, ReaderPlace};
 use crate::record::Entry;
 use crate::service::Kinesis;
 use crate::shard::horizon;
@@ -130,7 +131,7 @@ fn scope(id: &str) -> [&str; 2] {
     ["kinesis.queue", id]
 }
 
-fn name(place: &QueuePlace) -> String {
+fn name(place: &ReaderPlace) -> String {
     format!("{:x}", place.id)
 }
 
@@ -218,7 +219,7 @@ impl Kinesis {
     fn put_handed(
         &self,
         tx: &mut Tx<'_>,
-        place: &QueuePlace,
+        place: &ReaderPlace,
         at: At,
         handed: &Handed,
     ) -> Result<(), Fault> {
@@ -274,7 +275,7 @@ impl Kinesis {
     fn hand_out(
         &self,
         tx: &mut Tx<'_>,
-        place: &QueuePlace,
+        place: &ReaderPlace,
         queue: &Queue,
         demand: &Demand,
         at: At,
@@ -314,14 +315,14 @@ impl Kinesis {
     }
 
     /// Takes what there is now.
-    async fn take(&self, place: &QueuePlace, demand: &Demand) -> Result<Vec<QueueRecord>, Fault> {
+    async fn take(&self, place: &ReaderPlace, demand: &Demand) -> Result<Vec<QueueRecord>, Fault> {
         let id = name(place);
         let scope = scope(&id);
         self.cloud
             .store
             .transact(Scope::new(&scope), |tx| {
                 let queue = self.queue(tx, place)?;
-                let source = queue.source();
+                let source = queue.source(place);
                 let stream = self.stream(tx, &source)?;
                 let now = self.cloud.clock.now().0;
                 let mut taken = Vec::new();
@@ -391,7 +392,7 @@ impl Kinesis {
     }
 
     /// When the next record of that half is visible that was received before.
-    fn next_visible(&self, place: &QueuePlace, is_dead: bool) -> Result<Option<i64>, Fault> {
+    fn next_visible(&self, place: &ReaderPlace, is_dead: bool) -> Result<Option<i64>, Fault> {
         let view = self.cloud.store.read();
         let range = Range::prefix(&(&place.account, place.id, is_dead)).limit(1);
         let first = view.range(&self.due, range).next_key()?;
@@ -401,7 +402,7 @@ impl Kinesis {
     /// Takes what there is, or waits for it.
     async fn receive(
         &self,
-        place: &QueuePlace,
+        place: &ReaderPlace,
         demand: &Demand,
     ) -> Result<Vec<QueueRecord>, Fault> {
         let clock = &self.cloud.clock;
@@ -409,8 +410,8 @@ impl Kinesis {
         let own = self.wiring.reader(place.id);
         loop {
             let queue = self.queue(&self.cloud.store, place)?;
-            let stream = self.stream(&self.cloud.store, &queue.source())?;
-            let routes = self.routes(&queue.source(), &stream)?;
+            let stream = self.stream(&self.cloud.store, &queue.source(place))?;
+            let routes = self.routes(&queue.source(place), &stream)?;
             // Before the look, so that nothing that comes after it is missed.
             let mut woken = vec![Box::pin(own.notified())];
             if !demand.is_dead {
@@ -434,7 +435,7 @@ impl Kinesis {
         _: &Context,
         input: ReceiveQueueRecordsInput,
     ) -> Result<ReceiveQueueRecordsOutput, Fault> {
-        let place = QueuePlace::parse(&input.queue_arn)?;
+        let place = ReaderPlace::parse(Kind::Queue, &input.queue_arn)?;
         let (wait, visibility) = (input.wait_time_seconds, input.visibility_timeout_seconds);
         let demand = Demand::new(false, input.limit, wait, visibility);
         Ok(ReceiveQueueRecordsOutput {
@@ -447,7 +448,7 @@ impl Kinesis {
         _: &Context,
         input: ReceiveDeadLetterQueueRecordsInput,
     ) -> Result<ReceiveDeadLetterQueueRecordsOutput, Fault> {
-        let place = QueuePlace::parse(&input.queue_arn)?;
+        let place = ReaderPlace::parse(Kind::Queue, &input.queue_arn)?;
         let (wait, visibility) = (input.wait_time_seconds, input.visibility_timeout_seconds);
         let demand = Demand::new(true, input.limit, wait, visibility);
         Ok(ReceiveDeadLetterQueueRecordsOutput {
@@ -459,7 +460,7 @@ impl Kinesis {
     fn act(
         &self,
         tx: &mut Tx<'_>,
-        place: &QueuePlace,
+        place: &ReaderPlace,
         (handle, act): (&str, Act),
         is_dead: bool,
         now: i64,
@@ -507,7 +508,7 @@ impl Kinesis {
         entries: &[(&str, Act)],
         is_dead: bool,
     ) -> Result<Vec<Result<(), Fault>>, Fault> {
-        let place = QueuePlace::parse(arn)?;
+        let place = ReaderPlace::parse(Kind::Queue, arn)?;
         let id = name(&place);
         let scope = scope(&id);
         let outcomes = self
@@ -534,7 +535,7 @@ impl Kinesis {
     /// Deletes what is known of records before that number, which their stream no longer keeps.
     pub(crate) async fn expire_handed(
         &self,
-        place: &QueuePlace,
+        place: &ReaderPlace,
         shard: u64,
         before: u64,
     ) -> Result<(), Fault> {
