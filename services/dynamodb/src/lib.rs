@@ -12,6 +12,7 @@ mod change;
 mod create;
 mod csv;
 mod definition;
+mod distance;
 pub mod errors;
 mod export;
 mod expression;

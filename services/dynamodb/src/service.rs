@@ -15,6 +15,7 @@ use crate::backup::{BACKUP, Backup};
 use crate::bulk::{BULK, Bulk};
 use crate::catalog::Catalog;
 use crate::create::SWEEP;
+use crate::distance::Vector;
 use crate::export::{EXPORT, Export};
 use crate::fill::FILL;
 use crate::global_table::GlobalTableRecord;
@@ -29,7 +30,6 @@ use crate::table::Tallies;
 use crate::throttle::Throttle;
 use crate::token::{TOKENS, Token};
 use crate::ttl::{EXPIRE, End};
-use crate::vector::Vector;
 
 /// The service.
 pub fn service(cloud: &Cloud) -> Service {

@@ -6,12 +6,13 @@
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/VectorSearchWorkingWith.html>
 
 use serde::{Deserialize, Serialize};
-use store::{Read, Record, Tx};
+use store::{Read, Tx};
 use wire::Fault;
 
-use crate::api::{self, search_schema_element_type, vector_distance_function};
+use crate::api::{self, search_schema_element_type};
 use crate::catalog::check_name;
 use crate::definition::{Definitions, projected};
+use crate::distance::{Distance, Vector, numbers};
 use crate::errors::limit_exceeded_exception;
 use crate::fault::{invalid_parameter, validation};
 use crate::item::{self, Stored};
@@ -27,99 +28,6 @@ const MAX_DIMENSIONS: i64 = 4096;
 const MAX_FILTERS: usize = 18;
 /// The fewest bytes that a request about a vector index counts as.
 pub const LEAST_BYTES: usize = 1024;
-
-/// How similar two vectors are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Distance {
-    /// 1 less the cosine of their angle: from 0 to 2.
-    Cosine,
-    /// The length of their difference.
-    Euclidean,
-    /// Their product, which is larger the more similar they are.
-    DotProduct,
-}
-
-impl Distance {
-    fn of(name: &str) -> Distance {
-        match name {
-            vector_distance_function::EUCLIDEAN => Distance::Euclidean,
-            vector_distance_function::DOT_PRODUCT => Distance::DotProduct,
-            _ => Distance::Cosine,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Distance::Cosine => vector_distance_function::COSINE,
-            Distance::Euclidean => vector_distance_function::EUCLIDEAN,
-            Distance::DotProduct => vector_distance_function::DOT_PRODUCT,
-        }
-    }
-
-    /// The score of a stored vector, given as the bytes of [`Vector`].
-    pub fn score(self, searched: &[f32], stored: &Vector) -> f64 {
-        let pairs = searched
-            .iter()
-            .zip(stored.numbers())
-            .map(|(a, b)| (f64::from(*a), f64::from(b)));
-        match self {
-            Distance::Euclidean => pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),
-            Distance::DotProduct => pairs.map(|(a, b)| a * b).sum(),
-            Distance::Cosine => {
-                let (mut product, mut own, mut other) = (0.0, 0.0, 0.0);
-                for (a, b) in pairs {
-                    product += a * b;
-                    own += a * a;
-                    other += b * b;
-                }
-                let lengths = f64::sqrt(own) * f64::sqrt(other);
-                // A vector without a length has no direction: it is as far from every other as one at a right angle.
-                let cosine = if lengths > 0.0 {
-                    product / lengths
-                } else {
-                    0.0
-                };
-                (1.0 - cosine).clamp(0.0, 2.0)
-            }
-        }
-    }
-
-    /// The score as a number that is the smaller the more similar the vectors are.
-    pub fn rank(self, score: f64) -> f64 {
-        match self {
-            Distance::DotProduct => -score,
-            _ => score,
-        }
-    }
-}
-
-/// A vector as it is stored: 32-bit numbers, little endian.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Vector(#[serde(with = "serde_bytes")] Vec<u8>);
-
-impl Record for Vector {}
-
-impl Vector {
-    fn of(numbers: &[f32]) -> Vector {
-        Vector(numbers.iter().flat_map(|n| n.to_le_bytes()).collect())
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = f32> {
-        self.0.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))
-    }
-
-    /// As an attribute's value.
-    pub fn value(&self) -> Value {
-        let number = |n: f32| crate::number::Number::parse(&format!("{n:e}")).ok();
-        Value::L(self.numbers().filter_map(number).map(Value::N).collect())
-    }
-
-    /// Its bytes.
-    pub fn size(&self) -> usize {
-        self.0.len()
-    }
-}
 
 /// A vector index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,20 +54,6 @@ pub struct VectorIndex {
 
 /// A row of an index with what is kept in it.
 type Entry = (Row, Vector, Attributes);
-
-/// The numbers of a list, as an index keeps them; the place of the first that is none.
-pub fn numbers(list: &[Value]) -> Result<Vec<f32>, usize> {
-    let number = |(at, value): (usize, &Value)| match value {
-        Value::N(number) => number
-            .to_string()
-            .parse()
-            .ok()
-            .filter(|n: &f32| n.is_finite())
-            .ok_or(at),
-        _ => Err(at),
-    };
-    list.iter().enumerate().map(number).collect()
-}
 
 impl VectorIndex {
     /// Reads one of a request.
@@ -581,46 +475,5 @@ impl Dynamo {
         tx.put(&self.vectors, &row, &vector)?;
         tx.put(&self.items, &row, &Stored::new(&projected))?;
         Ok(Some(vector.size() + item::size(&projected)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scores(stored: &[f32]) -> [f64; 3] {
-        let stored = Vector::of(stored);
-        [Distance::Cosine, Distance::Euclidean, Distance::DotProduct]
-            .map(|distance| distance.score(&[1.0, 0.0, 0.0, 0.0], &stored))
-    }
-
-    /// Scores that were measured on AWS for the same vectors.
-    #[test]
-    fn scores_are_those_of_aws() {
-        assert_eq!(scores(&[10.0, 0.0, 0.0, 0.0]), [0.0, 9.0, 10.0]);
-        assert_eq!(scores(&[-1.0, 0.0, 0.0, 0.0]), [2.0, 2.0, -1.0]);
-        assert_eq!(scores(&[0.0, 0.0, 0.0, 0.0])[0], 1.0);
-    }
-
-    #[test]
-    fn a_vector_keeps_the_precision_of_32_bits() {
-        let list = ["0.1", "1e-20", "-3", "16777217"]
-            .map(|text| Value::N(crate::number::Number::parse(text).unwrap()));
-        let vector = Vector::of(&numbers(&list).unwrap());
-        let Value::L(back) = vector.value() else {
-            panic!("no list");
-        };
-        let back: Vec<String> = back
-            .iter()
-            .map(|value| match value {
-                Value::N(number) => number.to_string(),
-                _ => String::new(),
-            })
-            .collect();
-        assert_eq!(back[0], "0.1");
-        assert_eq!(back[2..], ["-3", "16777216"]);
-        let huge = [Value::N(crate::number::Number::parse("1e39").unwrap())];
-        assert_eq!(numbers(&huge), Err(0));
-        assert_eq!(numbers(&[Value::S("1".into())]), Err(0));
     }
 }

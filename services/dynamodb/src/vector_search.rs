@@ -9,6 +9,7 @@ use store::{Range, Read};
 use wire::Fault;
 
 use crate::api::{SearchResultItem, SearchVectorsInput, SearchVectorsOutput, VectorCapacity};
+use crate::distance::{Searched, Vector, numbers};
 use crate::expression::condition::{Comparator, Operand};
 use crate::expression::{Condition, Placeholders, Projection};
 use crate::fault::validation;
@@ -17,7 +18,7 @@ use crate::key::Row;
 use crate::service::Dynamo;
 use crate::table::TableRecord;
 use crate::value::{Attributes, Value};
-use crate::vector::{LEAST_BYTES, Vector, VectorIndex, numbers};
+use crate::vector::{LEAST_BYTES, VectorIndex};
 
 /// The parameter, for messages.
 const CONDITION: &str = "SearchConditionExpression";
@@ -171,7 +172,8 @@ impl Dynamo {
             )));
         }
         let demanded = demands(condition.as_ref(), index)?;
-        let (found, examined) = self.nearest(&table, index, &vector, &demanded, top)?;
+        let searched = Searched::new(vector);
+        let (found, examined) = self.nearest(&table, index, &searched, &demanded, top)?;
         let mut results = Vec::with_capacity(found.len());
         let mut size = 0;
         for (candidate, stored) in found {
@@ -219,7 +221,7 @@ impl Dynamo {
         &self,
         table: &TableRecord,
         index: &VectorIndex,
-        vector: &[f32],
+        searched: &Searched,
         demanded: &Attributes,
         top: usize,
     ) -> Result<(Vec<(Candidate, Stored)>, usize), Fault> {
@@ -235,7 +237,7 @@ impl Dynamo {
         for row in view.range(&self.vectors, Range::prefix(&prefix)) {
             let (row, stored) = row?;
             examined += stored.size();
-            let score = index.distance.score(vector, &stored);
+            let score = index.distance.score(searched, &stored);
             let candidate = Candidate {
                 rank: index.distance.rank(score),
                 row,
