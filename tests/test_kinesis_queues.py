@@ -5,8 +5,7 @@ import time
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-
-KILLS = 4
+from conftest import KILLS
 
 
 def stream(kinesis, name, demand=True):
@@ -230,7 +229,7 @@ def test_a_queue_hands_out_nothing_beyond_retention(region):
     assert [r["Data"] for r in receive(kinesis, old)] == [b"new"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 30 * KILLS)
 def test_no_record_is_lost_and_none_comes_after_its_acknowledgement_in_kills(make_region):
     region = make_region()
     kinesis = region.client("kinesis")
