@@ -120,7 +120,7 @@ def test_records_are_written_when_they_are_old_enough_and_wrong_ones_reported(ma
     [(key, body)] = written(region, "errors").items()
     assert key.startswith("wrong/lake/")
     [error] = [json.loads(text) for text in body.decode().splitlines()]
-    assert (error["errorCode"], len(error["sequenceNumber"])) == ("InvalidRecordFormat", 56)
+    assert (error["errorCode"], error["channelName"], len(error["sequenceNumber"])) == ("InvalidRecordFormat", "lake", 56)
 
     # What waits when the server is killed is written afterwards, once, and what was written is not written again.
     put(kinesis, arn, '{"n": 41}')
@@ -130,6 +130,23 @@ def test_records_are_written_when_they_are_old_enough_and_wrong_ones_reported(ma
     bodies = written(region, "lake", 2).values()
     lines = [json.loads(text)["n"] for body in bodies for text in gzip.decompress(body).decode().splitlines()]
     assert sorted(lines) == list(range(42))
+
+
+def test_what_comes_during_a_delivery_waits_for_the_next(make_region):
+    region = make_region()
+    kinesis, s3 = region.client("kinesis"), region.client("s3")
+    s3.create_bucket(Bucket="steady")
+    arn = stream(kinesis, "steady")
+    create(kinesis, "steady", arn, "steady")
+    put(kinesis, arn, '{"n": 0}')
+    region.cumulo("clock", "advance", "301s")
+    for n in range(1, 200):
+        put(kinesis, arn, json.dumps({"n": n}))
+    assert len(written(region, "steady")) == 1
+    region.cumulo("clock", "advance", "301s")
+    lines = [json.loads(text)["n"] for body in written(region, "steady", 2).values() for text in body.decode().splitlines()]
+    assert sorted(lines) == list(range(200))
+    assert len(keys(s3, "steady")) == 2
 
 
 @pytest.mark.parametrize("kind, data, expected", [

@@ -35,7 +35,11 @@ pub fn text(bytes: &[u8], compression: Option<&str>) -> Option<String> {
         }
         _ => text.extend_from_slice(bytes),
     }
-    Some(String::from_utf8_lossy(&text).into_owned())
+    // Without a copy where it is what it should be.
+    Some(
+        String::from_utf8(text)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+    )
 }
 
 /// The documents of a file, which may stand on one line; of what is none, the rest of its line.

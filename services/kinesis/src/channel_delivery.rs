@@ -20,7 +20,7 @@ use wire::{Fault, Timestamp};
 use crate::api::{record_format_type, s3_compression_type};
 use crate::channel::{Channel, ERRORS};
 use crate::channel_key::{Template, Values};
-use crate::queue_record::Cursor;
+use crate::queue_record::{Cursor, scope};
 use crate::reader::{Kind, ReaderPlace};
 use crate::record::Entry;
 use crate::sequence::Sequence;
@@ -72,7 +72,7 @@ impl Gathered {
         };
         if !is_valid {
             let line = json!({
-                "streamName": channel.name,
+                "channelName": channel.name,
                 "shardId": id(sequence.shard),
                 "sequenceNumber": sequence.to_string(),
                 "approximateArrivalTimestamp": entry.time,
@@ -188,6 +188,11 @@ impl Kinesis {
                 let until = match turn {
                     Turn::Gone => {
                         kinesis.running.lock().remove(&place.id);
+                        kinesis.wiring.forget_reader(place.id);
+                        // State that was put back meanwhile found it running.
+                        if kinesis.channel(&kinesis.cloud.store, &place).is_ok() {
+                            kinesis.run_channel(&place);
+                        }
                         return;
                     }
                     Turn::Idle => None,
@@ -233,13 +238,16 @@ impl Kinesis {
                 return Ok(Turn::Idle);
             };
             let due = oldest.saturating_add(i64::from(channel.freshness) * 1000);
-            if due > self.cloud.clock.now().0 {
+            let now = self.cloud.clock.now().0;
+            if due > now {
                 return Ok(Turn::Until(due));
             }
-            // Everything there is, not only what is due.
-            while let Some(gathered) = self.gather(place, &channel)? {
+            // Everything there is by now, not only what is due; what comes meanwhile is for the next time.
+            while let Some(gathered) = self.gather(place, &channel, now)? {
                 let next = self.write(place, &channel, gathered).await?;
-                self.move_on(place, &next).await?;
+                if !self.move_on(place, &next).await? {
+                    return Ok(Turn::Gone);
+                }
             }
         }
     }
@@ -286,9 +294,16 @@ impl Kinesis {
         Ok(found)
     }
 
-    /// What goes into the next object; `None` where nothing waits.
-    fn gather(&self, place: &ReaderPlace, channel: &Channel) -> Result<Option<Gathered>, Fault> {
-        let records = self.read_on(place, channel, READ, OBJECT)?;
+    /// What goes into the next object of records that arrived by then; `None` where none waits.
+    fn gather(
+        &self,
+        place: &ReaderPlace,
+        channel: &Channel,
+        until: i64,
+    ) -> Result<Option<Gathered>, Fault> {
+        let mut records = self.read_on(place, channel, READ, OBJECT)?;
+        // Times within a shard ascend: what is left out is behind what is taken.
+        records.retain(|(_, entry)| entry.time <= until);
         if records.is_empty() {
             return Ok(None);
         }
@@ -375,21 +390,21 @@ impl Kinesis {
             .await
     }
 
-    async fn move_on(&self, place: &ReaderPlace, next: &[(u64, u64)]) -> Result<(), Fault> {
+    /// Notes how far a channel has come; `false` where it was deleted meanwhile, which leaves nothing behind.
+    async fn move_on(&self, place: &ReaderPlace, next: &[(u64, u64)]) -> Result<bool, Fault> {
         let id = place.text();
-        let scope = ["kinesis.channel", &id];
+        let scope = scope(&id);
         self.cloud
             .store
             .transact(Scope::new(&scope), |tx| {
-                // One that was deleted meanwhile leaves nothing behind.
                 if !tx.contains(&self.channels, &place.key())? {
-                    return Ok(());
+                    return Ok(false);
                 }
                 for (shard, next) in next {
                     let key = (&place.account, place.id, *shard);
                     tx.put(&self.cursors, &key, &Cursor::at(*next))?;
                 }
-                Ok(())
+                Ok(true)
             })
             .await
     }

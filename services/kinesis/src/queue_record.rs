@@ -13,7 +13,7 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::errors::*;
 use crate::queue::Queue;
-use crate::reader::{Kind, ReaderPlace};
+use crate::reader::{self, Kind, ReaderPlace};
 use crate::record::Entry;
 use crate::service::Kinesis;
 use crate::shard::horizon;
@@ -127,12 +127,9 @@ enum Act {
     Restore,
 }
 
-fn scope(id: &str) -> [&str; 2] {
-    ["kinesis.queue", id]
-}
-
-fn name(place: &ReaderPlace) -> String {
-    format!("{:x}", place.id)
+/// The lock under which the rows of a queue or a channel change, its id as text.
+pub(crate) fn scope(id: &str) -> [&str; 2] {
+    ["kinesis.reader", id]
 }
 
 impl Kinesis {
@@ -160,13 +157,14 @@ impl Kinesis {
         of: (&str, u64),
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let (key, payload) = (format!("{:x}", of.1), serde_json::to_value(of)?);
-        self.cloud.scheduler.at(tx, now, REMOVE, &key, payload)
+        let payload = serde_json::to_value(of)?;
+        let scheduler = &self.cloud.scheduler;
+        scheduler.at(tx, now, REMOVE, &reader::text(of.1), payload)
     }
 
     async fn remove_reader(&self, account: &str, id: u64) -> Result<(), Fault> {
         let of = (account, id);
-        let text = format!("{id:x}");
+        let text = reader::text(id);
         let scope = scope(&text);
         loop {
             let step = self.cloud.store.transact(Scope::new(&scope), |tx| {
@@ -316,7 +314,7 @@ impl Kinesis {
 
     /// Takes what there is now.
     async fn take(&self, place: &ReaderPlace, demand: &Demand) -> Result<Vec<QueueRecord>, Fault> {
-        let id = name(place);
+        let id = place.text();
         let scope = scope(&id);
         self.cloud
             .store
@@ -407,9 +405,10 @@ impl Kinesis {
     ) -> Result<Vec<QueueRecord>, Fault> {
         let clock = &self.cloud.clock;
         let until = clock.now().0 + demand.wait;
-        let own = self.wiring.reader(place.id);
         loop {
             let queue = self.queue(&self.cloud.store, place)?;
+            // Only of one that is there: nobody forgets another's.
+            let own = self.wiring.reader(place.id);
             let stream = self.stream(&self.cloud.store, &queue.source(place))?;
             let routes = self.routes(&queue.source(place), &stream)?;
             // Before the look, so that nothing that comes after it is missed.
@@ -509,7 +508,7 @@ impl Kinesis {
         is_dead: bool,
     ) -> Result<Vec<Result<(), Fault>>, Fault> {
         let place = ReaderPlace::parse(Kind::Queue, arn)?;
-        let id = name(&place);
+        let id = place.text();
         let scope = scope(&id);
         let outcomes = self
             .cloud
@@ -539,7 +538,7 @@ impl Kinesis {
         shard: u64,
         before: u64,
     ) -> Result<(), Fault> {
-        let id = name(place);
+        let id = place.text();
         let scope = scope(&id);
         loop {
             let step = self.cloud.store.transact(Scope::new(&scope), |tx| {

@@ -78,7 +78,7 @@ impl ReaderPlace {
     }
     /// The id as text.
     pub(crate) fn text(&self) -> String {
-        format!("{:0ID_DIGITS$x}", self.id)
+        text(self.id)
     }
     pub(crate) fn arn(&self) -> String {
         let resource = format!("{}/{}", self.kind, self.text());
@@ -103,6 +103,11 @@ impl ReaderPlace {
         };
         [all, &self.account, &self.region]
     }
+}
+
+/// An id as text.
+pub(crate) fn text(id: u64) -> String {
+    format!("{id:0ID_DIGITS$x}")
 }
 
 fn no_reader(kind: Kind, arn: &str) -> Fault {
