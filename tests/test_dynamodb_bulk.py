@@ -133,19 +133,29 @@ def test_an_operation_is_cancelled_and_goes_on_after_a_kill(make_region):
     region.client("s3").create_bucket(Bucket="slow")
     make(region, "slow")
     # At the lowest rate these take about five seconds.
-    put(region, "slow", "in/1", "".join(line(f"i{n:05}") for n in range(5000)))
+    wrong = "".join('{"Item": {"other": {"S": "' + str(n) + '"}}}\n' for n in range(40))
+    put(region, "slow", "in/1", wrong + "".join(line(f"i{n:05}") for n in range(5000)))
     arn = start(region, "slow", "slow", "in/", MaxWriteRequestUnits=1024)["BulkOperationArn"]
     wait_for(lambda: len(items(region, "slow")) > 100, 30, "the first items")
     region.kill()
     region.start()
     done = ended(region, arn)
-    assert (done["BulkOperationStatus"], done["ProcessedItemCount"]) == ("COMPLETED", 5000)
+    assert (done["BulkOperationStatus"], done["ProcessedItemCount"]) == ("COMPLETED_WITH_ERRORS", 5040)
     assert len(items(region, "slow")) == 5000
+    # What was wrong before the kill is reported all the same.
+    assert {r["input"]["Item"]["other"]["S"] for r in reports(region, "slow", "ERROR")} == {str(n) for n in range(40)}
 
     make(region, "cancelled")
     arn = start(region, "cancelled", "slow", "in/", MaxWriteRequestUnits=1024)["BulkOperationArn"]
+    # Others do not wait for it.
+    make(region, "quick")
+    put(region, "slow", "quick/1", line("a"))
+    quick = start(region, "quick", "slow", "quick/")["BulkOperationArn"]
+    assert ended(region, quick)["BulkOperationStatus"] == "COMPLETED"
+    described = region.client("dynamodb").describe_bulk_operation(BulkOperationArn=arn)["BulkOperationDescription"]
+    assert described["BulkOperationStatus"] == "IN_PROGRESS"
     cancelled = region.client("dynamodb").cancel_bulk_operation(BulkOperationArn=arn)
     assert cancelled["BulkOperationStatus"] == "CANCELLING"
     done = ended(region, arn)
     assert done["BulkOperationStatus"] == "CANCELLED" and done["FailureCode"]
-    assert len(items(region, "cancelled")) == done["ProcessedItemCount"] < 5000
+    assert len(items(region, "cancelled")) == done["ProcessedItemCount"] - 40 < 5000

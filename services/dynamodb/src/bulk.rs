@@ -1,6 +1,6 @@
 //! Bulk operations: items from files in S3 put into a table that is there, each under a condition of its own if it has one.
 //!
-//! A job does them in the order of the files' keys and notes after each step how far it is, so that a crash costs one step:
+//! A task does them in the order of the files' keys and notes after each step how far it is, so that a crash costs one step:
 //! its items are put again.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/BulkPutItems.Requesting.html>
@@ -77,7 +77,7 @@ pub(crate) struct BulkPlace {
     pub(crate) id: String,
 }
 
-/// The job that does them.
+/// The job that begins them.
 pub const BULK: &str = "dynamodb.bulk";
 /// How long a token names one operation, in milliseconds.
 const TOKEN_LIFE: i64 = 8 * 3_600_000;

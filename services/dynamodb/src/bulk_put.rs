@@ -6,11 +6,12 @@ use std::sync::Arc;
 use cloud::Context;
 use cloud::ports::Objects;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use store::Read;
+use store::{Range, Read, Scope};
 use wire::{Fault, Timestamp};
 
-use crate::bulk::{Bulk, BulkPlace};
+use crate::bulk::{BULK, Bulk, BulkPlace};
 use crate::change::{Action, Change, Refusal};
 use crate::errors::resource_not_found_exception;
 use crate::expression::{Condition, Placeholders};
@@ -106,14 +107,14 @@ struct Report {
     conditions: String,
 }
 
-fn json(item: &impl wire::Encode) -> serde_json::Value {
+fn json(item: &impl wire::Encode) -> Value {
     serde_json::from_str(&wire::json::kept(item)).unwrap_or_default()
 }
 
 impl Report {
     fn error(&mut self, document: &str, fault: &Fault) {
-        let input: serde_json::Value = serde_json::from_str(document)
-            .unwrap_or_else(|_| serde_json::Value::String(document.to_owned()));
+        let input: Value =
+            serde_json::from_str(document).unwrap_or_else(|_| Value::String(document.to_owned()));
         let line = serde_json::json!({
             "input": input,
             "errorCode": fault.code,
@@ -134,14 +135,70 @@ impl Report {
 }
 
 impl Dynamo {
+    /// Plans to go on with what a stopped server left, once the region runs.
+    pub fn register_bulks(self: &Arc<Self>) {
+        if !matches!(self.unfinished(), Ok(left) if !left.is_empty()) {
+            return;
+        }
+        let cloud = self.cloud.clone();
+        // Not before the region runs: the buckets may not have been built yet.
+        tokio::spawn(async move {
+            let now = cloud.clock.now();
+            let planned = cloud
+                .store
+                .transact(Scope::new(&["dynamodb.resume"]), |tx| {
+                    cloud.scheduler.at(tx, now, BULK, "", Value::Null)
+                });
+            if let Err(fault) = planned.await {
+                tracing::error!(%fault, cause = fault.cause, "bulk operations wait for the next start");
+            }
+        });
+    }
+
+    fn unfinished(&self) -> Result<Vec<BulkPlace>, Fault> {
+        let mut left = Vec::new();
+        for row in self.cloud.store.read().range(&self.bulks, Range::all()) {
+            let ((account, region, id), bulk) = row?;
+            if bulk.ended.is_none() {
+                left.push(BulkPlace {
+                    account,
+                    region,
+                    id,
+                });
+            }
+        }
+        Ok(left)
+    }
+
+    /// Begins one operation, or with `null` all that are not finished. They run beside the jobs, of which each would
+    /// wait for them.
+    pub fn begin_bulks(self: &Arc<Self>, payload: Value) -> Result<(), Fault> {
+        let places = match payload {
+            Value::Null => self.unfinished()?,
+            payload => vec![serde_json::from_value(payload)?],
+        };
+        for place in places {
+            if !self.running_bulks.lock().insert(place.id.clone()) {
+                continue;
+            }
+            let this = self.clone();
+            tokio::spawn(async move {
+                if let Err(fault) = this.run_bulk(&place).await {
+                    tracing::error!(%fault, cause = fault.cause, "a bulk operation waits for the next start");
+                }
+                this.running_bulks.lock().remove(&place.id);
+            });
+        }
+        Ok(())
+    }
+
     /// Does an operation. What goes wrong with the buckets is its outcome.
-    pub async fn run_bulk(&self, payload: serde_json::Value) -> Result<(), Fault> {
-        let place: BulkPlace = serde_json::from_value(payload)?;
+    async fn run_bulk(&self, place: &BulkPlace) -> Result<(), Fault> {
         let found = self.cloud.store.read().get(&self.bulks, &place.key())?;
         let Some(mut bulk) = found.filter(|bulk: &Bulk| bulk.ended.is_none()) else {
             return Ok(());
         };
-        if let Err(fault) = self.put_files(&place, &mut bulk).await {
+        if let Err(fault) = self.put_files(place, &mut bulk).await {
             let code = match &*fault.code {
                 "NoSuchBucket" => "S3NoSuchBucket",
                 "AccessDenied" => "S3AccessDenied",
@@ -152,7 +209,7 @@ impl Dynamo {
             bulk.failure = Some((code.into(), fault.message.to_string()));
         }
         let now = self.cloud.clock.now().millis();
-        self.change_bulk(&place, |known| {
+        self.change_bulk(place, |known| {
             // A request to cancel it that came after the last look changes nothing any more.
             *known = bulk;
             known.ended = Some(now);
@@ -195,15 +252,13 @@ impl Dynamo {
             let bytes = objects
                 .get(account, &bucket, key, None, input_file::LARGEST)
                 .await?;
-            let mut report = Report::default();
             match input_file::text(&bytes, bulk.input.compression.as_deref()) {
                 Some(text) => {
+                    let to = objects.as_ref();
                     if !self
-                        .put_documents(place, bulk, key, done, &text, &mut report)
+                        .put_documents(place, bulk, (key, done), &text, to)
                         .await?
                     {
-                        self.write_report(objects.as_ref(), place, bulk, &report)
-                            .await?;
                         return Ok(());
                     }
                 }
@@ -212,12 +267,13 @@ impl Dynamo {
                     bulk.processed += 1;
                     let fault =
                         validation("The file is not compressed as InputCompressionType says");
+                    let mut report = Report::default();
                     report.error(key, &fault);
+                    self.write_report(objects.as_ref(), place, bulk, &report)
+                        .await?;
                 }
             }
             bulk.read += bytes.len() as i64;
-            self.write_report(objects.as_ref(), place, bulk, &report)
-                .await?;
         }
         bulk.total = Some(bulk.read);
         Ok(())
@@ -228,10 +284,9 @@ impl Dynamo {
         &self,
         place: &BulkPlace,
         bulk: &mut Bulk,
-        key: &str,
-        done: usize,
+        (key, done): (&str, usize),
         text: &str,
-        report: &mut Report,
+        objects: &dyn Objects,
     ) -> Result<bool, Fault> {
         let mut rest = documents(text).skip(done);
         let mut at = done;
@@ -240,7 +295,10 @@ impl Dynamo {
             if batch.is_empty() {
                 return Ok(true);
             }
-            self.put_batch(place, bulk, &batch, report).await?;
+            let mut report = Report::default();
+            self.put_batch(place, bulk, &batch, &mut report).await?;
+            // Before it is noted that they are done, so that a crash takes nothing of it.
+            self.write_report(objects, place, bulk, &report).await?;
             at += batch.len();
             bulk.at = Some((key.to_owned(), at));
             let noted = self

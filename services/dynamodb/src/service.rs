@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use cloud::{Cloud, Context, Manners, Service};
@@ -51,6 +51,7 @@ pub fn service(cloud: &Cloud) -> Service {
         exports: store.table("dynamodb.exports"),
         imports: store.table("dynamodb.imports"),
         bulks: store.table("dynamodb.bulk_operations"),
+        running_bulks: Mutex::default(),
         stamps: store.table("dynamodb.stamps"),
         vectors: store.table("dynamodb.vectors"),
         global_tables: store.table("dynamodb.global_tables"),
@@ -58,6 +59,7 @@ pub fn service(cloud: &Cloud) -> Service {
         cloud: cloud.clone(),
     });
     dynamo.register_jobs();
+    dynamo.register_bulks();
     dynamo.register_replication();
     dynamo.register_settings();
     cloud.ports.set_table_streams(dynamo.clone());
@@ -69,6 +71,9 @@ pub fn service(cloud: &Cloud) -> Service {
             throttle.forget();
         }
         forgetful.tokens_swept.store(0, Ordering::Relaxed);
+        if let Err(fault) = forgetful.begin_bulks(serde_json::Value::Null) {
+            tracing::error!(%fault, cause = fault.cause, "bulk operations wait for the next start");
+        }
     });
     Service::new(api::Api(dynamo)).with_manners(Manners {
         most_body: Some(16 << 20),
@@ -115,6 +120,8 @@ pub struct Dynamo {
     pub imports: Table<(String, String, String, String), Import>,
     /// Bulk operations, by account, region and id, which orders them by time.
     pub bulks: Table<(String, String, String), Bulk>,
+    /// The ids of those that run.
+    pub running_bulks: Mutex<HashSet<String>>,
     /// When items of tables with replicas were last written.
     pub stamps: Table<Row, Stamp>,
     /// The vectors of vector indexes, under the rows of their entries.
@@ -143,7 +150,7 @@ impl Dynamo {
         job!(EXPORT, this, job => this.export(job.payload));
         job!(HISTORY, this, job => this.trim_history(job.payload));
         job!(BACKUP, this, job => this.finish_backup(job.payload));
-        job!(BULK, this, job => this.run_bulk(job.payload));
+        job!(BULK, this, job => async move { this.begin_bulks(job.payload) });
         job!(IMPORT, this, job => this.import(job.payload));
         job!(REPLICATE, this, job => this.settle_replica(job.payload));
         job!(TOKENS, this, _job => this.sweep_tokens());
