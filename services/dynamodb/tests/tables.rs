@@ -238,7 +238,11 @@ async fn what_is_not_there_says_so() {
     let strong = json!({ "TableName": "alone", "MultiRegionConsistency": "STRONG" });
     let (status, answer) = region.call("UpdateTable", strong).await;
     assert_eq!((status, &answer["__type"]), (501, &json!("NotImplemented")));
-    let (status, _) = region.call("ListGlobalTables", json!({})).await;
+    let ion = json!({
+        "TableName": "alone", "OutputS3Configuration": { "OutputType": ["ERROR"] },
+        "InputS3Configuration": { "S3Bucket": "any", "InputFormat": "ION" },
+    });
+    let (status, _) = region.call("StartBulkPutItems", ion).await;
     assert_eq!(status, 501);
 }
 
