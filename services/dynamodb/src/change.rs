@@ -342,13 +342,7 @@ fn updated(
                 continue;
             };
             if !part.kind.fits(value) && old.and_then(|old| old.get(&part.name)) != Some(value) {
-                return Err(crate::fault::invalid_parameter(&format!(
-                    "Type mismatch for Index Key {} Expected: {} Actual: {} IndexName: {}",
-                    part.name,
-                    part.kind.name(),
-                    value.type_name(),
-                    index.name
-                )));
+                return Err(part.mismatch(&index.name, value));
             }
         }
         index.keys.check_index(&index.name, &new).map_err(|fault| {

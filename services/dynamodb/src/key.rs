@@ -56,6 +56,18 @@ pub struct Part {
     pub kind: KeyType,
 }
 
+impl Part {
+    /// That a value is not of its type, of an attribute of that index.
+    pub fn mismatch(&self, index: &str, value: &Value) -> Fault {
+        invalid_parameter(&format!(
+            "Type mismatch for Index Key {} Expected: {} Actual: {} IndexName: {index}",
+            self.name,
+            self.kind.name(),
+            value.type_name()
+        ))
+    }
+}
+
 /// A key schema. Only global secondary indexes may have more than one attribute for hash or range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
@@ -181,12 +193,7 @@ impl Keys {
                 continue;
             };
             if !part.kind.fits(value) {
-                return Err(invalid_parameter(&format!(
-                    "Type mismatch for Index Key {} Expected: {} Actual: {} IndexName: {index}",
-                    part.name,
-                    part.kind.name(),
-                    value.type_name()
-                )));
+                return Err(part.mismatch(index, value));
             }
             let Some(what) = emptiness(value) else {
                 continue;

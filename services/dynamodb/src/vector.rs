@@ -128,13 +128,7 @@ impl VectorIndex {
             if let Some(value) = item.get(&part.name)
                 && !part.kind.fits(value)
             {
-                return Err(invalid_parameter(&format!(
-                    "Type mismatch for Index Key {} Expected: {} Actual: {} IndexName: {}",
-                    part.name,
-                    part.kind.name(),
-                    value.type_name(),
-                    self.name
-                )));
+                return Err(part.mismatch(&self.name, value));
             }
         }
         let Some(value) = item.get(&self.attribute) else {

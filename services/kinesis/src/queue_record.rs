@@ -4,7 +4,7 @@
 //! a receive takes what is due there first, then what no one has seen. A record that was received for the last time
 //! stands in the dead half of that order from then on, and is dead when its time there comes.
 
-use cloud::{Context, Job};
+use cloud::Context;
 use futures_util::future::select_all;
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Tx};
@@ -13,28 +13,11 @@ use wire::{Fault, Timestamp};
 use crate::api::*;
 use crate::errors::*;
 use crate::queue::Queue;
-use crate::reader::{self, Kind, ReaderPlace};
+use crate::reader::{CHUNK, Cursor, Kind, ReaderPlace, scope};
 use crate::record::Entry;
 use crate::service::Kinesis;
 use crate::shard::horizon;
 use crate::stream::{KIB, Place, Stream};
-
-/// How far a queue has handed out a shard, or a channel has written it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Cursor {
-    /// The number of the next record.
-    next: u64,
-}
-impl Record for Cursor {}
-
-impl Cursor {
-    pub(crate) fn at(next: u64) -> Cursor {
-        Cursor { next }
-    }
-    pub(crate) fn next(self) -> u64 {
-        self.next
-    }
-}
 
 /// A record that was handed out and not acknowledged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,9 +42,6 @@ impl Record for Due {}
 /// A shard and the number of a record in it.
 type At = (u64, u64);
 
-const REMOVE: &str = "kinesis.remove_queue";
-/// How many rows one transaction deletes.
-const CHUNK: usize = 1000;
 /// At how many records that are due a receive looks: more than it answers, for some may have expired.
 const LOOK: usize = 100;
 const MOST: i32 = 10;
@@ -127,93 +107,7 @@ enum Act {
     Restore,
 }
 
-/// The lock under which the rows of a queue or a channel change, its id as text.
-pub(crate) fn scope(id: &str) -> [&str; 2] {
-    ["kinesis.reader", id]
-}
-
 impl Kinesis {
-    /// Begins to run the jobs of this file.
-    pub(crate) fn register_reader_removal(&self) {
-        let me = self.me.clone();
-        self.cloud.scheduler.register(REMOVE, move |job: Job| {
-            let me = me.clone();
-            Box::pin(async move {
-                match (
-                    me.upgrade(),
-                    serde_json::from_value::<(String, u64)>(job.payload),
-                ) {
-                    (Some(kinesis), Ok((account, id))) => kinesis.remove_reader(&account, id).await,
-                    _ => Ok(()),
-                }
-            })
-        });
-    }
-
-    /// Plans the removal of all rows of a deleted queue or channel.
-    pub(crate) fn plan_reader_removal(
-        &self,
-        tx: &mut Tx<'_>,
-        of: (&str, u64),
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let payload = serde_json::to_value(of)?;
-        let scheduler = &self.cloud.scheduler;
-        scheduler.at(tx, now, REMOVE, &reader::text(of.1), payload)
-    }
-
-    async fn remove_reader(&self, account: &str, id: u64) -> Result<(), Fault> {
-        let of = (account, id);
-        let text = reader::text(id);
-        let scope = scope(&text);
-        loop {
-            let step = self.cloud.store.transact(Scope::new(&scope), |tx| {
-                let rows = tx.range(&self.handed, Range::prefix(&of).limit(CHUNK));
-                let rows = rows.collect::<Result<Vec<_>, _>>()?;
-                for ((_, _, shard, number), handed) in &rows {
-                    self.drop_handed(tx, account, id, (*shard, *number), handed);
-                }
-                let mut cursors = Vec::new();
-                for row in tx.range(&self.cursors, Range::prefix(&of)) {
-                    cursors.push(row?.0.2);
-                }
-                for shard in cursors {
-                    tx.delete(&self.cursors, &(account, id, shard));
-                }
-                Ok::<_, Fault>(rows.len())
-            });
-            if step.await? < CHUNK {
-                self.wiring.forget_reader(id);
-                return Ok(());
-            }
-            // Others' turn.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Sets where a new queue or channel begins in the shards that there are: at a time, or behind what is there.
-    pub(crate) fn begin_cursors(
-        &self,
-        tx: &mut Tx<'_>,
-        (account, reader): (&str, u64),
-        source: &Place,
-        stream: &Stream,
-        start: Option<i64>,
-        now: i64,
-    ) -> Result<(), Fault> {
-        let (shards, _) =
-            self.page_of_shards(tx, source, stream, None, usize::MAX, now, |_| true)?;
-        for (shard, _) in shards {
-            let key = (source.account.as_str(), stream.id, shard);
-            let next = match start {
-                Some(time) => self.first_since(tx, &key, 0, time)?,
-                None => self.records.last(tx, &key)? + 1,
-            };
-            tx.put(&self.cursors, &(account, reader, shard), &Cursor { next })?;
-        }
-        Ok(())
-    }
-
     fn put_handed(
         &self,
         tx: &mut Tx<'_>,
@@ -235,7 +129,15 @@ impl Kinesis {
         Ok(())
     }
 
-    fn drop_handed(&self, tx: &mut Tx<'_>, account: &str, id: u64, at: At, handed: &Handed) {
+    /// Deletes the row of a record and its place in the order.
+    pub(crate) fn drop_handed(
+        &self,
+        tx: &mut Tx<'_>,
+        account: &str,
+        id: u64,
+        at: At,
+        handed: &Handed,
+    ) {
         tx.delete(&self.handed, &(account, id, at.0, at.1));
         let key = (
             account,
@@ -369,15 +271,13 @@ impl Kinesis {
                         break;
                     }
                     let key = (&place.account, place.id, shard);
-                    let from = tx
-                        .get(&self.cursors, &key)?
-                        .map_or(0, |Cursor { next }| next);
+                    let from = tx.get(&self.cursors, &key)?.map_or(0, Cursor::next);
                     let limits = (rest, BYTES - size);
                     let batch = self.read_shard(tx, &source, &stream, shard, from, limits, now)?;
                     if batch.next == from.max(1) && batch.records.is_empty() {
                         continue;
                     }
-                    tx.put(&self.cursors, &key, &Cursor { next: batch.next })?;
+                    tx.put(&self.cursors, &key, &Cursor::at(batch.next))?;
                     for (number, entry) in batch.records {
                         size += entry.data.len();
                         let at = (shard, number);

@@ -1,12 +1,19 @@
-//! What queues and channels have in common: an id of their own, and a place in each shard of their stream.
+//! What queues and channels have in common: an id of their own, a place in each shard of their stream, and their end.
 
 use std::fmt;
 
-use cloud::Arn;
+use cloud::{Arn, Job};
+use serde::{Deserialize, Serialize};
+use store::{Range, Read, Record, Scope, Tx};
 use wire::{Fault, Timestamp};
 
 use crate::errors::*;
-use crate::stream::Place;
+use crate::service::Kinesis;
+use crate::stream::{Place, Stream};
+
+const REMOVE: &str = "kinesis.remove_queue";
+/// How many rows one transaction deletes.
+pub(crate) const CHUNK: usize = 1000;
 
 /// What reads a stream by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +112,28 @@ impl ReaderPlace {
     }
 }
 
+/// How far a queue has handed out a shard, or a channel has written it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// The number of the next record.
+    next: u64,
+}
+impl Record for Cursor {}
+
+impl Cursor {
+    pub(crate) fn at(next: u64) -> Cursor {
+        Cursor { next }
+    }
+    pub(crate) fn next(self) -> u64 {
+        self.next
+    }
+}
+
+/// The lock under which the rows of a queue or a channel change, its id as text.
+pub(crate) fn scope(id: &str) -> [&str; 2] {
+    ["kinesis.reader", id]
+}
+
 /// An id as text.
 pub(crate) fn text(id: u64) -> String {
     format!("{id:0ID_DIGITS$x}")
@@ -139,4 +168,87 @@ pub(crate) fn is_asked_for<'f>(
         || filters.any(|(wanted, when)| {
             wanted == arn && when.is_none_or(|t| t.secs() == created.div_euclid(1000))
         })
+}
+
+impl Kinesis {
+    /// Lets the scheduler remove the rows of what was deleted.
+    pub(crate) fn register_reader_removal(&self) {
+        let me = self.me.clone();
+        self.cloud.scheduler.register(REMOVE, move |job: Job| {
+            let me = me.clone();
+            Box::pin(async move {
+                match (
+                    me.upgrade(),
+                    serde_json::from_value::<(String, u64)>(job.payload),
+                ) {
+                    (Some(kinesis), Ok((account, id))) => kinesis.remove_reader(&account, id).await,
+                    _ => Ok(()),
+                }
+            })
+        });
+    }
+
+    /// Plans the removal of all rows of a deleted queue or channel.
+    pub(crate) fn plan_reader_removal(
+        &self,
+        tx: &mut Tx<'_>,
+        of: (&str, u64),
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let payload = serde_json::to_value(of)?;
+        let scheduler = &self.cloud.scheduler;
+        scheduler.at(tx, now, REMOVE, &text(of.1), payload)
+    }
+
+    async fn remove_reader(&self, account: &str, id: u64) -> Result<(), Fault> {
+        let of = (account, id);
+        let id_text = text(id);
+        let scope = scope(&id_text);
+        loop {
+            let step = self.cloud.store.transact(Scope::new(&scope), |tx| {
+                let rows = tx.range(&self.handed, Range::prefix(&of).limit(CHUNK));
+                let rows = rows.collect::<Result<Vec<_>, _>>()?;
+                for ((_, _, shard, number), handed) in &rows {
+                    self.drop_handed(tx, account, id, (*shard, *number), handed);
+                }
+                let mut cursors = Vec::new();
+                for row in tx.range(&self.cursors, Range::prefix(&of)) {
+                    cursors.push(row?.0.2);
+                }
+                for shard in cursors {
+                    tx.delete(&self.cursors, &(account, id, shard));
+                }
+                Ok::<_, Fault>(rows.len())
+            });
+            if step.await? < CHUNK {
+                self.wiring.forget_reader(id);
+                return Ok(());
+            }
+            // Others' turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sets where a new queue or channel begins in the shards that there are: at a time, or behind what is there.
+    pub(crate) fn begin_cursors(
+        &self,
+        tx: &mut Tx<'_>,
+        (account, reader): (&str, u64),
+        source: &Place,
+        stream: &Stream,
+        start: Option<i64>,
+        now: i64,
+    ) -> Result<(), Fault> {
+        let (shards, _) =
+            self.page_of_shards(tx, source, stream, None, usize::MAX, now, |_| true)?;
+        for (shard, _) in shards {
+            let key = (source.account.as_str(), stream.id, shard);
+            let next = match start {
+                Some(time) => self.first_since(tx, &key, 0, time)?,
+                None => self.records.last(tx, &key)? + 1,
+            };
+            tx.put(&self.cursors, &(account, reader, shard), &Cursor { next })?;
+        }
+        Ok(())
+    }
 }
