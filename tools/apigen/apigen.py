@@ -81,6 +81,9 @@ class Service:
             self.shapes[shape]["enum"] = values
         for op, status in patches.get("status", {}).items():
             self.model["operations"][op]["http"]["responseCode"] = status
+        for shape in patches.get("says_status", {}).get("shapes", []):
+            self.shapes.setdefault("AnswerStatus", {"type": "integer"})
+            self.shapes[shape]["members"]["StatusCode"] = {"shape": "AnswerStatus", "location": "statusCode"}
         for shape in patches.get("open_enums", {}).get("shapes", []):
             if shape in self.shapes:
                 self.shapes[shape].pop("enum", None)

@@ -74,8 +74,8 @@ pub struct Caller {
     pub is_expired: bool,
 }
 
-/// Account, region and principal of a claim.
-pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
+/// Account, region and principal of a claim, whose service is left to it.
+pub fn caller(cloud: &Cloud, claim: &mut Claim, parts: &Parts) -> Caller {
     let by_host = || {
         host_of(parts)
             .and_then(host::service)
@@ -84,9 +84,10 @@ pub fn caller(cloud: &Cloud, claim: Claim, parts: &Parts) -> Caller {
     };
     let region = claim
         .region
+        .take()
         .or_else(by_host)
         .unwrap_or_else(|| cloud.config.region.clone());
-    let Some(key) = claim.access_key else {
+    let Some(key) = claim.access_key.take() else {
         let account = cloud.config.account.clone();
         return Caller {
             account,

@@ -116,10 +116,10 @@ impl Gateway {
         }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let mut claim = identify::claim(&parts);
-        let scope = claim.service.take();
-        let (mut ctx, is_expired) = self.context(&parts, claim, source_ip, secure);
-        let (response, service, operation) =
-            self.handle(&mut ctx, is_expired, scope, parts, body).await;
+        let (mut ctx, is_expired) = self.context(&parts, &mut claim, source_ip, secure);
+        let (response, service, operation) = self
+            .handle(&mut ctx, is_expired, claim.service, parts, body)
+            .await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics
             .count(service, operation, response.status, micros);
@@ -136,7 +136,7 @@ impl Gateway {
     fn context(
         &self,
         parts: &Parts,
-        claim: identify::Claim,
+        claim: &mut identify::Claim,
         source_ip: std::net::IpAddr,
         secure: bool,
     ) -> (Context, bool) {

@@ -140,7 +140,10 @@ impl Dynamo {
             input.provisioned_throughput.as_ref(),
         )?;
         let attributes = definition::definitions(given)?;
-        let keys = definition::table_keys(schema, &attributes)?;
+        let has_indexes = input.local_secondary_indexes.is_some()
+            || input.global_secondary_indexes.is_some()
+            || input.vector_indexes.is_some();
+        let keys = definition::table_keys(schema, &attributes, has_indexes)?;
         let indexes = definition::indexes(
             input.local_secondary_indexes.as_deref(),
             input.global_secondary_indexes.as_deref(),

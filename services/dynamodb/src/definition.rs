@@ -54,6 +54,7 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 pub fn table_keys(
     schema: &[api::KeySchemaElement],
     definitions: &Definitions,
+    has_indexes: bool,
 ) -> Result<Keys, Fault> {
     if schema.len() > 2 {
         return Err(validation(format!(
@@ -61,8 +62,28 @@ pub fn table_keys(
             schema.len()
         )));
     }
+    if !has_indexes {
+        refuse_more_keys(schema, definitions)?;
+    }
     simple_form(schema)?;
     keys(schema, definitions)
+}
+
+/// Refuses a schema of more attributes than are defined; which of them are not is then not told.
+pub fn refuse_more_keys(
+    schema: &[api::KeySchemaElement],
+    definitions: &Definitions,
+) -> Result<(), Fault> {
+    let is_new = |(at, element): &(usize, &api::KeySchemaElement)| {
+        let mut before = schema.iter().take(*at);
+        before.all(|other| other.attribute_name != element.attribute_name)
+    };
+    if schema.iter().enumerate().filter(is_new).count() <= definitions.len() {
+        return Ok(());
+    }
+    Err(validation(
+        "Invalid KeySchema: Some index key attribute have no definition",
+    ))
 }
 
 /// One HASH element, and perhaps one RANGE element behind it.

@@ -332,6 +332,9 @@ fn create_index(
             }
         }
     }
+    if !given.is_empty() {
+        definition::refuse_more_keys(&create.key_schema, given)?;
+    }
     let undefined = create.key_schema.iter().any(|element| {
         !given
             .iter()

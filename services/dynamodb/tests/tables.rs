@@ -399,3 +399,34 @@ async fn a_stream_s_precision_changes_only_to_another() {
     assert_eq!(code, "ValidationException");
     assert!(message.starts_with("Invalid Request: Precision is already set to the desired value of MICROSECOND for tableId: "));
 }
+
+#[tokio::test]
+async fn keys_without_a_definition_are_told_of_as_aws_does() {
+    let region = Region::new();
+    let create = |keys: &[(&str, &str)], defined: &[&str]| {
+        let keys = keys
+            .iter()
+            .map(|(name, kind)| json!({"AttributeName": name, "KeyType": kind}));
+        let defined = defined
+            .iter()
+            .map(|name| json!({"AttributeName": name, "AttributeType": "S"}));
+        json!({
+            "TableName": "keys", "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": keys.collect::<Vec<_>>(), "AttributeDefinitions": defined.collect::<Vec<_>>(),
+        })
+    };
+    let both = [("p", "HASH"), ("c", "RANGE")];
+    let fewer = "Invalid KeySchema: Some index key attribute have no definition";
+    let others = "One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions. Keys: [c], AttributeDefinitions: [p, x]";
+    for (input, expected) in [
+        (create(&both, &["p"]), fewer),
+        (create(&[("p", "HASH"), ("p", "HASH")], &[]), fewer),
+        (create(&both, &["p", "x"]), others),
+    ] {
+        let (code, message) = region.fails("CreateTable", input).await;
+        assert_eq!(
+            (code.as_str(), message.as_str()),
+            ("ValidationException", expected)
+        );
+    }
+}

@@ -12142,6 +12142,7 @@ impl Decode for RequestProgress {
 pub struct RestoreObjectOutput {
     pub request_charged: Option<String>,
     pub restore_output_path: Option<String>,
+    pub status_code: Option<i32>,
 }
 impl Encode for RestoreObjectOutput {
     fn schema(&self) -> &'static Schema {
@@ -12155,6 +12156,10 @@ impl Encode for RestoreObjectOutput {
         }
         if let Some(v) = &self.restore_output_path {
             w.member(&S_RESTORE_OBJECT_OUTPUT.members[1]);
+            v.write(w);
+        }
+        if let Some(v) = &self.status_code {
+            w.member(&S_RESTORE_OBJECT_OUTPUT.members[2]);
             v.write(w);
         }
         w.end_structure();
@@ -17520,6 +17525,7 @@ static S_RESTORE_OBJECT_OUTPUT: Schema = Schema::new("RestoreObjectOutput", Kind
             .at(Location::Header, "x-amz-request-charged"),
         Member::new("RestoreOutputPath", &wire::schema::STRING)
             .at(Location::Header, "x-amz-restore-output-path"),
+        Member::new("StatusCode", &wire::schema::INTEGER).at(Location::StatusCode, "StatusCode"),
     ]);
 static S_RESTORE_OBJECT_REQUEST: Schema = Schema::new("RestoreObjectRequest", Kind::Structure)
     .members(&[
@@ -19163,7 +19169,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             name: "RestoreObject",
             method: "POST",
             uri: "/{Bucket}/{Key+}?restore",
-            status: 202,
+            status: 200,
             input: &S_RESTORE_OBJECT_REQUEST,
             output: &S_RESTORE_OBJECT_OUTPUT,
             wrapper: None,

@@ -33,11 +33,12 @@ fn chosen(
     upload: &Upload,
     mut uploaded: std::collections::BTreeMap<u32, UploadedPart>,
 ) -> Result<Vec<(i32, UploadedPart)>, Fault> {
-    let document = input.multipart_upload.as_ref();
-    let wanted = document.and_then(|d| d.parts.as_deref());
-    let wanted = wanted.unwrap_or_default();
-    if wanted.is_empty() {
+    let Some(document) = &input.multipart_upload else {
         return Err(fault::invalid_request("You must specify at least one part"));
+    };
+    let wanted = document.parts.as_deref().unwrap_or_default();
+    if wanted.is_empty() {
+        return Err(fault::malformed_xml());
     }
     let mut parts: Vec<(i32, UploadedPart)> = Vec::with_capacity(wanted.len());
     for part in wanted {

@@ -10,12 +10,12 @@ use crate::{api, fault};
 const DAY: i64 = 86_400_000;
 
 impl crate::S3 {
-    /// `RestoreObject`
+    /// `RestoreObject`: 202, or 200 for a copy that is there already and is kept for longer.
     pub(crate) async fn restore(
         &self,
         ctx: &Context,
         input: api::RestoreObjectInput,
-    ) -> Result<(bool, api::RestoreObjectOutput), Fault> {
+    ) -> Result<api::RestoreObjectOutput, Fault> {
         let bucket = self
             .buckets
             .get(&input.bucket, input.expected_bucket_owner.as_deref())?;
@@ -73,6 +73,9 @@ impl crate::S3 {
             },
         )
         .await?;
-        Ok((was_restored, api::RestoreObjectOutput::default()))
+        Ok(api::RestoreObjectOutput {
+            status_code: Some(if was_restored { 200 } else { 202 }),
+            ..api::RestoreObjectOutput::default()
+        })
     }
 }

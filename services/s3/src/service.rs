@@ -905,7 +905,7 @@ impl crate::api::S3 for S3 {
         ctx: &Context,
         input: RestoreObjectInput,
     ) -> Result<RestoreObjectOutput, Fault> {
-        Ok(self.restore(ctx, input).await?.1)
+        self.restore(ctx, input).await
     }
     async fn select_object_content(
         &self,

@@ -69,6 +69,10 @@ async fn a_restore_that_is_done_tells_until_when() {
         .ask("POST", "/bucket/k?restore", Bytes::from(document))
         .await;
     assert_eq!(asked.status, 202, "{}", asked.text());
+    let again = region
+        .ask("POST", "/bucket/k?restore", Bytes::from(document))
+        .await;
+    assert_eq!(again.status, 200, "{}", again.text());
     let record = record(&region).await;
     let principal = record["userIdentity"]["principalId"].as_str().unwrap();
     assert!(principal.starts_with("AmazonCustomer:"), "{principal}");

@@ -236,6 +236,8 @@ async fn what_is_wrong_is_told_as_it_was_recorded() {
     let refused = region
         .ask("POST", &path, Bytes::from("<CompleteMultipartUpload/>"))
         .await;
+    assert_eq!(refused.code(), "MalformedXML");
+    let refused = region.ask("POST", &path, Body::Empty).await;
     assert_eq!(refused.code(), "InvalidRequest");
     let message = Some("You must specify at least one part");
     assert_eq!(refused.element("Message").as_deref(), message);

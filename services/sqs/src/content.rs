@@ -183,7 +183,7 @@ fn check_name(name: &str) -> Result<(), Fault> {
     }
     if !name
         .chars()
-        .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
     {
         return problem(
             "Message (user) attribute name can contain upper and lower case letters, digits, periods, hyphens and underscores.",
@@ -315,6 +315,14 @@ mod tests {
             Some("adb59cd4678ea5a855436b949cd07ab6")
         );
         assert_eq!(md5_of_attributes(BTreeMap::new().iter()), None);
+    }
+
+    #[test]
+    fn names_of_attributes_are_of_ascii_characters() {
+        assert!(check_name("a-Z_0.9").is_ok());
+        for name in ["ö", "a b", "", ".a", "a..b", "AWS.a"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -250,3 +250,35 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_signed_request_is_the_last_use_of_its_key_and_of_its_role() {
+    let region = with_role(r#"{"AWS":"000000000000"}"#, "{}").await;
+    region
+        .ok("test", "iam", "CreateUser", &[("UserName", "ann")])
+        .await;
+    let made = region
+        .ok("test", "iam", "CreateAccessKey", &[("UserName", "ann")])
+        .await;
+    let key = made.text("AccessKeyId");
+    let last = [("AccessKeyId", key.as_str())];
+    let unused = region
+        .ok("test", "iam", "GetAccessKeyLastUsed", &last)
+        .await;
+    assert_eq!(unused.text("ServiceName"), "N/A");
+    region.ok(&key, "sts", "GetCallerIdentity", &[]).await;
+    let used = region
+        .ok("test", "iam", "GetAccessKeyLastUsed", &last)
+        .await;
+    assert_eq!(
+        (used.text("ServiceName"), used.text("Region")),
+        ("sts".into(), "us-east-1".into())
+    );
+    let assumed = region.ok("test", "sts", "AssumeRole", &ASSUME).await;
+    let session = assumed.text("AccessKeyId");
+    region.ok(&session, "sts", "GetCallerIdentity", &[]).await;
+    let role = region
+        .ok("test", "iam", "GetRole", &[("RoleName", "r")])
+        .await;
+    assert_eq!(role.text("Region"), "us-east-1");
+}
