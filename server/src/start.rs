@@ -74,6 +74,7 @@ async fn serve(options: Start) -> Outcome {
         dir: data.clone(),
         durability: options.durability,
         map: Some(runtime::map_file),
+        map_for_writing: Some(runtime::map_for_writing),
     };
     let cloud = Cloud::open(store, config)?;
     cloud.http.trust(authority.certificate());

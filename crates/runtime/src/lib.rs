@@ -23,7 +23,7 @@ mod linux;
 
 pub use error::{Error, Result};
 pub use host::{Backend, BackendChoice, Host, Options};
-pub use mapping::map_file;
+pub use mapping::{map_file, map_for_writing};
 pub use output::{Line, Output, Stream};
 pub use sandbox::{Exit, Prepared, Sandbox, Stats};
 pub use spec::{Base, Command, File, Limits, Mount, Network, Root, Scratch, Spec, User, Writes};

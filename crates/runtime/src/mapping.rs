@@ -38,6 +38,46 @@ pub fn map_file(_: &File, _: Range<u64>) -> io::Result<Bytes> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// A range of a file, which may lie behind its end, as memory: what is copied there is in the file as the kernel keeps it, at once
+/// and also once this process has been killed. The disk has set room aside for all of it when this returns.
+///
+/// For files that nobody else writes to or cuts meanwhile: a page that is cut off ends the process.
+///
+/// Fails with `Unsupported` but on ext, XFS and tmpfs. Others may not keep their word about the room (those that copy on write
+/// need some anew each time), and a page that finds none ends the process, too.
+#[cfg(target_os = "linux")]
+pub fn map_for_writing(
+    file: &File,
+    range: Range<u64>,
+) -> io::Result<Box<dyn AsMut<[u8]> + Send + Sync>> {
+    use memmap2::MmapOptions;
+    use nix::fcntl::{FallocateFlags, fallocate};
+    use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+
+    let kind = fstatfs(file)?.filesystem_type();
+    if ![EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC].contains(&kind) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let size = range.end.saturating_sub(range.start);
+    let (start, len) = (
+        i64::try_from(range.start).map_err(io::Error::other)?,
+        i64::try_from(size).map_err(io::Error::other)?,
+    );
+    fallocate(file, FallocateFlags::empty(), start, len)?;
+    let mut options = MmapOptions::new();
+    options.offset(range.start);
+    options.len(usize::try_from(size).map_err(io::Error::other)?);
+    // SAFETY: nobody else writes to the file or cuts it while this is mapped, by this function's contract, and its pages have
+    // their room on the disk.
+    Ok(Box::new(unsafe { options.map_mut(file)? }))
+}
+
+/// Not to be had on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn map_for_writing(_: &File, _: Range<u64>) -> io::Result<Box<dyn AsMut<[u8]> + Send + Sync>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::Write;
@@ -64,5 +104,19 @@ mod tests {
     fn what_lies_behind_the_end_is_an_error_and_no_signal() {
         let file = tempfile::tempfile().expect("a file");
         assert!(map_file(&file, 0..10_000).is_err());
+    }
+
+    #[test]
+    fn what_is_copied_behind_the_end_of_a_file_is_in_it() {
+        let mut file = tempfile::tempfile_in(std::env::temp_dir()).expect("a file");
+        file.write_all(b"begin").expect("written");
+        let mut memory = match map_for_writing(&file, 5..10_000) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            memory => memory.expect("mapped"),
+        };
+        (*memory).as_mut()[..7].copy_from_slice(b" and on");
+        let content = map_file(&file, 0..10_000).expect("mapped");
+        assert_eq!(content[..12], *b"begin and on");
+        assert!(content[12..].iter().all(|byte| *byte == 0));
     }
 }

@@ -6,6 +6,7 @@ mod hot;
 mod journal;
 mod memory;
 mod merge;
+mod segment;
 
 use bytes::Bytes;
 

@@ -55,6 +55,6 @@ pub use read::{Read, View};
 pub use record::Record;
 pub use scope::Scope;
 pub use snapshot::Filter;
-pub use store::{Durability, MapFile, Options, Store};
+pub use store::{Durability, MapFile, MapForWriting, Options, Store, Writable};
 pub use table::Table;
 pub use transaction::Tx;

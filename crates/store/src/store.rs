@@ -27,11 +27,20 @@ pub struct Options {
     pub durability: Durability,
     /// How long stretches of blobs are had without copying them; without it they are read into buffers.
     pub map: Option<MapFile>,
+    /// How the journal is had as memory to copy entries into; without it they are written by system calls.
+    pub map_for_writing: Option<MapForWriting>,
 }
 
 /// Gives a range of a file as memory, with all of it read in; blocks meanwhile. The store asks for ranges of files that nobody
 /// changes any more.
 pub type MapFile = fn(&File, Range<u64>) -> io::Result<Bytes>;
+
+/// Gives a range of a file, which may lie behind its end, as memory: what is copied there is in the file at once and survives the
+/// process. Room on the disk has been set aside when this returns. While the answer lives, nobody cuts the file.
+pub type MapForWriting = fn(&File, Range<u64>) -> io::Result<Writable>;
+
+/// Memory that is a file's.
+pub type Writable = Box<dyn AsMut<[u8]> + Send + Sync>;
 
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,7 +141,7 @@ impl Store {
             None => (Arc::new(Memory::default()), Blobs::in_memory()?, None),
             Some(dir) => {
                 let lock = lock(dir)?;
-                let engine = Durable::open(dir, options.durability)?;
+                let engine = Durable::open(dir, options.durability, options.map_for_writing)?;
                 let sync = options.durability == Durability::Disk;
                 (
                     Arc::new(engine),

@@ -33,6 +33,7 @@ impl Subject {
             dir: path,
             durability,
             map: None,
+            map_for_writing: None,
         })
         .unwrap();
         let items = store.table("test.items");
@@ -494,7 +495,7 @@ proptest! {
     #[test]
     fn a_durable_store_behaves_as_a_map(steps in proptest::collection::vec(step(), 1..150)) {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { dir: Some(dir.path().into()), durability: Durability::Process, map: None };
+        let options = Options { dir: Some(dir.path().into()), durability: Durability::Process, map: None, map_for_writing: None };
         let store = Store::open(options).unwrap();
         let table = store.table::<u8, Item>("test.bytes");
         let mut model = std::collections::BTreeMap::new();

@@ -35,6 +35,7 @@ fn open(dir: Option<&tempfile::TempDir>) -> Store {
         dir,
         durability: Durability::Process,
         map: None,
+        map_for_writing: None,
     })
     .unwrap()
 }
@@ -80,6 +81,7 @@ async fn long_ranges_are_mapped_and_read_where_that_fails() {
     let store = Store::open(Options {
         dir: Some(dir.path().into()),
         map: Some(map),
+        map_for_writing: None,
         ..Options::default()
     })
     .unwrap();

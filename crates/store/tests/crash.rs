@@ -33,6 +33,7 @@ fn writes_until_killed() {
         dir: Some(dir.into()),
         durability,
         map: None,
+        map_for_writing: None,
     })
     .unwrap();
     let items = store.table::<(u64, u64, u64), Item>("test.items");

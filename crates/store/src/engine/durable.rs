@@ -23,7 +23,7 @@ use super::hot::Hot;
 use super::journal::{self, Journal};
 use super::{Batch, Done, Engine, Row, Scanned, Span, merge};
 use crate::scratch::scratch;
-use crate::{Durability, Error};
+use crate::{Durability, Error, MapForWriting};
 
 type Recent = BTreeMap<Bytes, Option<Bytes>>;
 
@@ -51,7 +51,7 @@ struct Shared {
     /// The size of the active rows, to be had without their lock.
     pressure: AtomicUsize,
     base: Base,
-    /// Rows of the base; those of the maps lie over them.
+    /// Rows of the base. None of them is in the maps, so that it may be looked at first.
     hot: Hot,
     flushing: Mutex<()>,
     orders: Mutex<Orders>,
@@ -99,11 +99,15 @@ impl State {
 }
 
 impl Durable {
-    pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Durable, Error> {
+    pub(crate) fn open(
+        dir: &Path,
+        durability: Durability,
+        map: Option<MapForWriting>,
+    ) -> Result<Durable, Error> {
         let (base, applied) = Base::open(&dir.join("base"))?;
         let journal_dir = dir.join("journal");
         let mut state = State::default();
-        let journal = Journal::open(journal_dir.clone(), durability, applied, |batch| {
+        let journal = Journal::open(journal_dir.clone(), durability, map, applied, |batch| {
             state.apply(batch);
         })?;
         let is_large = state.size >= FLUSH_AT;
@@ -158,7 +162,7 @@ impl Drop for Durable {
                 let _ = thread.join();
             }
         }
-        if let Err(error) = self.shared.journal().write_gathered() {
+        if let Err(error) = self.shared.journal().close() {
             tracing::error!(%error, "the last writes are lost");
         }
     }
@@ -166,6 +170,9 @@ impl Drop for Durable {
 
 impl Engine for Durable {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if let Some(value) = self.shared.hot.get(key) {
+            return Ok(Some(value));
+        }
         let recent = self.shared.recent.read();
         let found = recent
             .active
@@ -176,14 +183,11 @@ impl Engine for Durable {
         }
         let generation = recent.generation;
         drop(recent);
-        if let Some(value) = self.shared.hot.get(key) {
-            return Ok(Some(value));
-        }
         // Rows leave the maps only after they have arrived in the base.
         let value = self.shared.base.get(key)?;
         if let Some(value) = &value {
-            // If nothing has left the maps since and the key is in none, what was read is still what the base has;
-            // before a newer row can arrive there, the lock must be had by its writer.
+            // If nothing has left the maps since and the key is in none, what was read is still what there is; who writes
+            // a newer one forgets this one, and needs the lock for it.
             let recent = self.shared.recent.read();
             if recent.generation == generation && !recent.active.contains_key(key) {
                 self.shared.hot.keep(key, value);
@@ -258,6 +262,7 @@ impl Engine for Durable {
         })?;
         let waiting = done.map(|done| (journal.file(), done));
         let mut recent = shared.recent.write();
+        shared.hot.forget(batch.iter().map(|(key, _)| key));
         recent.apply(batch);
         shared.pressure.store(recent.size, Ordering::Relaxed);
         let is_large = recent.size >= FLUSH_AT && recent.frozen.is_none();
@@ -366,8 +371,6 @@ impl Shared {
         self.relief.notify_waiters();
 
         self.base.apply(frozen.iter(), complete)?;
-        // While the frozen map still lies over them, nobody reads these, and nobody keeps an old one: see `get`.
-        self.hot.forget(frozen.keys());
 
         let mut recent = self.recent.write();
         let old = recent.frozen.take();
@@ -419,7 +422,7 @@ mod tests {
     #[test]
     fn a_full_disk_fails_the_write_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Durable::open(dir.path(), Durability::Process).unwrap();
+        let engine = Durable::open(dir.path(), Durability::Process, None).unwrap();
         put(&engine, "before").unwrap();
         let full = File::options().append(true).open("/dev/full").unwrap();
         let good = engine.shared.journal().replace_file(Arc::new(full));
@@ -432,9 +435,44 @@ mod tests {
         engine.shared.journal().replace_file(good);
         put(&engine, "after").unwrap();
         drop(engine);
-        let engine = Durable::open(dir.path(), Durability::Process).unwrap();
+        let engine = Durable::open(dir.path(), Durability::Process, None).unwrap();
         assert_eq!(engine.get(b"lost").unwrap(), None);
         assert!(engine.get(b"before").unwrap().is_some());
         assert!(engine.get(b"after").unwrap().is_some());
+    }
+
+    /// Rows are looked for in what is kept of the base first: what is kept must never be older than what was committed.
+    #[test]
+    fn a_row_never_goes_back_while_it_moves_to_the_base() {
+        const LAST: u64 = 3000;
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Durable::open(dir.path(), Durability::None, None).unwrap();
+        let number = |bytes: Bytes| u64::from_be_bytes(bytes[..].try_into().unwrap());
+        let put = |n: u64| {
+            let value = Bytes::copy_from_slice(&n.to_be_bytes());
+            engine
+                .commit(vec![(Bytes::from("row"), Some(value))], None)
+                .unwrap();
+        };
+        put(0);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for n in 1..=LAST {
+                    put(n);
+                    assert_eq!(engine.get(b"row").unwrap().map(number), Some(n));
+                    // Pauses, in which the row comes to rest and is kept.
+                    if n % 100 == 0 {
+                        engine.flush().unwrap();
+                        assert_eq!(engine.get(b"row").unwrap().map(number), Some(n));
+                    }
+                }
+            });
+            let mut seen = 0;
+            while seen < LAST {
+                let next = engine.get(b"row").unwrap().map_or(0, number);
+                assert!(next >= seen, "{next} after {seen}");
+                seen = next;
+            }
+        });
     }
 }

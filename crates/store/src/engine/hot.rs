@@ -26,7 +26,7 @@ impl Weighter<Bytes, Bytes> for ByBytes {
     }
 }
 
-/// The rows. Who owns this keeps it true: a row that changes in the base is forgotten here.
+/// The rows. Who owns this keeps it true: a row that changes is forgotten here.
 pub(super) struct Hot(Cache<Bytes, Bytes, ByBytes, FxSeededState>);
 
 impl Hot {

@@ -5,7 +5,6 @@
 //! old ones are moved to the base, and the old ones go when that is done.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use bytes::{Buf, Bytes};
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 
 use super::Batch;
-use crate::{Durability, Error};
+use super::segment::Segment;
+use crate::{Durability, Error, MapForWriting};
 
 const HEADER: usize = 8;
 /// With [`Durability::None`], what is gathered before it is written.
@@ -23,12 +23,9 @@ const GATHERED: usize = 256 << 10;
 pub(super) struct Journal {
     dir: PathBuf,
     durability: Durability,
+    map: Option<MapForWriting>,
     number: u64,
-    file: Arc<File>,
-    /// The length of what is whole.
-    len: u64,
-    /// A failed write may have left half an entry behind `len`.
-    is_torn: bool,
+    segment: Segment,
     gathered: Vec<u8>,
 }
 
@@ -121,6 +118,7 @@ impl Journal {
     pub(super) fn open(
         dir: PathBuf,
         durability: Durability,
+        map: Option<MapForWriting>,
         applied: u64,
         mut apply: impl FnMut(Batch),
     ) -> Result<Journal, Error> {
@@ -145,7 +143,8 @@ impl Journal {
             while let Some(batch) = decode(&mut rest) {
                 apply(batch);
             }
-            if !rest.is_empty() {
+            // Zeros are room that was set aside and not used.
+            if rest.iter().any(|byte| *byte != 0) {
                 is_whole = false;
                 let len = (content.len() - rest.len()) as u64;
                 tracing::warn!(path = %path.display(), lost = rest.len(), "a torn journal");
@@ -157,14 +156,15 @@ impl Journal {
             }
         }
         let number = last + 1;
-        let file = begin(&dir, number, durability)?;
+        // Each write is confirmed by the disk anyway, and a disk that fails is to be told as an error.
+        let map = map.filter(|_| durability != Durability::Disk);
+        let segment = begin(&dir, number, durability, map)?;
         Ok(Journal {
             dir,
             durability,
+            map,
             number,
-            file,
-            len: 0,
-            is_torn: false,
+            segment,
             gathered: Vec::new(),
         })
     }
@@ -172,7 +172,7 @@ impl Journal {
     /// Appends an entry, or on an error nothing.
     pub(super) fn append(&mut self, entry: &[u8]) -> Result<(), Error> {
         if self.durability != Durability::None {
-            return self.write(entry);
+            return self.segment.append(entry);
         }
         if self.gathered.len() + entry.len() > GATHERED {
             self.write_gathered()?;
@@ -181,92 +181,73 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes what [`Durability::None`] has held back.
-    pub(super) fn write_gathered(&mut self) -> Result<(), Error> {
+    fn write_gathered(&mut self) -> Result<(), Error> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
         let gathered = std::mem::take(&mut self.gathered);
-        let written = self.write(&gathered);
+        let written = self.segment.append(&gathered);
         if written.is_err() {
             self.gathered = gathered;
         }
         written
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if self.is_torn {
-            self.mend()?;
-        }
-        match (&*self.file).write_all(bytes) {
-            Ok(()) => {
-                self.len += bytes.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                self.is_torn = true;
-                let error = Err(Error::io(format!(
-                    "writing {}",
-                    path_of(&self.dir, self.number).display()
-                ))(error));
-                // If this fails too, the next write tries again before anything else.
-                if let Err(error) = self.mend() {
-                    tracing::warn!(%error, "half an entry stays in the journal for now");
-                }
-                error
-            }
-        }
-    }
-
-    /// Cuts off half an entry. The file is in append mode, so no position needs to go back.
-    fn mend(&mut self) -> Result<(), Error> {
-        self.file
-            .set_len(self.len)
-            .map_err(Error::io("truncating the journal"))?;
-        self.is_torn = false;
-        Ok(())
+    /// Writes what [`Durability::None`] has held back, and gives room back that was not used: for a clean end.
+    pub(super) fn close(&mut self) -> Result<(), Error> {
+        self.write_gathered()?;
+        self.segment.cut()
     }
 
     /// Begins a new segment and returns the number of the one that is now complete.
     pub(super) fn rotate(&mut self) -> Result<u64, Error> {
         self.write_gathered()?;
-        if self.is_torn {
-            self.mend()?;
-        }
+        self.segment.mend()?;
         if self.durability == Durability::Disk {
             // Who still waits for this segment is told by the next sync of a newer one.
-            self.file
+            self.segment
+                .file()
                 .sync_data()
                 .map_err(Error::io("syncing the journal"))?;
         }
-        self.file = begin(&self.dir, self.number + 1, self.durability)?;
-        self.len = 0;
+        self.segment = begin(&self.dir, self.number + 1, self.durability, self.map)?;
         self.number += 1;
         Ok(self.number - 1)
     }
 
     #[cfg(test)]
     pub(super) fn replace_file(&mut self, file: Arc<File>) -> Arc<File> {
-        std::mem::replace(&mut self.file, file)
+        self.segment.replace_file(file)
     }
 
     /// The file that holds what was appended last.
     pub(super) fn file(&self) -> Arc<File> {
-        self.file.clone()
+        self.segment.file().clone()
     }
 }
 
-fn begin(dir: &Path, number: u64, durability: Durability) -> Result<Arc<File>, Error> {
+fn begin(
+    dir: &Path,
+    number: u64,
+    durability: Durability,
+    map: Option<MapForWriting>,
+) -> Result<Segment, Error> {
     let path = path_of(dir, number);
-    let create = || -> io::Result<File> {
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        // A number whose creation half failed before is empty, or holds what nobody was told of.
-        file.set_len(0)?;
-        if durability == Durability::Disk {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(file)
-    };
-    create()
-        .map(Arc::new)
-        .map_err(Error::io(format!("creating {}", path.display())))
+    let failed = || Error::io(format!("creating {}", path.display()));
+    // A number whose creation half failed before is empty, or holds what nobody was told of.
+    let file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(true)
+        .open(&path)
+        .map_err(failed())?;
+    if durability == Durability::Disk {
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(failed())?;
+    }
+    Ok(Segment::new(file, path, map))
 }
 
 #[cfg(test)]
@@ -309,7 +290,7 @@ mod tests {
         let batch = |text: &'static str| vec![(Bytes::from(text), Some(Bytes::from(text)))];
         let open = || {
             let mut found = Vec::new();
-            let journal = Journal::open(dir.path().into(), Durability::Process, 0, |batch| {
+            let journal = Journal::open(dir.path().into(), Durability::Process, None, 0, |batch| {
                 found.push(batch);
             });
             (journal.unwrap(), found)
