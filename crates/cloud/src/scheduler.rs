@@ -1,10 +1,13 @@
 //! Durable jobs that run at a time of the region's clock.
+//!
+//! Jobs of one kind run one after the other, in the order of their times. Those of another kind do not wait for them, however long
+//! they take: an import of a large table keeps no schedule from firing. Only where the clock is moved do all run in one order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use store::{Range, Read, Record, Scope, Store, Table, Tx};
 use tokio::sync::Notify;
@@ -42,8 +45,10 @@ struct Inner {
     offset: Table<String, When>,
     handlers: RwLock<HashMap<&'static str, JobHandler>>,
     changed: Notify,
-    /// Held while due jobs run, so that moving the clock and the loop do not run one twice.
-    running: tokio::sync::Mutex<()>,
+    /// The kinds of which jobs run now.
+    busy: Mutex<HashSet<String>>,
+    /// Shared by the jobs that run because they are due; who moves the clock has it alone, so that none runs twice.
+    running: Arc<tokio::sync::RwLock<()>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,6 +57,8 @@ impl Record for When {}
 
 /// A failed job is tried again after that many milliseconds.
 const RETRY: i64 = 5_000;
+/// How many planned jobs are looked at together.
+const LOOK: usize = 1000;
 
 impl Scheduler {
     pub(crate) fn new(store: &Store, clock: &Clock) -> Result<Scheduler, store::Error> {
@@ -63,7 +70,8 @@ impl Scheduler {
             offset: store.table("cloud.clock"),
             handlers: RwLock::default(),
             changed: Notify::new(),
-            running: tokio::sync::Mutex::new(()),
+            busy: Mutex::default(),
+            running: Arc::default(),
         };
         if let Some(When(offset)) = store.read().get(&inner.offset, &"offset")? {
             clock.set_offset(offset);
@@ -117,19 +125,55 @@ impl Scheduler {
         tokio::spawn(async move {
             loop {
                 let changed = this.0.changed.notified();
-                match this.next_due() {
-                    Some(when) if when <= this.0.clock.now() => {
-                        let _running = this.0.running.lock().await;
-                        this.run_due(this.0.clock.now()).await;
-                    }
-                    Some(when) => tokio::select! {
-                        () = this.0.clock.until(when) => {}
+                match this.run_due_kinds().await {
+                    Ok(Some(next)) => tokio::select! {
+                        () = this.0.clock.until(next) => {}
                         () = changed => {}
                     },
-                    None => changed.await,
+                    Ok(None) => changed.await,
+                    Err(e) => {
+                        tracing::error!(error = %e, "the planned jobs cannot be read");
+                        changed.await;
+                    }
                 }
             }
         });
+    }
+
+    /// Starts what is due of each kind of which nothing runs; when the first job that is not due will be.
+    async fn run_due_kinds(&self) -> Result<Option<Timestamp>, store::Error> {
+        let inner = &self.0;
+        let shared = inner.running.clone().read_owned().await;
+        let now = inner.clock.now();
+        let mut due: HashMap<String, Vec<Job>> = HashMap::new();
+        let mut next = None;
+        {
+            let view = inner.store.read();
+            let busy = inner.busy.lock();
+            for row in view.range(&inner.jobs, Range::all().limit(LOOK)) {
+                let ((when, kind, _), job) = row?;
+                if when > now.0 {
+                    next = Some(Timestamp(when));
+                    break;
+                }
+                if !busy.contains(&kind) {
+                    due.entry(kind).or_default().push(job);
+                }
+            }
+        }
+        let shared = Arc::new(shared);
+        for (kind, jobs) in due {
+            inner.busy.lock().insert(kind.clone());
+            let (this, shared) = (self.clone(), shared.clone());
+            tokio::spawn(async move {
+                this.run(jobs).await;
+                drop(shared);
+                this.0.busy.lock().remove(&kind);
+                // More of the kind may have become due.
+                this.0.changed.notify_one();
+            });
+        }
+        Ok(next)
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -144,20 +188,24 @@ impl Scheduler {
         }
     }
 
-    async fn run_due(&self, until: Timestamp) {
-        let due: Vec<Job> = {
-            let view = self.0.store.read();
-            let rows = view
-                .range(&self.0.jobs, Range::all().limit(1000))
-                .filter_map(Result::ok);
-            rows.take_while(|((when, _, _), _)| *when <= until.0)
-                .map(|(_, job)| job)
-                .collect()
-        };
-        for job in due {
+    fn due(&self, until: Timestamp) -> Vec<Job> {
+        let view = self.0.store.read();
+        let rows = view
+            .range(&self.0.jobs, Range::all().limit(LOOK))
+            .filter_map(Result::ok);
+        rows.take_while(|((when, _, _), _)| *when <= until.0)
+            .map(|(_, job)| job)
+            .collect()
+    }
+
+    async fn run(&self, jobs: Vec<Job>) {
+        for job in jobs {
             let handler = self.0.handlers.read().get(job.kind.as_str()).cloned();
             let outcome = match &handler {
-                Some(handler) => handler(job.clone()).await,
+                // In a task of its own: one that panics fails, and the others go on.
+                Some(handler) => tokio::spawn(handler(job.clone()))
+                    .await
+                    .unwrap_or_else(|e| Err(Fault::internal(e.to_string()))),
                 None => Err(Fault::internal(format!(
                     "nothing handles jobs of kind {}",
                     job.kind
@@ -209,13 +257,13 @@ impl Scheduler {
     /// Moves the region's clock to `when`, running what falls due on the way in its order, each at its own time.
     /// A clock that is already there stays. The offset survives a restart.
     pub async fn advance_to(&self, when: Timestamp) -> Result<(), Fault> {
-        let _running = self.0.running.lock().await;
+        let _alone = self.0.running.write().await;
         while let Some(due) = self.next_due() {
             if due > when {
                 break;
             }
             self.move_to(due);
-            self.run_due(due).await;
+            self.run(self.due(due)).await;
         }
         self.move_to(when);
         let offset = When(self.0.clock.offset());

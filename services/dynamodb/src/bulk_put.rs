@@ -170,8 +170,8 @@ impl Dynamo {
         Ok(left)
     }
 
-    /// Begins one operation, or with `null` all that are not finished. They run beside the jobs, of which each would
-    /// wait for them.
+    /// Begins one operation, or with `null` all that are not finished. They run beside the jobs: the next of them, and who moves
+    /// the clock, would wait for them.
     pub fn begin_bulks(self: &Arc<Self>, payload: Value) -> Result<(), Fault> {
         let places = match payload {
             Value::Null => self.unfinished()?,
