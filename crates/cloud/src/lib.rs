@@ -15,6 +15,7 @@ pub mod ids;
 pub mod json_tree;
 mod metric;
 pub mod paging;
+pub mod poller;
 pub mod ports;
 mod region;
 pub mod schedule;

@@ -77,11 +77,6 @@ impl Flow {
         })
     }
 
-    /// Whether an event, as filters see it, is wanted.
-    pub(crate) fn lets(&self, view: &Value) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|f| f.matches(view))
-    }
-
     /// Whether anything is made anew by a template.
     pub(crate) fn has_template(&self) -> bool {
         let of = [
