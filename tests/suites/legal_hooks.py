@@ -42,7 +42,8 @@ def finish(http_response, context, **_):
 
 def create_client(self, *args, **kwargs):
     client = real_create_client(self, *args, **kwargs)
-    client.meta.events.register("provide-client-params", functools.partial(put_right, client))
+    # Before boto3's own, whose copy of the parameters would count.
+    client.meta.events.register_first("provide-client-params", functools.partial(put_right, client))
     client.meta.events.register("after-call", finish)
     return client
 

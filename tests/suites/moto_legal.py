@@ -19,16 +19,15 @@ import zipfile
 from legal_hooks import aside, attempt, nested, rule
 
 ACCOUNT = os.environ.get("MOTO_ACCOUNT_ID", "123456789012")
-SERVICES = ("lambda", "events", "firehose", "logs", "scheduler", "states", "ec2", "s3", "sns")
+delivered = set()
 
 
 def document(**statement):
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
 
 
-TRUST = document(Action="sts:AssumeRole", Principal={
-    "AWS": "*", "Service": [f"{s}.amazonaws.com" for s in SERVICES]})
-ANYTHING = document(Action="*", Resource="*")
+TRUST = document(Action="sts:AssumeRole", Principal={"AWS": "*", "Service": [
+    f"{s}.amazonaws.com" for s in ("lambda", "events", "firehose", "logs", "scheduler")]})
 
 
 # IAM and STS.
@@ -41,8 +40,7 @@ def trust(client, params):
         params[name] = TRUST
 
 
-@rule("iam", "CreateRole", "CreateUser", "CreateGroup", "CreateInstanceProfile", "UpdateGroup",
-      "ListUsers", "CreateVirtualMFADevice")
+@rule("iam", "CreateRole", "CreateUser", "ListUsers", "CreateGroup", "UpdateGroup", "CreateInstanceProfile")
 def path(client, params):
     # A path begins and ends with a slash.
     for name in {"Path", "NewPath", "PathPrefix"} & params.keys():
@@ -50,20 +48,11 @@ def path(client, params):
         params[name] = re.sub("/+", "/", f"/{params[name]}{end}")
 
 
-@rule("iam", "CreateRole")
-def boundary(client, params):
-    # A policy that bounds permissions exists.
-    match = re.match(r"arn:[^:]*:iam::\d+:policy/(\w+)$", params.get("PermissionsBoundary", ""))
-    if match:
-        attempt(aside(client, "iam").create_policy, PolicyName=match[1], PolicyDocument=ANYTHING)
-
-
 @rule("iam", "CreateLoginProfile", "UpdateLoginProfile", "ChangePassword")
 def password(client, params):
     # A password has eight characters, of three kinds.
-    for name in {"Password", "OldPassword", "NewPassword"} & params.keys():
-        if len(params[name]) < 8:
-            params[name] += "-Legal-1"
+    for holder, name in nested(params, "Password", "OldPassword", "NewPassword"):
+        holder[name] += "-Legal-1" if len(holder[name]) < 8 else ""
 
 
 @rule("iam", "CreateOpenIDConnectProvider")
@@ -80,7 +69,7 @@ def role(client, arn, statement=TRUST):
     account, path, name = ROLE.match(arn).groups() if ROLE.match(arn) else (None, "/", "legal")
     iam = aside(client, "iam", account)
     if attempt(iam.create_role, RoleName=name, Path=path, AssumeRolePolicyDocument=statement):
-        iam.put_role_policy(RoleName=name, PolicyName="legal", PolicyDocument=ANYTHING)
+        iam.put_role_policy(RoleName=name, PolicyName="legal", PolicyDocument=document(Action="*", Resource="*"))
     return arn if account else iam.get_role(RoleName=name)["Role"]["Arn"]
 
 
@@ -93,11 +82,10 @@ def assumed(client, params):
 @rule("sts", "AssumeRoleWithSAML")
 def assertion(client, params):
     # An assertion has not expired; it is of a provider that exists, for a role that trusts it.
-    account, _, name = ROLE.match(params["RoleArn"]).groups()
-    provider = params["PrincipalArn"].split("/")[-1]
-    arn = params["PrincipalArn"] = f"arn:aws:iam::{account}:saml-provider/{provider}"
-    attempt(aside(client, "iam", account).create_saml_provider, Name=provider,
-            SAMLMetadataDocument="<EntityDescriptor/>".ljust(1000))
+    account, name = ROLE.match(params["RoleArn"])[1], params["PrincipalArn"].split("/")[-1]
+    arn = params["PrincipalArn"] = f"arn:aws:iam::{account}:saml-provider/{name}"
+    metadata = "<EntityDescriptor/>".ljust(1000)
+    attempt(aside(client, "iam", account).create_saml_provider, Name=name, SAMLMetadataDocument=metadata)
     role(client, params["RoleArn"], document(Action="sts:AssumeRoleWithSAML", Principal={"Federated": arn}))
     text = base64.b64decode(params["SAMLAssertion"]).decode().strip()
     text = re.sub('NotOnOrAfter="[^"]*"', 'NotOnOrAfter="2099-01-01T00:00:00.000Z"', text)
@@ -125,17 +113,16 @@ def receivers(client, params):
     # AWS's services call, send and write only where a policy lets them.
     by = client.meta.service_model.service_name + ".amazonaws.com"
     names = ("Endpoint", "Arn", "QueueArn", "TopicArn", "LambdaFunctionArn", "destinationArn")
-    for arn in [holder[name] for holder, name in nested(params, *names)]:
-        match = re.match(r"arn:aws[a-z-]*:(sqs|sns|lambda|logs):([^:]+):(\d{12}):(?:function:)?([^:]+)", arn)
-        if not match:
-            continue
-        service, region, account, name = match.groups()
+    pattern = re.compile(r"arn:aws[a-z-]*:(sqs|sns|lambda|logs):([^:]+):(\d{12}):(?:function:)?([^:]+)")
+    for arn in [h[n] for h, n in nested(params, *names) if pattern.match(h[n])]:
+        service, region, account, name = pattern.match(arn).groups()
         there = aside(client, service, account, region)
         if service == "sqs":
             url = (attempt(there.get_queue_url, QueueName=name) or {}).get("QueueUrl")
             policy = document(Principal="*", Action="sqs:SendMessage", Resource=arn)
             if url and "Attributes" not in there.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]):
                 there.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+            delivered.add(name)
         elif service == "sns" and by.startswith("s3"):
             policy = document(Principal={"Service": by}, Action="sns:Publish", Resource=arn)
             attempt(there.set_topic_attributes, TopicArn=arn, AttributeName="Policy", AttributeValue=policy)
@@ -171,8 +158,8 @@ def schedule(client, params):
 def delivery(client, params):
     # A bucket's ARN ends in three colons, a domain's has a region and an account, an endpoint is
     # HTTPS and holds back 64 MB at most, and a schema's database and table exist in Glue.
-    for holder, name in nested(params, "BucketARN", "DomainARN", "Url", "DatabaseName", "KinesisStreamARN"):
-        value = holder[name]
+    names = ("BucketARN", "DomainARN", "Url", "DatabaseName", "KinesisStreamARN")
+    for holder, name, value in [(h, n, h[n]) for h, n in nested(params, *names)]:
         if name == "BucketARN":
             holder[name] = re.sub("^arn:aws:s3::(?!:)", "arn:aws:s3:::", value)
         elif name == "DomainARN":
@@ -220,6 +207,13 @@ def attributes(client, params):
     params["Attributes"] = {k: v for k, v in given.items() if (k, v) != ("FifoQueue", "false")}
 
 
+@rule("sqs", "ReceiveMessage")
+def patience(client, params):
+    # What AWS's services deliver is there soon, not at once.
+    if params["QueueUrl"].split("/")[-1] in delivered:
+        params.setdefault("WaitTimeSeconds", 1)
+
+
 @rule("sns", "CreatePlatformApplication")
 def application(client, params):
     # A push service's application has that service's credentials.
@@ -255,7 +249,8 @@ def statement(client, params):
 
 @rule("dynamodb", "RestoreTableToPointInTime")
 def recovery(client, params):
-    # A table is restored to a time only if its times are kept.
+    # A table is restored to a time only if its times are kept, and to one that is told.
+    params.setdefault("UseLatestRestorableTime", True)
     attempt(aside(client, "dynamodb").update_continuous_backups, TableName=params["SourceTableName"],
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True})
 
@@ -263,7 +258,7 @@ def recovery(client, params):
 # S3.
 
 def lists(client, params):
-    """The access lists of a request, whose bucket is told to have some."""
+    """The names of a request's access lists, which its bucket is told to have."""
     names = [k for k in params if k in ("ACL", "AccessControlPolicy") or k.startswith("Grant")]
     if names:
         s3, rules = aside(client, "s3"), {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
@@ -281,10 +276,7 @@ def access_lists(client, params):
 @rule("s3", "CreateBucket")
 def bucket(client, params):
     # So a bucket gets them after it is made.
-    given = {k: params[k] for k in lists(client, params)}
-    for k in given:
-        del params[k]
-    given["Bucket"] = params["Bucket"]
+    given = {k: params.pop(k) for k in lists(client, params)} | {"Bucket": params["Bucket"]}
     return lambda: lists(client, given) and aside(client, "s3").put_bucket_acl(**given)
 
 
