@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import time
 import zipfile
 
 from legal_hooks import aside, attempt, nested, rule
@@ -211,7 +212,7 @@ def attributes(client, params):
 def patience(client, params):
     # What AWS's services deliver is there soon, not at once.
     if params["QueueUrl"].split("/")[-1] in delivered:
-        params.setdefault("WaitTimeSeconds", 1)
+        time.sleep(0.2)
 
 
 @rule("sns", "CreatePlatformApplication")
