@@ -57,16 +57,30 @@ pub fn table_keys(
     has_indexes: bool,
 ) -> Result<Keys, Fault> {
     if schema.len() > 2 {
-        return Err(validation(format!(
-            "1 validation error detected: Value '[{} elements]' at 'keySchema' failed to satisfy constraint: Member must have length less than or equal to 2",
-            schema.len()
-        )));
+        return Err(too_long(schema, "keySchema"));
     }
     if !has_indexes {
         refuse_more_keys(schema, definitions)?;
     }
     simple_form(schema)?;
     keys(schema, definitions)
+}
+
+/// Of a schema of more than two elements, which are shown.
+fn too_long(schema: &[api::KeySchemaElement], path: &str) -> Fault {
+    const SHOWN: usize = 10;
+    let shown = |element: &api::KeySchemaElement| {
+        format!(
+            "KeySchemaElement(attributeName={}, keyType={})",
+            element.attribute_name, element.key_type
+        )
+    };
+    // A message must not become as long as what it refuses.
+    let shown: Vec<String> = schema.iter().take(SHOWN).map(shown).collect();
+    validation(format!(
+        "1 validation error detected: Value '[{}]' at '{path}' failed to satisfy constraint: Member must have length less than or equal to 2",
+        shown.join(", ")
+    ))
 }
 
 /// Refuses a schema of more attributes than are defined; which of them are not is then not told.
@@ -319,10 +333,10 @@ pub fn local_index(
         ));
     }
     if given.key_schema.len() > 2 {
-        return Err(validation(format!(
-            "1 validation error detected: Value '[{} elements]' at 'localSecondaryIndexes.1.member.keySchema' failed to satisfy constraint: Member must have length less than or equal to 2",
-            given.key_schema.len()
-        )));
+        return Err(too_long(
+            &given.key_schema,
+            "localSecondaryIndexes.1.member.keySchema",
+        ));
     }
     simple_form(&given.key_schema)?;
     let keys = keys(&given.key_schema, definitions)?;

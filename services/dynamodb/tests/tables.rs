@@ -418,7 +418,10 @@ async fn keys_without_a_definition_are_told_of_as_aws_does() {
     let both = [("p", "HASH"), ("c", "RANGE")];
     let fewer = "Invalid KeySchema: Some index key attribute have no definition";
     let others = "One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions. Keys: [c], AttributeDefinitions: [p, x]";
+    let three = [("p", "HASH"), ("c", "RANGE"), ("d", "RANGE")];
+    let long = "1 validation error detected: Value '[KeySchemaElement(attributeName=p, keyType=HASH), KeySchemaElement(attributeName=c, keyType=RANGE), KeySchemaElement(attributeName=d, keyType=RANGE)]' at 'keySchema' failed to satisfy constraint: Member must have length less than or equal to 2";
     for (input, expected) in [
+        (create(&three, &["p"]), long),
         (create(&both, &["p"]), fewer),
         (create(&[("p", "HASH"), ("p", "HASH")], &[]), fewer),
         (create(&both, &["p", "x"]), others),

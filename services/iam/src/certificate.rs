@@ -45,6 +45,7 @@ pub(crate) struct Upload {
     user: String,
     body: String,
     pub(crate) is_active: bool,
+    /// Milliseconds, which keep those of one second in their order; told in seconds.
     pub(crate) uploaded: i64,
     fingerprint: String,
 }
@@ -64,7 +65,7 @@ impl ServerCertificateRow {
             server_certificate_name: self.name.clone(),
             server_certificate_id: self.id.clone(),
             arn: self.arn.clone(),
-            upload_date: Some(Timestamp(self.uploaded)),
+            upload_date: Some(Timestamp(self.uploaded).whole_second()),
             expiration: self.expires.map(Timestamp),
         }
     }
@@ -171,7 +172,7 @@ impl Iam {
             id: new_id(IdKind::ServerCertificate, &ctx.account),
             name,
             path,
-            uploaded: ctx.time.whole_second().0,
+            uploaded: ctx.time.0,
             expires: expiry(&der).map(|t| t.0),
             body: input.certificate_body.trim().to_owned(),
             chain: input.certificate_chain,
@@ -380,7 +381,7 @@ impl Iam {
             user: user.name.clone(),
             body,
             is_active: true,
-            uploaded: ctx.time.whole_second().0,
+            uploaded: ctx.time.0,
             fingerprint: fingerprint(&bytes),
         };
         self.add_upload(&ctx.account, &user, &upload).await?;
@@ -450,7 +451,7 @@ impl Iam {
             user: user.name.clone(),
             body,
             is_active: true,
-            uploaded: ctx.time.whole_second().0,
+            uploaded: ctx.time.0,
             fingerprint: fingerprint(&bytes),
         };
         self.add_upload(&ctx.account, &user, &upload).await?;
@@ -516,7 +517,7 @@ impl Iam {
             user_name: u.user,
             ssh_public_key_id: u.id,
             status: status(u.is_active),
-            upload_date: Timestamp(u.uploaded),
+            upload_date: Timestamp(u.uploaded).whole_second(),
         });
         Ok(ListSSHPublicKeysOutput {
             ssh_public_keys: Some(shown.collect()),
@@ -533,7 +534,7 @@ impl Upload {
             certificate_id: self.id.clone(),
             certificate_body: self.body.clone(),
             status: status(self.is_active),
-            upload_date: Some(Timestamp(self.uploaded)),
+            upload_date: Some(Timestamp(self.uploaded).whole_second()),
         }
     }
     fn ssh(&self) -> SSHPublicKey {
@@ -543,7 +544,7 @@ impl Upload {
             fingerprint: self.fingerprint.clone(),
             ssh_public_key_body: self.body.clone(),
             status: status(self.is_active),
-            upload_date: Some(Timestamp(self.uploaded)),
+            upload_date: Some(Timestamp(self.uploaded).whole_second()),
         }
     }
 }

@@ -121,6 +121,12 @@ pub async fn take(state: &State, account: &str, source: Source) -> Result<Taken,
                 )),
             })?
         }
+        Source {
+            zip: None,
+            bucket: None,
+            key: None,
+            ..
+        } => return Err(invalid("Please provide a source for function code.")),
         _ => {
             return Err(invalid(
                 "Please do not provide other FunctionCode parameters when providing a ZipFile.",
