@@ -235,7 +235,7 @@ def test_no_record_is_lost_and_none_comes_after_its_acknowledgement_in_kills(mak
     kinesis = region.client("kinesis")
     arn = stream(kinesis, "q-crash")
     crash = queue(kinesis, "crash", arn, VisibilityTimeoutSeconds=1, DeadLetterConfiguration={"TargetType": "NONE"})
-    put_ok, acknowledged, late, lock = set(), set(), [], threading.Lock()
+    put_ok, acknowledged, doubtful, late, lock = set(), set(), set(), [], threading.Lock()
 
     def write(stopping, name):
         own, n = region.client("kinesis"), 0
@@ -256,10 +256,14 @@ def test_no_record_is_lost_and_none_comes_after_its_acknowledgement_in_kills(mak
                 with lock:
                     late.extend(r["Data"].decode() for r in got if r["Data"].decode() in acknowledged)
                 if got:
+                    # The answer to an acknowledgement may be what the kill takes.
+                    with lock:
+                        doubtful.update(r["Data"].decode() for r in got)
                     done = own.acknowledge_queue_records(QueueARN=crash, Entries=entries(got))["Successful"]
                     done = {d["ReceiptHandle"] for d in done}
                     with lock:
                         acknowledged.update(r["Data"].decode() for r in got if r["ReceiptHandle"] in done)
+                        doubtful.difference_update(r["Data"].decode() for r in got)
             except (ClientError, BotoCoreError):
                 return
 
@@ -285,5 +289,6 @@ def test_no_record_is_lost_and_none_comes_after_its_acknowledgement_in_kills(mak
         late.extend(r["Data"].decode() for r in got if r["Data"].decode() in acknowledged)
         seen.update(r["Data"].decode() for r in got)
         kinesis.acknowledge_queue_records(QueueARN=crash, Entries=entries(got))
-    assert not put_ok - seen, "records were lost"
+    assert len(doubtful) <= 20 * KILLS, "two readers have ten records each when they are interrupted"
+    assert not put_ok - seen - doubtful, "records were lost"
     assert not late, "records came after they had been acknowledged"
