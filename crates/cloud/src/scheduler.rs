@@ -57,8 +57,10 @@ impl Record for When {}
 
 /// A failed job is tried again after that many milliseconds.
 const RETRY: i64 = 5_000;
-/// How many planned jobs are looked at together.
+/// How many planned jobs run together.
 const LOOK: usize = 1000;
+/// How many planned jobs are looked through for those of other kinds than the ones that are behind.
+const FAR: usize = 10 * LOOK;
 
 impl Scheduler {
     pub(crate) fn new(store: &Store, clock: &Clock) -> Result<Scheduler, store::Error> {
@@ -150,14 +152,21 @@ impl Scheduler {
         {
             let view = inner.store.read();
             let busy = inner.busy.lock();
-            for row in view.range(&inner.jobs, Range::all().limit(LOOK)) {
-                let ((when, kind, _), job) = row?;
-                if when > now.0 {
-                    next = Some(Timestamp(when));
+            let mut rows = view.range(&inner.jobs, Range::all().limit(FAR));
+            while let Some(key) = rows.next_key()? {
+                let (when, kind, _) = &key;
+                if *when > now.0 {
+                    next = Some(Timestamp(*when));
                     break;
                 }
-                if !busy.contains(&kind) {
-                    due.entry(kind).or_default().push(job);
+                if busy.contains(kind) {
+                    continue;
+                }
+                let of_kind = due.entry(kind.clone()).or_default();
+                if of_kind.len() < LOOK
+                    && let Some(job) = view.get(&inner.jobs, &key)?
+                {
+                    of_kind.push(job);
                 }
             }
         }

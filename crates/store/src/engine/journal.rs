@@ -143,11 +143,13 @@ impl Journal {
             while let Some(batch) = decode(&mut rest) {
                 apply(batch);
             }
-            // Zeros are room that was set aside and not used.
-            if rest.iter().any(|byte| *byte != 0) {
-                is_whole = false;
+            if !rest.is_empty() {
+                // Zeros are room that was set aside and not used: it is given back.
+                if rest.iter().any(|byte| *byte != 0) {
+                    is_whole = false;
+                    tracing::warn!(path = %path.display(), lost = rest.len(), "a torn journal");
+                }
                 let len = (content.len() - rest.len()) as u64;
-                tracing::warn!(path = %path.display(), lost = rest.len(), "a torn journal");
                 OpenOptions::new()
                     .write(true)
                     .open(&path)
@@ -302,5 +304,30 @@ mod tests {
         assert_eq!(found, [batch("a")]);
         journal.append(&encoded(&batch("c"))).unwrap();
         assert_eq!(open().1, [batch("a"), batch("c")]);
+    }
+
+    #[test]
+    fn room_that_was_set_aside_is_given_back_by_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let batch = |text: &'static str| vec![(Bytes::from(text), Some(Bytes::from(text)))];
+        let mut expected = Vec::new();
+        for text in ["a", "b", "c"] {
+            let mut found = Vec::new();
+            let journal = Journal::open(dir.path().into(), Durability::Process, None, 0, |batch| {
+                found.push(batch);
+            });
+            assert_eq!(found, expected);
+            let mut journal = journal.unwrap();
+            journal.append(&encoded(&batch(text))).unwrap();
+            // As a server that was killed leaves it.
+            journal.file().set_len(4 << 20).unwrap();
+            expected.push(batch(text));
+        }
+        let sizes = segments(dir.path()).unwrap().into_iter().map(|number| {
+            let path = path_of(dir.path(), number);
+            fs::metadata(path).unwrap().len()
+        });
+        let len = encoded(&batch("a")).len() as u64;
+        assert_eq!(sizes.collect::<Vec<_>>(), [len, len, 4 << 20]);
     }
 }
