@@ -81,7 +81,6 @@ async fn long_ranges_are_mapped_and_read_where_that_fails() {
     let store = Store::open(Options {
         dir: Some(dir.path().into()),
         map: Some(map),
-        map_for_writing: None,
         ..Options::default()
     })
     .unwrap();

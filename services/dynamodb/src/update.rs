@@ -332,6 +332,7 @@ fn create_index(
             }
         }
     }
+    // Where nothing is defined the keys are told, as below.
     if !given.is_empty() {
         definition::refuse_more_keys(&create.key_schema, given)?;
     }

@@ -96,13 +96,7 @@ async fn a_channel_that_is_deleted_while_it_writes_writes_nothing_more() {
     for _ in 0..11 {
         region.put("s", "k", &large).await;
     }
-    let later = region.cloud.clock.now().plus_secs(301);
-    region
-        .cloud
-        .scheduler
-        .advance_to(later)
-        .await
-        .expect("moved");
+    region.pass(301_000).await;
     asked(&bucket, 1).await;
     region
         .ok("DeleteChannel", json!({ "ChannelARN": deleted }))
@@ -111,22 +105,10 @@ async fn a_channel_that_is_deleted_while_it_writes_writes_nothing_more() {
     region.ok("CreateChannel", channel("kept")).await;
     bucket.permits.add_permits(1);
     region.put("s", "k", "{}").await;
-    let later = later.plus_secs(301);
-    region
-        .cloud
-        .scheduler
-        .advance_to(later)
-        .await
-        .expect("moved");
+    region.pass(301_000).await;
     asked(&bucket, 1).await;
     bucket.permits.add_permits(100);
-    let later = later.plus_secs(3600);
-    region
-        .cloud
-        .scheduler
-        .advance_to(later)
-        .await
-        .expect("moved");
+    region.pass(3_600_000).await;
     let kept = async {
         while bucket.keys.lock().len() < 2 {
             tokio::task::yield_now().await;
